@@ -1,0 +1,1 @@
+"""Data, networks, quantisation, training, chip model, tuning host and the command line."""

@@ -1,0 +1,1 @@
+"""The RL unit in Amaranth: parameters, register map, blocks and top."""
