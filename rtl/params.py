@@ -1,0 +1,158 @@
+"""The one parameter object from which both the hardware and the golden model are made."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+
+MAX_STATES = 256
+MAX_ACTIONS = 16
+
+#: Feedback taps of the maximal-length LFSRs, by width: bit ``k`` is the coefficient of ``x^k``, 1-based
+#: (primitive polynomials, e.g. ``x^16 + x^15 + x^13 + x^4 + 1``).
+LFSR_TAPS = {8: (8, 6, 5, 4), 16: (16, 15, 13, 4), 32: (32, 22, 2, 1)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLUParams:
+    """Shape and number formats of one RL unit.
+
+    ``RLU(params)`` is its hardware and ``GoldenModel(params)`` its model; nothing else decides a width.
+
+    Attributes:
+        states: rows of the Q-table, 1..256. The STATES register picks how many of them a task uses.
+        actions: columns (banks) of the Q-table, 2..16.
+        action_counts: reset value of every row's own number of actions, each 1..``actions``;
+            ``None`` means ``actions`` for every row. Registers can change them later.
+        q_width: bits of a Q-value, 8..16 (two's complement).
+        q_frac: fraction bits of a Q-value and of the reward, 2..``q_width - 2``, so that the
+            range is at least [-2, 2).
+        coef_frac: fraction bits of alpha, gamma, epsilon, the weights, the thresholds and A, L, E,
+            4..15; they are unsigned with one integer bit, so that 1.0 is exact.
+        gain_frac: fraction bits of the two normalising gains, 4..12; they have four integer bits.
+        lfsr_width: bits of the random number generator, 8, 16 or 32.
+
+    Raises:
+        ValueError: for a value outside its range; the message names value, range and field.
+    """
+
+    states: int = 256
+    actions: int = 16
+    action_counts: tuple[int, ...] | None = None
+    q_width: int = 16
+    q_frac: int = 14
+    coef_frac: int = 15
+    gain_frac: int = 12
+    lfsr_width: int = 16
+
+    def __post_init__(self) -> None:
+        _check_range("states", self.states, 1, MAX_STATES)
+        _check_range("actions", self.actions, 2, MAX_ACTIONS)
+        _check_range("q_width", self.q_width, 8, 16)
+        _check_range("q_frac", self.q_frac, 2, self.q_width - 2)
+        _check_range("coef_frac", self.coef_frac, 4, 15)
+        _check_range("gain_frac", self.gain_frac, 4, 12)
+        if self.lfsr_width not in LFSR_TAPS:
+            raise ValueError(f"lfsr_width must be one of {sorted(LFSR_TAPS)}, not {self.lfsr_width!r}")
+        if self.action_counts is not None:
+            object.__setattr__(self, "action_counts", tuple(self.action_counts))
+            if len(self.action_counts) != self.states:
+                raise ValueError(
+                    f"action_counts must have one entry for each of the {self.states} states, "
+                    f"not {len(self.action_counts)}"
+                )
+            for row, count in enumerate(self.action_counts):
+                _check_range(f"action_counts[{row}]", count, 1, self.actions)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Reset value of every row's number of actions."""
+        return self.action_counts if self.action_counts is not None else (self.actions,) * self.states
+
+    @property
+    def q_min(self) -> int:
+        """Smallest Q-value, as an integer in units of ``2**-q_frac``."""
+        return -(1 << (self.q_width - 1))
+
+    @property
+    def q_max(self) -> int:
+        """Largest Q-value, as an integer in units of ``2**-q_frac``."""
+        return (1 << (self.q_width - 1)) - 1
+
+    @property
+    def coef_one(self) -> int:
+        """The integer that stands for 1.0 in coefficient format."""
+        return 1 << self.coef_frac
+
+    @property
+    def coef_width(self) -> int:
+        """Bits of a coefficient: one integer bit and the fraction."""
+        return self.coef_frac + 1
+
+    @property
+    def gain_width(self) -> int:
+        """Bits of a gain: four integer bits and the fraction."""
+        return self.gain_frac + 4
+
+    @property
+    def lfsr_max(self) -> int:
+        """Largest LFSR state, ``2**lfsr_width - 1``: also its period."""
+        return (1 << self.lfsr_width) - 1
+
+    @property
+    def row_width(self) -> int:
+        """Bits of a row number, at least 1."""
+        return max(1, (self.states - 1).bit_length())
+
+    def to_json(self) -> str:
+        """All fields as one line of JSON with sorted keys."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> RLUParams:
+        """The inverse of `to_json`."""
+        fields = json.loads(text)
+        if fields.get("action_counts") is not None:
+            fields["action_counts"] = tuple(fields["action_counts"])
+        return cls(**fields)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `to_json`: two units with one digest are the same hardware."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise ValueError(f"{name} must be a whole number in {low}..{high}, not {value!r}")
+
+
+# The timing contract: clock cycles that each command keeps the unit busy, from the cycle after the bus
+# write is accepted. The CYCLES register shows them; the golden model answers with these formulas.
+
+
+def clear_cycles(params: RLUParams) -> int:
+    """Clearing the Q-table: one row a cycle."""
+    return params.states + 2
+
+
+def reward_cycles(params: RLUParams) -> int:
+    """Computing REWARD, then SHARE by one quotient bit a cycle."""
+    return 8 + share_cycles(params)
+
+
+def share_cycles(params: RLUParams) -> int:
+    """Recomputing SHARE after REWARD or STATES was written."""
+    return params.q_width + 3
+
+
+def update_cycles(states: int) -> int:
+    """Updating a policy of ``states`` rows: two cycles a row."""
+    return 2 * states + 4
+
+
+def sample_cycles(states: int) -> int:
+    """Sampling a policy of ``states`` rows: one cycle a row."""
+    return states + 5
