@@ -140,12 +140,12 @@ def clear_cycles(params: RLUParams) -> int:
 
 def reward_cycles(params: RLUParams) -> int:
     """Computing REWARD, then SHARE by one quotient bit a cycle."""
-    return 8 + share_cycles(params)
+    return 6 + share_cycles(params)
 
 
 def share_cycles(params: RLUParams) -> int:
     """Recomputing SHARE after REWARD or STATES was written."""
-    return params.q_width + 3
+    return params.q_width + 4
 
 
 def update_cycles(states: int) -> int:

@@ -16,7 +16,7 @@ from .sampler import PolicySampler
 from .updater import QTableUpdater
 
 
-def trace_layout(params: RLUParams) -> data.StructLayout:
+def probe_layout(params: RLUParams) -> data.StructLayout:
     """What the unit shows of its inner life, for lockstep checking; leave it open in a design."""
     return data.StructLayout(
         {
@@ -53,13 +53,13 @@ class RLU(wiring.Component):
         Register interface.
     busy : Out(1)
         A command is running.
-    trace : Out(trace_layout(params))
+    probe : Out(probe_layout(params))
         Draws, actions, Q-table writes and rewards as they happen.
     """
 
     def __init__(self, params: RLUParams):
         self.params = params
-        super().__init__({"bus": In(BUS), "busy": Out(1), "trace": Out(trace_layout(params))})
+        super().__init__({"bus": In(BUS), "busy": Out(1), "probe": Out(probe_layout(params))})
 
     def elaborate(self, platform):
         m = Module()
@@ -187,19 +187,19 @@ class RLU(wiring.Component):
             ]
 
         m.d.comb += [
-            self.trace.draw.eq(sampler.draw_en),
-            self.trace.draw_row.eq(sampler.draw_row),
-            self.trace.draw_decision.eq(sampler.draw_decision),
-            self.trace.draw_choice.eq(sampler.draw_choice),
-            self.trace.action.eq(sampler.write_en),
-            self.trace.action_row.eq(sampler.write_row),
-            self.trace.action_value.eq(sampler.write_action),
-            self.trace.action_explored.eq(sampler.explored),
-            self.trace.write.eq(updater.write_en),
-            self.trace.write_row.eq(updater.write_row),
-            self.trace.write_action.eq(updater.write_action),
-            self.trace.write_value.eq(updater.write_value),
-            self.trace.reward.eq(reward.reward_valid),
-            self.trace.reward_value.eq(reward.reward),
+            self.probe.draw.eq(sampler.draw_en),
+            self.probe.draw_row.eq(sampler.draw_row),
+            self.probe.draw_decision.eq(sampler.draw_decision),
+            self.probe.draw_choice.eq(sampler.draw_choice),
+            self.probe.action.eq(sampler.write_en),
+            self.probe.action_row.eq(sampler.write_row),
+            self.probe.action_value.eq(sampler.write_action),
+            self.probe.action_explored.eq(sampler.explored),
+            self.probe.write.eq(updater.write_en),
+            self.probe.write_row.eq(updater.write_row),
+            self.probe.write_action.eq(updater.write_action),
+            self.probe.write_value.eq(updater.write_value),
+            self.probe.reward.eq(reward.reward_valid),
+            self.probe.reward_value.eq(reward.reward),
         ]
         return m

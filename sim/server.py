@@ -1,0 +1,109 @@
+"""cocotb module that serves a simulated RL unit to the host, one transaction at a time.
+
+Time stands still in the simulation while the host thinks: waiting for it blocks the simulator.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from multiprocessing.connection import Connection
+from typing import Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, Timer
+
+from sim.device import READ, WAIT
+
+HALF_PERIOD_NS = 5
+
+
+class BusMaster:
+    """Master of the unit's request/acknowledge bus; drives and samples at the falling clock edge."""
+
+    def __init__(self, dut: Any) -> None:
+        self.dut = dut
+        self._one_cycle = Timer(2 * HALF_PERIOD_NS, "ns")
+        self._two_cycles = Timer(4 * HALF_PERIOD_NS, "ns")
+        self._acknowledged = False
+
+    async def reset(self) -> None:
+        """Start the clock and reset the unit."""
+        dut = self.dut
+        dut.bus__req.value = 0
+        dut.bus__we.value = 0
+        dut.bus__addr.value = 0
+        dut.bus__wdata.value = 0
+        dut.rst.value = 1
+        cocotb.start_soon(Clock(dut.clk, 2 * HALF_PERIOD_NS, "ns").start())
+        for _ in range(3):
+            await FallingEdge(dut.clk)
+        dut.rst.value = 0
+        await FallingEdge(dut.clk)
+
+    async def access(self, address: int, value: int | None = None) -> int:
+        """Write ``value``, or read if there is none; returns the word read."""
+        dut = self.dut
+        dut.bus__req.value = 1
+        dut.bus__addr.value = address
+        dut.bus__we.value = value is not None
+        if value is not None:
+            dut.bus__wdata.value = value
+        # The acknowledge of the access before is still high: the unit takes the next one a cycle later.
+        await (self._two_cycles if self._acknowledged else self._one_cycle)
+        if not dut.bus__ack.value:
+            raise RuntimeError(f"no acknowledge for address 0x{address:04X}: the bus hangs")
+        self._acknowledged = True
+        return 0 if value is not None else dut.bus__rdata.value.to_unsigned()
+
+    async def wait_idle(self) -> None:
+        """Let go of the bus and wait until the unit is not busy."""
+        dut = self.dut
+        dut.bus__req.value = 0
+        if dut.busy.value:
+            await FallingEdge(dut.busy)
+        await FallingEdge(dut.clk)
+        self._acknowledged = False
+
+
+@cocotb.test()
+async def serve(dut: Any) -> None:
+    """Carry out the host's transactions until it hangs up."""
+    link = socket.socket(socket.AF_UNIX)
+    link.connect(os.environ["RLU_SOCKET"])
+    connection: Connection[Any, Any] = Connection(link.detach())
+    bus = BusMaster(dut)
+    await bus.reset()
+    events: list[tuple[int, int]] = []
+    if os.environ["RLU_RECORD"] == "1":
+        cocotb.start_soon(_record(dut, events))
+    while True:
+        try:
+            ops = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        if ops is None:
+            return
+        answers = []
+        for kind, address, value in ops:
+            if kind == READ:
+                answers.append(await bus.access(address))
+            elif kind == WAIT:
+                await bus.wait_idle()
+            else:
+                await bus.access(address, value)
+        connection.send((answers, events[:]))
+        events.clear()
+
+
+async def _record(dut: Any, events: list[tuple[int, int]]) -> None:
+    """Note the clock cycle and the probe port whenever it shows an event."""
+    valid = int(os.environ["RLU_PROBE_VALID"])
+    cycle = 0
+    while True:
+        await FallingEdge(dut.clk)
+        cycle += 1
+        probe = dut.probe.value.to_unsigned()
+        if probe & valid:
+            events.append((cycle, probe))
