@@ -25,17 +25,20 @@ def round_half_even(value: IntLike, shift: int) -> IntLike:
     remainder = value - (quotient << shift)
     half = 1 << (shift - 1)
     up = (remainder > half) | ((remainder == half) & (quotient & 1 == 1))
-    return quotient + up
+    rounded: IntLike = quotient + up
+    return rounded
 
 
-def divide_half_even(value: int, divisor: int) -> int:
+def divide_half_even(value: IntLike, divisor: int) -> IntLike:
     """``value / divisor`` rounded to the nearest integer, a tie to the even one; ``divisor`` above 0.
 
     >>> [divide_half_even(v, 2) for v in (-3, -1, 1, 3)]
     [-2, 0, 0, 2]
     """
-    quotient, remainder = divmod(value, divisor)
-    return quotient + int(2 * remainder > divisor or (2 * remainder == divisor and quotient & 1 == 1))
+    quotient = value // divisor
+    twice = 2 * (value - quotient * divisor)
+    rounded: IntLike = quotient + ((twice > divisor) | ((twice == divisor) & (quotient & 1 == 1)))
+    return rounded
 
 
 def to_fixed(value: float, frac: int) -> int:

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cocotb_tools.runner import get_results, get_runner
+from cocotb_tools.check_results import get_results
+from cocotb_tools.runner import get_runner
 
 
 def build(arguments: dict[str, Any]) -> None:

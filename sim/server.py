@@ -13,10 +13,12 @@ from typing import Any
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, Timer
+from cocotb.utils import get_sim_time
 
 from sim.device import READ, WAIT
 
 HALF_PERIOD_NS = 5
+_HANG_CYCLES = 20_000  # far more than the longest command takes
 
 
 class BusMaster:
@@ -27,6 +29,8 @@ class BusMaster:
         self._one_cycle = Timer(2 * HALF_PERIOD_NS, "ns")
         self._two_cycles = Timer(4 * HALF_PERIOD_NS, "ns")
         self._acknowledged = False
+        self._waiting = False
+        self._waits = 0
 
     async def reset(self) -> None:
         """Start the clock and reset the unit."""
@@ -36,7 +40,7 @@ class BusMaster:
         dut.bus__addr.value = 0
         dut.bus__wdata.value = 0
         dut.rst.value = 1
-        cocotb.start_soon(Clock(dut.clk, 2 * HALF_PERIOD_NS, "ns").start())
+        Clock(dut.clk, 2 * HALF_PERIOD_NS, "ns").start()
         for _ in range(3):
             await FallingEdge(dut.clk)
         dut.rst.value = 0
@@ -57,12 +61,23 @@ class BusMaster:
         self._acknowledged = True
         return 0 if value is not None else dut.bus__rdata.value.to_unsigned()
 
+    async def watch(self) -> None:
+        """End the simulation when the unit stays busy for good."""
+        while True:
+            waited_for = self._waits
+            await Timer(_HANG_CYCLES * 2 * HALF_PERIOD_NS, "ns")
+            if self._waiting and self._waits == waited_for:
+                raise RuntimeError(f"the unit has been busy for {_HANG_CYCLES} cycles: it hangs")
+
     async def wait_idle(self) -> None:
         """Let go of the bus and wait until the unit is not busy."""
         dut = self.dut
         dut.bus__req.value = 0
+        self._waits += 1
         if dut.busy.value:
+            self._waiting = True
             await FallingEdge(dut.busy)
+            self._waiting = False
         await FallingEdge(dut.clk)
         self._acknowledged = False
 
@@ -75,6 +90,7 @@ async def serve(dut: Any) -> None:
     connection: Connection[Any, Any] = Connection(link.detach())
     bus = BusMaster(dut)
     await bus.reset()
+    cocotb.start_soon(bus.watch())
     events: list[tuple[int, int]] = []
     if os.environ["RLU_RECORD"] == "1":
         cocotb.start_soon(_record(dut, events))
@@ -93,17 +109,20 @@ async def serve(dut: Any) -> None:
                 await bus.wait_idle()
             else:
                 await bus.access(address, value)
-        connection.send((answers, events[:]))
+        connection.send((answers, events[:], _cycle()))
         events.clear()
+
+
+def _cycle() -> int:
+    """Clock cycles since the start of the simulation."""
+    return int(get_sim_time("ns")) // (2 * HALF_PERIOD_NS)
 
 
 async def _record(dut: Any, events: list[tuple[int, int]]) -> None:
     """Note the clock cycle and the probe port whenever it shows an event."""
     valid = int(os.environ["RLU_PROBE_VALID"])
-    cycle = 0
     while True:
         await FallingEdge(dut.clk)
-        cycle += 1
         probe = dut.probe.value.to_unsigned()
         if probe & valid:
-            events.append((cycle, probe))
+            events.append((_cycle(), probe))

@@ -54,6 +54,7 @@ class SimDevice:
         if waves is not None and simulator != "verilator":
             raise ValueError(f"waveforms are written with the simulator verilator, not {simulator}")
         self.params = params
+        self.cycle = 0  # clock cycles simulated so far
         self._events: list[tuple[int, int]] = []
         self._waves = waves
         environment = tool_environment(simulator)
@@ -105,7 +106,7 @@ class SimDevice:
             raise DeviceError("the simulation is closed")
         try:
             self._connection.send([tuple(op) for op in ops])
-            answers, events = self._connection.recv()
+            answers, events, self.cycle = self._connection.recv()
         except (EOFError, OSError):
             raise self._death("the simulator died") from None
         self._events += events

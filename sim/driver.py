@@ -1,0 +1,322 @@
+"""The driver: what the host asks of an RL unit, in terms of its registers, on any device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from rtl.params import RLUParams
+from rtl.registers import (
+    BY_NAME,
+    CLEAR,
+    ID_VALUE,
+    REGISTERS,
+    REWARD,
+    SAMPLE,
+    UPDATE,
+    VERSION_VALUE,
+    field_of,
+)
+
+from .arithmetic import to_fixed
+from .device import READ, WAIT, WRITE, Device, Op, address_of
+from .objective import Objective
+
+_SAVED = tuple(r.name for r in REGISTERS if r.access == "rw" and r.name not in ("REWARD", "STATES"))
+_ERRORS = tuple(f for f in BY_NAME["STATUS"].fields if f.name.startswith("error_"))
+
+
+class DriverError(RuntimeError):
+    """The unit refused an access; the message names the sticky flags that say why."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a learning step left behind.
+
+    Attributes:
+        reward: reward of the policy, in units of 2**-q_frac.
+        q_table: rows of Q-values of the actions each row has, in the same units.
+    """
+
+    reward: int
+    q_table: tuple[tuple[int, ...], ...]
+
+    @property
+    def digest(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 over the Q-table."""
+        return q_digest(self.q_table)
+
+
+def q_digest(q_table: Sequence[Sequence[int]]) -> str:
+    """First 16 hexadecimal digits of the SHA-256 over a Q-table: rows as lines, values in decimal."""
+    text = "\n".join(" ".join(map(str, row)) for row in q_table)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Driver:
+    """Drives one RL unit.
+
+    Args:
+        device: where the unit is.
+
+    Raises:
+        DriverError: if what answers is not an RL unit of this register map.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        words = self._read("ID", "VERSION", "CONFIG", "FORMATS")
+        if words["ID"] != ID_VALUE:
+            raise DriverError(f"no RL unit answers: ID is 0x{words['ID']:08X}, not 0x{ID_VALUE:08X}")
+        if words["VERSION"] >> 16 != VERSION_VALUE >> 16:
+            raise DriverError(f"register map version {words['VERSION'] >> 16} is not {VERSION_VALUE >> 16}")
+        config, formats = words["CONFIG"], words["FORMATS"]
+        self.params = RLUParams(
+            states=_field("CONFIG", "states", config),
+            actions=_field("CONFIG", "actions", config),
+            lfsr_width=_field("CONFIG", "lfsr_width", config),
+            q_width=_field("FORMATS", "q_width", formats),
+            q_frac=_field("FORMATS", "q_frac", formats),
+            coef_frac=_field("FORMATS", "coef_frac", formats),
+            gain_frac=_field("FORMATS", "gain_frac", formats),
+        )
+        self.objective = Objective()
+        self.action_counts: tuple[int, ...] = ()
+        self._q_ops: list[Op] = []
+        self._set_counts(self._read_words("ACTION_COUNT", self._read("STATES")["STATES"]))
+
+    def configure(
+        self,
+        *,
+        action_counts: Sequence[int],
+        seed: int,
+        objective: Objective | None = None,
+        alpha: float = 0.25,
+        gamma: float = 0.99,
+        full_last_reward: bool = False,
+    ) -> None:
+        """Set the unit to a new task and clear its Q-table.
+
+        Args:
+            action_counts: number of actions of every row; their number is the number of rows.
+            seed: first state of the LFSR, 1..2**lfsr_width - 1.
+            objective: weights, thresholds and ranges.
+            alpha: learning rate, 0..1.
+            gamma: discount, 0..1.
+            full_last_reward: reward the last row with the whole reward instead of its share.
+
+        Raises:
+            ValueError: for a value outside its range.
+        """
+        p = self.params
+        _check("number of rows", len(action_counts), 1, p.states)
+        for row, count in enumerate(action_counts):
+            _check(f"number of actions of row {row}", count, 1, p.actions)
+        _check("seed", seed, 1, p.lfsr_max)
+        _check("alpha", alpha, 0.0, 1.0)
+        _check("gamma", gamma, 0.0, 1.0)
+        self.objective = objective or Objective()
+        values = {
+            "STATES": len(action_counts),
+            "MODE": int(full_last_reward),
+            "ALPHA": to_fixed(alpha, p.coef_frac),
+            "GAMMA": to_fixed(gamma, p.coef_frac),
+            "LFSR": seed,
+            **self.objective.registers(p),
+        }
+        # Writing STATES divides the old reward: wait for it before anything else.
+        ops = [_write("STATUS", sum(f.mask for f in _ERRORS))]
+        for name, value in values.items():
+            ops.append(_write(name, value))
+            if name == "STATES":
+                ops.append(Op(WAIT))
+        base = address_of("ACTION_COUNT")
+        ops += [Op(WRITE, base + 4 * row, count) for row, count in enumerate(action_counts)]
+        ops += [_write("COMMAND", CLEAR), Op(WAIT)]
+        self._transact(ops)
+        self._set_counts(list(action_counts))
+
+    def sample(self, epsilon: float) -> tuple[int, ...]:
+        """Draw a new policy: one action a row, first row first. ``epsilon`` is in 0..1."""
+        _check("epsilon", epsilon, 0.0, 1.0)
+        base = address_of("POLICY")
+        words = self._transact(
+            [
+                _write("EPSILON", to_fixed(epsilon, self.params.coef_frac)),
+                _write("COMMAND", SAMPLE),
+                Op(WAIT),
+                *(Op(READ, base + 4 * i) for i in range((len(self.action_counts) + 7) // 8)),
+            ]
+        )
+        return tuple(words[row // 8] >> 4 * (row % 8) & 0xF for row in range(len(self.action_counts)))
+
+    def is_outlier(self, latency_ms: float, energy_uj: float) -> bool:
+        """Hand over latency and energy; whether either misses its threshold, so that training is in vain."""
+        status = self._transact(
+            [
+                _write("LATENCY", self.objective.latency_word(latency_ms, self.params)),
+                _write("ENERGY", self.objective.energy_word(energy_uj, self.params)),
+                Op(READ, address_of("STATUS")),
+            ]
+        )[0]
+        return bool(_field("STATUS", "latency_outlier", status) or _field("STATUS", "energy_outlier", status))
+
+    def reward(self, accuracy: float) -> int:
+        """Hand over the accuracy; the reward, in units of 2**-q_frac, without learning from it."""
+        return self._reward(accuracy, REWARD, [])[0]
+
+    def learn(self, accuracy: float) -> Learned:
+        """Hand over the accuracy, compute the reward, and update the Q-table along the policy."""
+        reward, words = self._reward(accuracy, REWARD | UPDATE, self._q_ops)
+        return Learned(reward, self._unpack(words))
+
+    def update(self, reward: int) -> None:
+        """Update the Q-table along the policy with a reward of the host's own, in units of 2**-q_frac."""
+        _check("reward", reward, self.params.q_min, self.params.q_max)
+        self._transact([_write("REWARD", reward), Op(WAIT), _write("COMMAND", UPDATE), Op(WAIT)])
+
+    def write_policy(self, actions: Sequence[int]) -> None:
+        """Replace the policy, one action a row."""
+        self._transact(self._policy_ops(actions))
+
+    def q_table(self) -> tuple[tuple[int, ...], ...]:
+        """Q-values of every row's actions, in units of 2**-q_frac."""
+        return self._unpack(self._transact(self._q_ops))
+
+    def write_q_table(self, q_table: Sequence[Sequence[int]]) -> None:
+        """Replace the Q-values of the first rows; a missing odd one is written as 0."""
+        self._transact(self._q_write_ops(q_table))
+
+    def cycles(self) -> int:
+        """Clock cycles the last command took."""
+        return self._read("CYCLES")["CYCLES"]
+
+    def save(self) -> dict[str, object]:
+        """Everything the unit knows, as plain numbers and lists: enough for `restore` to go on from."""
+        return {
+            "params": self.params.to_json(),
+            "registers": self._read(*_SAVED),
+            "reward": _signed(self._read("REWARD")["REWARD"]),
+            "policy": self._read_words("POLICY", (len(self.action_counts) + 7) // 8),
+            "action_counts": list(self.action_counts),
+            "q_table": [list(row) for row in self.q_table()],
+        }
+
+    def restore(self, state: Mapping[str, object], objective: Objective) -> None:
+        """Put back what `save` returned; the objective must be the one it was saved under.
+
+        Raises:
+            ValueError: if it was saved from a unit of other parameters.
+        """
+        if state["params"] != self.params.to_json():
+            raise ValueError(f"the saved unit {state['params']} is not this one, {self.params.to_json()}")
+        registers, counts, policy, q_table = (
+            state["registers"], state["action_counts"], state["policy"], state["q_table"],
+        )  # fmt: skip
+        assert isinstance(registers, dict) and isinstance(counts, list)
+        assert isinstance(policy, list) and isinstance(q_table, list) and isinstance(state["reward"], int)
+        base, policy_base = address_of("ACTION_COUNT"), address_of("POLICY")
+        self._transact(
+            [
+                _write("STATES", len(counts)), Op(WAIT),
+                _write("REWARD", state["reward"]), Op(WAIT),
+                *(_write(name, value) for name, value in registers.items()),
+                *(Op(WRITE, base + 4 * row, count) for row, count in enumerate(counts)),
+                *(Op(WRITE, policy_base + 4 * i, word) for i, word in enumerate(policy)),
+                *self._q_write_ops(q_table),
+            ]
+        )  # fmt: skip
+        self.objective = objective
+        self._set_counts(counts)
+
+    def errors(self) -> tuple[str, ...]:
+        """Names of the sticky error flags that are set."""
+        return _error_names(self._read("STATUS")["STATUS"])
+
+    def _reward(self, accuracy: float, command: int, more: Sequence[Op]) -> tuple[int, list[int]]:
+        words = self._transact(
+            [
+                _write("ACCURACY", self.objective.accuracy_word(accuracy, self.params)),
+                _write("COMMAND", command),
+                Op(WAIT),
+                Op(READ, address_of("REWARD")),
+                *more,
+            ]
+        )
+        return _signed(words[0]), words[1:]
+
+    def _policy_ops(self, actions: Sequence[int]) -> list[Op]:
+        base = address_of("POLICY")
+        words = [actions[i : i + 8] for i in range(0, len(actions), 8)]
+        return [
+            Op(WRITE, base + 4 * i, sum(action << 4 * k for k, action in enumerate(word)))
+            for i, word in enumerate(words)
+        ]
+
+    def _q_write_ops(self, q_table: Sequence[Sequence[int]]) -> list[Op]:
+        base, ops = address_of("Q_TABLE"), []
+        for row, values in enumerate(q_table):
+            for pair in range((len(values) + 1) // 2):
+                halves = values[2 * pair : 2 * pair + 2]
+                word = sum((half & 0xFFFF) << 16 * i for i, half in enumerate(halves))
+                ops.append(Op(WRITE, base + 32 * row + 4 * pair, word))
+        return ops
+
+    def _set_counts(self, counts: Sequence[int]) -> None:
+        self.action_counts = tuple(counts)
+        base = address_of("Q_TABLE")
+        self._q_ops = [
+            Op(READ, base + 32 * row + 4 * pair)
+            for row, count in enumerate(counts)
+            for pair in range((count + 1) // 2)
+        ]
+
+    def _unpack(self, words: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        rows, start = [], 0
+        for count in self.action_counts:
+            pairs = words[start : start + (count + 1) // 2]
+            start += len(pairs)
+            halves = [half for word in pairs for half in (word & 0xFFFF, word >> 16)]
+            rows.append(tuple(half - 0x10000 if half & 0x8000 else half for half in halves[:count]))
+        return tuple(rows)
+
+    def _read(self, *names: str) -> dict[str, int]:
+        words = self.device.transact([Op(READ, address_of(name)) for name in names])
+        return dict(zip(names, words, strict=True))
+
+    def _read_words(self, window: str, count: int) -> list[int]:
+        base = address_of(window)
+        return self.device.transact([Op(READ, base + 4 * i) for i in range(count)])
+
+    def _transact(self, ops: Sequence[Op]) -> list[int]:
+        """Carry out a transaction; raises DriverError if it left an error flag, and clears the flags."""
+        *words, status = self.device.transact([*ops, Op(READ, address_of("STATUS"))])
+        names = _error_names(status)
+        if names:
+            self.device.transact([_write("STATUS", sum(f.mask for f in _ERRORS))])
+            raise DriverError(f"the unit refused an access: {', '.join(names)}")
+        return words
+
+
+def _write(name: str, value: int) -> Op:
+    return Op(WRITE, address_of(name), value & 0xFFFF_FFFF)
+
+
+def _field(register: str, name: str, word: int) -> int:
+    field = field_of(register, name)
+    return (word & field.mask) >> field.lsb
+
+
+def _error_names(status: int) -> tuple[str, ...]:
+    return tuple(f.name for f in _ERRORS if status & f.mask)
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 32) if word >> 31 else word
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be in {low:g}..{high:g}, not {value:g}")
