@@ -28,32 +28,35 @@ class BusMaster:
         self.dut = dut
         self._one_cycle = Timer(2 * HALF_PERIOD_NS, "ns")
         self._two_cycles = Timer(4 * HALF_PERIOD_NS, "ns")
+        self._driven: dict[str, int] = {}
         self._acknowledged = False
         self._waiting = False
         self._waits = 0
 
+    def _drive(self, **values: int) -> None:
+        """Set inputs of the unit; one that stays as it is costs nothing."""
+        for name, value in values.items():
+            if self._driven.get(name) != value:
+                self._driven[name] = value
+                getattr(self.dut, name).value = value
+
     async def reset(self) -> None:
         """Start the clock and reset the unit."""
         dut = self.dut
-        dut.bus__req.value = 0
-        dut.bus__we.value = 0
-        dut.bus__addr.value = 0
-        dut.bus__wdata.value = 0
-        dut.rst.value = 1
+        self._drive(bus__req=0, bus__we=0, bus__addr=0, bus__wdata=0, rst=1)
         Clock(dut.clk, 2 * HALF_PERIOD_NS, "ns").start()
         for _ in range(3):
             await FallingEdge(dut.clk)
-        dut.rst.value = 0
+        self._drive(rst=0)
         await FallingEdge(dut.clk)
 
     async def access(self, address: int, value: int | None = None) -> int:
         """Write ``value``, or read if there is none; returns the word read."""
         dut = self.dut
-        dut.bus__req.value = 1
-        dut.bus__addr.value = address
-        dut.bus__we.value = value is not None
-        if value is not None:
-            dut.bus__wdata.value = value
+        if value is None:
+            self._drive(bus__req=1, bus__we=0, bus__addr=address)
+        else:
+            self._drive(bus__req=1, bus__we=1, bus__addr=address, bus__wdata=value)
         # The acknowledge of the access before is still high: the unit takes the next one a cycle later.
         await (self._two_cycles if self._acknowledged else self._one_cycle)
         if not dut.bus__ack.value:
@@ -72,13 +75,16 @@ class BusMaster:
     async def wait_idle(self) -> None:
         """Let go of the bus and wait until the unit is not busy."""
         dut = self.dut
-        dut.bus__req.value = 0
+        self._drive(bus__req=0)
         self._waits += 1
         if dut.busy.value:
             self._waiting = True
             await FallingEdge(dut.busy)
             self._waiting = False
-        await FallingEdge(dut.clk)
+            await FallingEdge(dut.clk)
+        else:
+            # Not the falling edge: that of this very moment may still be to come.
+            await self._one_cycle
         self._acknowledged = False
 
 

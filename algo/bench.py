@@ -1,0 +1,132 @@
+"""`rlu bench`: cycles, rates and start-up time, measured here and now."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+from tqdm import tqdm
+
+from rtl.params import RLUParams
+from sim.device import Device, GoldenDevice
+from sim.driver import Driver
+from sim.objective import Objective
+from sim.simulator import SimDevice
+
+from .batch_search import PolicyTable, TableEvaluator, batch_search, synthetic_table
+from .chip import EvolverChip
+from .tuning import published_schedule, search
+
+_ROWS = (1, 9, 64, 256)
+_BATCH = 1000
+_STARTS = 7
+
+
+def run(seconds: float) -> dict[str, Any]:
+    """All figures: cycles a command from the RTL, rates in search iterations a second.
+
+    Args:
+        seconds: how long each rate is measured, above 0.
+    """
+    if not seconds > 0:
+        raise ValueError(f"seconds must be above 0, not {seconds:g}")
+    with tqdm(total=5, unit="figure", disable=None, file=sys.stderr) as bar:
+        cycles = _cycles()
+        bar.update()
+        table = synthetic_table(EvolverChip(), layers=8, seed=1)
+        bar.update()
+        params = _params(table)
+        with closing(SimDevice(params)) as device:
+            simulated = _search_rate(device, table, seconds)
+        scalar = _search_rate(GoldenDevice(params), table, seconds)
+        bar.update()
+        batch = _batch_rate(table, seconds)
+        bar.update()
+        start = _start_ms()
+        bar.update()
+    return {
+        "cycles": cycles,
+        "iterations_per_s": {"rtl_cocotb_verilator": simulated, "golden": scalar, f"golden_batch_{_BATCH}": batch},
+        "help_ms": start,
+    }
+
+
+def table(figures: dict[str, Any]) -> str:
+    """The figures as a Markdown table, with what was asked for."""
+    rows = []
+    for rows_in_use, cycles in figures["cycles"].items():
+        t = int(rows_in_use)
+        rows.append((f"sample a policy of {t} rows", f"{cycles['sample']} cycles", f"<= T + 8 = {t + 8}"))
+        rows.append((f"update a policy of {t} rows", f"{cycles['update']} cycles", f"<= 2T + 8 = {2 * t + 8}"))
+    rates = figures["iterations_per_s"]
+    goals = {"rtl_cocotb_verilator": ">= 500", f"golden_batch_{_BATCH}": ">= 20,000"}
+    for name, rate in rates.items():
+        rows.append((f"search with a table, {name.replace('_', ' ')}", f"{rate:,.0f} iterations/s", goals.get(name, "")))
+    rows.append(("`rlu --help`", f"{figures['help_ms']:.0f} ms", "< 300"))
+    lines = ["| what | measured | goal |", "| --- | --- | --- |"]
+    return "\n".join(lines + [f"| {a} | {b} | {c} |" for a, b, c in rows])
+
+
+def _params(table: PolicyTable) -> RLUParams:
+    counts = table.space.action_counts
+    return RLUParams(states=len(counts), actions=max(counts), action_counts=counts)
+
+
+def _cycles() -> dict[str, dict[str, int]]:
+    """Cycles the RTL says it took, for several numbers of rows."""
+    cycles = {}
+    with closing(SimDevice(RLUParams())) as device:
+        driver = Driver(device)
+        for rows in _ROWS:
+            driver.configure(action_counts=(16,) * rows, seed=1)
+            driver.sample(1.0)
+            sample = driver.cycles()
+            driver.update(1000)
+            cycles[str(rows)] = {"sample": sample, "update": driver.cycles()}
+    return cycles
+
+
+def _search_rate(device: Device, table: PolicyTable, seconds: float) -> float:
+    """Iterations a second of the published search with a table in place of training."""
+    driver, evaluator = Driver(device), TableEvaluator(table)
+    objective = Objective(accuracy_th=0.6)
+
+    def one() -> int:
+        driver.configure(action_counts=table.space.action_counts, seed=1, objective=objective)
+        return sum(1 for _ in search(driver, table.space, table, evaluator, published_schedule()))
+
+    return _rate(one, seconds)
+
+
+def _batch_rate(table: PolicyTable, seconds: float) -> float:
+    """Iterations a second over a batch of seeds."""
+    schedule, objective = published_schedule(), Objective(accuracy_th=0.6)
+    seeds = range(1, _BATCH + 1)
+    return _rate(lambda: batch_search(table, objective, schedule, seeds)[0].size, seconds)
+
+
+def _rate(job: Callable[[], int], seconds: float) -> float:
+    """Units of work a second: the median over repeats that fill the time, after one that does not count."""
+    job()
+    rates = []
+    end = time.perf_counter() + seconds
+    while not rates or time.perf_counter() < end:
+        begin = time.perf_counter()
+        done = job()
+        rates.append(done / (time.perf_counter() - begin))
+    return statistics.median(rates)
+
+
+def _start_ms() -> float:
+    """Median time of `rlu --help`, as a whole process."""
+    times = []
+    for _ in range(_STARTS):
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "algo.cli", "--help"], stdout=subprocess.DEVNULL, check=True)
+        times.append(1e3 * (time.perf_counter() - begin))
+    return statistics.median(times)

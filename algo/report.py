@@ -1,0 +1,42 @@
+"""A run's summary as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def summary_table(summary: Mapping[str, Any]) -> str:
+    """INT8 baseline, policy found and best policy seen as a Markdown table, with what they cost to find."""
+    rows = [
+        ("INT8 baseline", summary["baseline_int8"]),
+        ("found (greedy)", summary["found"]),
+        (f"best seen (iteration {summary['best_seen']['iteration']})", summary["best_seen"]),
+    ]
+    lines = [
+        f"data: {summary['data']}; accuracy threshold {summary['accuracy_th']:.3f}",
+        f"{summary['iterations']} iterations: {summary['trained']} trained, {summary['cached']} from the cache, "
+        f"{summary['skipped']} outliers never trained",
+    ]
+    if summary["golden_words_compared"]:
+        lines.append(
+            f"the golden model agreed with the RTL in all {summary['golden_words_compared']} words read"
+        )
+    lines += [
+        "",
+        "| policy | weight bits | activation bits | V | MHz | accuracy | latency ms | energy uJ | score |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, row in rows:
+        activations = row["activation_bits"]
+        lines.append(
+            f"| {name} | {_bits(row['weight_bits'])} | {_bits(activations)} | {row['voltage_v']:.2f} "
+            f"| {row['frequency_mhz']:g} | {row['accuracy']:.3f} | {row['latency_ms']:.2f} "
+            f"| {row['energy_uj']:.2f} | {row['score']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def _bits(bits: list[int]) -> str:
+    """Bit-widths of the layers, or the one they all have."""
+    return str(bits[0]) if len(set(bits)) == 1 else " ".join(map(str, bits))

@@ -1,0 +1,145 @@
+"""A run is a folder: configuration, trace, checkpoint and results; readable at any moment, resumable after any end.
+
+See docs/run-folder.md for the files and for why a resumed run ends in the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sim.build import write_atomically
+
+from .tuning import Step
+
+CONFIG, TRACE, CHECKPOINT = "config.json", "trace.jsonl", "checkpoint.zip"
+Q_TABLE, SUMMARY, LEARNING_CURVE = "q_table.json", "summary.json", "learning-curve.png"
+
+
+class RunFolderError(ValueError):
+    """A run folder that cannot be used as asked; the message says why and what to do."""
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Args:
+        path: the folder; `create` makes it, `open` expects it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.steps: list[Step] = []
+        self.notes: list[str] = []
+
+    @classmethod
+    def create(cls, path: Path, config: Mapping[str, Any]) -> RunFolder:
+        """Begin a new run. Raises RunFolderError if there is something in the folder already."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunFolderError(f"{path} is not empty: continue it with --resume, or choose another --out")
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(path / CONFIG, json.dumps(config, indent=2) + "\n")
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Take up a run; `steps` holds what its trace says, `notes` what was recovered."""
+        if not (path / CONFIG).exists():
+            raise RunFolderError(f"{path} holds no run: there is no {CONFIG}")
+        folder = cls(path)
+        folder._read_trace()
+        return folder
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration the run was begun with."""
+        try:
+            config = json.loads((self.path / CONFIG).read_text())
+        except ValueError as error:
+            raise RunFolderError(f"{self.path / CONFIG} is damaged ({error}): begin anew with another --out") from None
+        if not isinstance(config, dict):
+            raise RunFolderError(f"{self.path / CONFIG} is damaged: begin anew with another --out")
+        return config
+
+    def append(self, step: Step) -> None:
+        """Add a step to the trace; it counts once `save_checkpoint` has followed."""
+        with (self.path / TRACE).open("a", encoding="utf-8") as trace:
+            trace.write(step.line() + "\n")
+            trace.flush()
+            os.fsync(trace.fileno())
+        self.steps.append(step)
+
+    def save_checkpoint(self, unit: Mapping[str, object], evaluator: bytes) -> None:
+        """Replace the checkpoint by one that continues after the last step, all of it or not at all."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w") as archive:
+            header = {"iterations": len(self.steps), "unit": unit}
+            archive.writestr("unit.json", json.dumps(header))
+            archive.writestr("evaluator.bin", evaluator)
+        write_atomically(self.path / CHECKPOINT, buffer.getvalue())
+
+    def load_checkpoint(self) -> tuple[dict[str, Any], bytes] | None:
+        """State of unit and evaluator to go on from, with the trace cut to match; ``None`` to begin at 0.
+
+        Raises:
+            RunFolderError: if the checkpoint is damaged, or says more than the trace.
+        """
+        path = self.path / CHECKPOINT
+        if not path.exists():
+            self._keep(0)
+            return None
+        try:
+            with zipfile.ZipFile(path) as archive:
+                header, evaluator = json.loads(archive.read("unit.json")), archive.read("evaluator.bin")
+                iterations, unit = int(header["iterations"]), dict(header["unit"])
+        except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
+            raise RunFolderError(f"{path} is damaged ({error}): begin anew with another --out") from None
+        if iterations > len(self.steps):
+            raise RunFolderError(
+                f"{self.path / TRACE} has {len(self.steps)} whole lines, but the checkpoint follows line "
+                f"{iterations}: the trace is damaged, begin anew with another --out"
+            )
+        self._keep(iterations)
+        return unit, evaluator
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Write one of the results."""
+        write_atomically(self.path / name, content)
+
+    def _read_trace(self) -> None:
+        path = self.path / TRACE
+        content = path.read_bytes() if path.exists() else b""
+        whole, _, rest = content.rpartition(b"\n")
+        if rest:
+            self.notes.append(f"the last line of {path} was cut short: its iteration is run again")
+        for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
+            try:
+                self.steps.append(Step.from_line(line.decode()))
+            except ValueError:
+                self.notes.append(f"line {number} of {path} is damaged: what follows it is run again if it can be")
+                break
+
+    def _keep(self, iterations: int) -> None:
+        """Cut the trace to the steps that the checkpoint knows."""
+        self.steps = self.steps[:iterations]
+        lines = "".join(step.line() + "\n" for step in self.steps)
+        path = self.path / TRACE
+        if not path.exists() or path.read_bytes() != lines.encode():
+            write_atomically(path, lines)
+
+
+def compare(left: RunFolder, right: RunFolder) -> str | None:
+    """The first iteration and field in which two traces differ, in words; ``None`` if they agree."""
+    for one, other in zip(left.steps, right.steps, strict=False):
+        for name in Step.__dataclass_fields__:
+            mine, theirs = getattr(one, name), getattr(other, name)
+            if mine != theirs:
+                return f"iteration {one.iteration}: {name} is {mine!r} in {left.path} and {theirs!r} in {right.path}"
+    if len(left.steps) != len(right.steps):
+        return f"{left.path} has {len(left.steps)} iterations, {right.path} has {len(right.steps)}"
+    return None

@@ -1,0 +1,171 @@
+"""The QVF search: the RL unit proposes a policy, the host measures it, the unit learns (Chen 2023, chapter 2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, Protocol
+
+from sim.device import GoldenDevice
+from sim.driver import Driver
+from sim.objective import Objective
+
+from .chip import Chip, evolver_facts
+from .policy import Policy, PolicySpace
+
+#: Weights a, b, c of the two published tasks.
+OBJECTIVES = {"energy": (0.25, 0.10, 0.65), "latency": (0.25, 0.65, 0.10)}
+
+Served = Literal["trained", "cached", "skipped"]
+
+
+class Evaluator(Protocol):
+    """Gives the accuracy of the network under a policy; training is one way, a table another.
+
+    Attributes:
+        layers: number of layers that a policy has bit-widths for.
+        source: the data, in words.
+    """
+
+    @property
+    def layers(self) -> int: ...  # noqa: D102 (described above)
+
+    @property
+    def source(self) -> str: ...  # noqa: D102
+
+    def retrained_baseline(self) -> float:
+        """Accuracy (a fraction) with every layer at 8 bits, without a trace in `state`."""
+        ...
+
+    def is_cached(self, policy: Policy) -> bool:
+        """Whether `accuracy` would cost no training."""
+        ...
+
+    def accuracy(self, policy: Policy, iteration: int) -> float:
+        """Accuracy (a fraction) under the policy's bit-widths in this iteration of the search."""
+        ...
+
+    def state(self) -> bytes:
+        """Everything that later accuracies depend on."""
+        ...
+
+    def restore(self, saved: bytes) -> None:
+        """Go back to what `state` returned."""
+        ...
+
+
+@dataclass(frozen=True)
+class Step:
+    """One iteration of the search, which is one line of the trace.
+
+    Attributes:
+        iteration: number, from 0.
+        epsilon: probability of exploring.
+        actions: what the unit sampled, a number a row.
+        weight_bits, activation_bits: the policy's bit-widths, input layer first.
+        voltage_v, frequency_mhz: its operating point.
+        accuracy: measured accuracy, a fraction; ``None`` if the policy was not trained.
+        latency_ms, energy_uj: measured on the chip, of one inference.
+        reward: what the unit learned from, exactly.
+        served: how the accuracy came about.
+        q_digest: digest of the Q-table after learning.
+    """
+
+    iteration: int
+    epsilon: float
+    actions: tuple[int, ...]
+    weight_bits: tuple[int, ...]
+    activation_bits: tuple[int, ...]
+    voltage_v: float
+    frequency_mhz: float
+    accuracy: float | None
+    latency_ms: float
+    energy_uj: float
+    reward: float
+    served: Served
+    q_digest: str
+
+    def line(self) -> str:
+        """The step as a line of JSON, without the newline."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_line(cls, line: str) -> Step:
+        """The inverse of `line`; raises ValueError for anything else."""
+        try:
+            fields = json.loads(line)
+            for name in ("actions", "weight_bits", "activation_bits"):
+                fields[name] = tuple(fields[name])
+            return cls(**fields)
+        except (TypeError, KeyError) as error:
+            raise ValueError(f"not a line of a trace: {error}") from None
+
+
+def published_schedule() -> tuple[float, ...]:
+    """Epsilon of each of the 330 published iterations: 1 for 90, then 7/8, 6/8 ... 0 for 30 each."""
+    return tuple(
+        float(part["epsilon"]) for part in evolver_facts()["epsilon_schedule"] for _ in range(part["iterations"])
+    )
+
+
+def quick_schedule() -> tuple[float, ...]:
+    """The published schedule with a tenth of the iterations: 33, for trying things out."""
+    return published_schedule()[::10]
+
+
+SCHEDULES = {"published": published_schedule, "quick": quick_schedule}
+
+
+def search(
+    driver: Driver,
+    space: PolicySpace,
+    chip: Chip,
+    evaluator: Evaluator,
+    schedule: Sequence[float],
+    first: int = 0,
+) -> Iterator[Step]:
+    """Run the search on a configured unit, from iteration ``first``; yields each iteration when it is learned.
+
+    Latency and energy come first: a policy that misses either threshold is never trained.
+    """
+    unit = 2.0**-driver.params.q_frac
+    for iteration in range(first, len(schedule)):
+        actions = driver.sample(schedule[iteration])
+        policy = space.decode(actions)
+        cost = chip.measure(policy)
+        accuracy: float | None = None
+        served: Served = "skipped"
+        if not driver.is_outlier(cost.latency_ms, cost.energy_uj):
+            served = "cached" if evaluator.is_cached(policy) else "trained"
+            accuracy = evaluator.accuracy(policy, iteration)
+        learned = driver.learn(accuracy or 0.0)
+        point = chip.points[policy.point]
+        yield Step(
+            iteration, schedule[iteration], actions, policy.weight_bits, policy.activation_bits,
+            point.voltage_v, point.frequency_mhz, accuracy, cost.latency_ms, cost.energy_uj,
+            learned.reward * unit, served, learned.digest,
+        )  # fmt: skip
+
+
+def parse_weights(text: str) -> tuple[float, float, float]:
+    """Weights a, b, c from ``energy``, ``latency`` or ``a,b,c``; raises ValueError for anything else."""
+    if text in OBJECTIVES:
+        return OBJECTIVES[text]
+    try:
+        a, b, c = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"the objective must be energy, latency or three weights a,b,c, not {text!r}"
+        ) from None
+    return a, b, c
+
+
+def score(objective: Objective, accuracy: float, latency_ms: float, energy_uj: float) -> float:
+    """Score of a measurement by the golden reward calculator; 0 for an outlier."""
+    from rtl.params import RLUParams
+
+    driver = Driver(GoldenDevice(RLUParams(states=1, actions=2)))
+    driver.configure(action_counts=(2,), seed=1, objective=objective)
+    driver.is_outlier(latency_ms, energy_uj)
+    return driver.reward(accuracy) * 2.0**-driver.params.q_frac

@@ -1,0 +1,276 @@
+"""One tuning run from its configuration to its summary: what `rlu tune` does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from rtl.params import RLUParams
+from sim.build import SIMULATORS, cache_dir
+from sim.device import Device, GoldenDevice
+from sim.driver import Driver
+from sim.objective import Objective
+from sim.shadow import ShadowedDevice
+from sim.simulator import SimDevice
+
+from .chip import INT8_BASELINE, Chip, EvolverChip, evolver_facts
+from .policy import Policy, PolicySpace
+from .run_folder import LEARNING_CURVE, Q_TABLE, SUMMARY, RunFolder, RunFolderError
+from .tuning import SCHEDULES, Evaluator, Step, parse_weights, score, search
+
+if TYPE_CHECKING:
+    from .training import Retrainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """Everything a run depends on; ``config.json`` of its folder.
+
+    Attributes:
+        device: where the RL unit is: the golden model, or the simulated RTL checked against it.
+        simulator: simulator of the RTL.
+        data: data set, see `algo.data.load_dataset`.
+        data_folder: where its original files lie, if not where they are looked for.
+        local_size: images of the local private set; ``None`` for the data set's own default.
+        noise_std: standard deviation of the noise on them.
+        schedule: ``published`` (330 iterations) or ``quick`` (33).
+        seed: of everything random: weights, local set, order of images, LFSR; 1..2**lfsr_width - 1.
+        objective: ``energy``, ``latency``, or the weights ``a,b,c``.
+        accuracy_th: accuracy at or below which a policy is an outlier; ``None`` for ``accuracy_drop`` below
+            the INT8 baseline on the local test images.
+        accuracy_drop: see above.
+        latency_th_ms, energy_th_uj: thresholds.
+        weights: ``carried`` from iteration to iteration, or ``restarted`` from the pre-trained ones.
+        activations: ``fixed`` at 8 bits, or ``searched`` like the weights.
+        width: channels of the trained VGG8's first layer.
+        epochs: retraining epochs an iteration (E_max).
+        alpha, gamma: learning rate and discount of the unit.
+        lfsr_width: bits of its random number generator.
+        full_last_reward: reward the last row in full instead of with its share.
+        threads: CPU threads of training; its results depend on them.
+    """
+
+    device: Literal["golden", "sim"] = "golden"
+    simulator: Literal["verilator", "icarus"] = "verilator"
+    data: str = "digits"
+    data_folder: str | None = None
+    local_size: int | None = None
+    noise_std: float | None = None
+    schedule: str = "published"
+    seed: int = 1
+    objective: str = "energy"
+    accuracy_th: float | None = None
+    accuracy_drop: float = 0.02
+    latency_th_ms: float = 20.0
+    energy_th_uj: float = 300.0
+    weights: Literal["carried", "restarted"] = "carried"
+    activations: Literal["fixed", "searched"] = "fixed"
+    width: int = 8
+    epochs: int = 1
+    alpha: float = 0.25
+    gamma: float = 0.99
+    lfsr_width: int = 16
+    full_last_reward: bool = False
+    threads: int = 2
+
+    def __post_init__(self) -> None:
+        choices = {
+            "device": ("golden", "sim"),
+            "simulator": SIMULATORS,
+            "schedule": tuple(SCHEDULES),
+            "weights": ("carried", "restarted"),
+            "activations": ("fixed", "searched"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if self.lfsr_width not in (8, 16, 32):
+            raise ValueError(f"lfsr_width must be one of 8, 16, 32, not {self.lfsr_width!r}")
+        if not 1 <= self.seed < 1 << self.lfsr_width:
+            raise ValueError(
+                f"seed must be in 1..{(1 << self.lfsr_width) - 1} with an LFSR of {self.lfsr_width} bits, "
+                f"not {self.seed}"
+            )
+        for name in ("alpha", "gamma", "accuracy_drop"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be in 0..1, not {getattr(self, name):g}")
+        for name, most in (("width", 512), ("epochs", 1000), ("threads", 256)):
+            if not 1 <= getattr(self, name) <= most:
+                raise ValueError(f"{name} must be in 1..{most}, not {getattr(self, name)}")
+        self.objective_at(0.0)  # checks weights and thresholds
+
+    def objective_at(self, accuracy_th: float) -> Objective:
+        """The objective with an accuracy threshold that may only now be known."""
+        a, b, c = parse_weights(self.objective)
+        return Objective(
+            weight_a=a,
+            weight_l=b,
+            weight_e=c,
+            accuracy_th=self.accuracy_th if self.accuracy_th is not None else accuracy_th,
+            latency_th_ms=self.latency_th_ms,
+            energy_th_uj=self.energy_th_uj,
+            energy_high_uj=self.energy_th_uj,
+        )
+
+
+@contextmanager
+def open_device(params: RLUParams, config: TuneConfig) -> Iterator[Device]:
+    """The device a run asks for; the simulated RTL is checked against the golden model at every word."""
+    if config.device == "golden":
+        yield GoldenDevice(params)
+        return
+    with SimDevice(params, simulator=config.simulator) as device:
+        yield ShadowedDevice(device, params)
+
+
+def run(
+    config: TuneConfig,
+    folder: RunFolder,
+    *,
+    chip: Chip | None = None,
+    evaluator: Evaluator | None = None,
+    on_step: Callable[[Step, int], None] = lambda step, total: None,
+    say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
+) -> dict[str, Any]:
+    """Run, or go on with, a tuning run; returns its summary, which is also ``summary.json``.
+
+    Args:
+        config: what to run.
+        folder: where; its checkpoint says where to begin.
+        chip: gives latency and energy; the Evolver model for the published network by default.
+        evaluator: gives accuracies; default the retraining that the configuration describes.
+        on_step: called after every iteration, with the number of iterations there will be.
+        say: where progress messages go.
+
+    Raises:
+        ValueError: for a configuration or data that cannot be used.
+        DeviceError: if the simulator dies; the folder can be resumed.
+        Disagreement: if the RTL and the golden model differ.
+    """
+    schedule = SCHEDULES[config.schedule]()
+    saved = folder.load_checkpoint()
+    for note in folder.notes:
+        say(note)
+    if len(folder.steps) == len(schedule) and (folder.path / SUMMARY).exists():
+        say(f"{folder.path} is complete; nothing to do")
+        return cast(dict[str, Any], json.loads((folder.path / SUMMARY).read_text()))
+    chip = chip or EvolverChip()
+    if evaluator is None:
+        evaluator = _retrainer(config, say)
+    baseline_accuracy = evaluator.retrained_baseline()
+    objective = config.objective_at(max(0.0, baseline_accuracy - config.accuracy_drop))
+    layers = evaluator.layers
+    widths = tuple(evolver_facts()["bit_widths"])
+    space = PolicySpace(
+        layers=layers,
+        points=len(chip.points),
+        weight_choices=widths,
+        activation_choices=widths if config.activations == "searched" else (8,),
+    )
+    counts = space.action_counts
+    params = RLUParams(
+        states=len(counts), actions=max(counts), action_counts=counts, lfsr_width=config.lfsr_width
+    )
+    with open_device(params, config) as device:
+        driver = Driver(device)
+        driver.configure(
+            action_counts=counts,
+            seed=config.seed,
+            objective=objective,
+            alpha=config.alpha,
+            gamma=config.gamma,
+            full_last_reward=config.full_last_reward,
+        )
+        if saved is not None:
+            driver.restore(saved[0], objective)
+            evaluator.restore(saved[1])
+            say(f"going on after iteration {len(folder.steps) - 1} of {folder.path}")
+        for step in search(driver, space, chip, evaluator, schedule, first=len(folder.steps)):
+            folder.append(step)
+            folder.save_checkpoint(driver.save(), evaluator.state())
+            on_step(step, len(schedule))
+        q_table = driver.q_table()
+        found = space.decode(driver.sample(0.0))
+        compared = device.compared if isinstance(device, ShadowedDevice) else 0
+
+    def measured(policy: Policy, accuracy: float) -> dict[str, Any]:
+        return _measured(policy, accuracy, chip, objective)
+
+    # The same point as published, or the fastest of a chip that has fewer.
+    eights = (8,) * layers
+    baseline = Policy(eights, eights, min(INT8_BASELINE.point, len(chip.points) - 1))
+    best = max(folder.steps, key=lambda step: step.reward)
+    summary = {
+        "data": evaluator.source,
+        "iterations": len(folder.steps),
+        "trained": sum(step.served == "trained" for step in folder.steps),
+        "cached": sum(step.served == "cached" for step in folder.steps),
+        "skipped": sum(step.served == "skipped" for step in folder.steps),
+        "accuracy_th": objective.accuracy_th,
+        "baseline_int8": measured(baseline, baseline_accuracy),
+        "found": measured(found, evaluator.accuracy(found, len(schedule))),
+        "best_seen": {"iteration": best.iteration, **measured(space.decode(best.actions), best.accuracy or 0.0)},
+        "golden_words_compared": compared,
+    }
+    folder.write(Q_TABLE, json.dumps({"q_frac": params.q_frac, "rows": q_table}) + "\n")
+    from .plot import learning_curve  # brings matplotlib
+
+    folder.write(LEARNING_CURVE, learning_curve(folder.steps))
+    folder.write(SUMMARY, json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+def _measured(policy: Policy, accuracy: float, chip: Chip, objective: Objective) -> dict[str, Any]:
+    cost, point = chip.measure(policy), chip.points[policy.point]
+    return {
+        "weight_bits": list(policy.weight_bits),
+        "activation_bits": list(policy.activation_bits),
+        "voltage_v": point.voltage_v,
+        "frequency_mhz": point.frequency_mhz,
+        "accuracy": accuracy,
+        "latency_ms": cost.latency_ms,
+        "energy_uj": cost.energy_uj,
+        "score": score(objective, accuracy, cost.latency_ms, cost.energy_uj),
+    }
+
+
+def _retrainer(config: TuneConfig, say: Callable[[str], None]) -> Retrainer:
+    from .data import NOISE_STD, load_dataset, local_private_set
+    from .training import Retrainer, TrainingConfig, pretrain  # brings torch
+
+    training = TrainingConfig(epochs_per_iteration=config.epochs, threads=config.threads)
+    dataset = load_dataset(config.data, folder=Path(config.data_folder) if config.data_folder else None)
+    noise = NOISE_STD if config.noise_std is None else config.noise_std
+    local = local_private_set(dataset, config.local_size, noise, config.seed)
+    say(f"data: {dataset.description}, {len(local.train_images)} local images to train on, {len(local.test_images)} to test on")
+    pretrained = pretrain(dataset, training, config.width, config.seed, cache_dir() / "pretrained")
+    say(
+        f"INT8 network {'from the cache' if pretrained.cached else 'trained'}: "
+        f"accuracy {pretrained.accuracy:.3f} on clean test images"
+    )
+    return Retrainer(pretrained, local, training, config.weights, config.seed)
+
+
+def resumed_config(folder: RunFolder, given: dict[str, Any]) -> TuneConfig:
+    """Configuration of a run taken up again; what the command line gives must agree with it.
+
+    Raises:
+        RunFolderError: naming the first field that differs, or that the folder should not have.
+    """
+    stored = folder.config
+    fields = {field.name for field in dataclasses.fields(TuneConfig)}
+    for name in sorted(set(stored) ^ fields):
+        raise RunFolderError(f"{folder.path} was made by another version: field {name} of its configuration")
+    for name, value in given.items():
+        if stored[name] != value:
+            raise RunFolderError(
+                f"{folder.path} was begun with {name} = {stored[name]!r}, not {value!r}: "
+                f"leave {name} out, or begin anew with another --out"
+            )
+    return TuneConfig(**stored)
