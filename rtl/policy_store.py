@@ -64,11 +64,13 @@ class PolicyStore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        words = max(2, (self.params.states + 7) // 8)
+        # Every address has a row, so that no read is undefined, and there is at least one address bit.
+        depth = 1 << self.params.row_width
+        words = max(2, depth // 8)
         m.submodules.policy = policy = memory.Memory(shape=32, depth=words, init=[])
         # Stored less one, so that 1..16 fits in four bits.
         m.submodules.counts = counts = memory.Memory(
-            shape=4, depth=max(2, self.params.states), init=[count - 1 for count in self.params.counts]
+            shape=4, depth=depth, init=[count - 1 for count in self.params.counts]
         )
         policy_read, policy_write = policy.read_port(), policy.write_port(granularity=4)
         count_read, count_write = counts.read_port(), counts.write_port()

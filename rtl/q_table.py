@@ -48,8 +48,8 @@ class QTable(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # A depth of one would have an address of no bits, which not every tool takes.
-        depth = max(2, self.params.states)
+        # Every address has a row, so that no read is undefined, and there is at least one address bit.
+        depth = 1 << self.params.row_width
         for i in range(self.params.actions):
             bank = memory.Memory(shape=signed(self.params.q_width), depth=depth, init=[])
             m.submodules[f"bank_{i}"] = bank

@@ -100,14 +100,16 @@ class QTableUpdater(wiring.Component):
             row_max.row.eq(self.row),
             row_max.mask.eq(((Const(1, 17) << self.count) - 1) & ~(Const(1, 16) << self.action)),
         ]
-        is_last, legal = Signal(), Signal()
+        is_last, legal, action_exists = Signal(), Signal(), Signal()
         old_value = Signal(signed(p.q_width))
         action, row = Signal(4), Signal(p.row_width)
+        m.d.comb += action_exists.eq(self.action < self.count)
         with m.If(arrived):
             m.d.sync += [
                 is_last.eq(counter == self.states - 1),
-                legal.eq(self.action < self.count),
-                old_value.eq(self.row[self.action]),
+                legal.eq(action_exists),
+                # Selecting beyond the row's end would be undefined in Verilog.
+                old_value.eq(Mux(action_exists, self.row[self.action], 0)),
                 action.eq(self.action),
                 row.eq(counter),
             ]

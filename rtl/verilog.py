@@ -65,7 +65,21 @@ def _width(shape: Any) -> int:
     return shape if isinstance(shape, int) else shape.width
 
 
-#: Waivers for ``verilator --lint-only -Wall``, a reason a line.
+#: Waivers for ``verilator --lint-only -Wall``, a reason a line: what Amaranth's emission inherently causes.
 WAIVERS = """\
 `verilator_config
+// Yosys writes the default before the case, not into it.
+lint_off -rule CASEINCOMPLETE
+// A signal's reset value is written as its initial value too, beside the process that drives it.
+lint_off -rule PROCASSINIT
+// Fields of structures and arrays are named for waveforms also where only the whole is used.
+lint_off -rule UNUSEDSIGNAL
+// Amaranth's operators widen and cut by its own rules; Yosys leaves that to Verilog's, which agree.
+lint_off -rule WIDTHEXPAND
+lint_off -rule WIDTHTRUNC
+// A range check of a full-size unit compares with a number the signal cannot exceed.
+lint_off -rule CMPCONST
+lint_off -rule UNSIGNED
+// One file holds all modules.
+lint_off -rule DECLFILENAME
 """

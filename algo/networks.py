@@ -1,0 +1,132 @@
+"""Networks to tune: the published experiment's VGG8 at any width, and the layer shapes of any network."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from algo.chip import LayerShape
+
+PUBLISHED_WIDTH = 128  # channels of the first convolution in the published VGG8
+
+# Share of the newest batch in the running statistics. Retraining takes few batches between changes of
+# bit-widths; with the usual 0.1 testing would run on statistics of the bit-widths before.
+_NORM_MOMENTUM = 0.3
+
+
+class VGG8(nn.Module):
+    """Six 3x3 convolutions and two fully connected layers for 32x32 images.
+
+    Channels are ``width, width, 2·width, 2·width, 4·width, 4·width``, then ``8·width`` hidden units: a width
+    of 128 gives the usual 128-128-256-256-512-512-1024 network, whose make-up we take from the literature on
+    small networks since the published text (Chen 2023, chapter 2) gives only its eight layers. Batch
+    normalisation and ReLU follow every layer but the last, 2x2 max-pooling every second convolution.
+
+    Args:
+        classes: number of classes, at least 2.
+        channels: channels of an image, at least 1.
+        width: channels of the first convolution, at least 1.
+
+    Input: float32 (N, channels, 32, 32). Output: float32 logits (N, classes).
+
+    Raises:
+        ValueError: if an argument is below its minimum.
+    """
+
+    def __init__(self, classes: int, channels: int = 1, width: int = 8) -> None:
+        super().__init__()
+        for name, value, minimum in (("classes", classes, 2), ("channels", channels, 1), ("width", width, 1)):
+            if value < minimum:
+                raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
+        self.channels = channels
+        layers: list[nn.Module] = []
+        inputs = channels
+        for stage in range(3):
+            outputs = width << stage
+            for last in (False, True):
+                # No bias: batch normalisation subtracts the mean anyway.
+                layers += [
+                    nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(outputs, momentum=_NORM_MOMENTUM),
+                ]
+                if last:  # the maximum commutes with ReLU: pooling first computes the same with less work
+                    layers.append(nn.MaxPool2d(2))
+                layers.append(nn.ReLU(inplace=True))
+                inputs = outputs
+        hidden = 8 * width
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Sequential(
+            nn.Linear(inputs * 4 * 4, hidden, bias=False),
+            nn.BatchNorm1d(hidden, momentum=_NORM_MOMENTUM),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, channels, 32, 32); raises ValueError for other shapes."""
+        if images.dim() != 4 or tuple(images.shape[1:]) != (self.channels, 32, 32):
+            raise ValueError(
+                f"VGG8 takes images of shape (N, {self.channels}, 32, 32), not {tuple(images.shape)}: "
+                "scale them, or bring a network of your own"
+            )
+        logits: Tensor = self.classifier(self.features(images).flatten(1))
+        return logits
+
+
+def weight_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
+    """Name and module of every convolution and fully connected layer of a model, in order of registration."""
+    return [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
+def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerShape, ...]:
+    """Work and storage of every convolution and fully connected layer, for one image.
+
+    Measured by running one image of zeros through the model, so any forward function will do. Layers come in
+    order of registration, the order in which a policy names their bit-widths.
+
+    Args:
+        model: any module; its mode (training or not) is put back.
+        input_shape: shape of one image without the batch dimension, such as (3, 32, 32).
+
+    Raises:
+        ValueError: if the model has no such layer, or one that this forward pass never reached.
+    """
+    layers = weight_layers(model)
+    if not layers:
+        raise ValueError(
+            f"{type(model).__name__} has no Conv2d or Linear layer whose bit-width could be tuned"
+        )
+    found: dict[str, LayerShape] = {}
+
+    def record(name: str, module: nn.Conv2d | nn.Linear, given: Tensor, made: Tensor) -> None:
+        weights = module.weight.numel()
+        # Every output position of a convolution, and every row a Linear is applied to, uses each weight once.
+        macs = made.numel() // module.weight.shape[0] * weights
+        # A layer used twice works twice but is stored once.
+        before = found.get(name, LayerShape(name, 0, weights, 0, 0))
+        found[name] = LayerShape(
+            name,
+            before.macs + macs,
+            weights,
+            before.input_values + given.numel(),
+            before.output_values + made.numel(),
+        )
+
+    def hook(name: str, module: nn.Conv2d | nn.Linear) -> torch.utils.hooks.RemovableHandle:
+        return module.register_forward_hook(lambda _, given, made: record(name, module, given[0], made))
+
+    handles = [hook(name, module) for name, module in layers]
+    training = model.training
+    try:
+        model.eval()
+        device = layers[0][1].weight.device
+        with torch.no_grad():
+            model(torch.zeros((1, *input_shape), device=device))
+    finally:
+        model.train(training)
+        for handle in handles:
+            handle.remove()
+    missing = [name for name, _ in layers if name not in found]
+    if missing:
+        raise ValueError(f"a forward pass of {type(model).__name__} never reached layer {missing[0]!r}")
+    return tuple(found[name] for name, _ in layers)

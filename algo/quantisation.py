@@ -1,0 +1,203 @@
+"""Quantisation-aware layers whose bit-widths are plain integers, changed without rebuilding the model.
+
+Weights are quantised per output channel, symmetric about zero; activations (a layer's input) per tensor,
+asymmetric, from the moving average of their smallest and largest value. Gradients pass straight through. The
+arithmetic stays in float32: values are rounded to the levels of the integer grid ("fake" quantisation).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+MIN_BITS, MAX_BITS = 2, 16
+RANGE_MOMENTUM = 0.1  # share of the newest batch in the moving average of an activation's range
+
+# Step of the weight grid in units of the channel's mean absolute value, below 8 bits. The values minimise the
+# mean square error of a Gaussian; with the largest magnitude as reference instead, 2 bits would round nearly
+# every weight to zero.
+_STEP_OF_MEAN = {2: 1.534, 3: 0.816, 4: 0.443, 5: 0.242, 6: 0.132, 7: 0.0718}
+
+
+class _Replace(torch.autograd.Function):
+    """Pass on ``quantised`` but send the gradient to ``exact``: the straight-through estimator."""
+
+    @staticmethod
+    def forward(ctx: Any, exact: Tensor, quantised: Tensor) -> Tensor:
+        return quantised.view_as(quantised)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
+
+
+def quantise_weights(weight: Tensor, bits: int) -> Tensor:
+    """Round weights to ``2^bits - 1`` levels symmetric about zero, one step size per output channel.
+
+    The levels are -(2^(bits-1)-1) .. 2^(bits-1)-1 times the step ("narrow range"): 2 bits give {-1, 0, 1},
+    4 bits -7..7, 8 bits -127..127. The fourth level of 2 bits, -2, is left unused: docs/data-and-networks.md
+    says why. From 8 bits on the step is the channel's largest magnitude over the largest level; below, a
+    fixed multiple of its mean magnitude, and larger weights saturate.
+
+    Args:
+        weight: float32, output channels first, any further shape.
+        bits: 2..16.
+
+    Returns:
+        Tensor of the same shape; its gradient with respect to ``weight`` is the identity.
+
+    >>> quantise_weights(torch.tensor([[0.9, -0.1, -1.1]]), 2)  # the step is 1.534 · 0.7
+    tensor([[ 1.0738, -0.0000, -1.0738]])
+    """
+    _check_bits("weight", bits)
+    largest = 2 ** (bits - 1) - 1
+    with torch.no_grad():
+        magnitude = weight.abs().flatten(1)
+        if bits in _STEP_OF_MEAN:
+            step = magnitude.mean(1) * _STEP_OF_MEAN[bits]
+        else:
+            step = magnitude.amax(1) / largest
+        step = step.clamp_min(1e-12).view(-1, *[1] * (weight.dim() - 1))  # a channel of zeros stays zero
+        quantised = (weight / step).round_().clamp_(-largest, largest).mul_(step)
+    return cast(Tensor, _Replace.apply(weight, quantised))
+
+
+def quantise_activations(values: Tensor, low: Tensor, high: Tensor, bits: int) -> Tensor:
+    """Round values to the 2^bits levels that span [low, high], zero among them exactly.
+
+    Values beyond the range saturate and pass no gradient; those within pass it unchanged.
+
+    Args:
+        values: float32, any shape.
+        low: scalar tensor, at most 0.
+        high: scalar tensor, at least 0.
+        bits: 2..16.
+    """
+    _check_bits("activation", bits)
+    levels = 2**bits - 1
+    step = ((high - low) / levels).clamp_min(1e-12)
+    zero = (-low / step).round().clamp(0, levels).int()
+    return torch.fake_quantize_per_tensor_affine(values, step, zero, 0, levels)
+
+
+class _Quantised(nn.Module):
+    """What quantised convolutions and fully connected layers share: bit-widths and the range of the input."""
+
+    weight_bits: int
+    activation_bits: int
+    low: Tensor
+    high: Tensor
+    seen: Tensor
+
+    def _prepare(self) -> None:
+        self.weight_bits = self.activation_bits = 8
+        self.register_buffer("low", torch.zeros(()))
+        self.register_buffer("high", torch.zeros(()))
+        self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
+
+    def _quantise_input(self, values: Tensor) -> Tensor:
+        if self.training:
+            with torch.no_grad():
+                low, high = torch.aminmax(values)
+                # Zero must be in the range, else it would have no exact level and padding would be wrong.
+                low, high = low.clamp_max(0), high.clamp_min(0)
+                # The first batch sets the range, later ones move it. No branch: the tensors may be on a GPU.
+                share = torch.where(self.seen, RANGE_MOMENTUM, 1.0)
+                self.low.lerp_(low, share)
+                self.high.lerp_(high, share)
+                self.seen.fill_(True)
+        return quantise_activations(values, self.low, self.high, self.activation_bits)
+
+
+class QuantisedConv2d(_Quantised, nn.Conv2d):
+    """A convolution that rounds its input and weights to ``activation_bits`` and ``weight_bits``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The convolution of the rounded input (N, C, H, W) by the rounded weights."""
+        weight = quantise_weights(self.weight, self.weight_bits)
+        return cast(Tensor, self._conv_forward(self._quantise_input(input), weight, self.bias))
+
+
+class QuantisedLinear(_Quantised, nn.Linear):
+    """A fully connected layer that rounds its input and weights."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """The product of the rounded input (..., features) and the rounded weights."""
+        weight = quantise_weights(self.weight, self.weight_bits)
+        return functional.linear(self._quantise_input(input), weight, self.bias)
+
+
+def quantise(model: nn.Module) -> nn.Module:
+    """Turn every `nn.Conv2d` and `nn.Linear` of a model into its quantised form, 8 bits throughout.
+
+    Done in place and in the order of `model.modules()`, which is the order in which `set_bits` counts layers;
+    parameters keep their names, values and optimiser identity, so an existing state dict still loads (strict
+    loading aside: each layer gains the buffers ``low``, ``high``, ``seen``). Subclasses of the two are left
+    alone, as they may compute something else. Returns the model.
+
+    Raises:
+        ValueError: if the model has no such layer.
+    """
+    for module in model.modules():
+        if type(module) is nn.Conv2d:
+            module.__class__ = QuantisedConv2d
+        elif type(module) is nn.Linear:
+            module.__class__ = QuantisedLinear
+        else:
+            continue
+        cast(_Quantised, module)._prepare()
+        module.to(module.weight.device)  # the new buffers follow the weights
+    if not quantised_layers(model):
+        raise ValueError(f"{type(model).__name__} has no Conv2d or Linear layer to quantise")
+    return model
+
+
+def quantised_layers(model: nn.Module) -> list[tuple[str, QuantisedConv2d | QuantisedLinear]]:
+    """Name and module of a model's quantised layers, in the order of a policy's bit-widths."""
+    return [(n, m) for n, m in model.named_modules() if isinstance(m, QuantisedConv2d | QuantisedLinear)]
+
+
+def set_bits(model: nn.Module, weight_bits: Sequence[int], activation_bits: Sequence[int]) -> None:
+    """Set the bit-widths of every quantised layer, first layer first; weights and ranges stay as they are.
+
+    Args:
+        model: a model that went through `quantise`.
+        weight_bits: 2..16 each, one a layer.
+        activation_bits: 2..16 each, one a layer.
+
+    Raises:
+        ValueError: naming the count that does not match or the layer and the width it cannot have; nothing
+            is changed then.
+    """
+    layers = quantised_layers(model)
+    for what, given in (("weight", weight_bits), ("activation", activation_bits)):
+        if len(given) != len(layers):
+            raise ValueError(
+                f"{len(given)} {what} bit-widths for {len(layers)} quantised layers "
+                f"({', '.join(name for name, _ in layers)}): give one a layer"
+            )
+        for (name, _), bits in zip(layers, given, strict=True):
+            _check_bits(f"{what} of layer {name!r}", bits)
+    for (_, layer), weight, activation in zip(layers, weight_bits, activation_bits, strict=True):
+        layer.weight_bits, layer.activation_bits = weight, activation
+
+
+def model_size_bytes(model: nn.Module, weight_bits: Sequence[int]) -> int:
+    """Bytes of a model's weights under a policy, each layer packed and rounded up to whole bytes.
+
+    Counts the weights of the quantised layers only; biases, normalisation and step sizes stay in float32 and
+    are left out, as is usual for such figures. Raises ValueError if the counts do not match.
+    """
+    layers = quantised_layers(model)
+    if len(weight_bits) != len(layers):
+        raise ValueError(f"{len(weight_bits)} weight bit-widths for {len(layers)} quantised layers")
+    return sum((m.weight.numel() * bits + 7) // 8 for (_, m), bits in zip(layers, weight_bits, strict=True))
+
+
+def _check_bits(what: str, bits: object) -> None:
+    if not isinstance(bits, int) or isinstance(bits, bool) or not MIN_BITS <= bits <= MAX_BITS:
+        raise ValueError(f"{what} bits must be an integer in {MIN_BITS}..{MAX_BITS}, not {bits!r}")

@@ -1,0 +1,475 @@
+"""Timing diagrams of the blocks, drawn from a simulation of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from amaranth.hdl import Fragment, Value
+from amaranth.sim import Simulator
+
+from rtl.params import RLUParams
+from rtl.policy_store import PolicyStore
+from rtl.q_table import QTable
+from rtl.registers import REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME
+from rtl.reward import RewardCalculator
+from rtl.row_max import RowMax
+from rtl.top import RLU
+from sim.device import address_of
+
+_MINIMUM_WIDTH = 4  # characters a clock cycle
+_ELIDED = 3  # cycles in a row without a change that are drawn as one column of dots
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One line of a diagram.
+
+    Attributes:
+        label: its name on the left.
+        value: the signal.
+        when: draw the value only in cycles in which this is high.
+        text: how a value is written; ``None`` draws a waveform of one bit.
+    """
+
+    label: str
+    value: Any
+    when: Any = None
+    text: Callable[[int], str] | None = None
+
+
+def bit(value: Any, label: str = "") -> Shown:
+    """A waveform of one bit."""
+    return Shown(label or value.name, value)
+
+
+def number(value: Any, label: str = "", *, when: Any = None, text: Callable[[int], str] = str) -> Shown:
+    """Numbers, a change marked by a bar."""
+    return Shown(label or value.name, value, when, text)
+
+
+def hexadecimal(value: int) -> str:
+    """A bus word."""
+    return f"0x{value:X}"
+
+
+class Recorder:
+    """Runs one design and notes what the shown signals are in every clock cycle."""
+
+    def __init__(self, design: Any, shown: Sequence[Shown]) -> None:
+        self._design = design
+        self._shown = shown
+        self._columns: list[tuple[str | int, ...]] = []
+        self._ctx: Any = None
+
+    def run(self, stimulus: Callable[[Recorder], Any]) -> str:
+        """Simulate ``stimulus``, which calls `set`, `skip` and `cycle`; returns the diagram."""
+
+        async def testbench(ctx: Any) -> None:
+            self._ctx = ctx
+            await stimulus(self)
+
+        simulator = Simulator(self._design)
+        simulator.add_clock(1e-8)
+        simulator.add_testbench(testbench)
+        simulator.run()
+        return render(self._shown, self._columns)
+
+    def get(self, value: Any) -> int:
+        """A signal's value in the cycle that comes next."""
+        return int(self._ctx.get(value))
+
+    def set(self, settings: Iterable[tuple[Any, int]]) -> None:
+        """Drive inputs from the cycle that comes next."""
+        for signal, value in settings:
+            self._ctx.set(signal, value)
+
+    async def skip(self) -> None:
+        """Let a cycle pass undrawn."""
+        await self._ctx.tick()
+
+    async def cycle(self, *settings: tuple[Any, int], times: int = 1) -> None:
+        """Drive inputs, then let cycles pass and draw them."""
+        self.set(settings)
+        for _ in range(times):
+            self._columns.append(tuple(self._cell(shown) for shown in self._shown))
+            await self._ctx.tick()
+
+    def _cell(self, shown: Shown) -> str | int:
+        if shown.when is not None and not self.get(shown.when):
+            return ""
+        value = self.get(shown.value)
+        return value if shown.text is None else shown.text(value)
+
+
+def render(shown: Sequence[Shown], columns: Sequence[tuple[str | int, ...]]) -> str:
+    """The diagram as text, one clock cycle a column."""
+    # Runs of equal columns: long ones become one column of dots between their first and last cycle.
+    times: list[str] = []
+    kept: list[tuple[str | int, ...]] = []
+    start = 0
+    for column, run in groupby(columns):
+        length = len(list(run))
+        inner = [str(start + i) for i in range(length)]
+        if length > _ELIDED + 1:
+            inner = [str(start), "...", str(start + length - 1)]
+        times += inner
+        kept += [column] * len(inner)
+        start += length
+    width = max(_MINIMUM_WIDTH, *(len(time) + 1 for time in times))
+    lines = list(zip(*kept, strict=True))
+    for line in lines:
+        for cell, run in groupby(line):
+            if isinstance(cell, str):
+                width = max(width, -(-(len(cell) + 1) // len(list(run))))
+    margin = max(len(s.label) for s in shown) + 1
+    drawn = ["cycle".ljust(margin) + "".join(time.ljust(width) for time in times)]
+    for s, line in zip(shown, lines, strict=True):
+        if s.text is None:
+            drawn += _waveform(s.label, margin, [int(cell) for cell in line], width)
+        else:
+            drawn.append(s.label.ljust(margin) + _numbers([str(cell) for cell in line], width))
+    return "\n".join(line.rstrip() for line in drawn)
+
+
+def _waveform(label: str, margin: int, bits: Sequence[int], width: int) -> list[str]:
+    upper, lower = " " * margin, label.ljust(margin)
+    before = bits[0]
+    for now in bits:
+        upper += {(0, 0): " ", (0, 1): "┌", (1, 0): "┐", (1, 1): "─"}[before, now]
+        lower += {(0, 0): "─", (0, 1): "┘", (1, 0): "└", (1, 1): " "}[before, now]
+        upper += ("─" if now else " ") * (width - 1)
+        lower += (" " if now else "─") * (width - 1)
+        before = now
+    return [upper, lower]
+
+
+def _numbers(cells: Sequence[str], width: int) -> str:
+    runs = [(cell, len(list(run))) for cell, run in groupby(cells)]
+    return "".join((f"│{cell}" if cell else "·").ljust(width * length) for cell, length in runs)
+
+
+class _OpenRLU(RLU):
+    """A unit whose blocks can be looked at."""
+
+    def elaborate(self, platform: Any) -> Any:
+        """The unit's own module, kept."""
+        self.module = super().elaborate(platform)
+        return self.module
+
+
+class _Unit:
+    """A whole unit with its blocks in reach, and a master for its bus."""
+
+    def __init__(self, params: RLUParams) -> None:
+        self.unit = _OpenRLU(params)
+        self.design = Fragment.get(self.unit, None)
+
+    def block(self, name: str) -> Any:
+        """One of the blocks."""
+        return getattr(self.unit.module.submodules, name)
+
+    async def access(
+        self, recorder: Recorder, address: int, value: int | None = None, *, drawn: bool = False
+    ) -> None:
+        """One bus access, from the request to the acknowledge."""
+        bus = self.unit.bus
+        step = recorder.cycle if drawn else recorder.skip
+        recorder.set(((bus.req, 1), (bus.we, int(value is not None)), (bus.addr, address)))
+        recorder.set(((bus.wdata, (value or 0) & 0xFFFF_FFFF),))
+        await step()
+        while not recorder.get(bus.ack):
+            await step()
+        await step()
+        recorder.set(((bus.req, 0), (bus.we, 0), (bus.addr, 0), (bus.wdata, 0)))
+
+    async def write(self, recorder: Recorder, name: str, value: int, *, drawn: bool = False) -> None:
+        """Write a register, and wait out the division that STATES and REWARD start."""
+        await self.access(recorder, address_of(name), value, drawn=drawn)
+        while not drawn and recorder.get(self.unit.busy):
+            await recorder.skip()
+
+    async def write_table(self, recorder: Recorder, rows: Sequence[Sequence[int]]) -> None:
+        """Fill the first rows of the Q-table."""
+        for row, values in enumerate(rows):
+            for pair in range(len(values) // 2):
+                low, high = values[2 * pair : 2 * pair + 2]
+                address = WINDOW_BY_NAME["Q_TABLE"].offset + 32 * row + 4 * pair
+                await self.access(recorder, address, (high & 0xFFFF) << 16 | low & 0xFFFF)
+
+
+def _register_file() -> str:
+    unit = _Unit(RLUParams(states=2, actions=2))
+    bus, registers = unit.unit.bus, unit.block("registers")
+    recorder = Recorder(
+        unit.design,
+        [
+            bit(bus.req, "req"),
+            bit(bus.we, "we"),
+            number(bus.addr, "addr", when=bus.req, text=hexadecimal),
+            number(bus.wdata, "wdata", when=bus.req & bus.we, text=hexadecimal),
+            bit(bus.ack, "ack"),
+            bit(bus.err, "err"),
+            number(bus.rdata, "rdata", when=bus.ack & ~bus.we & ~bus.err, text=hexadecimal),
+            number(registers.values.alpha, "ALPHA", text=hexadecimal),
+        ],
+    )
+
+    async def stimulus(r: Recorder) -> None:
+        await unit.write_table(r, [[1, 2], [3, 4]])
+        await r.cycle()
+        await unit.access(r, address_of("ALPHA"), 0x1000, drawn=True)
+        await unit.access(r, address_of("ALPHA"), drawn=True)
+        await unit.access(r, address_of("ALPHA"), 0x9000, drawn=True)
+        await unit.access(r, WINDOW_BY_NAME["Q_TABLE"].offset + 32, drawn=True)
+        await r.cycle()
+
+    return recorder.run(stimulus)
+
+
+def _q_table() -> str:
+    table = QTable(RLUParams(states=4, actions=2))
+    recorder = Recorder(
+        table,
+        [
+            number(table.read_row, "read_row"),
+            number(Value.cast(table.row[0]), "row[0]"),
+            number(Value.cast(table.row[1]), "row[1]"),
+            number(table.write_mask, "write_mask", text=lambda mask: f"{mask:02b}"),
+            number(table.write_row, "write_row", when=table.write_mask.any()),
+            number(table.write_even, "write_even", when=table.write_mask[0]),
+            number(table.write_odd, "write_odd", when=table.write_mask[1]),
+        ],
+    )
+
+    async def stimulus(r: Recorder) -> None:
+        write = (table.write_row, 1), (table.write_even, 10), (table.write_odd, 20)
+        await r.cycle()
+        await r.cycle((table.write_mask, 3), *write, (table.read_row, 1))
+        await r.cycle((table.write_mask, 2), (table.write_odd, 30))
+        await r.cycle((table.write_mask, 0))
+        await r.cycle((table.read_row, 2))
+        await r.cycle(times=2)
+
+    return recorder.run(stimulus)
+
+
+def _policy_store() -> str:
+    store = PolicyStore(RLUParams(states=4, actions=8, action_counts=(8, 3, 3, 5)))
+    recorder = Recorder(
+        store,
+        [
+            number(store.read_row, "read_row"),
+            number(store.action, "action"),
+            number(store.count, "count"),
+            number(store.word, "word", text=hexadecimal),
+            bit(store.write_action_en, "write_action_en"),
+            bit(store.write_word_en, "write_word_en"),
+            bit(store.write_count_en, "write_count_en"),
+            number(
+                store.write_row,
+                "write_row",
+                when=store.write_action_en | store.write_word_en | store.write_count_en,
+            ),
+            number(store.write_action, "write_action", when=store.write_action_en),
+            number(store.write_word, "write_word", when=store.write_word_en, text=hexadecimal),
+            number(store.write_count, "write_count", when=store.write_count_en),
+        ],
+    )
+
+    async def stimulus(r: Recorder) -> None:
+        await r.cycle()
+        await r.cycle(
+            (store.write_action_en, 1), (store.write_row, 3), (store.write_action, 4), (store.read_row, 3)
+        )
+        await r.cycle((store.write_action_en, 0))
+        await r.cycle((store.write_word_en, 1), (store.write_row, 0), (store.write_word, 0x2107))
+        await r.cycle((store.write_word_en, 0), (store.read_row, 0))
+        await r.cycle((store.write_count_en, 1), (store.write_count, 6))
+        await r.cycle((store.write_count_en, 0))
+        await r.cycle(times=2)
+
+    return recorder.run(stimulus)
+
+
+def _row_max() -> str:
+    block = RowMax(RLUParams(states=4, actions=4))
+    entries = [Value.cast(block.row[i]) for i in range(4)]
+    recorder = Recorder(
+        block,
+        [
+            *(number(entry, f"row[{i}]") for i, entry in enumerate(entries)),
+            number(block.mask, "mask", text=lambda mask: f"{mask:04b}"),
+            number(block.value, "value"),
+            number(block.index, "index"),
+        ],
+    )
+
+    async def stimulus(r: Recorder) -> None:
+        for row, mask in (
+            ((5, 9, 9, 2), 0b1111),
+            ((5, 9, 9, 2), 0b1101),
+            ((-5, -3, 7, 8), 0b0011),
+            ((1, 1, 1, 1), 0),
+        ):
+            await r.cycle(*zip(entries, row, strict=True), (block.mask, mask))
+        await r.cycle(times=2)
+
+    return recorder.run(stimulus)
+
+
+#: Two rows, and Q-values of eight bits, six of them fraction: short divisions and short numbers.
+_SMALL = RLUParams(states=2, actions=2, q_width=8, q_frac=6)
+
+#: The published energy-first policy in register values (docs/reward.md), for two rows.
+_MEASURED = {
+    "accuracy": 22482, "latency": 12009, "energy": 6082, "weight_a": 8192, "weight_l": 3277,
+    "weight_e": 21299, "latency_th": 32768, "energy_th": 32768, "latency_high": 17334, "energy_high": 32768,
+    "latency_gain": 12263, "energy_gain": 4746, "states": 2,
+}  # fmt: skip
+
+
+def _reward_calculator() -> str:
+    block = RewardCalculator(_SMALL)
+    recorder = Recorder(
+        block,
+        [
+            bit(block.start, "start"),
+            bit(block.load, "load"),
+            number(block.load_value, "load_value", when=block.load),
+            bit(block.divide, "divide"),
+            bit(block.reward_valid, "reward_valid"),
+            number(block.reward, "reward"),
+            bit(block.done, "done"),
+            number(block.share, "share"),
+        ],
+    )
+
+    async def stimulus(r: Recorder) -> None:
+        r.set((getattr(block, name), value) for name, value in _MEASURED.items())
+        await r.cycle()
+        await r.cycle((block.start, 1))
+        r.set(((block.start, 0),))
+        while not r.get(block.done):
+            await r.cycle()
+        await r.cycle()
+        await r.cycle((block.load, 1), (block.load_value, -30))
+        await r.cycle((block.load, 0), (block.divide, 1))
+        r.set(((block.divide, 0),))
+        while not r.get(block.done):
+            await r.cycle()
+        await r.cycle(times=2)
+
+    return recorder.run(stimulus)
+
+
+def _updater() -> str:
+    unit = _Unit(RLUParams(states=3, actions=4))
+    updater = unit.block("updater")
+    recorder = Recorder(
+        unit.design,
+        [
+            bit(updater.start, "start"),
+            number(updater.read_row, "read_row"),
+            number(updater.action, "action"),
+            *(number(Value.cast(updater.row[i]), f"row[{i}]") for i in range(4)),
+            bit(updater.write_en, "write_en"),
+            number(updater.write_row, "write_row", when=updater.write_en),
+            number(updater.write_action, "write_action", when=updater.write_en),
+            number(updater.write_value, "write_value", when=updater.write_en),
+            bit(updater.done, "done"),
+        ],
+    )
+    return recorder.run(lambda r: _update(unit, r, updater))
+
+
+async def _update(unit: _Unit, r: Recorder, updater: Any) -> None:
+    await unit.write_table(r, UPDATE_EXAMPLE)
+    await unit.write(r, "REWARD", 12288)
+    await unit.access(r, WINDOW_BY_NAME["POLICY"].offset, 0x201)
+    await unit.access(r, address_of("COMMAND"), UPDATE, drawn=True)
+    while not r.get(updater.done):
+        await r.cycle()
+    await r.cycle(times=2)
+
+
+#: The Q-table of the worked example (docs/arithmetic.md, "Updating").
+UPDATE_EXAMPLE = ((100, 200, 300, 400), (500, 600, 700, 800), (900, 1000, 1100, 1200))
+
+
+def _sampler() -> str:
+    unit = _Unit(RLUParams(states=3, actions=4))
+    sampler = unit.block("sampler")
+    recorder = Recorder(
+        unit.design,
+        [
+            bit(sampler.start, "start"),
+            number(sampler.read_row, "read_row"),
+            bit(sampler.draw_en, "draw_en"),
+            number(sampler.draw_row, "draw_row", when=sampler.draw_en),
+            number(sampler.draw_decision, "draw_decision", when=sampler.draw_en),
+            number(sampler.draw_choice, "draw_choice", when=sampler.draw_en),
+            number(sampler.lfsr, "lfsr"),
+            bit(sampler.write_en, "write_en"),
+            number(sampler.write_row, "write_row", when=sampler.write_en),
+            number(sampler.write_action, "write_action", when=sampler.write_en),
+            number(sampler.explored, "explored", when=sampler.write_en),
+            bit(sampler.done, "done"),
+        ],
+    )
+
+    async def stimulus(r: Recorder) -> None:
+        await unit.write_table(r, UPDATE_EXAMPLE)
+        await unit.write(r, "LFSR", 1)
+        await unit.write(r, "EPSILON", 0x4000)
+        await unit.access(r, address_of("COMMAND"), SAMPLE, drawn=True)
+        while not r.get(sampler.done):
+            await r.cycle()
+        await r.cycle(times=2)
+
+    return recorder.run(stimulus)
+
+
+def _top() -> str:
+    unit = _Unit(_SMALL)
+    bus, probe = unit.unit.bus, unit.unit.probe
+    recorder = Recorder(
+        unit.design,
+        [
+            bit(bus.req, "req"),
+            bit(bus.ack, "ack"),
+            bit(unit.unit.busy, "busy"),
+            number(probe.reward_value, "reward_value", when=probe.reward),
+            number(probe.write_row, "write_row", when=probe.write),
+            number(probe.write_value, "write_value", when=probe.write),
+            number(probe.draw_row, "draw_row", when=probe.draw),
+            number(probe.action_row, "action_row", when=probe.action),
+            number(probe.action_value, "action_value", when=probe.action),
+        ],
+    )
+
+    async def stimulus(r: Recorder) -> None:
+        for name, value in _MEASURED.items():
+            await unit.write(r, name.upper(), value)
+        await r.cycle()
+        await unit.access(r, address_of("COMMAND"), REWARD | UPDATE | SAMPLE, drawn=True)
+        while r.get(unit.unit.busy):
+            await r.cycle()
+        await r.cycle(times=2)
+
+    return recorder.run(stimulus)
+
+
+#: Every block's diagram, by the name of its page.
+DIAGRAMS: dict[str, Callable[[], str]] = {
+    "register-file": _register_file,
+    "q-table": _q_table,
+    "policy-store": _policy_store,
+    "row-max": _row_max,
+    "reward-calculator": _reward_calculator,
+    "updater": _updater,
+    "sampler": _sampler,
+    "top": _top,
+}
