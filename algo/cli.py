@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, so that only those that train b
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -80,6 +81,10 @@ def rlu() -> None:
               help="Without --accuracy-th: this much below the INT8 baseline.")
 @click.option("--latency-th", "latency_th_ms", type=float, default=20.0, show_default=True, help="In ms.")
 @click.option("--energy-th", "energy_th_uj", type=float, default=300.0, show_default=True, help="In uJ.")
+@click.option("--latency-low", "latency_low_ms", type=float, default=3.90, show_default=True, help="Scores 1.")
+@click.option("--latency-high", "latency_high_ms", type=float, default=10.58, show_default=True, help="Scores 0.")
+@click.option("--energy-low", "energy_low_uj", type=float, default=41.06, show_default=True, help="Scores 1.")
+@click.option("--energy-high", "energy_high_uj", type=float, help="Scores 0; default --energy-th.")
 @click.option("--weights", type=click.Choice(["carried", "restarted"]), default="carried", show_default=True,
               help="Network weights go on from iteration to iteration, or start from the pre-trained ones.")
 @click.option("--activations", type=click.Choice(["fixed", "searched"]), default="fixed", show_default=True,
@@ -95,8 +100,10 @@ def rlu() -> None:
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or begin it if there is none.")
 @json_option
 @click.pass_context
-def tune(context: click.Context, out: Path | None, resume: bool, as_json: bool, **settings: Any) -> None:
+def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: bool, **settings: Any) -> None:
     """Search bit-widths, voltage and frequency for a network on local data."""
+    # Idle training threads that spin keep the simulator, and one another, from the cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from .run_folder import RunFolder
     from .tuning_run import TuneConfig, resumed_config, run
 
@@ -137,7 +144,7 @@ def tune(context: click.Context, out: Path | None, resume: bool, as_json: bool, 
             click.echo(
                 f"interrupted after {len(folder.steps)} iterations; go on with: rlu tune --resume --out {out}", err=True
             )
-            context.exit(INTERRUPTED)
+            raise click.Abort from None
         except RuntimeError as error:
             raise RuntimeError(f"{error}\nthe run can be resumed: rlu tune --resume --out {out}") from error
     if as_json:

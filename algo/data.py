@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.util
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from algo import data_files
-from algo.data_files import DataError, write_atomically
+from algo.data_files import DataError
+from sim.files import cache_dir as default_cache_dir
 
 __all__ = [
     "DATASETS",
@@ -28,7 +28,6 @@ __all__ = [
     "LocalData",
     "load_dataset",
     "local_private_set",
-    "write_atomically",
 ]
 
 DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100")
@@ -118,7 +117,7 @@ def load_dataset(
         name: one of `DATASETS`, or the path of an NPZ file with ``images`` ((N, C, H, W) or (N, H, W); uint8,
             or floating point in any range) and ``labels`` ((N,) integers from 0).
         folder: where the original files lie; nothing is downloaded then.
-        cache_dir: where downloads are kept; default ``$XDG_CACHE_HOME/rlu-cosim`` or ``~/.cache/rlu-cosim``.
+        cache_dir: where downloads are kept; default `sim.files.cache_dir`.
         base_url: address of the folder to download from, instead of the data set's own.
         checksums: SHA-256 by file name, instead of those of the original files.
 
@@ -129,7 +128,7 @@ def load_dataset(
     Raises:
         DataError: for an unknown name or a missing, damaged or unsuitable file; says what to do.
     """
-    cache = cache_dir or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlu-cosim"
+    cache = cache_dir or default_cache_dir()
     if name == "digits":
         return _prepare(name, *_split(*_digits()), classes=10)
     if name == "fashion-mnist":

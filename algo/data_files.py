@@ -44,20 +44,6 @@ class DataError(ValueError):
     """Data that cannot be had or used; says which file or value, what is allowed and what to do."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that at any moment it is either absent, the old one or the whole new one.
-
-    Makes the folder when missing. Raises OSError as `Path.write_bytes` does.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     digest = hashlib.sha256()

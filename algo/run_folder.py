@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sim.build import write_atomically
+from sim.files import write_atomically
 
 from .tuning import Step
 

@@ -18,11 +18,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from algo.data import Dataset, LocalData, write_atomically
+from algo.data import Dataset, LocalData
 from algo.networks import VGG8
 from algo.policy import Policy
 from algo.quantisation import quantise, quantised_layers, set_bits
 from algo.sgd import TrainingConfig, accuracy_of, reproducible, tensors, train
+from sim.files import write_atomically
 
 __all__ = ["MODES", "Mode", "Pretrained", "Retrainer", "TrainingConfig", "pretrain"]
 
@@ -120,6 +121,7 @@ class Retrainer:
 
     Attributes:
         cache: accuracy by (weight bits, activation bits), filled in mode ``restarted`` only.
+        source: description of the data.
 
     Raises:
         ValueError: if the mode is unknown or the images do not suit the network.
@@ -137,6 +139,7 @@ class Retrainer:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
         self.cache: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
         self._pretrained, self._config, self._mode, self._seed = pretrained, config, mode, seed
+        self.source = local.source
         self._train_set = tensors(local.train_images, local.train_labels)
         self._test_set = tensors(local.test_images, local.test_labels)
         with torch.random.fork_rng(devices=()):

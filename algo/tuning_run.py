@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rtl.params import RLUParams
-from sim.build import SIMULATORS, cache_dir
+from sim.build import SIMULATORS
+from sim.files import cache_dir
 from sim.device import Device, GoldenDevice
 from sim.driver import Driver
 from sim.objective import Objective
@@ -46,6 +47,8 @@ class TuneConfig:
             the INT8 baseline on the local test images.
         accuracy_drop: see above.
         latency_th_ms, energy_th_uj: thresholds.
+        latency_low_ms, latency_high_ms: latencies that score 1 and 0.
+        energy_low_uj, energy_high_uj: energies that score 1 and 0; ``None`` for the threshold, as published.
         weights: ``carried`` from iteration to iteration, or ``restarted`` from the pre-trained ones.
         activations: ``fixed`` at 8 bits, or ``searched`` like the weights.
         width: channels of the trained VGG8's first layer.
@@ -69,6 +72,10 @@ class TuneConfig:
     accuracy_drop: float = 0.02
     latency_th_ms: float = 20.0
     energy_th_uj: float = 300.0
+    latency_low_ms: float = 3.90
+    latency_high_ms: float = 10.58
+    energy_low_uj: float = 41.06
+    energy_high_uj: float | None = None
     weights: Literal["carried", "restarted"] = "carried"
     activations: Literal["fixed", "searched"] = "fixed"
     width: int = 8
@@ -115,7 +122,10 @@ class TuneConfig:
             accuracy_th=self.accuracy_th if self.accuracy_th is not None else accuracy_th,
             latency_th_ms=self.latency_th_ms,
             energy_th_uj=self.energy_th_uj,
-            energy_high_uj=self.energy_th_uj,
+            latency_low_ms=self.latency_low_ms,
+            latency_high_ms=self.latency_high_ms,
+            energy_low_uj=self.energy_low_uj,
+            energy_high_uj=self.energy_th_uj if self.energy_high_uj is None else self.energy_high_uj,
         )
 
 

@@ -24,8 +24,8 @@ class RLUParams:
     Attributes:
         states: rows of the Q-table, 1..256. The STATES register picks how many of them a task uses.
         actions: columns (banks) of the Q-table, 2..16.
-        action_counts: reset value of every row's own number of actions, each 1..``actions``;
-            ``None`` means ``actions`` for every row. Registers can change them later.
+        action_counts: every row's own number of actions at power-up, each 1..``actions``; ``None`` means
+            ``actions`` for every row. The ACTION_COUNT window changes them; a reset does not bring them back.
         q_width: bits of a Q-value, 8..16 (two's complement).
         q_frac: fraction bits of a Q-value and of the reward, 2..``q_width - 2``, so that the
             range is at least [-2, 2).
@@ -68,7 +68,7 @@ class RLUParams:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Reset value of every row's number of actions."""
+        """Every row's number of actions at power-up."""
         return self.action_counts if self.action_counts is not None else (self.actions,) * self.states
 
     @property

@@ -1,8 +1,8 @@
 """The register description: the single source of the RTL decode, the driver's names and the docs.
 
-Addresses are byte addresses of 32-bit words. A register's ``field`` tuple names its bits; a plain
-register is one number. ``check`` names the values that are allowed: a write of any other value sets
-the sticky ``error_value`` flag and changes nothing.
+Addresses are byte addresses of 32-bit words. A register's ``fields`` name its bits; one without is a
+number. Its ``kind`` gives the values that are allowed: a write of any other sets the sticky
+``error_value`` flag and changes nothing else.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Register:
         offset: byte address.
         access: read-only, read-write, write-only, or write 1 to clear.
         doc: what it holds, with units and format.
-        kind: ``coef``, ``gain``, ``q``, ``lfsr``, ``states`` or ``bits``: gives width, range and reset.
+        kind: gives width and range: a constant, a coefficient, a gain, a Q-value, an LFSR state, a number of
+            rows, or named bits.
         reset: value after reset, ``None`` for "depends on the parameters" or "not readable".
         fields: its bits, where they have names.
     """
@@ -130,7 +131,7 @@ CLEAR, REWARD, UPDATE, SAMPLE = (1 << bit for bit in range(4))
 
 REGISTERS: tuple[Register, ...] = (
     Register("ID", 0x00, "ro", 'Always 0x524C5531, "RLU1" in ASCII.', "const", ID_VALUE),
-    Register("VERSION", 0x04, "ro", "Version of this register map: major << 16 | minor.", "const", VERSION_VALUE),
+    Register("VERSION", 0x04, "ro", "Version of this register map: major in bits 31..16, minor in bits 15..0.", "const", VERSION_VALUE),
     Register(
         "CONFIG", 0x08, "ro", "Size of this unit.", "bits", None,
         (
@@ -159,7 +160,7 @@ REGISTERS: tuple[Register, ...] = (
         ),
     ),
     Register(
-        "STATUS", 0x14, "w1c", "State of the unit. Error flags stay set until a 1 is written to them.", "bits", 0,
+        "STATUS", 0x14, "w1c", "State of the unit. Error flags stay set until a 1 is written to them.", "bits", 0b10,
         (
             Field("busy", 0, 1, "a command is running (read-only)"),
             Field("accuracy_outlier", 1, 1, "ACCURACY <= ACCURACY_TH (read-only)"),

@@ -13,8 +13,8 @@ from .params import RLUParams
 class RewardCalculator(wiring.Component):
     """Turns accuracy A, latency L and energy E into the reward of a policy.
 
-    ``score = a A + b clip((L_high - L) gain_L) + c clip((E_high - E) gain_E)``, clipped to 0..1, and 0 for an
-    outlier: ``A <= A_th``, ``L >= L_th`` or ``E >= E_th``. One multiplier does all five products. The share
+    ``score = a A + b clip((L_high - L) gain_L) + c clip((E_high - E) gain_E)``, each term clipped to 0..1, the sum
+    limited to the largest Q-value, and 0 for an outlier: ``A <= A_th``, ``L >= L_th`` or ``E >= E_th``. One multiplier does all five products. The share
     of a row, ``reward / states``, comes from a divider of one quotient bit a cycle. Rounding is
     fixed in docs/arithmetic.md, "Reward".
 
@@ -103,7 +103,7 @@ class RewardCalculator(wiring.Component):
         left, right = Signal(p.coef_width), Signal(max(p.coef_width, p.gain_width))
         product = Signal(p.coef_width + max(p.coef_width, p.gain_width))
         m.d.comb += product.eq(left * right)
-        # A margin above `high` is no score, not a negative one.
+        # A measurement above `high` scores nothing, not less than nothing.
         latency_margin = Mux(self.latency < self.latency_high, self.latency_high - self.latency, 0)
         energy_margin = Mux(self.energy < self.energy_high, self.energy_high - self.energy, 0)
         term = Signal(p.coef_width)

@@ -19,7 +19,7 @@ class QTableUpdater(wiring.Component):
     fixed in docs/arithmetic.md, "Updating". A row whose action is not below its count is left alone
     and ``bad_action`` is raised.
 
-    Latency: the last write is made ``2 * states + 2`` cycles after ``start``. Throughput: two cycles a row.
+    Latency: the last write is made ``2 * states + 3`` cycles after ``start``. Throughput: two cycles a row.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from rtl.registers import BY_NAME
 from .arithmetic import divide_half_even, explore_limit, next_draws, round_half_even
 from .golden import GoldenModel
 
+_PER_UNIT = ("LFSR", "EPSILON", "REWARD", "ACCURACY", "LATENCY", "ENERGY")  # arguments, not settings
 Ints = npt.NDArray[np.int64]
 
 
@@ -43,8 +44,8 @@ class BatchModel:
             raise ValueError(f"every seed must be in 1..{params.lfsr_max}, in one dimension")
         self._settings = GoldenModel(params).registers
         for name, value in registers.items():
-            if name not in self._settings:
-                raise ValueError(f"{name} is not a register of the unit; there are {', '.join(self._settings)}")
+            if name not in self._settings or name in _PER_UNIT:
+                raise ValueError(f"{name} is not a setting that units share")
             low, high = BY_NAME[name].limits(params)
             if not low <= value <= high:
                 raise ValueError(f"{name} must be in {low}..{high}, not {value}")

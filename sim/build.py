@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 from rtl.params import RLUParams
 
+from .files import cache_dir, write_atomically
+
 Simulator = Literal["verilator", "icarus"]
 SIMULATORS: tuple[Simulator, ...] = ("verilator", "icarus")
 
@@ -40,14 +42,6 @@ class ToolMissing(RuntimeError):
 
 class BuildFailed(RuntimeError):
     """The simulator refused the Verilog; the message ends with what it said."""
-
-
-def cache_dir() -> Path:
-    """Where built simulators are kept: ``$RLU_CACHE_DIR``, else ``rlu-cosim`` in the user's cache folder."""
-    named = os.environ.get("RLU_CACHE_DIR")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlu-cosim"
 
 
 def tool_environment(simulator: Simulator) -> dict[str, str]:
@@ -91,6 +85,9 @@ def write_package(params: RLUParams, path: Path) -> list[Path]:
     """Write the Verilog, its JSON sidecar and the waiver file for Verilator's lint; returns what was written."""
     from rtl.verilog import WAIVERS, sidecar
 
+    if path.suffix not in (".v", ".sv"):
+        raise ValueError(f"a Verilog file ends in .v or .sv, not {path.name!r}")
+
     texts = {
         path: generated_verilog(params).read_text(),
         path.with_suffix(".json"): json.dumps(sidecar(params), indent=2) + "\n",
@@ -130,13 +127,19 @@ def built(
             if not stamp.exists():
                 source = folder / "design.v"
                 source.write_bytes(text)
-                _build(folder, source, simulator, toplevel, waves, environment | {"MAKEFLAGS": flags})
+                _build(verilog.name, folder, source, simulator, toplevel, waves, environment | {"MAKEFLAGS": flags})
                 stamp.touch()
     return folder
 
 
 def _build(
-    folder: Path, source: Path, simulator: Simulator, toplevel: str, waves: bool, environment: dict[str, str]
+    name: str,
+    folder: Path,
+    source: Path,
+    simulator: Simulator,
+    toplevel: str,
+    waves: bool,
+    environment: dict[str, str],
 ) -> None:
     arguments = {
         "simulator": simulator,
@@ -151,26 +154,12 @@ def _build(
     if done.returncode != 0:
         lines = (done.stderr + done.stdout).splitlines()
         said = [line for line in lines if "error" in line.lower() and "Traceback" not in line][:8] or lines[-8:]
-        raise BuildFailed(f"{simulator} did not accept {source.name}:\n" + "\n".join(said))
+        raise BuildFailed(f"{simulator} did not accept {name}:\n" + "\n".join(said))
 
 
 def child_command(job: str, arguments: Mapping[str, Any]) -> list[str]:
     """Command line of the child process that builds or simulates (module `sim.child`)."""
     return [sys.executable, "-m", "sim.child", job, json.dumps(arguments)]
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is either the old one or the whole new one, also on a full disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _version(simulator: Simulator, environment: dict[str, str]) -> str:

@@ -11,8 +11,10 @@ from typing import NamedTuple, Protocol
 
 from rtl.params import RLUParams, clear_cycles, reward_cycles, sample_cycles, share_cycles, update_cycles
 from rtl.registers import (
+    ADDRESS_WIDTH,
     BY_NAME,
     CLEAR,
+    DATA_WIDTH,
     REGISTERS,
     REWARD,
     SAMPLE,
@@ -72,6 +74,7 @@ class GoldenDevice:
 
     def transact(self, ops: Sequence[Op]) -> list[int]:
         """Carry out ``ops`` in order; returns the words read."""
+        check_ops(ops)
         answers = []
         for op in ops:
             if op.kind == READ:
@@ -197,6 +200,16 @@ class GoldenDevice:
 
     def _set_flag(self, name: str) -> None:
         self._flags |= field_of("STATUS", name).mask
+
+
+def check_ops(ops: Sequence[Op]) -> None:
+    """Raise ValueError for an address or a word that the bus has no wires for."""
+    for op in ops:
+        if not 0 <= op.address < 1 << ADDRESS_WIDTH or not 0 <= op.value < 1 << DATA_WIDTH:
+            raise ValueError(
+                f"the bus carries addresses below 0x{1 << ADDRESS_WIDTH:X} and words of {DATA_WIDTH} bits, "
+                f"not address 0x{op.address:X} with word 0x{op.value:X}"
+            )
 
 
 def address_of(name: str) -> int:

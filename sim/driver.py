@@ -111,12 +111,12 @@ class Driver:
             ValueError: for a value outside its range.
         """
         p = self.params
-        _check("number of rows", len(action_counts), 1, p.states)
+        _check_whole("number of rows", len(action_counts), 1, p.states)
         for row, count in enumerate(action_counts):
-            _check(f"number of actions of row {row}", count, 1, p.actions)
-        _check("seed", seed, 1, p.lfsr_max)
-        _check("alpha", alpha, 0.0, 1.0)
-        _check("gamma", gamma, 0.0, 1.0)
+            _check_whole(f"number of actions of row {row}", count, 1, p.actions)
+        _check_whole("seed", seed, 1, p.lfsr_max)
+        _check_fraction("alpha", alpha)
+        _check_fraction("gamma", gamma)
         self.objective = objective or Objective()
         values = {
             "STATES": len(action_counts),
@@ -140,7 +140,7 @@ class Driver:
 
     def sample(self, epsilon: float) -> tuple[int, ...]:
         """Draw a new policy: one action a row, first row first. ``epsilon`` is in 0..1."""
-        _check("epsilon", epsilon, 0.0, 1.0)
+        _check_fraction("epsilon", epsilon)
         base = address_of("POLICY")
         words = self._transact(
             [
@@ -174,11 +174,15 @@ class Driver:
 
     def update(self, reward: int) -> None:
         """Update the Q-table along the policy with a reward of the host's own, in units of 2**-q_frac."""
-        _check("reward", reward, self.params.q_min, self.params.q_max)
+        _check_whole("reward", reward, self.params.q_min, self.params.q_max)
         self._transact([_write("REWARD", reward), Op(WAIT), _write("COMMAND", UPDATE), Op(WAIT)])
 
     def write_policy(self, actions: Sequence[int]) -> None:
-        """Replace the policy, one action a row."""
+        """Replace the policy: one action a row, each one the row has, else ValueError."""
+        if len(actions) != len(self.action_counts):
+            raise ValueError(f"a policy has {len(self.action_counts)} rows here, not {len(actions)}")
+        for row, (action, count) in enumerate(zip(actions, self.action_counts, strict=True)):
+            _check_whole(f"action of row {row}", action, 0, count - 1)
         self._transact(self._policy_ops(actions))
 
     def q_table(self) -> tuple[tuple[int, ...], ...]:
@@ -186,7 +190,14 @@ class Driver:
         return self._unpack(self._transact(self._q_ops))
 
     def write_q_table(self, q_table: Sequence[Sequence[int]]) -> None:
-        """Replace the Q-values of the first rows; a missing odd one is written as 0."""
+        """Replace the Q-values of the first rows; a missing odd one is written as 0.
+
+        Raises:
+            ValueError: for a value that is no Q-value.
+        """
+        for row, values in enumerate(q_table):
+            for value in values:
+                _check_whole(f"Q-value of row {row}", value, self.params.q_min, self.params.q_max)
         self._transact(self._q_write_ops(q_table))
 
     def cycles(self) -> int:
@@ -194,7 +205,10 @@ class Driver:
         return self._read("CYCLES")["CYCLES"]
 
     def save(self) -> dict[str, object]:
-        """Everything the unit knows, as plain numbers and lists: enough for `restore` to go on from."""
+        """Everything the task depends on, as plain numbers and lists: enough for `restore` to go on from.
+
+        Rows and actions beyond the task's are not in it.
+        """
         return {
             "params": self.params.to_json(),
             "registers": self._read(*_SAVED),
@@ -220,6 +234,7 @@ class Driver:
         base, policy_base = address_of("ACTION_COUNT"), address_of("POLICY")
         self._transact(
             [
+                _write("STATUS", sum(f.mask for f in _ERRORS)),
                 _write("STATES", len(counts)), Op(WAIT),
                 _write("REWARD", state["reward"]), Op(WAIT),
                 *(_write(name, value) for name, value in registers.items()),
@@ -317,6 +332,11 @@ def _signed(word: int) -> int:
     return word - (1 << 32) if word >> 31 else word
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be in {low:g}..{high:g}, not {value:g}")
+def _check_fraction(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} must be in 0..1, not {value:g}")
+
+
+def _check_whole(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} must be a whole number in {low}..{high}, not {value!r}")

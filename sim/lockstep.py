@@ -104,6 +104,8 @@ def run(
     for name, value in (("alpha", alpha), ("gamma", gamma)):
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"{name} must be in 0..1, not {value:g}")
+    if waves is not None and simulator != "verilator":
+        raise ValueError(f"waveforms are written with the simulator verilator, not {simulator}")
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, not {episodes}")
 

@@ -52,9 +52,9 @@ class Objective:
             ("latency", self.latency_th_ms, self.latency_low_ms, self.latency_high_ms),
             ("energy", self.energy_th_uj, self.energy_low_uj, self.energy_high_uj),
         ):
-            if not threshold > 0.0:
+            if not 0.0 < threshold < float("inf"):
                 raise ValueError(f"the {name} threshold must be above 0, not {threshold:g}")
-            if not 0.0 <= low < high:
+            if not 0.0 <= low < high < float("inf"):
                 raise ValueError(f"{name} must have 0 <= low < high, not low {low:g} and high {high:g}")
             if high - low < max(threshold, high) / 15.9:
                 raise ValueError(

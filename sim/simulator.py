@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from rtl.params import RLUParams
 
 from .build import Simulator, built, child_command, generated_verilog, tool_environment
-from .device import DeviceError, Op
+from .device import DeviceError, Op, check_ops
 from .golden import Action, Draw, Event, QWrite, RewardEvent
 
 _START_SECONDS = 60.0
@@ -40,6 +41,7 @@ class SimDevice:
         ToolMissing: if the simulator or its compiler is not installed.
         BuildFailed: if the Verilog is refused.
         DeviceError: if the simulation does not start, or dies later.
+        ValueError: for waves with a simulator that writes none.
     """
 
     def __init__(
@@ -58,8 +60,10 @@ class SimDevice:
         self._events: list[tuple[int, int]] = []
         self._waves = waves
         environment = tool_environment(simulator)
-        folder = built(verilog or generated_verilog(params), simulator, waves=waves is not None)
-        self._folder = Path(tempfile.mkdtemp(prefix="rlu-"))
+        source = verilog or generated_verilog(params)
+        # Recording spends its time in Python, so that a slower simulation is the quicker way.
+        folder = built(source, simulator, waves=waves is not None, quick=record)
+        self._folder = Path(_short_folder())
         self._connection: Connection[Any, Any] | None = None
         arguments = {
             "simulator": simulator,
@@ -104,11 +108,15 @@ class SimDevice:
         """Carry out ``ops`` in order; returns the words read. Raises DeviceError if the simulation is gone."""
         if self._connection is None:
             raise DeviceError("the simulation is closed")
+        check_ops(ops)
         try:
             self._connection.send([tuple(op) for op in ops])
             answers, events, self.cycle = self._connection.recv()
         except (EOFError, OSError):
             raise self._death("the simulator died") from None
+        except BaseException:
+            self.close()  # an answer still to come would be taken for that of the next transaction
+            raise
         self._events += events
         return list(answers)
 
@@ -189,21 +197,22 @@ def decode_probe(params: RLUParams, probe: int) -> list[Event]:
     return events
 
 
-_fields_cache: dict[str, dict[str, tuple[int, int]]] = {}
-
-
+@cache
 def _probe_fields(params: RLUParams) -> dict[str, tuple[int, int]]:
     from rtl.top import probe_layout  # brings Amaranth, which only recording needs
 
-    key = params.digest
-    if key not in _fields_cache:
-        _fields_cache[key] = {name: (field.offset, field.width) for name, field in probe_layout(params)}
-    return _fields_cache[key]
+    return {name: (field.offset, field.width) for name, field in probe_layout(params)}
 
 
 def _valid_mask(params: RLUParams) -> int:
     fields = _probe_fields(params)
     return sum(1 << fields[name][0] for name in ("draw", "action", "write", "reward"))
+
+
+def _short_folder() -> str:
+    """A temporary folder whose path leaves room for a socket's name, which Unix limits to about 100 bytes."""
+    usual = tempfile.gettempdir()
+    return tempfile.mkdtemp(prefix="rlu-", dir="/tmp" if len(usual) > 70 else usual)
 
 
 def _root() -> str:

@@ -74,7 +74,7 @@ def test_rejects_a_seed_out_of_range(seed):
 
 
 def test_rejects_registers_that_do_not_exist_or_do_not_fit():
-    with pytest.raises(ValueError, match="BETA is not a register"):
+    with pytest.raises(ValueError, match="BETA is not a setting that units share"):
         BatchModel(RLUParams(states=1), [1], {"BETA": 1})
     with pytest.raises(ValueError, match=r"ALPHA must be in 0\.\.32768, not 40000"):
         BatchModel(RLUParams(states=1), [1], {"ALPHA": 40000})

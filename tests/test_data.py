@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from algo import data_files
 from algo.data import DATASETS, DataError, Dataset, load_dataset, local_private_set
-from algo.data_files import DEBIAN_FASHION, fetch, write_atomically
+from algo.data_files import DEBIAN_FASHION, fetch
+from sim.files import write_atomically
 from tests.require import require_path
 
 DIGITS = load_dataset("digits")

@@ -74,3 +74,15 @@ def test_published_scores_are_reproduced():
     assert len(scores) == 4
     for score in scores:
         assert abs(score.computed - score.published) <= 0.002, score.name
+
+
+def test_the_howto_runs_as_it_stands(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "howto.md").read_text(), re.DOTALL)
+    assert len(blocks) == 5
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "howto.md", "exec"), names)
+    assert "| found (greedy) |" in capsys.readouterr().out
+    assert (tmp_path / "my-run" / "summary.json").exists()
+    assert names["summary"]["skipped"] + names["summary"]["trained"] == 33

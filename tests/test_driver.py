@@ -36,11 +36,12 @@ def test_refuses_something_that_is_not_an_rl_unit():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"action_counts": ()}, r"number of rows must be in 1\.\.16, not 0"),
-        ({"action_counts": (2,) * 17}, r"number of rows must be in 1\.\.16, not 17"),
-        ({"action_counts": (2, 10)}, r"number of actions of row 1 must be in 1\.\.9, not 10"),
-        ({"seed": 0}, r"seed must be in 1\.\.65535, not 0"),
-        ({"seed": 65536}, r"seed must be in 1\.\.65535, not 65536"),
+        ({"action_counts": ()}, r"number of rows must be a whole number in 1\.\.16, not 0"),
+        ({"action_counts": (2,) * 17}, r"number of rows must be a whole number in 1\.\.16, not 17"),
+        ({"action_counts": (2, 10)}, r"number of actions of row 1 must be a whole number in 1\.\.9, not 10"),
+        ({"seed": 0}, r"seed must be a whole number in 1\.\.65535, not 0"),
+        ({"seed": 65536}, r"seed must be a whole number in 1\.\.65535, not 65536"),
+        ({"seed": 1.5}, r"seed must be a whole number in 1\.\.65535, not 1.5"),
         ({"alpha": 1.5}, r"alpha must be in 0\.\.1, not 1.5"),
         ({"gamma": -0.1}, r"gamma must be in 0\.\.1, not -0.1"),
     ],
@@ -100,8 +101,23 @@ def test_negative_rewards_of_the_hosts_own(driver):
     driver.write_policy((0,) * 9)
     driver.update(-9000)
     assert driver.q_table()[8][0] == -250  # a quarter of a ninth
-    with pytest.raises(ValueError, match=r"reward must be in -32768\.\.32767, not 40000"):
+    with pytest.raises(ValueError, match=r"reward must be a whole number in -32768\.\.32767, not 40000"):
         driver.update(40000)
+
+
+def test_policies_and_q_values_that_do_not_exist_are_refused(driver):
+    with pytest.raises(ValueError, match="a policy has 9 rows here, not 8"):
+        driver.write_policy((0,) * 8)
+    with pytest.raises(ValueError, match=r"action of row 2 must be a whole number in 0\.\.2, not 3"):
+        driver.write_policy((0, 0, 3, 0, 0, 0, 0, 0, 0))
+    with pytest.raises(ValueError, match=r"Q-value of row 1 must be a whole number in -32768\.\.32767, not 40000"):
+        driver.write_q_table([[0, 0], [1, 40000]])
+
+
+@pytest.mark.parametrize("op", [Op(READ, 0x4000), Op(READ, -4), Op(WRITE, 0, 1 << 32)])
+def test_what_the_bus_cannot_carry_is_refused(driver, op):
+    with pytest.raises(ValueError, match="the bus carries"):
+        driver.device.transact([op])
 
 
 def test_q_table_round_trip(driver):
@@ -118,6 +134,7 @@ def test_q_table_round_trip(driver):
         ({"accuracy_th": 68.5}, r"accuracy_th must be a fraction in 0\.\.1, not 68.5"),
         ({"latency_th_ms": 0.0}, "the latency threshold must be above 0, not 0"),
         ({"energy_low_uj": 400.0}, "energy must have 0 <= low < high, not low 400 and high 300"),
+        ({"latency_high_ms": float("inf")}, "latency must have 0 <= low < high"),
         ({"latency_high_ms": 4.0}, "at least 1/15.9 of full scale 20"),
     ],
 )

@@ -1,0 +1,38 @@
+# Two commands: `make demo` and `make test`. Each sets up .venv from requirements.lock when it has to.
+VENV := .venv
+PYTHON ?= python3
+export RLU_CACHE_DIR := $(CURDIR)/.cache
+
+.PHONY: demo test test-slow lint docs setup clean
+
+demo: setup
+	$(VENV)/bin/rlu tune --device sim --data digits --schedule published --seed 1 --out runs/demo --resume
+
+test: setup lint
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+test-slow: setup
+	$(VENV)/bin/python -m pytest -m slow
+
+lint: setup
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+docs: setup
+	$(VENV)/bin/python -m docs.generate
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed: apt-get install python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: apt-get install python3.11, then make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "Python's venv is not installed: apt-get install python3-venv"; exit 1; }
+	@command -v g++ >/dev/null || { echo "a C++ compiler is not installed: apt-get install g++"; exit 1; }
+	@command -v perl >/dev/null || { echo "perl is not installed: apt-get install perl"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[train,dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .cache build runs *.egg-info

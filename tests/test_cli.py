@@ -1,0 +1,241 @@
+"""The commands as a user types them: real processes, exit codes, JSON, bad input, kills and resumes."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+# As small as a run can be that really trains.
+SMALL = ["--schedule", "quick", "--width", "2", "--local-size", "60", "--threads", "1", "--seed", "3"]
+
+
+def rlu(*arguments, **options):
+    command = [sys.executable, "-m", "algo.cli", *map(str, arguments)]
+    options = {"env": os.environ | {"PYTHONPATH": str(ROOT)}} | options
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run on the golden device, trained for real."""
+    path = tmp_path_factory.mktemp("runs") / "golden"
+    done = rlu("tune", *SMALL, "--out", path, "--json")
+    assert done.returncode == 0, done.stderr
+    return path, json.loads(done.stdout)
+
+
+def test_help_lists_the_commands():
+    done = rlu("--help")
+    assert done.returncode == 0
+    for command in ("tune", "lockstep", "compare", "verilog", "score", "bench"):
+        assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE)
+
+
+def test_tune_writes_its_folder_and_one_json_object(finished):
+    path, summary = finished
+    names = {"config.json", "trace.jsonl", "checkpoint.zip", "q_table.json", "summary.json", "learning-curve.png"}
+    assert {p.name for p in path.iterdir()} == names
+    assert summary["iterations"] == 33 and summary["trained"] > 20 and summary["data"].startswith("digits")
+    lines = [json.loads(line) for line in (path / "trace.jsonl").read_text().splitlines()]
+    assert [line["iteration"] for line in lines] == list(range(33))
+    assert {line["served"] for line in lines} <= {"trained", "skipped"}
+
+
+def test_tune_on_the_simulated_rtl_agrees(finished, tmp_path):
+    path, _ = finished
+    done = rlu("tune", *SMALL, "--device", "sim", "--out", tmp_path / "sim")
+    assert done.returncode == 0, done.stderr
+    assert "the golden model agreed with the RTL in all" in done.stdout
+    assert (tmp_path / "sim" / "trace.jsonl").read_bytes() == (path / "trace.jsonl").read_bytes()
+    compared = rlu("compare", path, tmp_path / "sim", "--json")
+    assert compared.returncode == 0 and json.loads(compared.stdout)["agree"] is True
+
+
+def test_compare_of_different_runs_names_the_place(finished, tmp_path):
+    path, _ = finished
+    other = tmp_path / "other"
+    shutil.copytree(path, other)
+    trace = other / "trace.jsonl"
+    trace.write_text(trace.read_text().replace('"accuracy": 0.', '"accuracy": 0.0', 1))
+    done = rlu("compare", path, other)
+    assert done.returncode == 1 and re.match(r"iteration \d+: accuracy is 0\.", done.stdout)
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", "algo.cli", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for_lines(process, trace, count):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if trace.exists() and trace.read_bytes().count(b"\n") >= count:
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"no {count} iterations: {process.communicate()}")
+
+
+@pytest.mark.parametrize("device", ["golden", "sim"])
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT], ids=lambda sign: sign.name)
+def test_killed_and_resumed_ends_in_the_same_bytes(finished, tmp_path, device, sign):
+    path, _ = finished
+    out = tmp_path / "run"
+    process = start("tune", *SMALL, "--device", device, "--out", out)
+    wait_for_lines(process, out / "trace.jsonl", 6)
+    process.send_signal(sign)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == (130 if sign == signal.SIGINT else -signal.SIGKILL)
+    if sign == signal.SIGINT:
+        assert re.search(r"interrupted after \d+ iterations; go on with: rlu tune --resume --out", said)
+    assert "Traceback" not in said
+    done = rlu("tune", "--resume", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert (out / "trace.jsonl").read_bytes() == (path / "trace.jsonl").read_bytes()
+    assert (out / "q_table.json").read_bytes() == (path / "q_table.json").read_bytes()
+
+
+def test_a_simulator_that_dies_leaves_the_run_resumable(finished, tmp_path):
+    path, _ = finished
+    out = tmp_path / "run"
+    process = start("tune", *SMALL, "--device", "sim", "--out", out)
+    wait_for_lines(process, out / "trace.jsonl", 5)
+    # The child of the command is the simulation's process group leader.
+    child = subprocess.run(
+        ["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True, check=True
+    ).stdout.split()[0]
+    os.killpg(int(child), signal.SIGKILL)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2 and "the simulator died" in said and "Traceback" not in said
+    assert f"the run can be resumed: rlu tune --resume --out {out}" in said
+    assert rlu("tune", "--resume", "--out", out).returncode == 0
+    assert (out / "trace.jsonl").read_bytes() == (path / "trace.jsonl").read_bytes()
+
+
+def test_restarted_weights_serve_repeats_from_the_cache(tmp_path):
+    done = rlu(
+        "tune", *SMALL, "--weights", "restarted", "--accuracy-th", "0", "--out", tmp_path / "run", "--json"
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["cached"] > 0 and summary["trained"] + summary["cached"] + summary["skipped"] == 33
+
+
+def test_lockstep(tmp_path):
+    done = rlu("lockstep", "--states", 6, "--actions", 5, "--episodes", 10, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["identical"] is True and report["episodes"] == 10 and report["divergence"] is None
+    assert rlu("verilog", "--states", 6, "--actions", 5, "-o", tmp_path / "rlu.v").returncode == 0
+    text = (tmp_path / "rlu.v").read_text()
+    (tmp_path / "rlu.v").write_text(re.sub(r"(\$signed\([^()]*\)) > (\$signed\([^()]*\);)", r"\1 >= \2", text))
+    done = rlu("lockstep", "--states", 6, "--actions", 5, "--rtl", tmp_path / "rlu.v")
+    assert done.returncode == 1
+    assert re.search(r"DIVERGED in episode \d+, cycle \d+: sampled action \d+ differs", done.stdout)
+
+
+def test_verilog_goes_to_a_file_or_to_the_screen(tmp_path):
+    parameters = ["--states", "2", "--actions", "3", "--action-counts", "3,2", "--lfsr-width", "8"]
+    shown = rlu("verilog", *parameters)
+    assert shown.returncode == 0 and "\nmodule rlu(" in shown.stdout
+    done = rlu("verilog", *parameters, "-o", tmp_path / "x.v", "--json")
+    answer = json.loads(done.stdout)
+    assert [Path(name).name for name in answer["files"]] == ["x.v", "x.json", "x.vlt"]
+    assert (tmp_path / "x.v").read_text() == shown.stdout
+    assert json.loads((tmp_path / "x.json").read_text())["parameters"]["action_counts"] == [3, 2]
+
+
+def test_score():
+    done = rlu("score", "--weights", "0.25,0.10,0.65", "--accuracy", 0.6861, "--latency", 7.33, "--energy", 55.68)
+    assert done.returncode == 0 and abs(float(done.stdout) - 0.833) <= 0.002
+    done = rlu("score", "--weights", "latency", "--accuracy", 0.7, "--latency", 20, "--energy", 100, "--json")
+    assert json.loads(done.stdout) == {"score": 0.0, "outlier": True}
+
+
+def test_bench_measures_what_was_asked_for():
+    done = rlu("bench", "--seconds", "0.2", "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    for rows, cycles in figures["cycles"].items():
+        assert cycles["sample"] <= int(rows) + 8 and cycles["update"] <= 2 * int(rows) + 8
+    assert all(rate > 0 for rate in figures["iterations_per_s"].values()) and figures["help_ms"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["tune", "--objective", "0.5,0.2,0.2"], "the weights a,b,c must sum to 1"),
+        (["tune", "--seed", "0"], "seed must be in 1..65535 with an LFSR of 16 bits, not 0"),
+        (["tune", "--seed", "70000"], "seed must be in 1..65535 with an LFSR of 16 bits, not 70000"),
+        (["tune", "--seed", "x"], "'x' is not a valid integer"),
+        (["tune", "--device", "fpga"], "'fpga' is not one of 'golden', 'sim'"),
+        (["tune", "--data", "mnist-1000"], "unknown data set 'mnist-1000': choose one of digits, fashion-mnist"),
+        (["tune", "--data", "cifar10", "--data-folder", "nowhere"], "nowhere"),
+        (["tune", "--resume", "--out", "."], "holds no run: there is no config.json"),
+        (["lockstep", "--states", "257"], "states must be a whole number in 1..256, not 257"),
+        (["lockstep", "--actions", "17"], "actions must be a whole number in 2..16, not 17"),
+        (["lockstep", "--alpha", "1.5"], "alpha must be in 0..1, not 1.5"),
+        (["lockstep", "--rtl", "no.v"], "--rtl no.v is not a file"),
+        (["verilog", "--lfsr-width", "7"], "lfsr_width must be one of [8, 16, 32], not 7"),
+        (["verilog", "--action-counts", "3,x"], "--action-counts must be whole numbers N,N,..., not '3,x'"),
+        (["verilog", "-o", "rlu.json"], "a Verilog file ends in .v or .sv, not 'rlu.json'"),
+        (["score", "--weights", "1,1,1", "--accuracy", "1", "--latency", "1", "--energy", "1"], "must sum to 1"),
+        (["score", "--weights", "energy", "--accuracy", "68", "--latency", "1", "--energy", "1"],
+         "accuracy must be a fraction in 0..1, not 68"),
+        (["score", "--weights", "energy", "--accuracy", "1", "--latency", "-1", "--energy", "1"],
+         "latency_ms must be a number of 0 or more, not -1"),
+        (["compare", "a", "b"], "a holds no run"),
+        (["bench", "--seconds", "0"], "seconds must be above 0, not 0"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_bad_input_is_named_with_exit_code_2(arguments, said, tmp_path):
+    done = rlu(*arguments, cwd=tmp_path)
+    assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_damaged_data_file_is_named(tmp_path):
+    np.savez(tmp_path / "own.npz", images=np.zeros((90, 8, 8), np.uint8), labels=np.arange(90) % 3)
+    content = (tmp_path / "own.npz").read_bytes()
+    (tmp_path / "own.npz").write_bytes(content[: len(content) // 2])
+    done = rlu("tune", "--data", "own.npz", cwd=tmp_path)
+    assert done.returncode == 2 and "cannot read own.npz" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_resume_with_another_setting_names_the_field(finished):
+    path, _ = finished
+    done = rlu("tune", "--resume", "--out", path, "--seed", 4)
+    assert done.returncode == 2 and "was begun with seed = 3, not 4" in done.stderr
+
+
+def test_a_folder_in_use_is_not_overwritten(finished):
+    path, _ = finished
+    done = rlu("tune", *SMALL, "--out", path)
+    assert done.returncode == 2 and "is not empty: continue it with --resume" in done.stderr
+
+
+def test_a_missing_compiler_and_a_missing_simulator_are_named(tmp_path):
+    """A PATH with nothing on it but Python."""
+    environment = os.environ | {"PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = rlu("lockstep", env=environment)
+    assert done.returncode == 2 and "g++, which verilator needs, is not installed: apt-get install g++" in done.stderr
+    done = rlu("tune", "--device", "sim", "--simulator", "icarus", "--out", tmp_path / "run", env=environment)
+    assert done.returncode == 2 and "iverilog, which icarus needs, is not installed" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_verilog_file_that_does_not_compile_is_named(tmp_path):
+    (tmp_path / "broken.v").write_text("module rlu(input clk; endmodule\n")
+    done = rlu("lockstep", "--rtl", tmp_path / "broken.v")
+    assert done.returncode == 2 and "verilator did not accept broken.v" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,283 @@
+"""The search, its runs and their folders, with a table in place of training; tests/test_cli.py trains for real."""
+
+import dataclasses
+import json
+
+import pytest
+
+from algo.batch_search import TableEvaluator, synthetic_table
+from algo.chip import INT8_BASELINE, EvolverChip, LayerShape, evolver_facts
+from algo.policy import Policy, PolicySpace
+from algo.run_folder import CHECKPOINT, TRACE, RunFolder, RunFolderError, compare
+from algo.tuning import Step, published_schedule, quick_schedule, score, search
+from algo.tuning_run import TuneConfig, resumed_config, run
+from rtl.params import RLUParams
+from sim.device import GoldenDevice
+from sim.driver import Driver
+from sim.objective import Objective
+from sim.shadow import Disagreement
+from sim.simulator import SimDevice
+
+CHIP = EvolverChip([LayerShape(f"layer{k}", 10**8, 10**6, 10**4, 10**4) for k in range(3)])
+TABLE = synthetic_table(CHIP, layers=3, seed=9)
+# Limits that this small network's cheapest policies keep and its dearest do not.
+LIMITS = {"latency_th_ms": 4.5, "latency_low_ms": 1.0, "latency_high_ms": 4.5, "energy_th_uj": 45.0, "energy_low_uj": 7.0}
+
+
+class Retraining(TableEvaluator):
+    """A table whose accuracies also depend on all policies before, as with weights that carry over."""
+
+    def __init__(self, table):
+        super().__init__(table)
+        object.__setattr__(self, "trained", [0])
+
+    def is_cached(self, policy):
+        return False
+
+    def accuracy(self, policy, iteration):
+        self.trained[0] += sum(policy.weight_bits) * (iteration + 1)
+        return super().accuracy(policy, iteration) - self.trained[0] % 97 / 10_000
+
+    def state(self):
+        return str(self.trained[0]).encode()
+
+    def restore(self, saved):
+        self.trained[0] = int(saved)
+
+
+def tuned(path, evaluator=None, stop=None, **fields):
+    """Run, or go on with, a tuning run over the table; ``stop`` ends it after so many iterations."""
+    config = TuneConfig(**({"schedule": "quick", "seed": 5} | LIMITS | fields))
+    folder = RunFolder.open(path) if path.exists() else RunFolder.create(path, dataclasses.asdict(config))
+
+    def on_step(step, total):
+        if stop is not None and step.iteration + 1 == stop:
+            raise KeyboardInterrupt
+
+    said = []
+    summary = None
+    try:
+        summary = run(
+            config, folder, chip=CHIP, evaluator=evaluator or Retraining(TABLE), on_step=on_step, say=said.append
+        )
+    except KeyboardInterrupt:
+        assert stop is not None
+    return folder, summary, said
+
+
+def test_the_published_schedule_is_the_published_one():
+    schedule = published_schedule()
+    assert len(schedule) == 330 and schedule[:90] == (1.0,) * 90 and schedule[-30:] == (0.0,) * 30
+    assert schedule[90:120] == (0.875,) * 30 and schedule[299] == 0.125
+    assert len(quick_schedule()) == 33 and quick_schedule()[-1] == 0.0
+
+
+@pytest.mark.parametrize(
+    "row", [row for row in evolver_facts()["measurements"] if "score" in row], ids=lambda row: row["name"]
+)
+def test_the_published_scores_come_out_within_0_002(row):
+    a, b, c = row["weights_abc"]
+    objective = Objective(weight_a=a, weight_l=b, weight_e=c, accuracy_th=0.0)
+    assert score(objective, row["accuracy"], row["latency_ms"], row["energy_uj"]) == pytest.approx(
+        row["score"], abs=0.002
+    )
+
+
+def test_rtl_and_golden_model_decide_alike(tmp_path):
+    golden, of_golden, _ = tuned(tmp_path / "golden", device="golden")
+    sim, of_sim, _ = tuned(tmp_path / "sim", device="sim")
+    assert (golden.path / TRACE).read_bytes() == (sim.path / TRACE).read_bytes()
+    assert compare(RunFolder.open(golden.path), RunFolder.open(sim.path)) is None
+    assert of_sim.pop("golden_words_compared") > 33 * 10 and of_golden.pop("golden_words_compared") == 0
+    assert of_sim == of_golden
+
+
+def test_a_unit_that_decides_otherwise_is_noticed(tmp_path, monkeypatch):
+    honest = SimDevice.transact
+
+    def one_bit_off(self, ops):
+        words = honest(self, ops)
+        return [*words[:-1], words[-1] ^ 1] if len(words) > 8 else words
+
+    monkeypatch.setattr(SimDevice, "transact", one_bit_off)
+    with pytest.raises(Disagreement):
+        tuned(tmp_path / "run", device="sim")
+
+
+def test_outliers_are_never_trained_and_rewarded_0(tmp_path):
+    folder, summary, _ = tuned(tmp_path / "run")
+    skipped = [step for step in folder.steps if step.served == "skipped"]
+    assert skipped and summary["skipped"] == len(skipped)
+    for step in folder.steps:
+        misses = step.latency_ms >= LIMITS["latency_th_ms"] or step.energy_uj >= LIMITS["energy_th_uj"]
+        assert misses == (step.served == "skipped") == (step.accuracy is None)
+        if misses:
+            assert step.reward == 0.0
+
+
+def test_the_summary_is_what_the_trace_says(tmp_path):
+    folder, summary, _ = tuned(tmp_path / "run")
+    steps = [Step.from_line(line) for line in (folder.path / TRACE).read_text().splitlines()]
+    assert steps == folder.steps and len(steps) == 33
+    best = max(steps, key=lambda step: step.reward)
+    assert summary["best_seen"]["iteration"] == best.iteration
+    assert summary["best_seen"]["score"] == pytest.approx(best.reward)
+    assert summary["baseline_int8"]["accuracy"] == TABLE.accuracy_of(Policy((8,) * 3, (8,) * 3, 0))
+    assert summary["baseline_int8"]["voltage_v"] == CHIP.points[INT8_BASELINE.point].voltage_v
+    table = json.loads((folder.path / "q_table.json").read_text())
+    assert [len(row) for row in table["rows"]] == [3, 3, 3, 9]
+    greedy = [row.index(max(row)) for row in table["rows"]]
+    assert summary["found"]["weight_bits"] == list(TABLE.space.decode(greedy).weight_bits)
+    assert (folder.path / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("device", ["golden", "sim"])
+def test_a_run_in_pieces_ends_in_the_same_bytes(tmp_path, device):
+    whole, summary, _ = tuned(tmp_path / "whole")
+    for stop in (1, 7, 8, 20):
+        tuned(tmp_path / "pieces", device=device, stop=stop)
+    pieces, again, said = tuned(tmp_path / "pieces", device=device)
+    assert any("going on after iteration 19" in text for text in said)
+    for name in (TRACE, "q_table.json", "learning-curve.png"):
+        assert (pieces.path / name).read_bytes() == (whole.path / name).read_bytes()
+    again.pop("golden_words_compared"), summary.pop("golden_words_compared")
+    assert again == summary
+
+
+def test_a_complete_run_is_not_run_again(tmp_path):
+    folder, summary, _ = tuned(tmp_path / "run")
+    before = {path.name: path.stat().st_mtime_ns for path in folder.path.iterdir()}
+    _, again, said = tuned(tmp_path / "run")
+    assert again == summary and any("complete" in text for text in said)
+    assert {path.name: path.stat().st_mtime_ns for path in folder.path.iterdir()} == before
+
+
+@pytest.mark.parametrize("cut", [1, 30])
+def test_a_truncated_line_is_recovered_and_said(tmp_path, cut):
+    whole, _, _ = tuned(tmp_path / "whole")
+    tuned(tmp_path / "run", stop=10)
+    trace = tmp_path / "run" / TRACE
+    lines = (whole.path / TRACE).read_bytes().splitlines(keepends=True)
+    trace.write_bytes(b"".join(lines[:10]) + lines[10][:-cut])  # killed while the eleventh was written
+    _, _, said = tuned(tmp_path / "run")
+    assert any("was cut short: its iteration is run again" in text for text in said)
+    assert trace.read_bytes() == (whole.path / TRACE).read_bytes()
+
+
+def test_killed_between_trace_and_checkpoint(tmp_path):
+    whole, _, _ = tuned(tmp_path / "whole")
+    tuned(tmp_path / "run", stop=10)
+    lines = (whole.path / TRACE).read_bytes().splitlines(keepends=True)
+    (tmp_path / "run" / TRACE).write_bytes(b"".join(lines[:11]))
+    tuned(tmp_path / "run")
+    assert (tmp_path / "run" / TRACE).read_bytes() == (whole.path / TRACE).read_bytes()
+
+
+def test_killed_before_the_first_checkpoint(tmp_path):
+    whole, _, _ = tuned(tmp_path / "whole")
+    config = dataclasses.asdict(TuneConfig(schedule="quick", seed=5, **LIMITS))
+    folder = RunFolder.create(tmp_path / "run", config)
+    (folder.path / TRACE).write_bytes((whole.path / TRACE).read_bytes().splitlines(keepends=True)[0])
+    tuned(folder.path)
+    assert (folder.path / TRACE).read_bytes() == (whole.path / TRACE).read_bytes()
+
+
+def test_a_trace_shorter_than_its_checkpoint_is_refused(tmp_path):
+    tuned(tmp_path / "run", stop=10)
+    trace = tmp_path / "run" / TRACE
+    trace.write_bytes(b"".join(trace.read_bytes().splitlines(keepends=True)[:6]))
+    with pytest.raises(RunFolderError, match="has 6 whole lines, but the checkpoint follows line 10"):
+        tuned(tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    tuned(tmp_path / "run", stop=3)
+    path = tmp_path / "run" / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(RunFolderError, match=r"checkpoint\.zip is damaged"):
+        tuned(tmp_path / "run")
+
+
+def test_another_configuration_is_refused_and_the_field_named(tmp_path):
+    folder, _, _ = tuned(tmp_path / "run", stop=2)
+    assert resumed_config(folder, {"seed": 5, "schedule": "quick"}).seed == 5
+    with pytest.raises(RunFolderError, match="was begun with seed = 5, not 6: leave seed out"):
+        resumed_config(folder, {"schedule": "quick", "seed": 6})
+    config = folder.config
+    del config["alpha"]
+    (folder.path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunFolderError, match="another version: field alpha"):
+        resumed_config(folder, {})
+
+
+def test_compare_names_the_first_iteration_and_field(tmp_path):
+    tuned(tmp_path / "a")
+    tuned(tmp_path / "b", stop=12)
+    a, b = RunFolder.open(tmp_path / "a"), RunFolder.open(tmp_path / "b")
+    assert "has 33 iterations" in compare(a, b)
+    lines = (b.path / TRACE).read_text().splitlines()
+    step = json.loads(lines[4])
+    lines[4] = json.dumps(step | {"reward": 0.123, "q_digest": "0" * 16})
+    (b.path / TRACE).write_text("\n".join(lines) + "\n")
+    assert compare(a, RunFolder.open(b.path)).startswith("iteration 4: reward is ")
+
+
+def test_a_full_disk_leaves_the_run_resumable(tmp_path, monkeypatch):
+    whole, _, _ = tuned(tmp_path / "whole")
+    save = RunFolder.save_checkpoint
+
+    def full(self, *state):
+        if len(self.steps) == 9:
+            raise OSError(28, "No space left on device")
+        save(self, *state)
+
+    monkeypatch.setattr(RunFolder, "save_checkpoint", full)
+    with pytest.raises(OSError, match="No space left"):
+        tuned(tmp_path / "run")
+    monkeypatch.undo()
+    tuned(tmp_path / "run")
+    assert (tmp_path / "run" / TRACE).read_bytes() == (whole.path / TRACE).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"seed": 0}, r"seed must be in 1\.\.65535 with an LFSR of 16 bits, not 0"),
+        ({"seed": 256, "lfsr_width": 8}, r"seed must be in 1\.\.255 with an LFSR of 8 bits, not 256"),
+        ({"objective": "0.5,0.5,0.5"}, "the weights a,b,c must sum to 1"),
+        ({"objective": "speed"}, "energy, latency or three weights a,b,c, not 'speed'"),
+        ({"schedule": "long"}, "schedule must be one of published, quick, not 'long'"),
+        ({"alpha": 2.0}, r"alpha must be in 0\.\.1, not 2"),
+        ({"lfsr_width": 12}, "lfsr_width must be one of 8, 16, 32, not 12"),
+        ({"width": 0}, r"width must be in 1\.\.512, not 0"),
+        ({"accuracy_th": 70.0}, r"accuracy_th must be a fraction in 0\.\.1, not 70"),
+    ],
+)
+def test_configurations_name_what_is_out_of_range(fields, said):
+    with pytest.raises(ValueError, match=said):
+        TuneConfig(**fields)
+
+
+def test_policies_round_trip():
+    space = PolicySpace(layers=4, points=9, activation_choices=(2, 4, 8))
+    assert space.action_counts == (9, 9, 9, 9, 9) and space.size == 9**5
+    for actions in ((0, 0, 0, 0, 0), (8, 7, 6, 5, 8), (1, 3, 5, 7, 4)):
+        assert space.encode(space.decode(actions)) == actions
+    assert space.decode((5, 0, 0, 0, 2)) == Policy((8, 2, 2, 2), (4, 2, 2, 2), 2)
+    with pytest.raises(ValueError, match=r"row 1 has actions 0\.\.8, not 9"):
+        space.decode((0, 9, 0, 0, 0))
+
+
+def test_the_search_finds_a_good_policy_of_the_table():
+    """Not a target, a sanity check: after 330 iterations most seeds end near the table's best score."""
+    objective = Objective(accuracy_th=0.0, latency_low_ms=1.0, latency_high_ms=11.0, energy_low_uj=20.0)
+    scores = []
+    for seed in range(1, 6):
+        driver = Driver(GoldenDevice(RLUParams(states=4, actions=9)))
+        driver.configure(action_counts=TABLE.space.action_counts, seed=seed, objective=objective)
+        steps = list(search(driver, TABLE.space, TABLE, TableEvaluator(TABLE), published_schedule()))
+        scores.append(steps[-1].reward)
+    best = max(
+        score(objective, TABLE.accuracy[k], TABLE.latency_ms[k], TABLE.energy_uj[k]) for k in range(TABLE.space.size)
+    )
+    assert sorted(scores)[2] > 0.95 * best
