@@ -146,9 +146,7 @@ def batch_search(
         ValueError: for a seed, ``alpha`` or ``gamma`` out of range.
     """
     counts = table.space.action_counts
-    params = RLUParams(
-        states=len(counts), actions=max(counts), action_counts=counts, lfsr_width=lfsr_width
-    )
+    params = RLUParams(states=len(counts), actions=max(counts), action_counts=counts, lfsr_width=lfsr_width)
     settings = {
         "ALPHA": to_fixed(alpha, params.coef_frac),
         "GAMMA": to_fixed(gamma, params.coef_frac),
@@ -157,7 +155,8 @@ def batch_search(
     model = BatchModel(params, seeds, settings)
 
     def words(values: Floats, full_scale: float) -> npt.NDArray[np.int64]:
-        return np.rint(np.minimum(1.0, values / full_scale) * params.coef_one).astype(np.int64)
+        fixed: npt.NDArray[np.int64] = np.rint(np.minimum(1.0, values / full_scale) * params.coef_one).astype(int)
+        return fixed
 
     accuracy = words(table.accuracy, 1.0)
     latency = words(table.latency_ms, objective.latency_full_scale_ms)

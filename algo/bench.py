@@ -66,7 +66,9 @@ def table(figures: dict[str, Any]) -> str:
     rates = figures["iterations_per_s"]
     goals = {"rtl_cocotb_verilator": ">= 500", f"golden_batch_{_BATCH}": ">= 20,000"}
     for name, rate in rates.items():
-        rows.append((f"search with a table, {name.replace('_', ' ')}", f"{rate:,.0f} iterations/s", goals.get(name, "")))
+        rows.append(
+            (f"search with a table, {name.replace('_', ' ')}", f"{rate:,.0f} iterations/s", goals.get(name, ""))
+        )
     rows.append(("`rlu --help`", f"{figures['help_ms']:.0f} ms", "< 300"))
     lines = ["| what | measured | goal |", "| --- | --- | --- |"]
     return "\n".join(lines + [f"| {a} | {b} | {c} |" for a, b, c in rows])
@@ -113,7 +115,7 @@ def _batch_rate(table: PolicyTable, seconds: float) -> float:
 def _rate(job: Callable[[], int], seconds: float) -> float:
     """Units of work a second: the median over repeats that fill the time, after one that does not count."""
     job()
-    rates = []
+    rates: list[float] = []
     end = time.perf_counter() + seconds
     while not rates or time.perf_counter() < end:
         begin = time.perf_counter()

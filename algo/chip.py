@@ -112,8 +112,7 @@ def evolver_facts() -> dict[str, Any]:
 
 
 OPERATING_POINTS = tuple(
-    OperatingPoint(float(p["voltage_v"]), float(p["frequency_mhz"]))
-    for p in evolver_facts()["operating_points"]
+    OperatingPoint(float(p["voltage_v"]), float(p["frequency_mhz"])) for p in evolver_facts()["operating_points"]
 )
 BIT_WIDTHS: tuple[int, ...] = tuple(evolver_facts()["bit_widths"])
 
@@ -122,9 +121,7 @@ def _published_vgg8() -> tuple[LayerShape, ...]:
     layers, inputs, side = [], 3, 32
     for number, outputs in enumerate((128, 128, 256, 256, 512, 512), start=1):
         weights, pixels = 9 * inputs * outputs, side * side
-        layers.append(
-            LayerShape(f"conv{number}", pixels * weights, weights, pixels * inputs, pixels * outputs)
-        )
+        layers.append(LayerShape(f"conv{number}", pixels * weights, weights, pixels * inputs, pixels * outputs))
         inputs = outputs
         if number % 2 == 0:  # 2x2 pooling
             side //= 2
@@ -148,9 +145,7 @@ class EvolverChip:
         ValueError: if there are no layers.
     """
 
-    def __init__(
-        self, layers: Sequence[LayerShape] = PUBLISHED_VGG8, constants: ChipConstants | None = None
-    ) -> None:
+    def __init__(self, layers: Sequence[LayerShape] = PUBLISHED_VGG8, constants: ChipConstants | None = None) -> None:
         if not layers:
             raise ValueError("a chip needs the shape of at least 1 layer")
         self.layers = tuple(layers)
@@ -171,9 +166,7 @@ class EvolverChip:
         self._check(policy)
         c, point = self.constants, self.points[policy.point]
         core_us = memory_us = latency_us = operations = moved_bits = 0.0
-        for layer, weight, activation in zip(
-            self.layers, policy.weight_bits, policy.activation_bits, strict=True
-        ):
+        for layer, weight, activation in zip(self.layers, policy.weight_bits, policy.activation_bits, strict=True):
             # The array splits its multipliers: half the bits on either side, twice the operations a cycle.
             eights = layer.macs * weight * activation / 64
             bits = layer.weights * weight + (layer.input_values + layer.output_values) * activation
@@ -190,15 +183,11 @@ class EvolverChip:
     def _check(self, policy: Policy) -> None:
         for what, given in (("weight", policy.weight_bits), ("activation", policy.activation_bits)):
             if len(given) != len(self.layers):
-                raise ValueError(
-                    f"the chip runs {len(self.layers)} layers, not {len(given)} {what} bit-widths"
-                )
+                raise ValueError(f"the chip runs {len(self.layers)} layers, not {len(given)} {what} bit-widths")
             for layer, bits in zip(self.layers, given, strict=True):
                 if bits not in BIT_WIDTHS:
                     allowed = ", ".join(map(str, BIT_WIDTHS))
-                    raise ValueError(
-                        f"layer {layer.name}: {what} bits must be one of {allowed}, not {bits!r}"
-                    )
+                    raise ValueError(f"layer {layer.name}: {what} bits must be one of {allowed}, not {bits!r}")
         if policy.point not in range(len(self.points)):
             raise ValueError(f"operating point must be in 0..{len(self.points) - 1}, not {policy.point!r}")
 
@@ -240,9 +229,7 @@ def fit_constants() -> ChipConstants:
 
     low, high = (np.log(list(asdict(bound).values())) for bound in PLAUSIBLE)
     # Logarithms keep constants positive and of one scale; the middle of the box is far from both its ends.
-    result = least_squares(
-        residuals, (low + high) / 2, bounds=(low, high), xtol=1e-12, ftol=1e-12, gtol=1e-12
-    )
+    result = least_squares(residuals, (low + high) / 2, bounds=(low, high), xtol=1e-12, ftol=1e-12, gtol=1e-12)
     return constants(result.x)
 
 

@@ -64,31 +64,60 @@ def rlu() -> None:
 
 
 @rlu.command()
-@click.option("--device", type=click.Choice(["golden", "sim"]), default="golden", show_default=True,
-              help="The golden model, or the RTL in a simulator, checked against it.")
+@click.option(
+    "--device",
+    type=click.Choice(["golden", "sim"]),
+    default="golden",
+    show_default=True,
+    help="The golden model, or the RTL in a simulator, checked against it.",
+)
 @click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
-@click.option("--data", default="digits", show_default=True,
-              help="digits, fashion-mnist, cifar10, cifar100, or an NPZ file with images and labels.")
+@click.option(
+    "--data",
+    default="digits",
+    show_default=True,
+    help="digits, fashion-mnist, cifar10, cifar100, or an NPZ file with images and labels.",
+)
 @click.option("--data-folder", help="Where the data set's files lie; nothing is downloaded then.")
 @click.option("--local-size", type=int, help="Images of the local private set.")
 @click.option("--noise-std", type=float, help="Standard deviation of the noise on them.")
-@click.option("--schedule", type=click.Choice(["published", "quick"]), default="published", show_default=True,
-              help="330 iterations as published, or 33.")
+@click.option(
+    "--schedule",
+    type=click.Choice(["published", "quick"]),
+    default="published",
+    show_default=True,
+    help="330 iterations as published, or 33.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
 @click.option("--objective", default="energy", show_default=True, help="energy, latency, or weights a,b,c.")
 @click.option("--accuracy-th", type=float, help="Accuracy at or below which a policy is an outlier.")
-@click.option("--accuracy-drop", type=float, default=0.02, show_default=True,
-              help="Without --accuracy-th: this much below the INT8 baseline.")
+@click.option(
+    "--accuracy-drop",
+    type=float,
+    default=0.02,
+    show_default=True,
+    help="Without --accuracy-th: this much below the INT8 baseline.",
+)
 @click.option("--latency-th", "latency_th_ms", type=float, default=20.0, show_default=True, help="In ms.")
 @click.option("--energy-th", "energy_th_uj", type=float, default=300.0, show_default=True, help="In uJ.")
 @click.option("--latency-low", "latency_low_ms", type=float, default=3.90, show_default=True, help="Scores 1.")
 @click.option("--latency-high", "latency_high_ms", type=float, default=10.58, show_default=True, help="Scores 0.")
 @click.option("--energy-low", "energy_low_uj", type=float, default=41.06, show_default=True, help="Scores 1.")
 @click.option("--energy-high", "energy_high_uj", type=float, help="Scores 0; default --energy-th.")
-@click.option("--weights", type=click.Choice(["carried", "restarted"]), default="carried", show_default=True,
-              help="Network weights go on from iteration to iteration, or start from the pre-trained ones.")
-@click.option("--activations", type=click.Choice(["fixed", "searched"]), default="fixed", show_default=True,
-              help="Activations at 8 bits, or searched like the weights.")
+@click.option(
+    "--weights",
+    type=click.Choice(["carried", "restarted"]),
+    default="carried",
+    show_default=True,
+    help="Network weights go on from iteration to iteration, or start from the pre-trained ones.",
+)
+@click.option(
+    "--activations",
+    type=click.Choice(["fixed", "searched"]),
+    default="fixed",
+    show_default=True,
+    help="Activations at 8 bits, or searched like the weights.",
+)
 @click.option("--width", type=int, default=8, show_default=True, help="Channels of VGG8's first layer.")
 @click.option("--epochs", type=int, default=1, show_default=True, help="Retraining epochs an iteration.")
 @click.option("--alpha", type=float, default=0.25, show_default=True, help="Learning rate of the unit.")
@@ -231,8 +260,12 @@ def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
 
 @rlu.command()
 @unit_options()
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False),
-              help="Verilog file; beside it go a JSON description and Verilator's waivers. Default: print.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Verilog file; beside it go a JSON description and Verilator's waivers. Default: print.",
+)
 @json_option
 def verilog(output: Path | None, as_json: bool, action_counts: str | None, **settings: Any) -> None:
     """Write the unit as one self-contained Verilog file."""

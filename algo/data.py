@@ -179,9 +179,7 @@ def local_private_set(
     images = dataset.test_images[chosen] + np.float32(noise_std) * noise
     labels = dataset.test_labels[chosen]
     part = size * 5 // 6
-    return LocalData(
-        images[:part], labels[:part], images[part:], labels[part:], float(noise_std), dataset.description
-    )
+    return LocalData(images[:part], labels[:part], images[part:], labels[part:], float(noise_std), dataset.description)
 
 
 def _digits() -> tuple[NDArray[np.uint8], Labels]:

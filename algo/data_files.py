@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import http.client
-import os
 import pickle
 import tarfile
 import urllib.error
@@ -210,9 +209,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         try:
             return self._allowed[module, name]
         except KeyError:
-            raise pickle.UnpicklingError(
-                f"it asks for {module}.{name}, which no image archive needs"
-            ) from None
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no image archive needs") from None
 
 
 def _cifar_batch(path: Path, packed: tarfile.TarFile, member: str, key: str, classes: int) -> Part:
@@ -239,12 +236,7 @@ def _cifar_batch(path: Path, packed: tarfile.TarFile, member: str, key: str, cla
 def _labels(path: Path, labels: NDArray[Any], images: int, classes: int) -> NDArray[np.int64]:
     if labels.shape != (images,):
         raise _damaged(path, f"it has labels of shape {labels.shape} for {images} images")
-    if (
-        not np.issubdtype(labels.dtype, np.integer)
-        or not images
-        or labels.min() < 0
-        or labels.max() >= classes
-    ):
+    if not np.issubdtype(labels.dtype, np.integer) or not images or labels.min() < 0 or labels.max() >= classes:
         raise _damaged(path, f"its labels are not all integers in 0..{classes - 1}")
     return labels.astype(np.int64)
 

@@ -93,9 +93,7 @@ def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerS
     """
     layers = weight_layers(model)
     if not layers:
-        raise ValueError(
-            f"{type(model).__name__} has no Conv2d or Linear layer whose bit-width could be tuned"
-        )
+        raise ValueError(f"{type(model).__name__} has no Conv2d or Linear layer whose bit-width could be tuned")
     found: dict[str, LayerShape] = {}
 
     def record(name: str, module: nn.Conv2d | nn.Linear, given: Tensor, made: Tensor) -> None:

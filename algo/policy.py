@@ -36,9 +36,9 @@ class Policy:
 class PolicySpace:
     """The search space, and how a row's action number becomes a choice.
 
-    A policy is a path through ``layers + 1`` states. States 0..layers-1 are the layers, where
-    action ``k`` is the pair ``(activation_choices[k // len(weight_choices)], weight_choices[k % len(weight_choices)])``;
-    the last state is the operating point (Chen 2023, chapter 2).
+    A policy is a path through ``layers + 1`` states. States 0..layers-1 are the layers, where, with ``w`` weight
+    choices, action ``k`` is the pair ``(activation_choices[k // w], weight_choices[k % w])``; the last state is
+    the operating point (Chen 2023, chapter 2).
 
     Attributes:
         layers: number of quantised layers, at least 1.

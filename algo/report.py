@@ -19,9 +19,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
         f"{summary['skipped']} outliers never trained",
     ]
     if summary["golden_words_compared"]:
-        lines.append(
-            f"the golden model agreed with the RTL in all {summary['golden_words_compared']} words read"
-        )
+        lines.append(f"the golden model agreed with the RTL in all {summary['golden_words_compared']} words read")
     lines += [
         "",
         "| policy | weight bits | activation bits | V | MHz | accuracy | latency ms | energy uJ | score |",

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils import deterministic
+from tqdm import tqdm
 
 _deterministic: Any = deterministic  # a module whose one setting is made by magic that no type checker sees
 _TEST_BATCH = 512  # images tested at once; bounds memory, has no influence on results
@@ -79,8 +80,13 @@ def train(
     rate: float,
     generator: torch.Generator,
     fall: bool = False,
+    label: str = "",
 ) -> None:
-    """Train in place; ``fall`` lets the step size fall along a cosine to nearly 0 over all steps."""
+    """Train in place.
+
+    ``fall`` lets the step size fall along a cosine to nearly 0 over all steps; ``label`` names a progress
+    bar, of which there is none without it or without a terminal.
+    """
     optimiser = torch.optim.SGD(
         model.parameters(),
         rate,
@@ -91,15 +97,17 @@ def train(
     steps = max(1, epochs * -(-len(images) // batch_size))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps) if fall else None
     model.train()
-    for _ in range(epochs):
-        for chosen in torch.randperm(len(images), generator=generator).split(batch_size):
-            if len(chosen) < 2:  # batch normalisation needs two images
-                continue
-            optimiser.zero_grad(set_to_none=True)
-            functional.cross_entropy(model(images[chosen]), labels[chosen]).backward()
-            optimiser.step()
-            if schedule:
-                schedule.step()
+    with tqdm(total=steps, desc=label, unit="batch", leave=False, disable=None if label else True) as bar:
+        for _ in range(epochs):
+            for chosen in torch.randperm(len(images), generator=generator).split(batch_size):
+                bar.update()
+                if len(chosen) < 2:  # batch normalisation needs two images
+                    continue
+                optimiser.zero_grad(set_to_none=True)
+                functional.cross_entropy(model(images[chosen]), labels[chosen]).backward()
+                optimiser.step()
+                if schedule:
+                    schedule.step()
 
 
 def accuracy_of(model: nn.Module, images: Tensor, labels: Tensor) -> float:

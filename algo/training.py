@@ -94,10 +94,10 @@ def pretrain(
         generator = torch.Generator().manual_seed(seed)
         batch = config.pretrain_batch_size
         rate, epochs = config.pretrain_learning_rate, config.pretrain_epochs
-        train(model, images, labels, config, epochs, batch, rate, generator, fall=True)
+        train(model, images, labels, config, epochs, batch, rate, generator, fall=True, label="float32")
         quantise(model)
         rate, epochs = config.int8_learning_rate, config.int8_epochs
-        train(model, images, labels, config, epochs, batch, rate, generator, fall=True)
+        train(model, images, labels, config, epochs, batch, rate, generator, fall=True, label="INT8")
         accuracy = accuracy_of(model, *tensors(dataset.test_images, dataset.test_labels))
         state = _copy(model.state_dict())
     if path:

@@ -155,9 +155,7 @@ def parse_weights(text: str) -> tuple[float, float, float]:
     try:
         a, b, c = (float(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(
-            f"the objective must be energy, latency or three weights a,b,c, not {text!r}"
-        ) from None
+        raise ValueError(f"the objective must be energy, latency or three weights a,b,c, not {text!r}") from None
     return a, b, c
 
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from rtl.params import RLUParams
 from sim.build import SIMULATORS
-from sim.files import cache_dir
 from sim.device import Device, GoldenDevice
 from sim.driver import Driver
+from sim.files import cache_dir
 from sim.objective import Objective
 from sim.shadow import ShadowedDevice
 from sim.simulator import SimDevice
@@ -184,9 +184,7 @@ def run(
         activation_choices=widths if config.activations == "searched" else (8,),
     )
     counts = space.action_counts
-    params = RLUParams(
-        states=len(counts), actions=max(counts), action_counts=counts, lfsr_width=config.lfsr_width
-    )
+    params = RLUParams(states=len(counts), actions=max(counts), action_counts=counts, lfsr_width=config.lfsr_width)
     with open_device(params, config) as device:
         driver = Driver(device)
         driver.configure(
@@ -258,7 +256,11 @@ def _retrainer(config: TuneConfig, say: Callable[[str], None]) -> Retrainer:
     dataset = load_dataset(config.data, folder=Path(config.data_folder) if config.data_folder else None)
     noise = NOISE_STD if config.noise_std is None else config.noise_std
     local = local_private_set(dataset, config.local_size, noise, config.seed)
-    say(f"data: {dataset.description}, {len(local.train_images)} local images to train on, {len(local.test_images)} to test on")
+    say(
+        f"data: {dataset.description}, {len(local.train_images)} local images to train on, "
+        f"{len(local.test_images)} to test on"
+    )
+    say("pre-training the INT8 network, unless it is in the cache")
     pretrained = pretrain(dataset, training, config.width, config.seed, cache_dir() / "pretrained")
     say(
         f"INT8 network {'from the cache' if pretrained.cached else 'trained'}: "

@@ -171,9 +171,7 @@ class _Unit:
         """One of the blocks."""
         return getattr(self.unit.module.submodules, name)
 
-    async def access(
-        self, recorder: Recorder, address: int, value: int | None = None, *, drawn: bool = False
-    ) -> None:
+    async def access(self, recorder: Recorder, address: int, value: int | None = None, *, drawn: bool = False) -> None:
         """One bus access, from the request to the acknowledge."""
         bus = self.unit.bus
         step = recorder.cycle if drawn else recorder.skip
@@ -281,9 +279,7 @@ def _policy_store() -> str:
 
     async def stimulus(r: Recorder) -> None:
         await r.cycle()
-        await r.cycle(
-            (store.write_action_en, 1), (store.write_row, 3), (store.write_action, 4), (store.read_row, 3)
-        )
+        await r.cycle((store.write_action_en, 1), (store.write_row, 3), (store.write_action, 4), (store.read_row, 3))
         await r.cycle((store.write_action_en, 0))
         await r.cycle((store.write_word_en, 1), (store.write_row, 0), (store.write_word, 0x2107))
         await r.cycle((store.write_word_en, 0), (store.read_row, 0))

@@ -24,6 +24,4 @@ def leap(state: Value, width: int, steps: int) -> Value:
         for _ in range(steps):
             column = step(column, width)
         columns.append(column)
-    return Cat(
-        Cat(state[j] for j in range(width) if columns[j] >> i & 1).xor() for i in range(width)
-    )
+    return Cat(Cat(state[j] for j in range(width) if columns[j] >> i & 1).xor() for i in range(width))

@@ -92,9 +92,7 @@ class RegisterFile(wiring.Component):
     def __init__(self, params: RLUParams):
         self.params = params
         q = signed(params.q_width)
-        self.layout = data.StructLayout(
-            {r.name.lower(): r.width(params) for r in REGISTERS if stored(r)}
-        )
+        self.layout = data.StructLayout({r.name.lower(): r.width(params) for r in REGISTERS if stored(r)})
         super().__init__(
             {
                 "bus": In(BUS),
@@ -129,16 +127,10 @@ class RegisterFile(wiring.Component):
         bus = self.bus
 
         registers = {
-            r.name: Signal(r.width(p), name=r.name.lower(), init=r.reset_value(p))
-            for r in REGISTERS
-            if stored(r)
+            r.name: Signal(r.width(p), name=r.name.lower(), init=r.reset_value(p)) for r in REGISTERS if stored(r)
         }
         m.d.comb += [self.values[name.lower()].eq(register) for name, register in registers.items()]
-        flags = {
-            f.name: Signal(name=f.name)
-            for f in BY_NAME["STATUS"].fields
-            if f.name.startswith("error_")
-        }
+        flags = {f.name: Signal(name=f.name) for f in BY_NAME["STATUS"].fields if f.name.startswith("error_")}
 
         # An access is taken in the first cycle and acknowledged in the second.
         access = Signal()
@@ -289,5 +281,3 @@ class RegisterFile(wiring.Component):
         if register.name in registers:
             return registers[register.name]
         return Const(register.reset_value(self.params), DATA_WIDTH)
-
-

@@ -94,9 +94,7 @@ class Register:
         if self.name == "CONFIG":
             return params.states | params.actions << 16 | params.lfsr_width << 24
         if self.name == "FORMATS":
-            return (
-                params.q_width | params.q_frac << 8 | params.coef_frac << 16 | params.gain_frac << 24
-            )
+            return params.q_width | params.q_frac << 8 | params.coef_frac << 16 | params.gain_frac << 24
         if self.kind == "coef" and self.reset is not None:
             return self.reset >> (15 - params.coef_frac)  # resets are written down in U1.15
         if self.kind == "gain" and self.reset is not None:
@@ -131,9 +129,21 @@ CLEAR, REWARD, UPDATE, SAMPLE = (1 << bit for bit in range(4))
 
 REGISTERS: tuple[Register, ...] = (
     Register("ID", 0x00, "ro", 'Always 0x524C5531, "RLU1" in ASCII.', "const", ID_VALUE),
-    Register("VERSION", 0x04, "ro", "Version of this register map: major in bits 31..16, minor in bits 15..0.", "const", VERSION_VALUE),
     Register(
-        "CONFIG", 0x08, "ro", "Size of this unit.", "bits", None,
+        "VERSION",
+        0x04,
+        "ro",
+        "Version of this register map: major in bits 31..16, minor in bits 15..0.",
+        "const",
+        VERSION_VALUE,
+    ),
+    Register(
+        "CONFIG",
+        0x08,
+        "ro",
+        "Size of this unit.",
+        "bits",
+        None,
         (
             Field("states", 0, 16, "rows of the Q-table"),
             Field("actions", 16, 8, "columns of the Q-table"),
@@ -141,7 +151,12 @@ REGISTERS: tuple[Register, ...] = (
         ),
     ),
     Register(
-        "FORMATS", 0x0C, "ro", "Number formats of this unit.", "bits", None,
+        "FORMATS",
+        0x0C,
+        "ro",
+        "Number formats of this unit.",
+        "bits",
+        None,
         (
             Field("q_width", 0, 8, "bits of a Q-value"),
             Field("q_frac", 8, 8, "fraction bits of Q-values and rewards"),
@@ -150,8 +165,12 @@ REGISTERS: tuple[Register, ...] = (
         ),
     ),
     Register(
-        "COMMAND", 0x10, "wo", "Starts work; several bits run in the order of the fields. Busy until all are done.",
-        "bits", 0,
+        "COMMAND",
+        0x10,
+        "wo",
+        "Starts work; several bits run in the order of the fields. Busy until all are done.",
+        "bits",
+        0,
         (
             Field("clear", 0, 1, "set every Q-value of every row to 0"),
             Field("reward", 1, 1, "compute REWARD and SHARE from ACCURACY, LATENCY and ENERGY"),
@@ -160,14 +179,23 @@ REGISTERS: tuple[Register, ...] = (
         ),
     ),
     Register(
-        "STATUS", 0x14, "w1c", "State of the unit. Error flags stay set until a 1 is written to them.", "bits", 0b10,
+        "STATUS",
+        0x14,
+        "w1c",
+        "State of the unit. Error flags stay set until a 1 is written to them.",
+        "bits",
+        0b10,
         (
             Field("busy", 0, 1, "a command is running (read-only)"),
             Field("accuracy_outlier", 1, 1, "ACCURACY <= ACCURACY_TH (read-only)"),
             Field("latency_outlier", 2, 1, "LATENCY >= LATENCY_TH (read-only)"),
             Field("energy_outlier", 3, 1, "ENERGY >= ENERGY_TH (read-only)"),
-            Field("error_address", 8, 1, "an access to an address that does not exist, or not a multiple of 4; "
-                  "a write to a read-only register"),
+            Field(
+                "error_address",
+                8,
+                1,
+                "an access to an address that does not exist, or not a multiple of 4; a write to a read-only register",
+            ),
             Field("error_busy", 9, 1, "a write, or a window read, while busy"),
             Field("error_value", 10, 1, "a write of a value outside the register's range"),
             Field("error_policy", 11, 1, "an update met an action its row does not have; that row was left alone"),
@@ -175,7 +203,12 @@ REGISTERS: tuple[Register, ...] = (
     ),
     Register("STATES", 0x18, "rw", "Rows the task uses, T.", "states", None),
     Register(
-        "MODE", 0x1C, "rw", "Variants of the algorithm.", "bits", 0,
+        "MODE",
+        0x1C,
+        "rw",
+        "Variants of the algorithm.",
+        "bits",
+        0,
         (Field("full_last_reward", 0, 1, "the last row is rewarded with REWARD instead of SHARE"),),
     ),
     Register("ALPHA", 0x20, "rw", "Learning rate.", "coef", 0x2000),
@@ -195,18 +228,33 @@ REGISTERS: tuple[Register, ...] = (
     Register("ACCURACY", 0x58, "rw", "Measured accuracy, a fraction.", "coef"),
     Register("LATENCY", 0x5C, "rw", "Measured latency, of full scale.", "coef"),
     Register("ENERGY", 0x60, "rw", "Measured energy, of full scale.", "coef"),
-    Register("REWARD", 0x64, "rw", "Reward of the policy; computed by the reward command, or written by the host. "
-             "Writing it computes SHARE.", "q"),
+    Register(
+        "REWARD",
+        0x64,
+        "rw",
+        "Reward of the policy; computed by the reward command, or written by the host. Writing it computes SHARE.",
+        "q",
+    ),
     Register("SHARE", 0x68, "ro", "REWARD / STATES, rounded: the reward of each row.", "q"),
-    Register("CYCLES", 0x6C, "ro", "Clock cycles the last command, or the last write of REWARD or STATES, "
-             "kept the unit busy.", "const", 0),
+    Register(
+        "CYCLES",
+        0x6C,
+        "ro",
+        "Clock cycles the last command, or the last write of REWARD or STATES, kept the unit busy.",
+        "const",
+        0,
+    ),
 )
 
 WINDOWS: tuple[Window, ...] = (
     Window("POLICY", 0x0200, "Eight actions a word, four bits each: row 8*k + i in bits 4*i+3..4*i of word k."),
     Window("ACTION_COUNT", 0x0400, "One word a row: its number of actions."),
-    Window("Q_TABLE", 0x2000, "Eight words a row (32 bytes): Q[row][2*k] in the low half of word k and "
-           "Q[row][2*k+1] in the high half, each sign-extended to 16 bit. A unit with fewer actions has fewer words a row."),
+    Window(
+        "Q_TABLE",
+        0x2000,
+        "Eight words a row (32 bytes): Q[row][2*k] in the low half of word k and "
+        "Q[row][2*k+1] in the high half, each sign-extended to 16 bit. Fewer actions, fewer words a row.",
+    ),
 )
 
 BY_NAME: dict[str, Register] = {register.name: register for register in REGISTERS}

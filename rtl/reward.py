@@ -13,10 +13,10 @@ from .params import RLUParams
 class RewardCalculator(wiring.Component):
     """Turns accuracy A, latency L and energy E into the reward of a policy.
 
-    ``score = a A + b clip((L_high - L) gain_L) + c clip((E_high - E) gain_E)``, each term clipped to 0..1, the sum
-    limited to the largest Q-value, and 0 for an outlier: ``A <= A_th``, ``L >= L_th`` or ``E >= E_th``. One multiplier does all five products. The share
-    of a row, ``reward / states``, comes from a divider of one quotient bit a cycle. Rounding is
-    fixed in docs/arithmetic.md, "Reward".
+    ``score = a A + b clip((L_high - L) gain_L) + c clip((E_high - E) gain_E)``, each term clipped to 0..1 and the
+    sum limited to the largest Q-value; 0 for an outlier: ``A <= A_th``, ``L >= L_th`` or ``E >= E_th``. One
+    multiplier does all five products. The share of a row, ``reward / states``, comes from a divider of one
+    quotient bit a cycle. Rounding is fixed in docs/arithmetic.md, "Reward".
 
     Latency: ``done`` comes ``q_width + 9`` cycles after ``start``, ``q_width + 3`` after ``divide``.
 

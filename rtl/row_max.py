@@ -48,9 +48,7 @@ class RowMax(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        entries = [
-            (Mux(self.mask[i], self.row[i], self.params.q_min), i) for i in range(self.params.actions)
-        ]
+        entries = [(Mux(self.mask[i], self.row[i], self.params.q_min), i) for i in range(self.params.actions)]
         winners = []
         for first in range(0, len(entries), _GROUP):
             value, index = self._winner(m, entries[first : first + _GROUP])

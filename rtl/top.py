@@ -90,9 +90,7 @@ class RLU(wiring.Component):
             with m.If(finished):
                 m.d.sync += pending.eq(pending & ~active)
         with m.Else():
-            m.d.sync += pending.eq(
-                Cat(registers.command, registers.reward_load | registers.states_written)
-            )
+            m.d.sync += pending.eq(Cat(registers.command, registers.reward_load | registers.states_written))
 
         cycles = Signal(32)
         with m.If(self.busy):

@@ -120,9 +120,7 @@ class QTableUpdater(wiring.Component):
         row_maximum = Signal(signed(p.q_width))
         discounted = Signal(signed(p.q_width))
         with m.If(discounting):
-            m.d.sync += discounted.eq(
-                Mux(is_last, 0, round_half_even(row_maximum * self.gamma, p.coef_frac))
-            )
+            m.d.sync += discounted.eq(Mux(is_last, 0, round_half_even(row_maximum * self.gamma, p.coef_frac)))
 
         # Second compute cycle: the new value, and with it the row's maximum.
         reward, error = Signal(signed(p.q_width)), Signal(signed(p.q_width + 2))

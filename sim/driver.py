@@ -283,9 +283,7 @@ class Driver:
         self.action_counts = tuple(counts)
         base = address_of("Q_TABLE")
         self._q_ops = [
-            Op(READ, base + 32 * row + 4 * pair)
-            for row, count in enumerate(counts)
-            for pair in range((count + 1) // 2)
+            Op(READ, base + 32 * row + 4 * pair) for row, count in enumerate(counts) for pair in range((count + 1) // 2)
         ]
 
     def _unpack(self, words: Sequence[int]) -> tuple[tuple[int, ...], ...]:

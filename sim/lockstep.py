@@ -225,9 +225,7 @@ def _first_difference(
             left = golden[index] if index < len(golden) else None
             cycle, right = rtl[index] if index < len(rtl) else (device.cycle, None)
             if left != right:
-                found.append(
-                    Divergence(episode, cycle, name, index, str(left or "nothing"), str(right or "nothing"))
-                )
+                found.append(Divergence(episode, cycle, name, index, str(left or "nothing"), str(right or "nothing")))
                 break
             compared[name] += 1
     return min(found, key=lambda divergence: divergence.cycle, default=None)

@@ -28,6 +28,9 @@ class BusMaster:
         self.dut = dut
         self._one_cycle = Timer(2 * HALF_PERIOD_NS, "ns")
         self._two_cycles = Timer(4 * HALF_PERIOD_NS, "ns")
+        # Handles are looked up once: each look-up costs as much as a write.
+        self._inputs = {name: getattr(dut, name) for name in ("bus__req", "bus__we", "bus__addr", "bus__wdata", "rst")}
+        self._ack, self._rdata, self._busy = dut.bus__ack, dut.bus__rdata, dut.busy
         self._driven: dict[str, int] = {}
         self._acknowledged = False
         self._waiting = False
@@ -38,7 +41,7 @@ class BusMaster:
         for name, value in values.items():
             if self._driven.get(name) != value:
                 self._driven[name] = value
-                getattr(self.dut, name).value = value
+                self._inputs[name].value = value
 
     async def reset(self) -> None:
         """Start the clock and reset the unit."""
@@ -52,17 +55,16 @@ class BusMaster:
 
     async def access(self, address: int, value: int | None = None) -> int:
         """Write ``value``, or read if there is none; returns the word read."""
-        dut = self.dut
         if value is None:
             self._drive(bus__req=1, bus__we=0, bus__addr=address)
         else:
             self._drive(bus__req=1, bus__we=1, bus__addr=address, bus__wdata=value)
         # The acknowledge of the access before is still high: the unit takes the next one a cycle later.
         await (self._two_cycles if self._acknowledged else self._one_cycle)
-        if not dut.bus__ack.value:
+        if not self._ack.value:
             raise RuntimeError(f"no acknowledge for address 0x{address:04X}: the bus hangs")
         self._acknowledged = True
-        return 0 if value is not None else dut.bus__rdata.value.to_unsigned()
+        return 0 if value is not None else self._rdata.value.to_unsigned()
 
     async def watch(self) -> None:
         """End the simulation when the unit stays busy for good."""
@@ -74,14 +76,13 @@ class BusMaster:
 
     async def wait_idle(self) -> None:
         """Let go of the bus and wait until the unit is not busy."""
-        dut = self.dut
         self._drive(bus__req=0)
         self._waits += 1
-        if dut.busy.value:
+        if self._busy.value:
             self._waiting = True
-            await FallingEdge(dut.busy)
+            await FallingEdge(self._busy)
             self._waiting = False
-            await FallingEdge(dut.clk)
+            await FallingEdge(self.dut.clk)
         else:
             # Not the falling edge: that of this very moment may still be to come.
             await self._one_cycle

@@ -338,9 +338,7 @@ def test_cifar_is_downloaded(server: Server, tmp_path: Path) -> None:
 
 def test_cifar_with_another_checksum_is_not_opened(tmp_path: Path) -> None:
     files = {ARCHIVES["cifar10"]: b"anything"}
-    with pytest.raises(
-        DataError, match=r"damaged file .*cifar-10-python.tar.gz: its SHA-256 is .*, not 6d958be0"
-    ):
+    with pytest.raises(DataError, match=r"damaged file .*cifar-10-python.tar.gz: its SHA-256 is .*, not 6d958be0"):
         load_dataset("cifar10", folder=write(tmp_path, files))
 
 
@@ -430,9 +428,7 @@ FINE = {"images": np.arange(90 * 4, dtype=np.uint8).reshape(90, 2, 2), "labels":
         ({"labels": np.array([{}] * 90)}, "cannot read .*own.npz"),
     ],
 )
-def test_unsuitable_own_images_are_named(
-    tmp_path: Path, changed: dict[str, np.ndarray], message: str
-) -> None:
+def test_unsuitable_own_images_are_named(tmp_path: Path, changed: dict[str, np.ndarray], message: str) -> None:
     with pytest.raises(DataError, match=message):
         load_dataset(save(tmp_path / "own.npz", **(FINE | changed)))
 

@@ -22,9 +22,7 @@ def name_of(page: Path) -> str:
 
 def prose(page: Path) -> str:
     """A page without its code blocks."""
-    return re.sub(
-        r"^\s*```.*?^\s*```\s*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
-    )
+    return re.sub(r"^\s*```.*?^\s*```\s*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 def anchors(page: Path) -> set[str]:

@@ -121,7 +121,8 @@ def test_what_the_bus_cannot_carry_is_refused(driver, op):
 
 
 def test_q_table_round_trip(driver):
-    table = tuple(tuple(-100 * row + column for column in range(3)) for row in range(8)) + (tuple(range(-4, 5)),)
+    layers = (tuple(-100 * row + column for column in range(3)) for row in range(8))
+    table = (*layers, tuple(range(-4, 5)))
     driver.write_q_table(table)
     assert driver.q_table() == table
 

@@ -26,9 +26,7 @@ def test_any_width_gives_eight_layers_and_one_logit_a_class(classes: int, channe
 @pytest.mark.parametrize(("name", "minimum"), [("classes", 2), ("channels", 1), ("width", 1)])
 def test_arguments_below_their_minimum_are_named(name: str, minimum: int) -> None:
     arguments = {"classes": 10, "channels": 1, "width": 8, name: minimum - 1}
-    with pytest.raises(
-        ValueError, match=f"{name} must be an integer of at least {minimum}, not {minimum - 1}"
-    ):
+    with pytest.raises(ValueError, match=f"{name} must be an integer of at least {minimum}, not {minimum - 1}"):
         VGG8(**arguments)
 
 

@@ -99,9 +99,7 @@ def test_weights_get_the_gradient_of_what_replaced_them() -> None:
     st.floats(0.25, 4),
     WIDTHS,
 )
-def test_activations_fall_on_the_levels_of_their_range(
-    values: np.ndarray, low: float, high: float, bits: int
-) -> None:
+def test_activations_fall_on_the_levels_of_their_range(values: np.ndarray, low: float, high: float, bits: int) -> None:
     given_values = torch.from_numpy(values)
     rounded = quantise_activations(given_values, torch.tensor(low), torch.tensor(high), bits)
     step = (high - low) / (2**bits - 1)

@@ -255,9 +255,7 @@ def test_baselines_do_not_disturb_the_run(trained: Pretrained) -> None:
 
 
 def test_baseline_is_the_pretrained_network_tested_on_the_local_set(trained: Pretrained) -> None:
-    clean = LocalData(
-        DATA.test_images, DATA.test_labels, DATA.test_images, DATA.test_labels, 0.0, "all test images"
-    )
+    clean = LocalData(DATA.test_images, DATA.test_labels, DATA.test_images, DATA.test_labels, 0.0, "all test images")
     assert Retrainer(trained, clean, CONFIG).baseline() == trained.accuracy
     restarted = Retrainer(trained, NOISY, CONFIG, "restarted")
     assert restarted.retrained_baseline() == restarted.accuracy(WALK[0], 0)

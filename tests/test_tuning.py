@@ -21,7 +21,13 @@ from sim.simulator import SimDevice
 CHIP = EvolverChip([LayerShape(f"layer{k}", 10**8, 10**6, 10**4, 10**4) for k in range(3)])
 TABLE = synthetic_table(CHIP, layers=3, seed=9)
 # Limits that this small network's cheapest policies keep and its dearest do not.
-LIMITS = {"latency_th_ms": 4.5, "latency_low_ms": 1.0, "latency_high_ms": 4.5, "energy_th_uj": 45.0, "energy_low_uj": 7.0}
+LIMITS = {
+    "latency_th_ms": 4.5,
+    "latency_low_ms": 1.0,
+    "latency_high_ms": 4.5,
+    "energy_th_uj": 45.0,
+    "energy_low_uj": 7.0,
+}
 
 
 class Retraining(TableEvaluator):

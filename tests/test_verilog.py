@@ -128,5 +128,3 @@ def test_reads_survive_a_reset_value_of_every_register():
         registers = [r for r in REGISTERS if r.access in ("ro", "rw")]
         words = device.transact([Op(READ, address_of(r.name)) for r in registers])
     assert words == [r.reset_value(params) for r in registers]
-
-
