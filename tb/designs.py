@@ -1,0 +1,149 @@
+"""What the benches run on: blocks, their corner configurations, and the compiled simulations of them."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth.back import verilog
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from rtl.params import RLUParams
+from sim.build import Simulator, built
+from sim.files import write_atomically
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: Corner configurations, by name: they are build parameters.
+CONFIGS: dict[str, RLUParams] = {
+    # One row: the first row is the last one, and there is no next row. The shortest LFSR.
+    "single": RLUParams(states=1, actions=2, lfsr_width=8),
+    # The published size.
+    "full": RLUParams(),
+    # Rows of different length, an odd number of banks, the longest LFSR.
+    "mixed": RLUParams(
+        states=11, actions=9, action_counts=(9, 1, 3, 9, 2, 8, 7, 1, 4, 5, 6), lfsr_width=32, gain_frac=8
+    ),
+    # Short numbers, so that saturation, ties and clipping are met all the time.
+    "narrow": RLUParams(
+        states=5,
+        actions=3,
+        q_width=8,
+        q_frac=6,
+        coef_frac=6,
+        gain_frac=4,
+        lfsr_width=8,
+        action_counts=(3, 2, 3, 1, 2),
+    ),
+    # Coefficients so short that the reward is padded with zeros instead of rounded.
+    "coarse": RLUParams(states=6, actions=5, q_width=16, q_frac=14, coef_frac=4, gain_frac=8, lfsr_width=16),
+}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A cocotb bench and what it runs on.
+
+    Attributes:
+        name: module of this package that holds the bench.
+        component: ``module.Class`` of the block under test, in the package ``rtl``.
+        configs: names of the configurations it is run in.
+        shows: what the bench is for, in a line.
+    """
+
+    name: str
+    component: str
+    configs: tuple[str, ...]
+    shows: str
+
+    @property
+    def toplevel(self) -> str:
+        """Name of the Verilog module that holds the blocks of a build."""
+        return f"bench_{self.name}"
+
+    def instance(self, params: RLUParams) -> wiring.Component:
+        """The block under test, made from ``params``."""
+        module, name = self.component.split(".")
+        return getattr(importlib.import_module(f"rtl.{module}"), name)(params)
+
+
+_ALL = ("single", "full", "mixed", "narrow")
+
+BENCHES: dict[str, Bench] = {
+    bench.name: bench
+    for bench in (
+        Bench("q_table", "q_table.QTable", _ALL, "banked memory of the Q-values"),
+        Bench("policy_store", "policy_store.PolicyStore", _ALL, "actions and action counts of the rows"),
+        Bench("row_max", "row_max.RowMax", _ALL, "maximum of a row and its tie rule"),
+        Bench("reward", "reward.RewardCalculator", (*_ALL, "coarse"), "reward, outliers, share of a row"),
+        Bench("updater", "updater.QTableUpdater", _ALL, "update of the Q-table in reverse order"),
+        Bench("sampler", "sampler.PolicySampler", _ALL, "epsilon-greedy sampling and its LFSR"),
+        Bench("register_file", "register_file.RegisterFile", _ALL, "decode of the bus, sticky errors"),
+        Bench("rlu", "top.RLU", _ALL, "the whole unit through its bus and probe port"),
+    )
+}
+
+
+class SideBySide(wiring.Component):
+    """One block in several configurations in one module, so that one compilation serves them all.
+
+    The ports of configuration ``c`` are prefixed ``c__``; the clock is shared.
+    """
+
+    def __init__(self, parts: dict[str, wiring.Component]):
+        self.parts = parts
+        super().__init__({name: Out(part.signature) for name, part in parts.items()})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for name, part in self.parts.items():
+            m.submodules[name] = part
+            wiring.connect(m, part, wiring.flipped(getattr(self, name)))
+        return m
+
+
+def generate(bench: Bench, configs: Iterable[str]) -> str:
+    """Verilog of the block under test in each of ``configs``."""
+    parts = {name: bench.instance(CONFIGS[name]) for name in configs}
+    top = SideBySide(parts)
+    return str(verilog.convert(top, name=bench.toplevel, emit_src=False, strip_internal_attrs=True))
+
+
+_generated_once = functools.cache(generate)
+_generating = threading.Lock()
+
+
+def compiled(
+    bench: Bench,
+    config: str,
+    simulator: Simulator,
+    folder: Path,
+    *,
+    waves: bool = False,
+    rtl: Path | None = None,
+) -> Path:
+    """Folder of the compiled simulation for a bench in a configuration.
+
+    Compiling for Verilator takes seconds whatever the size, so that one build holds all configurations;
+    Icarus starts at once, but every part costs it time as long as it runs.
+
+    Args:
+        bench: the bench.
+        config: name of the configuration.
+        simulator: ``verilator`` or ``icarus``.
+        folder: where the Verilog is written.
+        waves: compile with waveforms; then only the one configuration is in the build.
+        rtl: Verilog file to compile instead of the generated one.
+    """
+    if rtl is None:
+        together = simulator == "verilator" and not waves
+        rtl = folder / f"{bench.toplevel}.v"
+        with _generating:
+            write_atomically(rtl, _generated_once(bench, bench.configs if together else (config,)))
+    return built(rtl, simulator, toplevel=bench.toplevel, waves=waves, name=bench.toplevel, quick=True)
