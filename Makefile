@@ -9,7 +9,7 @@ demo: setup
 	$(VENV)/bin/rlu tune --device sim --data digits --schedule published --seed 1 --out runs/demo --resume
 
 test: setup lint
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(VENV)/bin/python -m pytest -m "not slow" -n auto --dist loadfile
 
 test-slow: setup
 	$(VENV)/bin/python -m pytest -m slow
