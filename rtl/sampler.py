@@ -27,7 +27,7 @@ class PolicySampler(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin; ignored while running.
+        Begin; ignored while rows are read, and not to be given again before ``done``.
     done : Out(1)
         High for the one cycle after the last action was written.
     states : In(bits for 0..states)

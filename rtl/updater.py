@@ -28,7 +28,7 @@ class QTableUpdater(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin; ignored while running.
+        Begin; ignored while rows are read, and not to be given again before ``done``.
     done : Out(1)
         High for one cycle, together with the last write.
     states : In(bits for 0..states)

@@ -73,7 +73,7 @@ def test_an_edited_file_diverges(tmp_path, pattern, replacement, what):
 
 
 def test_the_place_is_named_and_the_waveform_lies_around_it(tmp_path):
-    path = edited(tmp_path, r"(assign draw_choice = )({.*});", r"\1(\2) ^ 16'h0100;", count=0)
+    path = edited(tmp_path, r"lfsr <= (.*);", r"lfsr <= (\1) ^ 16'h0100;")  # one bit of the generator flips
     waves = tmp_path / "waves.vcd"
     report = run(SMALL, seed=1, episodes=30, verilog=path, waves=waves)
     divergence = report.divergence
