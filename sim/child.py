@@ -8,18 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from cocotb_tools.check_results import get_results
-from cocotb_tools.runner import get_runner
+from cocotb_tools.runner import VerilatorControlFile, get_runner
 
 
 def build(arguments: dict[str, Any]) -> None:
     """Compile a Verilog file; SystemExit with a non-zero code if it is refused."""
     is_verilator = arguments["simulator"] == "verilator"
+    sources: list[Any] = [Path(arguments["source"])]
+    flags = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3"]
+    if is_verilator and arguments["ports"]:
+        # Signals that Python can reach cannot be optimised away: the unit's ports are all it needs.
+        control = Path(arguments["build_dir"]) / "ports.vlt"
+        lines = [f'public_flat_rw -module "{arguments["toplevel"]}" -var "{port}"' for port in arguments["ports"]]
+        control.write_text("\n".join(["`verilator_config", *lines, ""]))
+        sources.append(VerilatorControlFile(control))
+        flags.append("--no-public-flat-rw")
     get_runner(arguments["simulator"]).build(
-        sources=[Path(arguments["source"])],
+        sources=sources,
         hdl_toplevel=arguments["toplevel"],
         build_dir=arguments["build_dir"],
         # Lint is a test of its own; what Amaranth emits inherently is no reason not to simulate.
-        build_args=["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3"] if is_verilator else [],
+        build_args=flags if is_verilator else [],
         timescale=("1ns", "1ps"),
         waves=arguments["waves"],
     )

@@ -23,6 +23,9 @@ from .device import DeviceError, Op, check_ops
 from .golden import Action, Draw, Event, QWrite, RewardEvent
 
 _START_SECONDS = 60.0
+_PORTS = (
+    "clk", "rst", "bus__req", "bus__we", "bus__addr", "bus__wdata", "bus__ack", "bus__err", "bus__rdata", "busy", "probe",
+)  # fmt: skip
 
 
 class SimDevice:
@@ -62,7 +65,7 @@ class SimDevice:
         environment = tool_environment(simulator)
         source = verilog or generated_verilog(params)
         # Recording spends its time in Python, so that a slower simulation is the quicker way.
-        folder = built(source, simulator, waves=waves is not None, quick=record)
+        folder = built(source, simulator, waves=waves is not None, quick=record, ports=_PORTS)
         self._folder = Path(_short_folder())
         self._connection: Connection[Any, Any] | None = None
         arguments = {
