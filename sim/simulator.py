@@ -24,7 +24,8 @@ from .golden import Action, Draw, Event, QWrite, RewardEvent
 
 _START_SECONDS = 60.0
 _PORTS = (
-    "clk", "rst", "bus__req", "bus__we", "bus__addr", "bus__wdata", "bus__ack", "bus__err", "bus__rdata", "busy", "probe",
+    "clk", "rst", "busy", "probe",
+    "bus__req", "bus__we", "bus__addr", "bus__wdata", "bus__ack", "bus__err", "bus__rdata",
 )  # fmt: skip
 
 
