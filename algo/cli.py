@@ -66,12 +66,13 @@ def rlu() -> None:
 @rlu.command()
 @click.option(
     "--device",
-    type=click.Choice(["golden", "sim"]),
+    metavar="golden|sim|serial:PORT",
     default="golden",
     show_default=True,
-    help="The golden model, or the RTL in a simulator, checked against it.",
+    help="The golden model; or, checked against it, the RTL in a simulator or a board (serial:PORT or ...@BAUD).",
 )
 @click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
+@click.option("--bus", default="none", show_default=True, help="Of the simulated RTL: none, axi4lite or wishbone.")
 @click.option(
     "--data",
     default="digits",
@@ -137,7 +138,12 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
     from .tuning_run import TuneConfig, resumed_config, run
 
     out = out or Path("runs") / "-".join(
-        [Path(settings["data"]).stem, settings["objective"], settings["device"], f"seed{settings['seed']}"]
+        [
+            Path(settings["data"]).stem,
+            settings["objective"],
+            settings["device"].split(":")[0],
+            f"seed{settings['seed']}",
+        ]
     )
     if resume and out.exists():
         folder = RunFolder.open(out)
@@ -260,39 +266,154 @@ def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
 
 @rlu.command()
 @unit_options()
+@click.option("--bus", default="none", show_default=True, help="none, axi4lite or wishbone.")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Verilog file; beside it go a JSON description and Verilator's waivers. Default: print.",
+    type=click.Path(path_type=Path),
+    help="A .v file, which gets a JSON description and Verilator's waivers beside it; or a folder, which becomes an "
+    "IP package. Default: print.",
 )
+@click.option("--clock", type=float, metavar="MHZ", help="Clock of the package's timing constraints; default 100.")
 @json_option
-def verilog(output: Path | None, as_json: bool, action_counts: str | None, **settings: Any) -> None:
-    """Write the unit as one self-contained Verilog file."""
+def verilog(
+    output: Path | None, bus: Any, clock: float | None, as_json: bool, action_counts: str | None, **settings: Any
+) -> None:
+    """Write the unit as one self-contained Verilog file, or as an IP package."""
     from rtl.params import RLUParams
+    from rtl.verilog import sidecar, top_name
     from sim.build import generated_verilog, write_package
 
-    counts = None
-    if action_counts is not None:
-        try:
-            counts = tuple(int(part) for part in action_counts.split(","))
-        except ValueError:
-            raise ValueError(f"--action-counts must be whole numbers N,N,..., not {action_counts!r}") from None
-    params = RLUParams(action_counts=counts, **settings)
+    params = RLUParams(action_counts=_counts(action_counts), **settings)
+    top_name(bus)  # refuses an unknown one before anything is written
+    folder = output is not None and (output.is_dir() or not output.suffix)
+    if clock is not None and not folder:
+        raise ValueError("--clock is for the constraints of a package: name its folder with -o")
     if output is None:
-        if as_json:
-            from rtl.verilog import sidecar
-
-            click.echo(json.dumps(sidecar(params)))
-        else:
-            click.echo(generated_verilog(params).read_text(), nl=False)
+        click.echo(
+            json.dumps(sidecar(params, bus)) if as_json else generated_verilog(params, bus).read_text(), nl=as_json
+        )
         return
-    written = write_package(params, output)
+    if folder:
+        from sim.package import write
+
+        written = write(params, bus, output, clock_mhz=100.0 if clock is None else clock)
+    else:
+        written = write_package(params, output, bus)
     if as_json:
         click.echo(json.dumps({"files": [str(path) for path in written], "parameters_sha256": params.digest}))
     else:
         for path in written:
             click.echo(f"wrote {path}")
+
+
+@rlu.command()
+@unit_options()
+@click.option(
+    "--format", "form", default="markdown", show_default=True, help="c, verilog, svd (CMSIS-SVD), markdown or json."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File; default: print.")
+def registers(form: str, output: Path | None, action_counts: str | None, **settings: Any) -> None:
+    """Write the unit's register map for C, Verilog, a debugger, or to read."""
+    from rtl.params import RLUParams
+    from rtl.register_exports import exported
+    from sim.files import write_atomically
+
+    text = exported(RLUParams(action_counts=_counts(action_counts), **settings), form)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_atomically(output, text)
+        click.echo(f"wrote {output}")
+
+
+@rlu.command()
+@unit_options()
+@click.option("--target", required=True, help="ecp5-85k, ice40-up5k, gowin, gatemate or xilinx (synthesis only).")
+@click.option("--bus", default="none", show_default=True, help="none, axi4lite or wishbone.")
+@click.option("--core", is_flag=True, help="The unit without bus and register file.")
+@click.option("--block", help="One of its blocks alone, such as updater.")
+@click.option(
+    "--seeds", type=click.IntRange(1, 99), default=3, show_default=True, help="Placements; the median counts."
+)
+@click.option("--freq", type=float, metavar="MHZ", help="Clock that is required; exit code 1 if it is missed.")
+@click.option("--jobs", type=click.IntRange(1), help="Placements at a time; default: all cores.")
+@json_option
+def synth(
+    target: str, bus: Any, core: bool, block: str | None, seeds: int, freq: float | None, jobs: int | None,
+    as_json: bool, action_counts: str | None, **settings: Any,
+) -> None:  # fmt: skip
+    """Measure clock and area on an FPGA with open tools; 0 well, 1 does not fit or misses --freq."""
+    import dataclasses
+
+    from tqdm import tqdm
+
+    from rtl import synth as flow
+    from rtl.params import RLUParams
+    from rtl.synth_targets import target_named
+    from sim.files import cache_dir
+
+    chosen = target_named(target)
+    if core and block:
+        raise ValueError("--core and --block exclude each other: --core is --block core")
+    params = RLUParams(action_counts=_counts(action_counts), **settings)
+    text, top = flow.design(params, bus=bus, block="core" if core else block)
+    with tqdm(total=1 + seeds, unit="step", disable=None, file=sys.stderr) as bar:
+
+        def progress(doing: str, done: int) -> None:
+            bar.set_description(doing, refresh=False)
+            bar.update(done - bar.n)
+            bar.refresh()
+
+        report = flow.measure(
+            text, top, chosen, seeds=range(1, seeds + 1), mhz=freq, cache=cache_dir(), jobs=jobs, progress=progress
+        )
+    if as_json:
+        click.echo(json.dumps({**report, "bus": bus, "parameters": dataclasses.asdict(params)}))
+    else:
+        click.echo(flow.table(report))
+    wrong = flow.complaint(report)
+    if wrong is not None:
+        click.echo(f"rlu: {wrong}", err=True)
+        raise CheckFailed
+
+
+@rlu.command()
+@click.option("--board", "name", required=True, help="Such as ulx3s-85f; a wrong one lists those there are.")
+@click.option("--states", type=int, help="Rows of the unit; default: the board's.")
+@click.option("--actions", type=int, help="Its actions; default: the board's.")
+@click.option("--lfsr-width", type=int, help="Its bits of the LFSR; default: the board's.")
+@click.option("--baud", type=int, help="Bits a second of the serial port; default: the board's.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("build"),
+              show_default=True, help="Folder for the bitstream.")  # fmt: skip
+@json_option
+def fpga(name: str, output: Path, baud: int | None, as_json: bool, **settings: int | None) -> None:
+    """Write a board's bitstream with open tools; 0 well, 1 does not fit or misses its clock."""
+    import dataclasses
+
+    from rtl.bitstream import BitstreamFailed, build
+    from rtl.boards import board
+    from sim.files import cache_dir
+
+    chosen = board(name)
+    params = dataclasses.replace(chosen.params, **{key: value for key, value in settings.items() if value is not None})
+    quiet = not sys.stderr.isatty()
+    try:
+        written = build(
+            chosen, params, output, cache=cache_dir(), baud=baud, say=lambda text: quiet or click.echo(text, err=True)
+        )
+    except BitstreamFailed as error:
+        click.echo(f"rlu: {error}", err=True)
+        raise CheckFailed from None
+    if as_json:
+        click.echo(json.dumps(written.to_json()))
+        return
+    click.echo(f"{params.states} states x {params.actions} actions on {written.board}")
+    click.echo(f"clock: {written.clock_mhz:g} MHz needed, {written.fmax_mhz:g} MHz possible")
+    click.echo(f"LUTs: {written.luts} of {written.luts_available}")
+    click.echo(f"serial port: {written.baud} baud, 8N1")
+    click.echo(f"sha256: {written.sha256}")
+    click.echo(f"wrote {written.path}{' (made before, from the cache)' if written.cached else ''}")
 
 
 @rlu.command("score")
@@ -336,12 +457,24 @@ def bench(seconds: float, as_json: bool) -> None:
     click.echo(json.dumps(figures) if as_json else table(figures))
 
 
+def _counts(text: str | None) -> tuple[int, ...] | None:
+    """The value of --action-counts."""
+    try:
+        return None if text is None else tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"--action-counts must be whole numbers N,N,..., not {text!r}") from None
+
+
 def _check_tools(device: str, simulator: Any) -> None:
-    """Before a folder is made: the simulator must be there."""
+    """Before a folder is made: the simulator, or the serial port, must be there."""
     if device == "sim":
         from sim.build import tool_environment
 
         tool_environment(simulator)
+    elif device.startswith("serial:"):
+        from sim.serial_device import check_port
+
+        check_port(device.removeprefix("serial:"))
 
 
 class _terminable:

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from rtl.buses import BUSES, Bus
 from rtl.params import RLUParams
 from sim.build import SIMULATORS
 from sim.device import Device, GoldenDevice
 from sim.driver import Driver
 from sim.files import cache_dir
 from sim.objective import Objective
+from sim.serial_device import PREFIX, SerialDevice
 from sim.shadow import ShadowedDevice
 from sim.simulator import SimDevice
 
@@ -34,8 +36,10 @@ class TuneConfig:
     """Everything a run depends on; ``config.json`` of its folder.
 
     Attributes:
-        device: where the RL unit is: the golden model, or the simulated RTL checked against it.
+        device: where the RL unit is: the golden model, or, checked against it, the simulated RTL or a board on a
+            serial port (``serial:PORT``; a resumed run may find it at another port).
         simulator: simulator of the RTL.
+        bus: bus of the simulated RTL.
         data: data set, see `algo.data.load_dataset`.
         data_folder: where its original files lie, if not where they are looked for.
         local_size: images of the local private set; ``None`` for the data set's own default.
@@ -59,8 +63,9 @@ class TuneConfig:
         threads: CPU threads of training; its results depend on them.
     """
 
-    device: Literal["golden", "sim"] = "golden"
+    device: str = "golden"
     simulator: Literal["verilator", "icarus"] = "verilator"
+    bus: Bus = "none"
     data: str = "digits"
     data_folder: str | None = None
     local_size: int | None = None
@@ -88,8 +93,9 @@ class TuneConfig:
 
     def __post_init__(self) -> None:
         choices = {
-            "device": ("golden", "sim"),
+            "device": ("golden", "sim", self.device if self.device.startswith(PREFIX) else f"{PREFIX}PORT"),
             "simulator": SIMULATORS,
+            "bus": BUSES,
             "schedule": tuple(SCHEDULES),
             "weights": ("carried", "restarted"),
             "activations": ("fixed", "searched"),
@@ -97,6 +103,8 @@ class TuneConfig:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        if self.bus != "none" and self.device != "sim":
+            raise ValueError(f"bus {self.bus} is one of the simulated RTL: it needs the device sim, not {self.device}")
         if self.lfsr_width not in (8, 16, 32):
             raise ValueError(f"lfsr_width must be one of 8, 16, 32, not {self.lfsr_width!r}")
         if not 1 <= self.seed < 1 << self.lfsr_width:
@@ -131,11 +139,22 @@ class TuneConfig:
 
 @contextmanager
 def open_device(params: RLUParams, config: TuneConfig) -> Iterator[Device]:
-    """The device a run asks for; the simulated RTL is checked against the golden model at every word."""
+    """The device a run asks for; all but the golden model itself are checked against it at every word."""
     if config.device == "golden":
         yield GoldenDevice(params)
         return
-    with SimDevice(params, simulator=config.simulator) as device:
+    if config.device.startswith(PREFIX):
+        with SerialDevice(config.device.removeprefix(PREFIX)) as board:
+            found = Driver(board).params
+            if found.lfsr_width != config.lfsr_width:
+                raise ValueError(
+                    f"the unit on the board has an LFSR of {found.lfsr_width} bits, the run one of "
+                    f"{config.lfsr_width}: say --lfsr-width {found.lfsr_width}, or build the board's unit with "
+                    f"--lfsr-width {config.lfsr_width}"
+                )
+            yield ShadowedDevice(board, found, used=True)
+        return
+    with SimDevice(params, bus=config.bus, simulator=config.simulator) as device:
         yield ShadowedDevice(device, params)
 
 
@@ -160,7 +179,7 @@ def run(
 
     Raises:
         ValueError: for a configuration or data that cannot be used.
-        DeviceError: if the simulator dies; the folder can be resumed.
+        DeviceError: if the simulator dies, or the board is gone or reset; the folder can be resumed.
         Disagreement: if the RTL and the golden model differ.
     """
     schedule = SCHEDULES[config.schedule]()
@@ -279,6 +298,8 @@ def resumed_config(folder: RunFolder, given: dict[str, Any]) -> TuneConfig:
     fields = {field.name for field in dataclasses.fields(TuneConfig)}
     for name in sorted(set(stored) ^ fields):
         raise RunFolderError(f"{folder.path} was made by another version: field {name} of its configuration")
+    if str(given.get("device", "")).startswith(PREFIX) and str(stored["device"]).startswith(PREFIX):
+        stored["device"] = given["device"]  # a board may be plugged in elsewhere today
     for name, value in given.items():
         if stored[name] != value:
             raise RunFolderError(

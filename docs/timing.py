@@ -10,6 +10,7 @@ from typing import Any
 from amaranth.hdl import Fragment, Value
 from amaranth.sim import Simulator
 
+from rtl.axi4lite import OKAY, SLVERR, AXI4LiteRLU
 from rtl.params import RLUParams
 from rtl.policy_store import PolicyStore
 from rtl.q_table import QTable
@@ -17,9 +18,11 @@ from rtl.registers import REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME
 from rtl.reward import RewardCalculator
 from rtl.row_max import RowMax
 from rtl.top import RLU
+from rtl.wishbone import WishboneRLU
 from sim.device import address_of
 
 _MINIMUM_WIDTH = 4  # characters a clock cycle
+AXI_RESPONSES = {OKAY: "OKAY", SLVERR: "SLVERR"}
 _ELIDED = 3  # cycles in a row without a change that are drawn as one column of dots
 
 
@@ -459,6 +462,77 @@ def _top() -> str:
 
 
 #: Every block's diagram, by the name of its page.
+def _axi4lite() -> str:
+    unit = AXI4LiteRLU(RLUParams(states=2, actions=2))
+    recorder = Recorder(
+        unit,
+        [
+            bit(unit.s_axi_awvalid, "awvalid"),
+            bit(unit.s_axi_awready, "awready"),
+            number(unit.s_axi_awaddr, "awaddr", when=unit.s_axi_awvalid, text=hexadecimal),
+            bit(unit.s_axi_wvalid, "wvalid"),
+            bit(unit.s_axi_wready, "wready"),
+            number(unit.s_axi_wdata, "wdata", when=unit.s_axi_wvalid, text=hexadecimal),
+            bit(unit.s_axi_bvalid, "bvalid"),
+            bit(unit.s_axi_bready, "bready"),
+            number(unit.s_axi_bresp, "bresp", when=unit.s_axi_bvalid, text=lambda code: AXI_RESPONSES[code]),
+            bit(unit.s_axi_arvalid, "arvalid"),
+            bit(unit.s_axi_arready, "arready"),
+            number(unit.s_axi_araddr, "araddr", when=unit.s_axi_arvalid, text=hexadecimal),
+            bit(unit.s_axi_rvalid, "rvalid"),
+            bit(unit.s_axi_rready, "rready"),
+            number(unit.s_axi_rdata, "rdata", when=unit.s_axi_rvalid, text=hexadecimal),
+        ],
+    )
+    write_address = (unit.s_axi_awvalid, 1), (unit.s_axi_awaddr, address_of("ALPHA"))
+    write_data = (unit.s_axi_wvalid, 1), (unit.s_axi_wdata, 0x1000)
+
+    async def stimulus(r: Recorder) -> None:
+        r.set([(unit.s_axi_rready, 1), (unit.s_axi_wstrb, 0xF)])
+        await r.cycle()
+        await r.cycle(*write_address)
+        await r.cycle((unit.s_axi_awvalid, 0), *write_data, (unit.s_axi_arvalid, 1), (unit.s_axi_araddr, 0x0C))
+        await r.cycle((unit.s_axi_wvalid, 0), (unit.s_axi_arvalid, 0), times=4)
+        await r.cycle(*write_address, (unit.s_axi_wvalid, 1), (unit.s_axi_wdata, 0x9000), (unit.s_axi_bready, 1))
+        await r.cycle((unit.s_axi_awvalid, 0), (unit.s_axi_wvalid, 0), times=4)
+
+    return recorder.run(stimulus)
+
+
+def _wishbone() -> str:
+    unit = WishboneRLU(RLUParams(states=2, actions=2))
+    recorder = Recorder(
+        unit,
+        [
+            bit(unit.wb_cyc, "cyc"),
+            bit(unit.wb_stb, "stb"),
+            bit(unit.wb_we, "we"),
+            number(unit.wb_adr, "adr", when=unit.wb_stb, text=hexadecimal),
+            number(unit.wb_dat_w, "dat_w", when=unit.wb_stb & unit.wb_we, text=hexadecimal),
+            bit(unit.wb_stall, "stall"),
+            bit(unit.wb_ack, "ack"),
+            bit(unit.wb_err, "err"),
+            number(unit.wb_dat_r, "dat_r", when=unit.wb_ack & ~unit.wb_we, text=hexadecimal),
+        ],
+    )
+    alpha = address_of("ALPHA") // 4
+    stb, we, address, data = unit.wb_stb, unit.wb_we, unit.wb_adr, unit.wb_dat_w
+
+    async def stimulus(r: Recorder) -> None:
+        r.set([(unit.wb_sel, 0xF)])
+        await r.cycle()
+        await r.cycle((unit.wb_cyc, 1), (stb, 1), (we, 1), (address, alpha), (data, 0x1000), times=2)
+        await r.cycle((data, 0x9000), times=2)
+        await r.cycle((stb, 0), (we, 0))
+        # A pipelined master: the second request is shown before the first is answered.
+        await r.cycle((stb, 1), (address, alpha))
+        await r.cycle((address, alpha + 1), times=2)
+        await r.cycle((stb, 0))
+        await r.cycle((unit.wb_cyc, 0))
+
+    return recorder.run(stimulus)
+
+
 DIAGRAMS: dict[str, Callable[[], str]] = {
     "register-file": _register_file,
     "q-table": _q_table,
@@ -468,4 +542,6 @@ DIAGRAMS: dict[str, Callable[[], str]] = {
     "updater": _updater,
     "sampler": _sampler,
     "top": _top,
+    "axi4lite": _axi4lite,
+    "wishbone": _wishbone,
 }

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Mux, Value, signed
+from amaranth.hdl import Cat, Value
 
 
 def round_half_even(value: Value, shift: int) -> Value:
-    """``value / 2**shift`` rounded to the nearest integer, ties to the even one (combinational)."""
+    """``value / 2**shift`` rounded to the nearest integer, ties to the even one (combinational).
+
+    Adds a half and cuts; on a tie that is one too much just when it is odd, so its last bit goes.
+    """
     if shift == 0:
         return value
-    kept = value >> shift
-    return (value + Const((1 << (shift - 1)) - 1, shift) + kept[0]) >> shift
+    half = 1 << (shift - 1)
+    rounded = (value + half) >> shift
+    tie = value[:shift] == half
+    even = Cat(rounded[0] & ~tie, rounded[1:])
+    return even.as_signed() if value.shape().signed else even
 
 
-def saturate(value: Value, low: int, high: int, width: int) -> Value:
-    """``value`` limited to ``low..high``, as a signed number of ``width`` bits (combinational)."""
-    limited = Mux(value > high, high, Mux(value < low, low, value))
-    return limited[:width].as_signed()
+def round_half_up(value: Value, shift: int) -> Value:
+    """``value / 2**shift``, with ``shift`` above 0, rounded to the nearest integer, ties upwards (combinational)."""
+    return (value + (1 << (shift - 1))) >> shift
+
+
+def less(left: Value, right: Value) -> Value:
+    """``left < right`` of two signed values of one width (combinational).
+
+    With the sign bits exchanged it is a comparison of unsigned numbers, which is a single carry chain.
+    """
+    assert len(left) == len(right)
+    return Cat(left[:-1], right[-1]) < Cat(right[:-1], left[-1])
 
 
 def signed_of(value: Value, width: int) -> Value:
@@ -26,4 +40,4 @@ def signed_of(value: Value, width: int) -> Value:
 
 def sign_extended(value: Value, width: int) -> Value:
     """A signed value widened to ``width`` bits, as the unsigned word a bus carries."""
-    return (value | Const(0, signed(width)))[:width]
+    return Cat(value, value[-1].replicate(width - len(value))) if len(value) < width else value[:width]

@@ -10,6 +10,12 @@ from dataclasses import dataclass
 MAX_STATES = 256
 MAX_ACTIONS = 16
 
+#: Fraction bits of alpha gamma, one coefficient of the update; with its sign it fills an 18-bit multiplier.
+DISCOUNT_FRAC = 17
+
+#: Fraction bits of a Q-value's unit that are kept until the end of an update.
+GUARD = 8
+
 #: Feedback taps of the maximal-length LFSRs, by width: bit ``k`` is the coefficient of ``x^k``, 1-based
 #: (primitive polynomials, e.g. ``x^16 + x^15 + x^13 + x^4 + 1``).
 LFSR_TAPS = {8: (8, 6, 5, 4), 16: (16, 15, 13, 4), 32: (32, 22, 2, 1)}
@@ -140,19 +146,19 @@ def clear_cycles(params: RLUParams) -> int:
 
 def reward_cycles(params: RLUParams) -> int:
     """Computing REWARD, then SHARE by one quotient bit a cycle."""
-    return 6 + share_cycles(params)
+    return 16 + share_cycles(params)
 
 
 def share_cycles(params: RLUParams) -> int:
     """Recomputing SHARE after REWARD or STATES was written."""
-    return params.q_width + 4
+    return params.q_width + 5
 
 
 def update_cycles(states: int) -> int:
-    """Updating a policy of ``states`` rows: two cycles a row."""
-    return 2 * states + 4
+    """Updating a policy of ``states`` rows: one cycle a row."""
+    return states + 9
 
 
 def sample_cycles(states: int) -> int:
     """Sampling a policy of ``states`` rows: one cycle a row."""
-    return states + 5
+    return states + 8

@@ -12,7 +12,8 @@ from .params import RLUParams
 class PolicyStore(wiring.Component):
     """Memories of the policy (eight actions a word) and of every row's number of actions.
 
-    Reads take 1 cycle, writes 1; all ports every cycle.
+    Reads take 1 cycle, writes 1; all ports every cycle. As with the Q-table, what is read in the very cycle it
+    is written is not defined.
 
     Parameters
     ----------
@@ -28,6 +29,8 @@ class PolicyStore(wiring.Component):
         That row's action.
     count : Out(5)
         That row's number of actions, 1..16.
+    last : Out(4)
+        Its highest action, one less.
     write_row : In(row_width)
         Row to write.
     write_action : In(4)
@@ -52,6 +55,7 @@ class PolicyStore(wiring.Component):
                 "word": Out(32),
                 "action": Out(4),
                 "count": Out(5),
+                "last": Out(4),
                 "write_row": In(params.row_width),
                 "write_action": In(4),
                 "write_action_en": In(1),
@@ -67,10 +71,13 @@ class PolicyStore(wiring.Component):
         # Every address has a row, so that no read is undefined, and there is at least one address bit.
         depth = 1 << self.params.row_width
         words = max(2, depth // 8)
-        m.submodules.policy = policy = memory.Memory(shape=32, depth=words, init=[])
+        m.submodules.policy = policy = memory.Memory(shape=32, depth=words, init=[], attrs={"no_rw_check": 1})
         # Stored less one, so that 1..16 fits in four bits.
         m.submodules.counts = counts = memory.Memory(
-            shape=4, depth=depth, init=[count - 1 for count in self.params.counts]
+            shape=4,
+            depth=depth,
+            init=[count - 1 for count in self.params.counts],
+            attrs={"no_rw_check": 1, **({"ram_style": "block"} if depth > 64 else {})},
         )
         policy_read, policy_write = policy.read_port(), policy.write_port(granularity=4)
         count_read, count_write = counts.read_port(), counts.write_port()
@@ -82,6 +89,7 @@ class PolicyStore(wiring.Component):
             self.action.eq(policy_read.data.word_select(lane, 4)),
             count_read.addr.eq(self.read_row),
             self.count.eq(count_read.data + 1),
+            self.last.eq(count_read.data),
             policy_write.addr.eq(self.write_row[3:]),
             policy_write.data.eq(self.write_word),
             policy_write.en.eq(self.write_word_en.replicate(8)),

@@ -12,8 +12,9 @@ from .params import RLUParams
 class QTable(wiring.Component):
     """Banked memory of ``states`` rows by ``actions`` Q-values (8 KB at full size).
 
-    A read takes 1 cycle, a write 1; both every cycle. A row read in the very cycle it is written gives
-    the old values.
+    A read takes 1 cycle, a write 1; both every cycle. A row read in the very cycle it is written may give
+    anything in hardware (in simulation, the old values), and the unit never uses it: memory blocks differ
+    in this, and to prescribe it would cost a bypass a bank.
 
     Parameters
     ----------
@@ -51,7 +52,7 @@ class QTable(wiring.Component):
         # Every address has a row, so that no read is undefined, and there is at least one address bit.
         depth = 1 << self.params.row_width
         for i in range(self.params.actions):
-            bank = memory.Memory(shape=signed(self.params.q_width), depth=depth, init=[])
+            bank = memory.Memory(shape=signed(self.params.q_width), depth=depth, init=[], attrs={"no_rw_check": 1})
             m.submodules[f"bank_{i}"] = bank
             read, write = bank.read_port(), bank.write_port()
             m.d.comb += [

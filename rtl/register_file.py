@@ -31,6 +31,8 @@ BUS = wiring.Signature(
     }
 )
 
+#: Bits of IRQ_STATUS and IRQ_ENABLE.
+_DONE, _ERROR = (field_of("IRQ_STATUS", name).lsb for name in ("done", "error"))
 _STATUS_BITS = ("accuracy_outlier", "latency_outlier", "energy_outlier")
 _COMPUTED = ("LFSR", "REWARD", "SHARE", "CYCLES")  # registers that live in a block, not here
 
@@ -38,6 +40,11 @@ _COMPUTED = ("LFSR", "REWARD", "SHARE", "CYCLES")  # registers that live in a bl
 def stored(register: Register) -> bool:
     """Whether the register's bits are kept in the register file itself."""
     return register.access == "rw" and register.name not in _COMPUTED
+
+
+def settings_layout(params: RLUParams) -> data.StructLayout:
+    """The registers that are stored in the register file, by lower-case name."""
+    return data.StructLayout({r.name.lower(): r.width(params) for r in REGISTERS if stored(r)})
 
 
 class RegisterFile(wiring.Component):
@@ -87,16 +94,19 @@ class RegisterFile(wiring.Component):
         The policy store's answer, a cycle later.
     count_write : Out(1)
         Write ``word`` as the row's number of actions.
+    irq : Out(1)
+        Interrupt request, a level: an enabled bit of IRQ_STATUS is set and the unit is not busy. IRQ_STATUS.done
+        is set from the cycle in which ``busy`` falls, IRQ_STATUS.error with the flag of STATUS; ``irq`` follows
+        a cycle later. A bit that is set and cleared in the same cycle stays set.
     """
 
     def __init__(self, params: RLUParams):
         self.params = params
         q = signed(params.q_width)
-        self.layout = data.StructLayout({r.name.lower(): r.width(params) for r in REGISTERS if stored(r)})
         super().__init__(
             {
                 "bus": In(BUS),
-                "values": Out(self.layout),
+                "values": Out(settings_layout(params)),
                 "busy": In(1),
                 "command": Out(4),
                 "states_written": Out(1),
@@ -118,6 +128,7 @@ class RegisterFile(wiring.Component):
                 "policy_write": Out(1),
                 "count": In(5),
                 "count_write": Out(1),
+                "irq": Out(1),
             }
         )
 
@@ -137,6 +148,17 @@ class RegisterFile(wiring.Component):
         m.d.comb += [access.eq(bus.req & ~bus.ack), self.word.eq(bus.wdata)]
         m.d.sync += [bus.ack.eq(access), bus.err.eq(0)]
 
+        # Pending interrupts: those kept, and one that comes in this very cycle.
+        kept, pending, enabled = Signal(2), Signal(2), registers["IRQ_ENABLE"]
+        was_busy, erring = Signal(), Signal()
+        ended = was_busy & ~self.busy
+        m.d.comb += pending.eq(kept | ended << _DONE)
+        m.d.sync += [
+            was_busy.eq(self.busy),
+            # A request while busy would call a handler that cannot clear it.
+            self.irq.eq((pending & enabled).any() & ~self.busy),
+        ]
+
         known, writable, legal, is_window = Signal(), Signal(), Signal(), Signal()
         word_address = bus.addr[2:]
         register_value = Signal(DATA_WIDTH)
@@ -146,7 +168,7 @@ class RegisterFile(wiring.Component):
                 with m.Case(register.offset // 4):
                     m.d.comb += [
                         known.eq(1),
-                        register_value.eq(self._read_value(register, registers, flags)),
+                        register_value.eq(self._read_value(register, registers, flags, pending)),
                         writable.eq(register.access != "ro"),
                         legal.eq(self._in_range(register)),
                     ]
@@ -193,6 +215,7 @@ class RegisterFile(wiring.Component):
             m.d.sync += bus.err.eq(wrong)
         with m.If(self.bad_action):
             m.d.sync += flags["error_policy"].eq(1)
+        m.d.comb += erring.eq(wrong | self.bad_action)
 
         write = Signal()
         m.d.comb += write.eq(access & bus.we & ~wrong)
@@ -211,6 +234,8 @@ class RegisterFile(wiring.Component):
             for name, flag in flags.items():
                 with m.If(bus.wdata[field_of("STATUS", name).lsb]):
                     m.d.sync += flag.eq(0)
+        cleared = Mux(strobes["IRQ_STATUS"], bus.wdata[:2], 0)
+        m.d.sync += kept.eq((kept & ~cleared) | ended << _DONE | erring << _ERROR)
         m.d.comb += [
             self.command.eq(Mux(strobes["COMMAND"], bus.wdata[:4], 0)),
             self.states_written.eq(strobes["STATES"]),
@@ -266,7 +291,7 @@ class RegisterFile(wiring.Component):
         word = self.bus.wdata.as_signed() if register.kind == "q" else self.bus.wdata
         return (word >= low) & (word <= high)
 
-    def _read_value(self, register, registers, flags):
+    def _read_value(self, register, registers, flags, pending):
         """The word a read of the register returns."""
         if register.name == "STATUS":
             status = Const(0, DATA_WIDTH)
@@ -274,6 +299,8 @@ class RegisterFile(wiring.Component):
             for name, bit in bits.items():
                 status = status | (bit << field_of("STATUS", name).lsb)
             return status
+        if register.name == "IRQ_STATUS":
+            return pending
         if register.name in ("REWARD", "SHARE"):
             return sign_extended(getattr(self, register.name.lower()), DATA_WIDTH)
         if register.name in ("LFSR", "CYCLES"):

@@ -13,7 +13,7 @@ from typing import Literal
 from .params import RLUParams
 
 ID_VALUE = 0x524C5531  # "RLU1"
-VERSION_VALUE = 0x0001_0000  # major.minor: 16 bit each
+VERSION_VALUE = 0x0001_0001  # major.minor: 16 bit each
 ADDRESS_WIDTH = 14
 DATA_WIDTH = 32
 
@@ -243,6 +243,27 @@ REGISTERS: tuple[Register, ...] = (
         "Clock cycles the last command, or the last write of REWARD or STATES, kept the unit busy.",
         "const",
         0,
+    ),
+    Register(
+        "IRQ_STATUS",
+        0x70,
+        "w1c",
+        "Interrupts that are pending. Each stays set until a 1 is written to it.",
+        "bits",
+        0,
+        (
+            Field("done", 0, 1, "work has ended: a command, or the division after a write of REWARD or STATES"),
+            Field("error", 1, 1, "an access or an update has set an error flag of STATUS"),
+        ),
+    ),
+    Register(
+        "IRQ_ENABLE",
+        0x74,
+        "rw",
+        "Interrupts that raise `irq`.",
+        "bits",
+        0,
+        (Field("done", 0, 1, "raise it when work has ended"), Field("error", 1, 1, "raise it at an error")),
     ),
 )
 

@@ -6,18 +6,21 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from .params import RLUParams
+from .fixed import less
+from .params import MAX_ACTIONS, RLUParams
 
-_GROUP = 4  # entries compared in the first cycle; the second compares the groups' winners
+_ROUNDS = (MAX_ACTIONS - 1).bit_length()
+#: Cycles from a row to its maximum: one to mask, and one a round of the knock-out of the widest row.
+LATENCY = 1 + _ROUNDS
 
 
 class RowMax(wiring.Component):
-    """Masked maximum over a row; on a tie the lowest action wins.
+    """Masked maximum over a row, by knock-out; on a tie the lowest action wins.
 
     A masked entry counts as the smallest Q-value. With every entry masked the answer is that value
     and action 0.
 
-    Latency 2 cycles, throughput one row a cycle.
+    Latency 5 cycles whatever the number of actions, throughput one row a cycle.
 
     Parameters
     ----------
@@ -30,7 +33,7 @@ class RowMax(wiring.Component):
     mask : In(actions)
         Bit ``i`` set: entry ``i`` takes part.
     value : Out(signed(q_width))
-        The maximum of the row given two cycles ago.
+        The maximum of the row given five cycles ago.
     index : Out(4)
         Its action.
     """
@@ -48,32 +51,29 @@ class RowMax(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        entries = [(Mux(self.mask[i], self.row[i], self.params.q_min), i) for i in range(self.params.actions)]
-        winners = []
-        for first in range(0, len(entries), _GROUP):
-            value, index = self._winner(m, entries[first : first + _GROUP])
-            held_value = Signal(signed(self.params.q_width), name=f"group_value_{first}")
-            held_index = Signal(4, name=f"group_index_{first}")
-            m.d.sync += [held_value.eq(value), held_index.eq(index)]
-            winners.append((held_value, held_index))
-        value, index = self._winner(m, winners)
-        m.d.sync += [self.value.eq(value), self.index.eq(index)]
-        return m
-
-    def _winner(self, m, entries):
-        """Pairwise tournament; the left entry, of lower action, keeps a tie."""
-        while len(entries) > 1:
-            survivors = []
-            for left, right in zip(entries[::2], entries[1::2], strict=False):
-                value, index = Signal(signed(self.params.q_width)), Signal(4)
-                right_wins = Signal()
-                m.d.comb += [
-                    right_wins.eq(right[0] > left[0]),
+        entries = []
+        for i in range(self.params.actions):
+            value = Signal(signed(self.params.q_width), name=f"masked_{i}")
+            with m.If(self.mask[i]):
+                m.d.sync += value.eq(self.row[i])
+            with m.Else():  # a synchronous reset, which takes no logic
+                m.d.sync += value.eq(self.params.q_min)
+            entries.append((value, i))
+        for round_ in range(_ROUNDS):
+            winners = []
+            for pair in range(0, len(entries), 2):
+                value = Signal(signed(self.params.q_width), name=f"value_{round_}_{pair // 2}")
+                index = Signal(4, name=f"index_{round_}_{pair // 2}")
+                left = entries[pair]
+                right = entries[pair + 1] if pair + 1 < len(entries) else left
+                right_wins = Signal(name=f"right_wins_{round_}_{pair // 2}")
+                m.d.comb += right_wins.eq(less(left[0], right[0]))
+                m.d.sync += [
                     value.eq(Mux(right_wins, right[0], left[0])),
                     index.eq(Mux(right_wins, right[1], left[1])),
                 ]
-                survivors.append((value, index))
-            if len(entries) % 2:
-                survivors.append(entries[-1])
-            entries = survivors
-        return entries[0]
+                winners.append((value, index))
+            entries = winners
+        [(value, index)] = entries
+        m.d.comb += [self.value.eq(value), self.index.eq(index)]
+        return m

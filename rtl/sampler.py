@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from . import row_reader
 from .lfsr import leap
 from .params import RLUParams
-from .row_max import RowMax
+from .pipeline import later
 
 
 class PolicySampler(wiring.Component):
@@ -18,7 +19,7 @@ class PolicySampler(wiring.Component):
     whole width. The first decides between exploring and the greedy action, the second is the random
     action (docs/arithmetic.md, "Drawing").
 
-    Latency: the last action is written ``states + 3`` cycles after ``start``. Throughput: one row a cycle.
+    Latency: the last action is written ``states + 7`` cycles after ``start``. Throughput: one row a cycle.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ class PolicySampler(wiring.Component):
     start : In(1)
         Begin; ignored while rows are read, and not to be given again before ``done``.
     done : Out(1)
-        High for the one cycle after the last action was written.
+        High for one cycle, together with the last write.
     states : In(bits for 0..states)
         Rows to sample, at least 1.
     epsilon : In(coef_width)
@@ -41,11 +42,15 @@ class PolicySampler(wiring.Component):
     lfsr : Out(lfsr_width)
         State of the LFSR.
     read_row : Out(row_width)
-        Row wanted from the Q-table and the policy store, which answer a cycle later.
-    row : In(ArrayLayout(signed(q_width), actions))
-        That row's Q-values.
+        Row wanted from the Q-table and the policy store.
     count : In(5)
-        That row's number of actions.
+        The policy store's answer: that row's number of actions.
+    greedy : In(4)
+        The row reader's answer: the row's best action.
+    factor_a, factor_b : Out
+        To a multiplier that the block shares.
+    product : In(lfsr_width + 5)
+        The product of the factors given a cycle ago.
     write_en, write_row, write_action : Out
         The action chosen for a row.
     explored : Out(1)
@@ -66,8 +71,11 @@ class PolicySampler(wiring.Component):
                 "lfsr_value": In(params.lfsr_width),
                 "lfsr": Out(params.lfsr_width, init=1),
                 "read_row": Out(params.row_width),
-                "row": In(data.ArrayLayout(signed(params.q_width), params.actions)),
                 "count": In(5),
+                "greedy": In(4),
+                "factor_a": Out(params.lfsr_width),
+                "factor_b": Out(5),
+                "product": In(params.lfsr_width + 5),
                 "write_en": Out(1),
                 "write_row": Out(params.row_width),
                 "write_action": Out(4),
@@ -86,9 +94,18 @@ class PolicySampler(wiring.Component):
 
         # Exploring when decision <= limit happens for limit of the 2**width - 1 states: never for
         # epsilon = 0 and always for 1.0, although the LFSR never shows 0.
-        limit = Signal(width)
-        scaled = (self.epsilon << width) - self.epsilon
-        m.d.sync += limit.eq((scaled + (1 << (p.coef_frac - 1))) >> p.coef_frac)
+        explores, decision = Signal(), Signal(width)
+        half = 1 << (p.coef_frac - 1)
+        if width < p.coef_frac:
+            limit = Signal(width)
+            m.d.sync += limit.eq(((self.epsilon << width) + half - self.epsilon) >> p.coef_frac)
+            m.d.comb += explores.eq(~(limit < decision))
+        else:
+            # limit is epsilon shifted, less one for an epsilon above a half: appended as a last bit.
+            above_half = Signal()
+            m.d.sync += above_half.eq(half < self.epsilon)
+            limit = Cat(~above_half, Const(0, width - p.coef_frac), self.epsilon)
+            m.d.comb += explores.eq(Cat(Const(0, 1), decision) < limit)
 
         running = Signal()
         counter, last = Signal(p.row_width), Signal()
@@ -100,43 +117,32 @@ class PolicySampler(wiring.Component):
         with m.Elif(self.start):
             m.d.sync += running.eq(1)
 
-        # Stage 1: the row has arrived; draw for it.
-        valid_1, last_1 = Signal(), Signal()
-        row_1 = Signal(p.row_width)
-        m.d.sync += [valid_1.eq(running), last_1.eq(running & last), row_1.eq(counter)]
-        decision, choice = leap(self.lfsr, width, width), leap(self.lfsr, width, 2 * width)
+        # The row's count has arrived: draw for it. A draw leaves its second number in the LFSR.
+        drawing, row = Signal(), Signal(p.row_width)
+        choice = leap(self.lfsr, width, 2 * width)
+        m.d.sync += [drawing.eq(running), row.eq(counter)]
         m.d.comb += [
-            self.draw_en.eq(valid_1),
-            self.draw_row.eq(row_1),
+            decision.eq(leap(self.lfsr, width, width)),
+            self.draw_en.eq(drawing),
+            self.draw_row.eq(row),
             self.draw_decision.eq(decision),
             self.draw_choice.eq(choice),
         ]
-        with m.If(valid_1):
+        with m.If(drawing):
             m.d.sync += self.lfsr.eq(choice)
         with m.Elif(self.lfsr_load):
             m.d.sync += self.lfsr.eq(self.lfsr_value)
-        m.submodules.row_max = row_max = RowMax(p)
-        m.d.comb += [
-            row_max.row.eq(self.row),
-            row_max.mask.eq((Const(1, 17) << self.count) - 1),
-        ]
 
-        # Stages 2 and 3: the maximum is being found; the random action waits for it.
-        valid_2, last_2, explore_2 = Signal(), Signal(), Signal()
-        valid_3, last_3, explore_3 = Signal(), Signal(), Signal()
-        row_2, row_3 = Signal(p.row_width), Signal(p.row_width)
-        random_2, random_3 = Signal(4), Signal(4)
-        m.d.sync += [
-            valid_2.eq(valid_1), last_2.eq(last_1), row_2.eq(row_1),
-            explore_2.eq(decision <= limit), random_2.eq((choice * self.count) >> width),
-            valid_3.eq(valid_2), last_3.eq(last_2), row_3.eq(row_2),
-            explore_3.eq(explore_2), random_3.eq(random_2),
-            self.done.eq(last_3),
-        ]  # fmt: skip
+        # The multiplier, which registers its factors, gives the random action; it waits for the greedy one.
+        explore, count, random = Signal(), Signal(5), Signal(4)
+        m.d.sync += [explore.eq(explores), count.eq(self.count), random.eq(self.product >> width)]
+        m.d.comb += [self.factor_a.eq(self.lfsr), self.factor_b.eq(count)]
+        wait = row_reader.LATENCY - 1
         m.d.comb += [
-            self.write_en.eq(valid_3),
-            self.write_row.eq(row_3),
-            self.explored.eq(explore_3),
-            self.write_action.eq(Mux(explore_3, random_3, row_max.index)),
+            self.write_en.eq(later(m, drawing, wait)),
+            self.write_row.eq(later(m, row, wait)),
+            self.explored.eq(later(m, explore, wait - 1)),
+            self.write_action.eq(Mux(self.explored, later(m, random, wait - 3), self.greedy)),
+            self.done.eq(later(m, running & last, wait + 1)),
         ]
         return m

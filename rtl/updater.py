@@ -1,14 +1,19 @@
-"""Q-table updater: walks the policy from its last row to its first."""
+"""Q-table updater: walks the policy from its last row to its first, one row a cycle."""
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .fixed import round_half_even, saturate
-from .params import RLUParams
-from .row_max import RowMax
+from . import row_reader
+from .chosen_sum import ChosenSum
+from .fixed import less, round_half_up
+from .params import DISCOUNT_FRAC, GUARD, RLUParams
+from .pipeline import later
+
+#: Cycles from ``start`` to the write of the first row visited.
+FIRST_WRITE = row_reader.LATENCY + 2
 
 
 class QTableUpdater(wiring.Component):
@@ -19,7 +24,11 @@ class QTableUpdater(wiring.Component):
     fixed in docs/arithmetic.md, "Updating". A row whose action is not below its count is left alone
     and ``bad_action`` is raised.
 
-    Latency: the last write is made ``2 * states + 3`` cycles after ``start``. Throughput: two cycles a row.
+    Only ``alpha gamma M`` depends on the row before, so that the loop over the rows holds one product, one sum
+    and one choice; all else is done ahead. ``M`` is not selected before the product, but its product
+    after: that of the row's other entries waits there.
+
+    Latency: the last write is made ``states + 8`` cycles after ``start``. Throughput: one row a cycle.
 
     Parameters
     ----------
@@ -28,7 +37,7 @@ class QTableUpdater(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin; ignored while rows are read, and not to be given again before ``done``.
+        Begin; not to be given again before ``done``.
     done : Out(1)
         High for one cycle, together with the last write.
     states : In(bits for 0..states)
@@ -37,14 +46,14 @@ class QTableUpdater(wiring.Component):
         Learning rate and discount, 0..1.0.
     share : In(signed(q_width))
         Reward of every row.
-    last_reward : In(signed(q_width))
-        Reward of the last row.
+    reward : In(signed(q_width))
+        Reward of the last row, if ``full_last_reward``.
+    full_last_reward : In(1)
+        The last row takes ``reward`` in place of ``share``.
     read_row : Out(row_width)
-        Row wanted from the Q-table and the policy store, which answer a cycle later.
-    row : In(ArrayLayout(signed(q_width), actions))
-        That row's Q-values.
-    action, count : In
-        That row's action in the policy and its number of actions.
+        Row wanted from the Q-table and the policy store.
+    action, legal, old, maximum : In
+        The row reader's answers about that row, of the entries but the policy's.
     write_en, write_row, write_action, write_value : Out
         The new Q-value.
     bad_action : Out(1)
@@ -53,6 +62,7 @@ class QTableUpdater(wiring.Component):
 
     def __init__(self, params: RLUParams):
         self.params = params
+        q = signed(params.q_width)
         super().__init__(
             {
                 "start": In(1),
@@ -60,16 +70,18 @@ class QTableUpdater(wiring.Component):
                 "states": In(params.states.bit_length()),
                 "alpha": In(params.coef_width),
                 "gamma": In(params.coef_width),
-                "share": In(signed(params.q_width)),
-                "last_reward": In(signed(params.q_width)),
+                "share": In(q),
+                "reward": In(q),
+                "full_last_reward": In(1),
                 "read_row": Out(params.row_width),
-                "row": In(data.ArrayLayout(signed(params.q_width), params.actions)),
                 "action": In(4),
-                "count": In(5),
+                "legal": In(1),
+                "old": In(q),
+                "maximum": In(q),
                 "write_en": Out(1),
                 "write_row": Out(params.row_width),
                 "write_action": Out(4),
-                "write_value": Out(signed(params.q_width)),
+                "write_value": Out(q),
                 "bad_action": Out(1),
             }
         )
@@ -77,70 +89,86 @@ class QTableUpdater(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         p = self.params
+        frac = DISCOUNT_FRAC
 
-        # Even cycles ask for a row, odd ones receive it.
-        running, odd = Signal(), Signal()
-        counter = Signal(p.row_width)
-        m.d.comb += self.read_row.eq(counter)
+        running, counter = Signal(), Signal(p.row_width)
+        is_last, is_first, begin = Signal(), Signal(), Signal()
+        m.d.comb += [self.read_row.eq(counter), is_first.eq(counter == 0), begin.eq(self.start & ~running)]
         with m.If(running):
-            m.d.sync += odd.eq(~odd)
-            with m.If(odd):
-                m.d.sync += counter.eq(counter - 1)
-                with m.If(counter == 0):
-                    m.d.sync += running.eq(0)
-        with m.Elif(self.start):
-            m.d.sync += [running.eq(1), odd.eq(0), counter.eq(self.states - 1)]
-        arrived = Signal()
-        m.d.comb += arrived.eq(running & odd)
+            m.d.sync += [counter.eq(counter - 1), is_last.eq(0)]
+            with m.If(is_first):
+                m.d.sync += running.eq(0)
+        with m.Elif(begin):
+            m.d.sync += [running.eq(1), counter.eq(self.states - 1), is_last.eq(1)]
 
-        # The row has arrived: start on the maximum of all its entries but the one to be updated, and
-        # hold what else is needed for the two cycles that takes. The next row arrives just after.
-        m.submodules.row_max = row_max = RowMax(p)
-        m.d.comb += [
-            row_max.row.eq(self.row),
-            row_max.mask.eq(((Const(1, 17) << self.count) - 1) & ~(Const(1, 16) << self.action)),
+        # One multiplier does alpha (reward - old) of each row; before the first row it does alpha gamma.
+        primed_1, primed_2, primed_3 = Signal(), Signal(), Signal()
+        m.d.sync += [primed_1.eq(begin), primed_2.eq(primed_1), primed_3.eq(primed_2)]
+        factor = Signal(signed(p.q_width + 1))
+        product = Signal(signed(p.q_width + 1 + p.coef_width))
+        reward = Signal(signed(p.q_width))
+        use_reward = Signal()
+        m.d.sync += use_reward.eq(later(m, is_last, 3) & self.full_last_reward)
+        m.d.comb += reward.eq(Mux(use_reward, self.reward, self.share))
+        m.d.sync += [
+            factor.eq(Mux(begin, self.gamma, reward - self.old)),
+            product.eq(factor * Cat(self.alpha, Const(0, 1)).as_signed()),
         ]
-        is_last, legal, action_exists = Signal(), Signal(), Signal()
-        old_value = Signal(signed(p.q_width))
-        action, row = Signal(4), Signal(p.row_width)
-        m.d.comb += action_exists.eq(self.action < self.count)
-        with m.If(arrived):
-            m.d.sync += [
-                is_last.eq(counter == self.states - 1),
-                legal.eq(action_exists),
-                # Selecting beyond the row's end would be undefined in Verilog.
-                old_value.eq(Mux(action_exists, self.row[self.action], 0)),
-                action.eq(self.action),
-                row.eq(counter),
-            ]
-        discounting, computing = Signal(), Signal()
-        m.d.sync += [discounting.eq(arrived), computing.eq(discounting)]
+        # alpha gamma: 1.0 does not fit and is not needed, as the product differs by less than half a unit.
+        discount = Signal(frac)
+        shift = 2 * p.coef_frac - frac
+        exact = product.as_unsigned()[: 2 * p.coef_frac + 1]
+        rounded = round_half_up(exact, shift) if shift > 0 else exact << -shift
+        with m.If(primed_2):
+            m.d.sync += discount.eq(Mux(rounded[frac], ~0, rounded))
+        discount_factor = Cat(discount, Const(0, 1)).as_signed()
 
-        # First compute cycle: gamma times the maximum of the row updated before, nothing for the last row.
-        row_maximum = Signal(signed(p.q_width))
-        discounted = Signal(signed(p.q_width))
-        with m.If(discounting):
-            m.d.sync += discounted.eq(Mux(is_last, 0, round_half_even(row_maximum * self.gamma, p.coef_frac)))
+        # What a row's new value is without the next row, and half a unit to round by: a little less in odd rows.
+        shift = GUARD - p.coef_frac
+        odd = later(m, counter[0], row_reader.LATENCY - 1)
+        base = Signal(signed(p.q_width + GUARD + 2))
+        old = Cat(odd.replicate(GUARD - 1), ~odd, later(m, self.old, 2)).as_signed()
+        m.d.sync += base.eq(old + (product << shift if shift >= 0 else product >> -shift))
 
-        # Second compute cycle: the new value, and with it the row's maximum.
-        reward, error = Signal(signed(p.q_width)), Signal(signed(p.q_width + 2))
-        exact = Signal(signed(p.q_width + p.coef_frac + 4))
-        new_value = Signal(signed(p.q_width))
+        # The next row's maximum: its new value, if above its other entries.
+        unclipped = Signal(signed(p.q_width + 2))  # the new value of the row before
+        above, below = Signal(), Signal()
         m.d.comb += [
-            reward.eq(Mux(is_last, self.last_reward, self.share)),
-            error.eq(reward + discounted - old_value),
-            exact.eq((old_value << p.coef_frac) + self.alpha * error),
-            new_value.eq(saturate(round_half_even(exact, p.coef_frac), p.q_min, p.q_max, p.q_width)),
+            above.eq(~unclipped[-1] & unclipped[p.q_width - 1 : -1].any()),
+            below.eq(unclipped[-1] & ~unclipped[p.q_width - 1 : -1].all()),
         ]
-        m.d.sync += [self.write_en.eq(0), self.bad_action.eq(0), self.done.eq(0)]
-        with m.If(computing):
-            m.d.sync += [
-                row_maximum.eq(Mux(legal & (new_value > row_max.value), new_value, row_max.value)),
-                self.write_en.eq(legal),
-                self.bad_action.eq(~legal),
-                self.write_row.eq(row),
-                self.write_action.eq(action),
-                self.write_value.eq(new_value),
-                self.done.eq(row == 0),
-            ]
+        term = signed(p.q_width + GUARD + 1)
+        others, others_term, largest_term = Signal.like(unclipped), Signal(term), Signal(term)
+        use_new, legal = Signal(), Signal()
+        multiplicand = Mux(primed_3, p.q_max, self.maximum)
+        busy = later(m, running, row_reader.LATENCY)
+        m.d.sync += [others.eq(self.maximum), legal.eq(later(m, self.legal, 3))]
+        with m.If(primed_3 | busy):
+            m.d.sync += others_term.eq((multiplicand * discount_factor) >> (frac - GUARD))
+        with m.Else():
+            m.d.sync += others_term.eq(0)  # nothing follows the last row
+        primed_4 = later(m, primed_3, 1)
+        with m.If(primed_4):
+            m.d.sync += largest_term.eq(others_term)
+        valid = Signal()
+        m.d.sync += valid.eq(busy)
+        m.d.comb += use_new.eq(valid & legal & less(others, unclipped) & ~above)
+        m.submodules.sum = total = ChosenSum(len(base))
+        m.d.comb += [
+            total.base.eq(base),
+            total.choice.eq(use_new),
+            total.if_chosen.eq((unclipped * discount_factor) >> (frac - GUARD)),
+            total.otherwise.eq(Mux(valid & legal & above, largest_term, others_term)),
+        ]
+        m.d.sync += unclipped.eq(total.sum >> GUARD)
+
+        row, action = later(m, counter, row_reader.LATENCY + 1), later(m, self.action, row_reader.LATENCY)
+        m.d.comb += [
+            self.write_en.eq(valid & legal),
+            self.bad_action.eq(valid & ~legal),
+            self.write_row.eq(row),
+            self.write_action.eq(action),
+            self.write_value.eq(Mux(above, p.q_max, Mux(below, p.q_min, unclipped))),
+            self.done.eq(later(m, running & is_first, row_reader.LATENCY + 1)),
+        ]
         return m

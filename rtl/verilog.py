@@ -1,68 +1,74 @@
+# amaranth: UnusedElaboratable=no
 """Verilog of the RL unit as one self-contained file, with a JSON sidecar that describes it."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 from amaranth.back import verilog
+from amaranth.hdl import Shape
+from amaranth.lib import wiring
 
+from .axi4lite import AXI4LiteRLU
+from .buses import BUSES as BUSES  # here too, for who writes Verilog
+from .buses import Bus as Bus
+from .buses import top_name as top_name
 from .params import RLUParams
-from .register_file import BUS
-from .registers import REGISTERS, WINDOWS
+from .register_exports import description
 from .top import RLU, probe_layout
+from .wishbone import WishboneRLU
 
-TOP = "rlu"
+#: Yosys wakes every ``always @*`` at time 0 by a variable's initial value. In SystemVerilog (``iverilog -g2012``) that
+#: is no event if it stands at the declaration, and combinational logic would stay unknown until an input changes.
+_WAKE = re.compile(r"^(  reg( \\\$auto\$verilog_backend\S+ )) ?= 0;$", re.MULTILINE)
 
 
-def generate(params: RLUParams) -> str:
-    """The unit as Verilog; the same parameters give the same text.
+def component(params: RLUParams, bus: Bus = "none") -> wiring.Component:
+    """The unit behind ``bus``; ValueError for a bus there is none for."""
+    top_name(bus)
+    return {"none": RLU, "axi4lite": AXI4LiteRLU, "wishbone": WishboneRLU}[bus](params)
 
-    The top module is ``rlu``: ``clk``, synchronous active-high ``rst``, the ``bus__*`` signals,
-    ``busy`` and ``probe``.
+
+def generate(params: RLUParams, bus: Bus = "none") -> str:
+    """The unit as Verilog; the same arguments give the same text.
+
+    The top module, of the name that `top_name` gives, has ``clk``, a synchronous active-high ``rst``, the
+    signals of the bus, ``busy``, ``irq`` and ``probe``.
     """
-    header = f"/* RL unit of rlu-cosim. Parameters: {params.to_json()} */\n"
-    return header + verilog.convert(RLU(params), name=TOP, emit_src=False, strip_internal_attrs=True)
+    header = f"/* RL unit of rlu-cosim. Bus: {bus}. Parameters: {params.to_json()} */\n"
+    return header + emitted(component(params, bus), top_name(bus))
 
 
-def sidecar(params: RLUParams) -> dict[str, Any]:
+def emitted(top: wiring.Component, name: str) -> str:
+    """Any component as Verilog, with ``name`` as its module's."""
+    text = verilog.convert(top, name=name, emit_src=False, strip_internal_attrs=True)
+    return _WAKE.sub(r"\1;\n  initial\2= 0;", text)
+
+
+def ports(params: RLUParams, bus: Bus = "none") -> list[dict[str, Any]]:
+    """Name, direction (``in`` or ``out``) and width of the top module's ports, in no particular order."""
+    top = component(params, bus)
+    listed = [{"name": name, "direction": "in", "width": 1} for name in ("clk", "rst")]
+    for path, member, _ in top.signature.flatten(top):
+        width = Shape.cast(member.shape).width
+        listed.append({"name": "__".join(map(str, path)), "direction": member.flow.name.lower(), "width": width})
+    return listed
+
+
+def sidecar(params: RLUParams, bus: Bus = "none") -> dict[str, Any]:
     """Ports, registers, parameters and trace fields of the generated file, ready for JSON."""
     layout = probe_layout(params)
-    ports = [{"name": "clk", "direction": "in", "width": 1}, {"name": "rst", "direction": "in", "width": 1}]
-    for name, member in BUS.members.items():
-        # BUS is the master's view: its outputs are the unit's inputs.
-        direction = "in" if member.flow.name == "Out" else "out"
-        ports.append({"name": f"bus__{name}", "direction": direction, "width": _width(member.shape)})
-    ports.append({"name": "busy", "direction": "out", "width": 1})
-    ports.append({"name": "probe", "direction": "out", "width": layout.size})
     return {
-        "module": TOP,
+        "module": top_name(bus),
+        "bus": bus,
         "parameters": dataclasses.asdict(params),
         "parameters_sha256": params.digest,
-        "ports": ports,
-        "registers": [
-            {
-                "name": r.name,
-                "address": r.offset,
-                "access": r.access,
-                "width": r.width(params),
-                "reset": r.reset_value(params),
-                "minimum": r.limits(params)[0],
-                "maximum": r.limits(params)[1],
-                "fields": [dataclasses.asdict(f) for f in r.fields],
-                "description": r.doc,
-            }
-            for r in REGISTERS
-        ],
-        "windows": [
-            {"name": w.name, "address": w.offset, "words": w.words(params), "description": w.doc} for w in WINDOWS
-        ],
+        "ports": ports(params, bus),
+        **description(params),
         "probe": {name: {"lsb": f.offset, "width": f.width} for name, f in layout},
     }
-
-
-def _width(shape: Any) -> int:
-    return shape if isinstance(shape, int) else shape.width
 
 
 #: Waivers for ``verilator --lint-only -Wall``, a reason a line: what Amaranth's emission inherently causes.

@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from rtl.params import LFSR_TAPS
+from rtl.params import DISCOUNT_FRAC, GUARD, LFSR_TAPS
 
 IntLike = TypeVar("IntLike", int, "npt.NDArray[np.int64]")
 
@@ -39,6 +39,32 @@ def divide_half_even(value: IntLike, divisor: int) -> IntLike:
     twice = 2 * (value - quotient * divisor)
     rounded: IntLike = quotient + ((twice > divisor) | ((twice == divisor) & (quotient & 1 == 1)))
     return rounded
+
+
+def discount(alpha: int, gamma: int, coef_frac: int) -> int:
+    """The update's coefficient ``alpha gamma``, in units of ``2**-DISCOUNT_FRAC``.
+
+    >>> discount(8192, 32440, 15)
+    32440
+    """
+    shift = 2 * coef_frac - DISCOUNT_FRAC
+    return round_half_even(alpha * gamma, shift) if shift >= 0 else alpha * gamma << -shift
+
+
+def updated(old: IntLike, reward: IntLike, following: IntLike, alpha: int, coef_frac: int, row: int) -> IntLike:
+    """A Q-value's new value, not yet saturated: ``old + alpha (reward - old) + following``, rounded.
+
+    ``following`` is what the next row adds, in units of ``2**-GUARD`` of a Q-value's. A tie goes up in a row of
+    even number, down in one of odd number.
+
+    >>> [updated(0, 1, 0, 1 << 14, 15, row) for row in (0, 1)]
+    [1, 0]
+    """
+    step = alpha * (reward - old)
+    step = step >> coef_frac - GUARD if coef_frac >= GUARD else step << GUARD - coef_frac
+    half = (1 << GUARD - 1) - (row & 1)
+    new: IntLike = ((old << GUARD) + step + following + half) >> GUARD
+    return new
 
 
 def to_fixed(value: float, frac: int) -> int:

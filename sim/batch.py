@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from rtl.params import RLUParams
+from rtl.params import DISCOUNT_FRAC, GUARD, RLUParams
 from rtl.registers import BY_NAME
 
-from .arithmetic import divide_half_even, explore_limit, next_draws, round_half_even
+from .arithmetic import discount, divide_half_even, explore_limit, next_draws, round_half_even, updated
 from .golden import GoldenModel
 
 _PER_UNIT = ("LFSR", "EPSILON", "REWARD", "ACCURACY", "LATENCY", "ENERGY")  # arguments, not settings
@@ -81,15 +81,14 @@ class BatchModel:
         rows = s["STATES"]
         share = divide_half_even(self.reward, rows)
         maximum = np.zeros_like(self.reward)
+        coefficient = discount(s["ALPHA"], s["GAMMA"], p.coef_frac)
         for row in range(rows - 1, -1, -1):
-            if row == rows - 1:
-                target = self.reward if s["MODE"] else share
-            else:
-                target = share + round_half_even(s["GAMMA"] * maximum, p.coef_frac)
+            last = row == rows - 1
+            reward = self.reward if last and s["MODE"] else share
+            following = maximum if last else coefficient * maximum >> DISCOUNT_FRAC - GUARD
             values, action = self.q[:, row], self.policy[:, row]
-            old = values[self._all, action]
-            exact = (old << p.coef_frac) + s["ALPHA"] * (target - old)
-            values[self._all, action] = np.clip(round_half_even(exact, p.coef_frac), p.q_min, p.q_max)
+            exact = updated(values[self._all, action], reward, following, s["ALPHA"], p.coef_frac, row)
+            values[self._all, action] = np.clip(exact, p.q_min, p.q_max)
             maximum = values[:, : self.counts[row]].max(axis=1)
 
     def sample(self, epsilon: int) -> None:

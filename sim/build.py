@@ -14,11 +14,14 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from rtl.params import RLUParams
 
 from .files import cache_dir, write_atomically
+
+if TYPE_CHECKING:
+    from rtl.verilog import Bus  # brings Amaranth
 
 Simulator = Literal["verilator", "icarus"]
 SIMULATORS: tuple[Simulator, ...] = ("verilator", "icarus")
@@ -68,29 +71,29 @@ def tool_environment(simulator: Simulator) -> dict[str, str]:
     return environment
 
 
-def generated_verilog(params: RLUParams) -> Path:
+def generated_verilog(params: RLUParams, bus: Bus = "none") -> Path:
     """Path of the unit's Verilog in the cache, generated unless it is there already."""
     from rtl.verilog import generate  # brings Amaranth, which not every command needs
 
-    folder = cache_dir() / "verilog" / f"{params.digest[:16]}-{_source_digest()}"
+    folder = cache_dir() / "verilog" / f"{params.digest[:16]}-{bus}-{_source_digest()}"
     path = folder / "rlu.v"
     if not path.exists():
         with _locked(folder):
             if not path.exists():
-                write_atomically(path, generate(params))
+                write_atomically(path, generate(params, bus))
     return path
 
 
-def write_package(params: RLUParams, path: Path) -> list[Path]:
+def write_package(params: RLUParams, path: Path, bus: Bus = "none") -> list[Path]:
     """Write the Verilog, its JSON sidecar and the waiver file for Verilator's lint; returns what was written."""
     from rtl.verilog import WAIVERS, sidecar
 
     if path.suffix not in (".v", ".sv"):
-        raise ValueError(f"a Verilog file ends in .v or .sv, not {path.name!r}")
+        raise ValueError(f"a Verilog file ends in .v or .sv, not {path.name!r}; a folder's name has no dot in it")
 
     texts = {
-        path: generated_verilog(params).read_text(),
-        path.with_suffix(".json"): json.dumps(sidecar(params), indent=2) + "\n",
+        path: generated_verilog(params, bus).read_text(),
+        path.with_suffix(".json"): json.dumps(sidecar(params, bus), indent=2) + "\n",
         path.with_suffix(".vlt"): WAIVERS,
     }
     for target, text in texts.items():
@@ -107,11 +110,13 @@ def built(
     name: str = "",
     quick: bool = False,
     ports: Sequence[str] = (),
+    coverage: bool = False,
 ) -> Path:
     """Folder of the compiled simulation of ``verilog``, compiled unless it is in the cache already.
 
     ``quick`` compiles faster what then runs slower. With ``ports``, only these signals of the top can be reached
-    from Python, and the simulation runs faster (Verilator; waveforms show everything all the same).
+    from Python, and the simulation runs faster (Verilator; waveforms show everything all the same). With ``coverage``,
+    a simulation leaves coverage.dat, which lines and toggles it met (Verilator).
 
     Raises:
         ToolMissing: if the simulator or its compiler is missing.
@@ -121,7 +126,8 @@ def built(
     flags = _QUICK_MAKE_FLAGS if quick else _MAKE_FLAGS
     text = verilog.read_bytes()
     version = importlib.metadata.version("cocotb") + _version(simulator, environment)
-    key = hashlib.sha256(text + f"{simulator}{version}{toplevel}{waves}{flags}{list(ports)}".encode()).hexdigest()[:16]
+    options = f"{simulator}{version}{toplevel}{waves}{flags}{list(ports)}{'coverage' if coverage else ''}"
+    key = hashlib.sha256(text + options.encode()).hexdigest()[:16]
     folder = cache_dir() / "build" / f"{name or toplevel}-{simulator}-{key}"
     stamp = folder / "built"
     if not stamp.exists():
@@ -136,6 +142,7 @@ def built(
                     "build_dir": str(folder),
                     "waves": waves,
                     "ports": list(ports),
+                    "coverage": coverage,
                 }
                 _build(verilog.name, arguments, environment | {"MAKEFLAGS": flags})
                 stamp.touch()

@@ -23,6 +23,8 @@ def build(arguments: dict[str, Any]) -> None:
         control.write_text("\n".join(["`verilator_config", *lines, ""]))
         sources.append(VerilatorControlFile(control))
         flags.append("--no-public-flat-rw")
+    if arguments.get("coverage"):
+        flags += ["--coverage-line", "--coverage-toggle"]
     get_runner(arguments["simulator"]).build(
         sources=sources,
         hdl_toplevel=arguments["toplevel"],

@@ -1,7 +1,7 @@
 """What the host sees of an RL unit, wherever it runs: reads, writes and waits on its registers.
 
 Devices are interchangeable: the driver never asks which one it has. There are the golden model here, the
-simulated RTL in `sim.simulator`, and room for a board: a serial device only has to carry `Op` triples to it.
+simulated RTL in `sim.simulator`, and a board on a serial port in `sim.serial_device`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from rtl.registers import (
 from .golden import Event, GoldenModel
 
 READ, WRITE, WAIT = range(3)
+_DONE, _ERROR = (field_of("IRQ_STATUS", name).mask for name in ("done", "error"))
 
 
 class Op(NamedTuple):
@@ -60,14 +61,19 @@ class Device(Protocol):
 
 
 class GoldenDevice:
-    """Register-accurate model of the unit, the sticky error flags and CYCLES among them.
+    """Register-accurate model of the unit, the sticky error flags, CYCLES and interrupts among them.
 
     Its commands take no time: the unit is never seen busy, so that ``error_busy`` is never set.
+
+    Attributes:
+        model: what the unit computes with.
+        irq_status: the pending interrupts, as IRQ_STATUS reads.
     """
 
     def __init__(self, params: RLUParams, *, record: bool = False) -> None:
         self.params = params
         self.model = GoldenModel(params, record=record)
+        self.irq_status = 0
         self._flags = 0
         self._cycles = 0
         self._by_address = {r.offset: r for r in REGISTERS}
@@ -90,6 +96,11 @@ class GoldenDevice:
         """What happened since the last call, in order."""
         events, self.model.events = self.model.events, []
         return events
+
+    @property
+    def irq(self) -> bool:
+        """The interrupt request: an enabled bit of IRQ_STATUS is set."""
+        return bool(self.irq_status & self.model.registers["IRQ_ENABLE"])
 
     def read(self, address: int) -> int:
         """One bus read: the word, 0 for an address that does not exist."""
@@ -148,6 +159,8 @@ class GoldenDevice:
             return self.model.share
         if register.name == "CYCLES":
             return self._cycles
+        if register.name == "IRQ_STATUS":
+            return self.irq_status
         return self.model.registers.get(register.name, register.reset_value(self.params))
 
     def _write_register(self, register: Register, word: int) -> None:
@@ -162,6 +175,8 @@ class GoldenDevice:
             self._flags &= ~value
             if value & field_of("STATUS", "error_policy").mask:
                 self.model.bad_action = False
+        elif register.name == "IRQ_STATUS":
+            self.irq_status &= ~value
         elif register.name == "COMMAND":
             self._command(value)
         else:
@@ -169,6 +184,7 @@ class GoldenDevice:
             if register.name in ("REWARD", "STATES"):
                 self.model.compute_share()
                 self._cycles = share_cycles(self.params)
+                self.irq_status |= _DONE
 
     def _command(self, bits: int) -> None:
         states = self.model.registers["STATES"]
@@ -178,11 +194,15 @@ class GoldenDevice:
             (UPDATE, self.model.update, update_cycles(states)),
             (SAMPLE, self.model.sample, sample_cycles(states)),
         )
-        if bits:
-            self._cycles = sum(cycles for bit, _, cycles in jobs if bits & bit)
+        if not bits:
+            return
+        self._cycles = sum(cycles for bit, _, cycles in jobs if bits & bit)
+        bad_action_before, self.model.bad_action = self.model.bad_action, False
         for bit, job, _ in jobs:
             if bits & bit:
                 job()
+        self.irq_status |= _DONE | (_ERROR if self.model.bad_action else 0)
+        self.model.bad_action |= bad_action_before
 
     def _window(self, address: int) -> tuple[str, int, int] | None:
         """Window, row and (for the Q-table) pair of columns that an address stands for."""
@@ -200,6 +220,7 @@ class GoldenDevice:
 
     def _set_flag(self, name: str) -> None:
         self._flags |= field_of("STATUS", name).mask
+        self.irq_status |= _ERROR
 
 
 def check_ops(ops: Sequence[Op]) -> None:

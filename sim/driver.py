@@ -23,7 +23,8 @@ from .arithmetic import to_fixed
 from .device import READ, WAIT, WRITE, Device, Op, address_of
 from .objective import Objective
 
-_SAVED = tuple(r.name for r in REGISTERS if r.access == "rw" and r.name not in ("REWARD", "STATES"))
+# What a task depends on: REWARD and STATES are saved apart, and interrupts are the system's, not the task's.
+_SAVED = tuple(r.name for r in REGISTERS if r.access == "rw" and r.name not in ("REWARD", "STATES", "IRQ_ENABLE"))
 _ERRORS = tuple(f for f in BY_NAME["STATUS"].fields if f.name.startswith("error_"))
 
 

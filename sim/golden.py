@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from rtl.params import RLUParams
+from rtl.params import DISCOUNT_FRAC, GUARD, RLUParams
 from rtl.registers import REGISTERS
 
-from .arithmetic import divide_half_even, explore_limit, next_draw, round_half_even
+from .arithmetic import discount, divide_half_even, explore_limit, next_draw, round_half_even, updated
 
 
 class Draw(NamedTuple):
@@ -104,15 +104,15 @@ class GoldenModel:
         """Walk the policy from its last row to its first (docs/arithmetic.md, "Updating")."""
         p, r = self.params, self.registers
         last = r["STATES"] - 1
+        coefficient = discount(r["ALPHA"], r["GAMMA"], p.coef_frac)
         maximum = 0
         for row in range(last, -1, -1):
-            reward, discounted = self.share, round_half_even(r["GAMMA"] * maximum, p.coef_frac)
-            if row == last:
-                reward, discounted = r["REWARD"] if r["MODE"] else self.share, 0
+            reward = r["REWARD"] if row == last and r["MODE"] else self.share
+            following = coefficient * maximum >> DISCOUNT_FRAC - GUARD if row < last else 0
             values, action, count = self.q[row], self.policy[row], self.counts[row]
             if action < count:
-                exact = (values[action] << p.coef_frac) + r["ALPHA"] * (reward + discounted - values[action])
-                values[action] = max(p.q_min, min(p.q_max, round_half_even(exact, p.coef_frac)))
+                exact = updated(values[action], reward, following, r["ALPHA"], p.coef_frac, row)
+                values[action] = max(p.q_min, min(p.q_max, exact))
                 self._note(QWrite(row, action, values[action]))
             else:
                 self.bad_action = True

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rtl.params import RLUParams
+from rtl.registers import WINDOW_BY_NAME
 
-from .device import READ, Device, GoldenDevice, Op
+from .device import READ, WRITE, Device, GoldenDevice, Op
 
 
 class Disagreement(RuntimeError):
@@ -22,12 +23,19 @@ class ShadowedDevice:
     Args:
         device: the device in use.
         params: what it is made from.
+        used: the device may have been in use before its last reset, which leaves the memories as they are: the
+            golden model begins with the policy and the numbers of actions that are in them. (The Q-table it has
+            to be told or to clear anyway.)
     """
 
-    def __init__(self, device: Device, params: RLUParams) -> None:
+    def __init__(self, device: Device, params: RLUParams, *, used: bool = False) -> None:
         self._device = device
         self._golden = GoldenDevice(params)
         self.compared = 0
+        for window in (WINDOW_BY_NAME["POLICY"], WINDOW_BY_NAME["ACTION_COUNT"]) if used else ():
+            places = [window.offset + 4 * i for i in range(window.words(params))]
+            words = device.transact([Op(READ, place) for place in places])
+            self._golden.transact([Op(WRITE, place, word) for place, word in zip(places, words, strict=True)])
 
     def transact(self, ops: Sequence[Op]) -> list[int]:
         """Carry out ``ops`` on both; returns the words read. Raises Disagreement if they differ."""

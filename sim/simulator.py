@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from rtl.buses import Bus, top_name
 from rtl.params import RLUParams
 
 from .build import Simulator, built, child_command, generated_verilog, tool_environment
@@ -23,19 +25,16 @@ from .device import DeviceError, Op, check_ops
 from .golden import Action, Draw, Event, QWrite, RewardEvent
 
 _START_SECONDS = 60.0
-_PORTS = (
-    "clk", "rst", "busy", "probe",
-    "bus__req", "bus__we", "bus__addr", "bus__wdata", "bus__ack", "bus__err", "bus__rdata",
-)  # fmt: skip
 
 
 class SimDevice:
-    """The RTL, simulated; same registers as `GoldenDevice`.
+    """The RTL, simulated, behind any of its buses; same registers as `GoldenDevice`.
 
     Use it as a context manager, or call `close`. The child ends by itself when the host dies.
 
     Args:
         params: the unit to simulate.
+        bus: what the unit is reached through: ``none`` is its own bus.
         simulator: ``verilator`` or ``icarus``.
         verilog: a Verilog file to run instead of the one generated from ``params``.
         record: collect what the unit does, for `events`.
@@ -45,13 +44,14 @@ class SimDevice:
         ToolMissing: if the simulator or its compiler is not installed.
         BuildFailed: if the Verilog is refused.
         DeviceError: if the simulation does not start, or dies later.
-        ValueError: for waves with a simulator that writes none.
+        ValueError: for waves with a simulator that writes none, or an unknown bus.
     """
 
     def __init__(
         self,
         params: RLUParams,
         *,
+        bus: Bus = "none",
         simulator: Simulator = "verilator",
         verilog: Path | None = None,
         record: bool = False,
@@ -64,20 +64,24 @@ class SimDevice:
         self._events: list[tuple[int, int]] = []
         self._waves = waves
         environment = tool_environment(simulator)
-        source = verilog or generated_verilog(params)
+        toplevel = top_name(bus)
+        source = verilog or generated_verilog(params, bus)
         # Recording spends its time in Python, so that a slower simulation is the quicker way.
-        folder = built(source, simulator, waves=waves is not None, quick=record, ports=_PORTS)
+        folder = built(
+            source, simulator, toplevel=toplevel, waves=waves is not None, quick=record, ports=_ports(source, toplevel)
+        )
         self._folder = Path(_short_folder())
         self._connection: Connection[Any, Any] | None = None
         arguments = {
             "simulator": simulator,
             "module": "sim.server",
-            "toplevel": "rlu",
+            "toplevel": toplevel,
             "build_dir": str(folder),
             "test_dir": str(self._folder),
             "seed": 1,  # the server draws no random numbers
             "results_xml": str(self._folder / "results.xml"),
             "environment": {
+                "RLU_BUS": bus,
                 "RLU_SOCKET": str(self._folder / "socket"),
                 "RLU_RECORD": "1" if record else "0",
                 "RLU_PROBE_VALID": str(_valid_mask(params)) if record else "0",
@@ -206,6 +210,12 @@ def _probe_fields(params: RLUParams) -> dict[str, tuple[int, int]]:
     from rtl.top import probe_layout  # brings Amaranth, which only recording needs
 
     return {name: (field.offset, field.width) for name, field in probe_layout(params)}
+
+
+def _ports(verilog: Path, module: str) -> tuple[str, ...]:
+    """Names of the ports of a module; none if the file has no such module, which the simulator will say."""
+    found = re.search(rf"^module {module}\(([^)]*)\);", verilog.read_text(), re.MULTILINE)
+    return tuple(sorted(found[1].replace(",", " ").split())) if found else ()
 
 
 def _valid_mask(params: RLUParams) -> int:

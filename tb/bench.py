@@ -21,7 +21,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from cocotb_coverage.coverage import CoverPoint, coverage_db
 
 from rtl.params import RLUParams
-from sim.server import HALF_PERIOD_NS
+from sim.masters import HALF_PERIOD_NS
 from tb.designs import BENCHES, CONFIGS
 
 

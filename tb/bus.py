@@ -16,6 +16,8 @@ STATUS = address_of("STATUS")
 ERRORS = {f.name: f.mask for f in BY_NAME["STATUS"].fields if f.name.startswith("error_")}
 ALL_ERRORS = sum(ERRORS.values())
 BUSY = next(f.mask for f in BY_NAME["STATUS"].fields if f.name == "busy")
+IRQ_STATUS = address_of("IRQ_STATUS")
+INTERRUPTS = {f.name: f.mask for f in BY_NAME["IRQ_STATUS"].fields}
 BY_ADDRESS: dict[int, Register] = {register.offset: register for register in REGISTERS}
 
 
@@ -27,17 +29,38 @@ class Answer(NamedTuple):
 
 
 class BusModel:
-    """`GoldenDevice` with what it does not have: the error line, and refusals while busy.
+    """`GoldenDevice` with what it does not have: the error line, refusals while busy, interrupts in their cycle.
 
     Attributes:
         device: the golden device, which decides what an access does.
         sticky: error flags that are set.
+        interrupts: what IRQ_STATUS reads in this cycle.
+        ended: work has ended in this cycle.
     """
 
     def __init__(self, params: RLUParams) -> None:
         self.params = params
         self.device = GoldenDevice(params, record=True)
         self.sticky = 0
+        self.interrupts = 0
+        self.ended = False
+        self._was_busy = False
+        self._irq = False  # in the next cycle
+
+    def cycle(self, busy: bool) -> bool:
+        """A new clock cycle, before the access that is taken in it, if any; whether ``irq`` is high."""
+        irq = self._irq
+        self.ended = self._was_busy and not busy
+        if self.ended:
+            self.interrupts |= INTERRUPTS["done"]
+        self._irq = bool(self.interrupts & self.device.model.registers["IRQ_ENABLE"]) and not busy
+        self._was_busy = busy
+        return irq
+
+    def note_error(self, flag: str) -> None:
+        """An error flag is set, and its interrupt with it."""
+        self.sticky |= ERRORS[flag]
+        self.interrupts |= INTERRUPTS["error"]
 
     def access(self, address: int, value: int | None, busy: bool) -> Answer:
         """Carry out an access, or refuse it; ``value`` is ``None`` for a read."""
@@ -49,14 +72,21 @@ class BusModel:
             data = self.device.read(address)
             if address == STATUS:
                 data = data & ~ALL_ERRORS | self.sticky | (BUSY if busy else 0)
+            elif address == IRQ_STATUS:
+                data = self.interrupts
             return Answer(False, data)
         self.device.write(address, value)
         raised = self._raised()
         if raised & ERRORS["error_value"]:
             return self._refuse("error_value")
-        self.sticky |= raised  # an update may have met an action that its row does not have
+        if raised:  # an update has met an action that its row does not have
+            self.note_error("error_policy")
         if address == STATUS:
             self.sticky &= ~value
+        elif address == IRQ_STATUS:
+            self.interrupts &= ~value
+            if self.ended:  # setting wins over clearing
+                self.interrupts |= INTERRUPTS["done"]
         return Answer(False, None)
 
     def starts(self, address: int, value: int | None) -> bool:
@@ -74,7 +104,7 @@ class BusModel:
         return bool(self._raised() & ERRORS["error_address"])
 
     def _refuse(self, flag: str) -> Answer:
-        self.sticky |= ERRORS[flag]
+        self.note_error(flag)
         return Answer(True, 0)
 
     def _raised(self) -> int:

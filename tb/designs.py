@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from amaranth.back import verilog
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
 from rtl.params import RLUParams
+from rtl.verilog import emitted
 from sim.build import Simulator, built
 from sim.files import write_atomically
 
@@ -52,15 +52,17 @@ class Bench:
 
     Attributes:
         name: module of this package that holds the bench.
-        component: ``module.Class`` of the block under test, in the package ``rtl``.
+        component: ``module.Class`` of the block under test, in the package ``rtl``, or in ``tb.assemblies``.
         configs: names of the configurations it is run in.
         shows: what the bench is for, in a line.
+        arguments: what the block is made from, if not from the configuration's parameters.
     """
 
     name: str
     component: str
     configs: tuple[str, ...]
     shows: str
+    arguments: tuple[int, ...] = ()
 
     @property
     def toplevel(self) -> str:
@@ -68,9 +70,10 @@ class Bench:
         return f"bench_{self.name}"
 
     def instance(self, params: RLUParams) -> wiring.Component:
-        """The block under test, made from ``params``."""
+        """The block under test, made from ``params`` unless the bench has arguments of its own."""
         module, name = self.component.split(".")
-        return getattr(importlib.import_module(f"rtl.{module}"), name)(params)
+        package = "tb" if module == "assemblies" else "rtl"
+        return getattr(importlib.import_module(f"{package}.{module}"), name)(*(self.arguments or (params,)))
 
 
 _ALL = ("single", "full", "mixed", "narrow")
@@ -82,10 +85,16 @@ BENCHES: dict[str, Bench] = {
         Bench("policy_store", "policy_store.PolicyStore", _ALL, "actions and action counts of the rows"),
         Bench("row_max", "row_max.RowMax", _ALL, "maximum of a row and its tie rule"),
         Bench("reward", "reward.RewardCalculator", (*_ALL, "coarse"), "reward, outliers, share of a row"),
-        Bench("updater", "updater.QTableUpdater", _ALL, "update of the Q-table in reverse order"),
-        Bench("sampler", "sampler.PolicySampler", _ALL, "epsilon-greedy sampling and its LFSR"),
+        Bench("updater", "assemblies.Updater", _ALL, "update of the Q-table in reverse order"),
+        Bench("sampler", "assemblies.Sampler", _ALL, "epsilon-greedy sampling and its LFSR"),
         Bench("register_file", "register_file.RegisterFile", _ALL, "decode of the bus, sticky errors"),
+        Bench(
+            "serial_link", "serial_link.SerialLink", ("single",), "frames, damage, repeats on a serial line", (4, 48)
+        ),
         Bench("rlu", "top.RLU", _ALL, "the whole unit through its bus and probe port"),
+        # What a wrapper does depends little on the unit's size.
+        Bench("axi4lite", "axi4lite.AXI4LiteRLU", ("narrow",), "the unit behind AXI4-Lite"),
+        Bench("wishbone", "wishbone.WishboneRLU", ("narrow",), "the unit behind Wishbone"),
     )
 }
 
@@ -111,8 +120,7 @@ class SideBySide(wiring.Component):
 def generate(bench: Bench, configs: Iterable[str]) -> str:
     """Verilog of the block under test in each of ``configs``."""
     parts = {name: bench.instance(CONFIGS[name]) for name in configs}
-    top = SideBySide(parts)
-    return str(verilog.convert(top, name=bench.toplevel, emit_src=False, strip_internal_attrs=True))
+    return emitted(SideBySide(parts), bench.toplevel)
 
 
 _generated_once = functools.cache(generate)

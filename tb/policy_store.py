@@ -42,6 +42,7 @@ class Model:
             "word": pack(self.policy[first : first + 8], 4),
             "action": self.policy[row],
             "count": self.counts[row],
+            "last": self.counts[row] - 1,
         }
         row = inputs["write_row"]
         if inputs["write_word_en"]:
@@ -76,7 +77,7 @@ async def power_up(dut: Any) -> None:
     await bench.start()
     for row in [*range(PARAMS.states), 0]:
         await bench.cycle_with(read_row=row)
-    assert bench.checker.compared == 3 * PARAMS.states
+    assert bench.checker.compared == 4 * PARAMS.states
 
 
 @cocotb.test()

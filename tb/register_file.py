@@ -3,7 +3,7 @@
 The bench plays the rest of the unit.
 
 Timing checked: acknowledge and error line come in the cycle after the access was taken; the strobes of a
-write last that one cycle; the memories are asked in it and answer in the next.
+write last that one cycle; the memories are asked in it and answer in the next; ``irq`` in every cycle.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import cocotb
 
 from rtl.params import MAX_ACTIONS, MAX_STATES
-from rtl.register_file import RegisterFile
+from rtl.register_file import settings_layout
 from rtl.registers import REGISTERS, WINDOW_BY_NAME
 from sim.device import GoldenDevice, address_of
 from sim.golden import GoldenModel
@@ -22,6 +22,8 @@ from tb.bench import Setup, Testbench, pack
 from tb.bus import (
     BY_ADDRESS,
     ERRORS,
+    INTERRUPTS,
+    IRQ_STATUS,
     STATUS,
     WORD_MASK,
     Answer,
@@ -37,7 +39,7 @@ from tb.bus import (
 SETUP = Setup("register_file")
 PARAMS = SETUP.params
 COVER = SETUP.cover
-LAYOUT = RegisterFile(PARAMS).layout
+LAYOUT = settings_layout(PARAMS)
 
 
 def _access_bins() -> list[str]:
@@ -68,6 +70,12 @@ COVER.points(
     raised=list(ERRORS),
     cleared=list(ERRORS),
     kept_by_a_clear_of_others=list(ERRORS),
+    interrupt=[
+        "raised",
+        "withdrawn while busy",
+        *(f"{name} {what}" for name in INTERRUPTS for what in ("read", "cleared", "kept", "enabled alone")),
+        "done set as it is cleared",
+    ],
     states_written=["lowest", "highest"],
     q_pair=range((PARAMS.actions + 1) // 2),
 )
@@ -98,6 +106,9 @@ class RegisterFileBench(Testbench):
         self.memory = GoldenModel(PARAMS)
         self.busy = False
         self._row = 0
+        self._irq = False
+        self._pending: tuple[int, int | None] = (0, None)
+        self._expected = Answer(False, None)
         self._strobes = dict.fromkeys(STROBES, 0)
         self._policy_error = False
 
@@ -109,10 +120,10 @@ class RegisterFileBench(Testbench):
         """One access with everything compared: answer, strobes, stored registers."""
         self.busy = random.random() < 0.25
         before = self.model.sticky
-        expected = self.model.access(address, value, self.busy)
-        self._expect_strobes(address, value, expected)
+        self._pending = address, value
         self._drive_blocks()
         got = await self.bus.access(address, value)
+        expected = self._expected
         compare(self, describe(address, value), expected, got)
         golden = self.device.model
         stored = self.monitor["values"]
@@ -127,7 +138,7 @@ class RegisterFileBench(Testbench):
         self._policy_error = True
         await self.bus.idle()
         self._policy_error = False
-        self.model.sticky |= ERRORS["error_policy"]
+        self.model.note_error("error_policy")
         COVER.hit("raised", "error_policy")
 
     def _expect_strobes(self, address: int, value: int | None, answer: Answer) -> None:
@@ -160,7 +171,19 @@ class RegisterFileBench(Testbench):
         )  # fmt: skip
 
     def _watch(self, taken: bool) -> None:
-        """A settled cycle: compare the strobes, carry out what they ask for."""
+        """A settled cycle: compare ``irq`` and the strobes, carry out what they ask for."""
+        irq = self.model.cycle(self.busy)
+        self.checker.equal("irq", int(irq), self.monitor["irq"])
+        if irq and not self._irq:
+            COVER.hit("interrupt", "raised")
+        if self._irq and self.busy and not irq:
+            COVER.hit("interrupt", "withdrawn while busy")
+        self._irq = irq
+        if taken:
+            address, value = self._pending
+            self._note_interrupts(address, value)
+            self._expected = self.model.access(address, value, self.busy)
+            self._expect_strobes(address, value, self._expected)
         out = self.monitor.sample((*STROBES, "row", "word"))
         for name in STROBES:
             self.checker.equal(name, self._strobes[name] if taken else 0, out[name])
@@ -232,6 +255,20 @@ class RegisterFileBench(Testbench):
                 if PARAMS.states == 1:
                     COVER.hit("states_written", "lowest")
 
+    def _note_interrupts(self, address: int, value: int | None) -> None:
+        """What an access that is about to be taken has to do with interrupts."""
+        pending, enabled = self.model.interrupts, self.device.model.registers["IRQ_ENABLE"]
+        for name, mask in INTERRUPTS.items():
+            if enabled == mask and pending & mask:
+                COVER.hit("interrupt", f"{name} enabled alone")
+            if address == IRQ_STATUS and pending & mask and not self.busy:
+                if value is None:
+                    COVER.hit("interrupt", f"{name} read")
+                elif value <= sum(INTERRUPTS.values()):
+                    COVER.hit("interrupt", f"{name} cleared" if value & mask else f"{name} kept")
+                    if self.model.ended and value & INTERRUPTS["done"]:
+                        COVER.hit("interrupt", "done set as it is cleared")
+
     @staticmethod
     def _missing(address: int) -> bool:
         if address in BY_ADDRESS:
@@ -252,7 +289,8 @@ async def power_up(dut: Any) -> None:
     await bench.start()
     for register in REGISTERS:
         got = await bench.access(register.offset)
-        if register.access != "wo" and register.name != "STATUS":
+        # The bench has the unit busy now and then, which IRQ_STATUS notes.
+        if register.access != "wo" and register.name not in ("STATUS", "IRQ_STATUS"):
             bench.checker.equal(f"reset value of {register.name}", register.reset_value(PARAMS), got.data)
 
 
@@ -277,7 +315,7 @@ async def error_flags(dut: Any) -> None:
     await bench.start()
     for _ in range(60 * SETUP.effort):
         for address, value in (
-            (random.choice((0x70, 0x1FC, 0x12, 0x3FF)), random.choice((None, 0))),
+            (random.choice((0x78, 0x1FC, 0x12, 0x3FF)), random.choice((None, 0))),
             (address_of("ID"), 0),
             (address_of("ALPHA"), PARAMS.coef_one + 1),
             (address_of("ACTION_COUNT"), 0),
@@ -290,6 +328,20 @@ async def error_flags(dut: Any) -> None:
             random.choice((*ERRORS.values(), *(a | b for a in ERRORS.values() for b in ERRORS.values()))),
         )
         await bench.access(STATUS)
+
+
+@cocotb.test()
+async def interrupts(dut: Any) -> None:
+    """Interrupts in all combinations, cleared in any order and in the cycle in which they come."""
+    bench = RegisterFileBench(dut)
+    await bench.start()
+    for _ in range(200 * SETUP.effort):
+        await bench.access(address_of("IRQ_ENABLE"), random.choice((None, *range(4))))
+        if random.random() < 0.5:
+            await bench.refuse_an_action()
+        for _ in range(random.randint(1, 3)):
+            address = random.choice((IRQ_STATUS, IRQ_STATUS, STATUS, address_of("ID")))
+            await bench.access(address, random.choice((None, *range(4))))
 
 
 @cocotb.test()

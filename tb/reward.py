@@ -1,6 +1,6 @@
 """Bench of `rtl.reward.RewardCalculator`: reward, outlier decision and share against the golden model.
 
-Timing checked: ``done`` comes ``q_width + 9`` cycles after ``start`` and ``q_width + 3`` after ``divide``,
+Timing checked: ``done`` comes ``q_width + 20`` cycles after ``start`` and ``q_width + 4`` after ``divide``,
 for one cycle; ``reward_valid`` is high for one cycle a computed reward; the outlier bits are combinational.
 """
 
@@ -55,7 +55,7 @@ class RewardBench(Testbench):
 
     async def compute(self) -> None:
         self.model.compute_reward()
-        await self._run("start", PARAMS.q_width + 9, computes=True)
+        await self._run("start", PARAMS.q_width + 20, computes=True)
         COVER.hit("job", "compute")
 
     async def divide(self, reward: int | None = None) -> None:
@@ -65,7 +65,7 @@ class RewardBench(Testbench):
             await self._cycle(load=1, load_value=reward)
             self.driver.set(load=0, load_value=random_q(PARAMS))
         self.model.compute_share()
-        await self._run("divide", PARAMS.q_width + 3, computes=False)
+        await self._run("divide", PARAMS.q_width + 4, computes=False)
         COVER.hit("job", "divide" if reward is None else "load and divide")
 
     async def _run(self, strobe: str, latency: int, *, computes: bool) -> None:

@@ -1,7 +1,7 @@
 """Bench of the whole unit, `rtl.top.RLU`, through its bus, ``busy`` and the probe port only.
 
-The golden device says what every access does. Timing checked: the handshake in every cycle; ``busy`` in every
-cycle, against the formulas of `rtl.params` by way of the golden device's CYCLES; every draw, action, Q-table
+The golden device says what every access does. Timing checked: the handshake and ``irq`` in every cycle; ``busy``
+in every cycle, against the formulas of `rtl.params` by way of the golden device's CYCLES; every draw, action, Q-table
 write and reward on the probe port, in order, within the time its command is given.
 """
 
@@ -23,6 +23,8 @@ from tb.bus import (
     ALL_ERRORS,
     BY_ADDRESS,
     ERRORS,
+    INTERRUPTS,
+    IRQ_STATUS,
     STATUS,
     WORD_MASK,
     Answer,
@@ -61,6 +63,7 @@ COVER.points(
     read_only=[r.name for r in REGISTERS if r.access == "ro"],
     gap=BusDriver.GAPS,
     restored=["into a fresh unit"],
+    interrupt=["done", "error"],
 )
 if PARAMS.states > 1:
     COVER.points(saturated=["lowest", "highest"])
@@ -108,6 +111,9 @@ class RluBench(Testbench):
                 # The update that is running may or may not have met its illegal action yet.
                 policy = ERRORS["error_policy"]
                 expected = Answer(expected.error, expected.data & ~policy | got.data & policy & self.model.sticky)
+            if busy and address == IRQ_STATUS and expected.data is not None and got.data is not None:
+                error = INTERRUPTS["error"] if self.model.sticky & ERRORS["error_policy"] else 0
+                expected = Answer(expected.error, expected.data & ~error | got.data & error & self.model.interrupts)
             compare(self, describe(address, value), expected, got)
         self._note(address, value, expected.error, self.model.sticky & ~before, busy)
         return got
@@ -139,9 +145,14 @@ class RluBench(Testbench):
         return self._busy_from <= cycle < self._busy_from + self._busy_cycles
 
     def _watch(self, taken: bool) -> None:
-        """A settled cycle: ``busy`` and probe port; the model carries out an access when it is taken."""
+        """A settled cycle: ``busy``, ``irq`` and probe port; the model carries out an access when it is taken."""
         busy = self.busy(self.cycle)
         self.checker.equal("busy", int(busy), self.monitor["busy"])
+        irq = self.model.cycle(busy)
+        self.checker.equal("irq", int(irq), self.monitor["irq"])
+        for name, mask in INTERRUPTS.items():
+            if irq and self.model.interrupts == mask:
+                COVER.hit("interrupt", name)
         for event in self._events():
             waiting = self._expected[type(event)]
             self.checker.equal(KINDS[type(event)], waiting[0] if waiting else None, event)
@@ -405,6 +416,34 @@ async def random_traffic(dut: Any) -> None:
             await bench.idle()
     await bench.idle()
     await bench.read_back(at_most=300)
+
+
+@cocotb.test()
+async def interrupts(dut: Any) -> None:
+    """Every kind of work, and errors, raise ``irq`` as far as it is enabled, when the unit is idle again."""
+    bench = RluBench(dut)
+    await bench.set_up()
+    for _ in range(3 * SETUP.effort):
+        for enabled in (0, *INTERRUPTS.values(), sum(INTERRUPTS.values())):
+            await bench.write("IRQ_ENABLE", enabled)
+            for name, value in (("COMMAND", SAMPLE), ("COMMAND", REWARD), ("REWARD", 1), ("STATES", 1)):
+                await bench.write("IRQ_STATUS", sum(INTERRUPTS.values()))
+                await bench.write(name, value)
+                if random.random() < 0.3:
+                    await bench.write("IRQ_STATUS", random.randrange(4))  # refused, which is an error
+                await bench.idle()
+                await bench.read("IRQ_STATUS")
+                if random.random() < 0.5:
+                    await bench.write("ID", 0)
+                    await bench.write("IRQ_STATUS", random.randrange(4))
+                    await bench.idle()
+    for row_word in range((PARAMS.states + 7) // 8):
+        await bench.access(address_of("POLICY") + 4 * row_word, WORD_MASK)
+    await bench.write("IRQ_STATUS", sum(INTERRUPTS.values()))
+    await bench.write("STATES", PARAMS.states)
+    await bench.idle()
+    await bench.command(UPDATE)  # of actions that no row has, unless every row has all 16
+    await bench.read("IRQ_STATUS")
 
 
 @cocotb.test()

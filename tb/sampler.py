@@ -1,8 +1,7 @@
 """Bench of `rtl.sampler.PolicySampler` on a Q-table and action counts that the bench keeps.
 
-Timing checked: row ``r``'s action is written ``r + 4`` cycles after ``start``, so that the last one comes
-after ``states + 3``; draws come one a cycle, each before its action; ``done`` is high for the one cycle
-after the last action.
+Timing checked: row ``r``'s action is written ``r + 8`` cycles after ``start``, so that the last one comes
+after ``states + 7``, and ``done`` for one cycle with it; draws come one a cycle, each before its action.
 """
 
 from __future__ import annotations
@@ -72,16 +71,16 @@ class SamplerBench(Testbench):
         self.driver.set(states=states, epsilon=model.registers["EPSILON"], start=1)
         again = random.choice((0, 0, random.randint(1, states)))  # a start to be ignored
         row, drawn, first_draw = 0, 0, None
-        for cycle in range(states + 5 + random.randint(1, 4)):
+        for cycle in range(states + 9 + random.randint(1, 4)):
             out = await self.tick(**self._memories(row))
             if cycle == 0:
                 self.checker.equal("lfsr before", before, out["lfsr"])
             self.driver.set(start=int(again > 0 and cycle + 1 == again))
             row = out["read_row"]
             action = Action(out["write_row"], out["write_action"], out["explored"]) if out["write_en"] else None
-            due = actions[cycle - 4] if 4 <= cycle < states + 4 else None
+            due = actions[cycle - 8] if 8 <= cycle < states + 8 else None
             self.checker.equal(f"action {cycle} cycles after start", due, action)
-            self.checker.equal(f"done {cycle} cycles after start", int(cycle == states + 4), out["done"])
+            self.checker.equal(f"done {cycle} cycles after start", int(cycle == states + 7), out["done"])
             if out["draw_en"]:
                 first_draw = cycle if first_draw is None else first_draw
                 self.checker.equal("cycle of the draw", first_draw + drawn, cycle)

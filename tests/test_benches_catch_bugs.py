@@ -72,6 +72,24 @@ QUICK = {
 }  # fmt: skip
 
 THOROUGH = {
+    "the checksum of a request is not looked at": (
+        "serial_link", "single", "serial_link", "m.If(~check.match_detected)", "m.If(Const(0))",
+    ),
+    "a repeated write is done again": (
+        "serial_link", "single", "serial_link",
+        "(operation[:2] == WRITE) & repeated", "(operation[:2] == WRITE) & Const(0)",
+    ),
+    "a board that was reset goes on in session 0": (
+        "serial_link", "single", "serial_link",
+        "(session != open_session) | (session == NO_SESSION)", "session != open_session",
+    ),
+    "half a request is never forgotten": (
+        "serial_link", "single", "serial_link",
+        "receiver.broken | (gap == self.gap_bits * self.divisor - 1)", "receiver.broken",
+    ),
+    "an access does not wait for the unit": (
+        "serial_link", "single", "serial_link", "m.If(~(operation[7] & self.busy))", "m.If(Const(1))",
+    ),
     "a bank is written with its neighbour's value": (
         "q_table", "narrow", "q_table",
         "write_odd if i % 2 else self.write_even", "write_even if i % 2 else self.write_odd",

@@ -59,7 +59,7 @@ def test_read_only_registers_refuse_writes_and_the_others_hold_their_limits(devi
 
 @pytest.mark.parametrize(
     "address",
-    [0x70, 0x1FC, 0x200 + 4 * 2, 0x400 + 4 * 9, 0x1000, 0x2000 + 32 * 9, 0x2000 + 4 * 5, 0x02, 0x2001, 0x3FFC],
+    [0x78, 0x1FC, 0x200 + 4 * 2, 0x400 + 4 * 9, 0x1000, 0x2000 + 32 * 9, 0x2000 + 4 * 5, 0x02, 0x2001, 0x3FFC],
 )
 def test_addresses_that_do_not_exist_set_a_flag_and_read_0(device, address):
     assert read(device, address) == 0
@@ -86,6 +86,45 @@ def test_error_flags_stay_until_they_are_cleared(device):
     read(device, 0x1000)
     write(device, address_of("ALPHA"), 0x2000)
     assert errors(device) == ["error_address", "error_value"]
+
+
+def interrupts(device):
+    """Names of the pending interrupts, which are cleared."""
+    pending = read(device, address_of("IRQ_STATUS"))
+    write(device, address_of("IRQ_STATUS"), pending)
+    assert read(device, address_of("IRQ_STATUS")) == 0
+    return [f.name for f in BY_NAME["IRQ_STATUS"].fields if pending & f.mask]
+
+
+def test_work_and_errors_leave_interrupts(device):
+    write(device, address_of("POLICY"), 0)
+    interrupts(device)
+    for name, value in (("COMMAND", SAMPLE), ("COMMAND", UPDATE), ("REWARD", 5), ("STATES", 9)):
+        write(device, address_of(name), value)
+        assert interrupts(device) == ["done"]
+    for name in ("COMMAND", "ALPHA", "IRQ_ENABLE", "STATUS"):
+        write(device, address_of(name), 0)
+        assert interrupts(device) == []
+    read(device, 0x1000)
+    read(device, 0x1000)
+    assert interrupts(device) == ["error"] and errors(device) == ["error_address"]
+    write(device, address_of("POLICY"), 3)
+    for _ in range(2):  # the flag is set the second time: the interrupt comes all the same
+        write(device, address_of("COMMAND"), UPDATE)
+        assert interrupts(device) == ["done", "error"]
+    assert errors(device) == ["error_policy"]
+
+
+def test_the_golden_device_requests_what_is_enabled():
+    device = GoldenDevice(PARAMS)
+    write(device, address_of("COMMAND"), SAMPLE)
+    assert not device.irq
+    write(device, address_of("IRQ_ENABLE"), 2)
+    assert not device.irq
+    write(device, address_of("IRQ_ENABLE"), 1)
+    assert device.irq
+    write(device, address_of("IRQ_STATUS"), 1)
+    assert not device.irq
 
 
 def test_the_devices_agree_on_random_accesses():

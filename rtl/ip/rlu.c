@@ -1,0 +1,113 @@
+#include "rlu.h"
+
+#include <stddef.h>
+
+#define ERROR_FLAGS                                                                      \
+    (RLU_STATUS_ERROR_ADDRESS_MASK | RLU_STATUS_ERROR_BUSY_MASK | RLU_STATUS_ERROR_VALUE_MASK | \
+     RLU_STATUS_ERROR_POLICY_MASK)
+
+static uint32_t get(const rlu_unit *unit, uint32_t offset)
+{
+    return unit->read(unit->context, offset);
+}
+
+void rlu_wait(const rlu_unit *unit)
+{
+    while (get(unit, RLU_STATUS_OFFSET) & RLU_STATUS_BUSY_MASK)
+        if (unit->idle != NULL)
+            unit->idle(unit->context);
+}
+
+void rlu_put(const rlu_unit *unit, uint32_t offset, uint32_t word)
+{
+    unit->write(unit->context, offset, word);
+    rlu_wait(unit);
+}
+
+int rlu_check(const rlu_unit *unit, uint32_t *flags)
+{
+    uint32_t status = get(unit, RLU_STATUS_OFFSET);
+
+    if (flags != NULL)
+        *flags = status;
+    if ((status & ERROR_FLAGS) == 0)
+        return RLU_OK;
+    unit->write(unit->context, RLU_STATUS_OFFSET, ERROR_FLAGS);
+    return RLU_REFUSED;
+}
+
+int rlu_open(const rlu_unit *unit)
+{
+    if (get(unit, RLU_ID_OFFSET) != RLU_ID_RESET || get(unit, RLU_VERSION_OFFSET) >> 16 != RLU_VERSION_RESET >> 16)
+        return RLU_NO_UNIT;
+    if (get(unit, RLU_CONFIG_OFFSET) != RLU_CONFIG_RESET || get(unit, RLU_FORMATS_OFFSET) != RLU_FORMATS_RESET)
+        return RLU_OTHER_UNIT;
+    rlu_wait(unit);
+    (void)rlu_check(unit, NULL); /* flags that somebody else left behind */
+    return RLU_OK;
+}
+
+int rlu_configure(const rlu_unit *unit, const rlu_task *task)
+{
+    /* STATES first: writing it divides the old reward, during which nothing else can be written. */
+    rlu_put(unit, RLU_STATES_OFFSET, task->rows);
+    rlu_put(unit, RLU_LFSR_OFFSET, task->seed);
+    rlu_put(unit, RLU_ALPHA_OFFSET, task->alpha);
+    rlu_put(unit, RLU_GAMMA_OFFSET, task->gamma);
+    for (uint32_t row = 0; row < task->rows; row++)
+        unit->write(unit->context, RLU_ACTION_COUNT_OFFSET + RLU_ACTION_COUNT_STRIDE * row,
+                    task->action_counts[row]);
+    rlu_put(unit, RLU_COMMAND_OFFSET, RLU_COMMAND_CLEAR_MASK);
+    return rlu_check(unit, NULL);
+}
+
+int rlu_sample(const rlu_unit *unit, uint32_t epsilon, uint8_t *policy, uint32_t rows)
+{
+    rlu_put(unit, RLU_EPSILON_OFFSET, epsilon);
+    rlu_put(unit, RLU_COMMAND_OFFSET, RLU_COMMAND_SAMPLE_MASK);
+    for (uint32_t row = 0, word = 0; row < rows; row++) {
+        if (row % 8 == 0)
+            word = get(unit, RLU_POLICY_OFFSET + RLU_POLICY_STRIDE * (row / 8));
+        policy[row] = (uint8_t)(word >> 4 * (row % 8) & RLU_POLICY_ROW0_MASK);
+    }
+    return rlu_check(unit, NULL);
+}
+
+int rlu_is_outlier(const rlu_unit *unit, uint32_t latency, uint32_t energy)
+{
+    uint32_t status;
+
+    rlu_put(unit, RLU_LATENCY_OFFSET, latency);
+    rlu_put(unit, RLU_ENERGY_OFFSET, energy);
+    if (rlu_check(unit, &status) != RLU_OK)
+        return RLU_REFUSED;
+    return (status & (RLU_STATUS_LATENCY_OUTLIER_MASK | RLU_STATUS_ENERGY_OUTLIER_MASK)) != 0;
+}
+
+int rlu_learn(const rlu_unit *unit, uint32_t accuracy, int32_t *reward)
+{
+    rlu_put(unit, RLU_ACCURACY_OFFSET, accuracy);
+    rlu_put(unit, RLU_COMMAND_OFFSET, RLU_COMMAND_REWARD_MASK | RLU_COMMAND_UPDATE_MASK);
+    *reward = (int32_t)get(unit, RLU_REWARD_OFFSET);
+    return rlu_check(unit, NULL);
+}
+
+int32_t rlu_q_value(const rlu_unit *unit, uint32_t row, uint32_t action)
+{
+    uint32_t word = get(unit, RLU_Q_TABLE_OFFSET + RLU_Q_TABLE_STRIDE * row + 4 * (action / 2));
+
+    return (int16_t)(action % 2 == 0 ? word & RLU_Q_TABLE_EVEN_MASK : word >> RLU_Q_TABLE_ODD_SHIFT);
+}
+
+void rlu_enable_irq(const rlu_unit *unit, uint32_t mask)
+{
+    rlu_put(unit, RLU_IRQ_ENABLE_OFFSET, mask);
+}
+
+uint32_t rlu_acknowledge_irq(const rlu_unit *unit)
+{
+    uint32_t pending = get(unit, RLU_IRQ_STATUS_OFFSET);
+
+    unit->write(unit->context, RLU_IRQ_STATUS_OFFSET, pending);
+    return pending;
+}

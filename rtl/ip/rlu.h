@@ -1,0 +1,73 @@
+/* Driver of the RL unit: C11, no library, no heap. The unit's registers are in rlu_regs.h.
+ *
+ * Values are words in the unit's own formats; RLU_COEF and RLU_GAIN make them from constants at compile time.
+ * Functions return RLU_OK, or a negative error after which the unit's error flags have been cleared.
+ */
+#ifndef RLU_H
+#define RLU_H
+
+#include <stdint.h>
+
+#include "rlu_regs.h"
+
+/* A fraction 0..1 as a coefficient (probability, weight, threshold, measurement), a number 0..15.9 as a gain. */
+#define RLU_COEF(x) ((uint32_t)((x) * (double)(1ul << RLU_PARAM_COEF_FRAC) + 0.5))
+#define RLU_GAIN(x) ((uint32_t)((x) * (double)(1ul << RLU_PARAM_GAIN_FRAC) + 0.5))
+
+enum {
+    RLU_OK = 0,
+    RLU_NO_UNIT = -1,   /* ID or major version is not that of an RL unit of this register map */
+    RLU_OTHER_UNIT = -2, /* an RL unit, but of other parameters than rlu_regs.h */
+    RLU_REFUSED = -3    /* the unit refused an access: a value out of range, or an access while busy */
+};
+
+/* How to reach one unit. Offsets are those of rlu_regs.h, from the unit's base address. */
+typedef struct {
+    uint32_t (*read)(void *context, uint32_t offset);
+    void (*write)(void *context, uint32_t offset, uint32_t word);
+    void (*idle)(void *context); /* called over and over while the unit works (sleep, wait for irq); may be NULL */
+    void *context;
+} rlu_unit;
+
+/* A task: what is searched, and how. Registers that are not here keep their values. */
+typedef struct {
+    const uint8_t *action_counts; /* actions of every row, 1..RLU_PARAM_ACTIONS */
+    uint32_t rows;                /* their number, 1..RLU_PARAM_STATES */
+    uint32_t seed;                /* of the random numbers, 1..RLU_LFSR_MAX */
+    uint32_t alpha, gamma;        /* learning rate, discount: coefficients */
+} rlu_task;
+
+/* Check that a unit of these parameters answers. */
+int rlu_open(const rlu_unit *unit);
+
+/* Begin a task: write it, and clear the Q-table. */
+int rlu_configure(const rlu_unit *unit, const rlu_task *task);
+
+/* Draw a new policy, one action a row; epsilon is a coefficient: the probability that a row explores. */
+int rlu_sample(const rlu_unit *unit, uint32_t epsilon, uint8_t *policy, uint32_t rows);
+
+/* Hand over latency and energy, as fractions of full scale: 1 if a threshold is missed, else 0. */
+int rlu_is_outlier(const rlu_unit *unit, uint32_t latency, uint32_t energy);
+
+/* Hand over the accuracy, compute the reward and learn from it; the reward is in units of 2**-RLU_PARAM_Q_FRAC. */
+int rlu_learn(const rlu_unit *unit, uint32_t accuracy, int32_t *reward);
+
+/* One Q-value, in the same units. */
+int32_t rlu_q_value(const rlu_unit *unit, uint32_t row, uint32_t action);
+
+/* Write one register, and wait until the unit is done with it. */
+void rlu_put(const rlu_unit *unit, uint32_t offset, uint32_t word);
+
+/* Wait until the unit is idle. */
+void rlu_wait(const rlu_unit *unit);
+
+/* RLU_REFUSED if an error flag is set, which clears it, else RLU_OK. `flags`, if not NULL, gets the STATUS word. */
+int rlu_check(const rlu_unit *unit, uint32_t *flags);
+
+/* Which of the interrupts RLU_IRQ_ENABLE_DONE_MASK and RLU_IRQ_ENABLE_ERROR_MASK raise irq. */
+void rlu_enable_irq(const rlu_unit *unit, uint32_t mask);
+
+/* For the interrupt handler: clears the pending interrupts, which lowers irq, and returns them. */
+uint32_t rlu_acknowledge_irq(const rlu_unit *unit);
+
+#endif /* RLU_H */

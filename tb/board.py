@@ -1,0 +1,137 @@
+"""A board that is not there: its whole top, pins included, simulated behind a pseudo-terminal.
+
+``python -m tb.board --board ulx3s-85f`` prints the terminal's name; ``rlu tune --device serial:NAME`` uses it as it
+would a real port. The simulation ends with the process, or when its standard input is closed.
+
+Only the serial line is faster than on the board, measured in clock cycles, so that not all time goes into waiting
+for bits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtl.boards import BOARDS, board
+from rtl.boards.board import Board
+from rtl.boards.top import TOP, simulation_top
+from rtl.params import RLUParams
+from sim.build import Simulator, built, child_command, tool_environment
+from sim.files import write_atomically
+from tb.designs import ROOT
+
+#: Clock cycles a bit, and bit times of silence after which the bridge forgets half a request.
+DIVISOR, GAP_BITS = 4, 256
+_START_SECONDS = 60.0
+
+
+@dataclass
+class SimulatedBoard:
+    """A running simulation.
+
+    Attributes:
+        port: name of the pseudo-terminal.
+        process: the simulation; killing its process group is pulling the plug.
+    """
+
+    port: str
+    process: subprocess.Popen[bytes]
+    _folder: Path
+
+    def press_reset(self) -> None:
+        """Press the board's reset button and let it go; returns when that is done, in simulated time too."""
+        done = self._folder / "pressed"
+        done.unlink(missing_ok=True)
+        with (self._folder / "button").open("wb", buffering=0) as button:
+            button.write(b"!")
+        while not done.exists():
+            if self.process.poll() is not None:
+                raise RuntimeError("the simulated board has ended")
+            time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def simulated(which: Board, params: RLUParams, simulator: Simulator = "verilator") -> Iterator[SimulatedBoard]:
+    """Simulate a board with a unit of ``params`` until the block is left.
+
+    Args:
+        which: the board.
+        params: the unit on it.
+        simulator: ``verilator`` or ``icarus``.
+    """
+    text, names = simulation_top(which, params, DIVISOR, GAP_BITS)
+    folder = Path(tempfile.mkdtemp(prefix="rlu-board-"))
+    try:
+        source = folder / "board.v"
+        write_atomically(source, text)
+        ports = [name.lstrip("~") for name in names.values()]
+        build = built(source, simulator, toplevel=TOP, ports=ports)
+        os.mkfifo(folder / "button")
+        arguments = {
+            "simulator": simulator,
+            "module": "tb.board_server",
+            "toplevel": TOP,
+            "build_dir": str(build),
+            "test_dir": str(folder),
+            "seed": 1,
+            "results_xml": str(folder / "results.xml"),
+            "environment": {
+                "RLU_BOARD_FOLDER": str(folder),
+                "COCOTB_LOG_LEVEL": "WARNING",
+                **{f"RLU_BOARD_{name.upper()}": port for name, port in names.items()},
+            },
+            "waves": False,
+        }
+        environment = tool_environment(simulator)
+        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(
+                child_command("test", arguments), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )  # fmt: skip
+        try:
+            yield SimulatedBoard(_port(folder, process), process, folder)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
+            process.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _port(folder: Path, process: subprocess.Popen[bytes]) -> str:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if (folder / "port").exists():
+            return (folder / "port").read_text()
+        time.sleep(0.01)
+    raise RuntimeError("the board's simulation did not start:\n" + (folder / "log").read_text()[-2000:])
+
+
+def main() -> None:
+    """The command: simulates until standard input ends or Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="tb.board", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--board", default="ulx3s-85f", choices=list(BOARDS))
+    parser.add_argument("--states", type=int)
+    parser.add_argument("--actions", type=int)
+    arguments = parser.parse_args()
+    which = board(arguments.board)
+    params = RLUParams(
+        states=arguments.states or which.params.states, actions=arguments.actions or which.params.actions
+    )
+    with simulated(which, params) as running, contextlib.suppress(KeyboardInterrupt):
+        print(running.port, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

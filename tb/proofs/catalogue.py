@@ -1,0 +1,166 @@
+"""Every proof and its companions; docs/proofs.md shows this list as a table."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from rtl.params import RLUParams
+
+from . import register_file, row_max, sampler, unit, updater
+from .harness import Bug, Proof, induction, unbounded, unrolled
+
+FULL = RLUParams()
+SMALL = RLUParams(states=2, actions=2, q_width=8, q_frac=2, coef_frac=4, gain_frac=4, lfsr_width=8)
+
+UPDATER_BUGS = (
+    Bug("the next row's new value is not seen", "updater", "valid & legal & (others < unclipped)", "0 & (others < unclipped)"),
+    Bug("a Q-value wraps", "updater", "Mux(above, p.q_max, Mux(below, p.q_min, unclipped))", "unclipped"),
+)
+
+_PROOFS = (
+    Proof(
+        "row-max",
+        "The row maximum is the largest of the entries that take part, and its index the lowest action that has it.",
+        "16 actions of 16 bit, every mask",
+        induction(5, 7),
+        partial(row_max.maximum, params=FULL),
+        (
+            Bug("the higher action wins a tie", "row_max", "left[0] < right[0]", "left[0] <= right[0]"),
+            Bug("the comparison ignores the sign", "row_max", "left[0] < right[0]", "left[0] < right[0].as_unsigned()"),
+        ),
+    ),
+    Proof(
+        "row-reader",
+        "Of a row the reader gives the maximum over the row's own actions and the lowest action that has it, for an "
+        "update without the policy's action; the policy's entry; and whether that action is one of the row's own.",
+        "16 actions of 16 bit, every row, action and count",
+        induction(7, 9),
+        partial(row_max.row_reading, params=FULL),
+        (
+            Bug("the count's own action takes part", "row_reader", "Cat(count > i", "Cat(count >= i"),
+            Bug("the policy's action takes part", "row_reader", "Mux(self.others, chosen, 0)", "0"),
+        ),
+    ),
+    Proof(
+        "sampler-draws",
+        "The two numbers drawn for a row are the LFSR's states after one and two widths of single shifts.",
+        "LFSR of 16 bit, every state",
+        induction(2, 6),
+        partial(sampler.draws, params=FULL),
+        (
+            Bug(
+                "a draw shifts the LFSR by one bit",
+                "sampler",
+                "leap(self.lfsr, width, width)",
+                "leap(self.lfsr, width, 1)",
+            ),
+        ),
+    ),
+    Proof(
+        "sampler-choices",
+        "The decision to explore and the action, random or the row reader's greedy one, are those of the "
+        "specification; an action is always one of its row's own.",
+        "16 actions, LFSR of 16 bit, every draw, count and epsilon",
+        induction(9, 13),
+        partial(sampler.choices, params=FULL),
+        (
+            Bug("a random action ignores the row's count", "sampler", "self.factor_b.eq(count)", "self.factor_b.eq(p.actions)"),
+            Bug("epsilon is compared off by one", "sampler", "~(limit < decision)", "decision < limit"),
+        ),
+    ),
+    Proof(
+        "sampler-order",
+        "From start to done every row gets one action, first row first, one a cycle, and nothing is written otherwise.",
+        "8 rows, policies of 1 to 8",
+        unbounded(),
+        partial(sampler.order, params=RLUParams(states=8, actions=2, q_width=8, q_frac=6, coef_frac=4, lfsr_width=8)),
+        (
+            Bug("the last row is left out", "sampler", "counter == self.states - 1", "counter == self.states - 2"),
+            Bug("the counter is not put back", "sampler", "[counter.eq(0), running.eq(0)]", "[running.eq(0)]"),
+        ),
+    ),
+    Proof(
+        "bus-handshake",
+        "An acknowledgement comes in the cycle after the request, once, and never without a request; "
+        "an error only with it.",
+        "256 states x 16 actions",
+        induction(1, 4),
+        partial(register_file.handshake, params=FULL),
+        (
+            Bug("the acknowledgement lasts two cycles", "register_file", "bus.req & ~bus.ack", "bus.req"),
+            Bug("the error line stays high", "register_file", "bus.err.eq(0)", "bus.err.eq(bus.err)"),
+        ),
+    ),
+    Proof(
+        "register-accesses",
+        "Exactly the accesses that docs/registers.md refuses are refused and change no register; the others "
+        "change what they address and nothing else; a register reads as it was written.",
+        "256 states x 16 actions, every address and word",
+        induction(1, 4),
+        partial(register_file.accesses, params=FULL),
+        (
+            Bug(
+                "a write while busy is accepted",
+                "register_file",
+                "self.busy & (bus.we | is_window)",
+                "self.busy & is_window",
+            ),
+            Bug(
+                "a read-only register can be written",
+                "register_file",
+                'writable.eq(register.access != "ro")',
+                "writable.eq(1)",
+            ),
+            Bug("an address between two words counts", "register_file", "(bus.addr[:2] != 0) | ~known", "~known"),
+        ),
+    ),
+    Proof(
+        "sticky-flags",
+        "An error sets the flag of the first rule it breaks, which stays until a 1 is written to it.",
+        "256 states x 16 actions, every address and word",
+        unbounded(),
+        partial(register_file.sticky_flags, params=FULL),
+        (Bug("any write to STATUS clears a flag", "register_file", 'bus.wdata[field_of("STATUS", name).lsb]', "1"),),
+    ),
+    Proof(
+        "idle",
+        "Whatever is written and when, the unit is busy for exactly the documented cycles of the work it took on, "
+        "and then idle.",
+        "2 states x 2 actions, numbers of 8 bit, every sequence of accesses",
+        unbounded(),
+        partial(unit.idle, params=SMALL),
+        (
+            Bug("a job is not struck off", "core", "pending & ~active)", "pending)"),
+            Bug("clearing takes a cycle more", "core", "clear_row == p.states - 1", "clear_row == p.states"),
+        ),
+    ),
+    Proof(
+        "updater-small",
+        "Row by row the pipelined updater writes what the specification does, which takes one row at a time, and is "
+        "done with the last.",
+        "3 rows, Q-values of 8 bit, coefficients of 4 fraction bits, every row, reward, alpha and gamma",
+        unrolled(13, "one whole update"),
+        partial(updater.rows, params=RLUParams(states=3, actions=2, q_width=8, q_frac=2, coef_frac=4)),
+        UPDATER_BUGS,
+    ),
+    Proof(
+        "updater-full",
+        "Row by row the pipelined updater writes what the specification does, which takes one row at a time, and is "
+        "done with the last.",
+        "3 rows, Q-values of 16 bit, coefficients of 15 fraction bits, every row, reward, alpha and gamma but both 1.0",
+        unrolled(13, "one whole update"),
+        partial(updater.rows, params=RLUParams(states=3), plain=False),
+        UPDATER_BUGS,
+    ),
+    Proof(
+        "updater-ones",
+        "Row by row the pipelined updater writes what the specification does, which takes one row at a time, and is "
+        "done with the last.",
+        "3 rows, Q-values of 16 bit, coefficients of 15 fraction bits, alpha = gamma = 1.0",
+        unrolled(13, "one whole update"),
+        partial(updater.rows, params=RLUParams(states=3), ones=True),
+        UPDATER_BUGS,
+    ),
+)
+
+PROOFS: dict[str, Proof] = {proof.name: proof for proof in _PROOFS}

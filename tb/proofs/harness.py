@@ -1,0 +1,169 @@
+"""What a proof is made of: a device under test, free inputs, assumptions and assertions in one Amaranth module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from amaranth.asserts import AnyConst
+from amaranth.back import rtlil
+from amaranth.hdl import Assert, Assume, ClockDomain, Module, ShapeLike, Signal, Value, ValueLike
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+
+#: The one register that keeps its start value in the step of an induction.
+AGE = "proof_age"
+
+
+class Harness:
+    """The module in which a proof is stated.
+
+    There is one clock, and no reset after the start. Every register starts with its reset value, or in the
+    step of an induction with any value.
+
+    Args:
+        step: state the step of an induction of so many cycles: what is to be proven holds that long, from any
+            state, and must hold in the cycle after.
+
+    Attributes:
+        m: the module; blocks under test are its submodules.
+    """
+
+    def __init__(self, step: int | None = None) -> None:
+        self.m = Module()
+        self._always = Module()  # for what must not depend on the m.If it is called under
+        self.m.submodules.always = self._always
+        self._step = step
+        self._age = Signal(range((step or 0) + 2), name=AGE)
+        with self.m.If(self._age <= (step or 0)):
+            self.m.d.sync += self._age.eq(self._age + 1)
+        self.m.domains.sync = self._clock = ClockDomain(reset_less=True)
+        self._inputs: list[Signal] = [self._clock.clk]
+
+    def free(self, shape: ShapeLike, name: str) -> Signal:
+        """An input that the solver chooses anew in every cycle."""
+        signal = Signal(shape, name=name)
+        self._inputs.append(signal)
+        return signal
+
+    def constant(self, shape: ShapeLike, name: str) -> Signal:
+        """A value that the solver chooses once."""
+        signal = Signal(shape, name=name)
+        self._always.d.comb += signal.eq(AnyConst(signal.shape()))
+        return signal
+
+    def block(self, name: str, component: wiring.Component) -> None:
+        """Put a block into the proof."""
+        self.m.submodules[name] = component
+
+    def drive(self, component: wiring.Component, *, constant: tuple[str, ...] = (), but: tuple[str, ...] = ()) -> None:
+        """Let the solver choose a block's inputs, those named in ``constant`` once; leave alone those in ``but``."""
+        for path, member, port in component.signature.flatten(component):
+            name = "__".join(str(part) for part in path)
+            if member.flow is In and name not in but:
+                value = Value.cast(port)
+                chosen = (self.constant if name in constant else self.free)(value.shape(), f"in_{name}")
+                self._always.d.comb += value.eq(chosen)
+
+    def delayed(self, value: ValueLike, cycles: int) -> Value:
+        """``value`` as it was so many cycles ago, 0 in the first ones."""
+        result = Value.cast(value)
+        for _ in range(cycles):
+            earlier = Signal(result.shape())
+            self._always.d.sync += earlier.eq(result)
+            result = earlier
+        return result
+
+    def after(self, cycles: int) -> Value:
+        """Whether so many cycles have passed since the start."""
+        return self.delayed(1, cycles)
+
+    def assume(self, condition: ValueLike) -> None:
+        """Look only at runs in which this holds in every cycle."""
+        self._always.d.comb += Assume(condition, src_loc_at=1)
+
+    def prove(self, condition: ValueLike) -> None:
+        """This must hold in every cycle (under the ``m.If`` it stands in)."""
+        if self._step is None:
+            self.m.d.comb += Assert(condition, src_loc_at=1)
+            return
+        with self.m.If(self._age < self._step):
+            self.m.d.comb += Assume(condition, src_loc_at=1)
+        with self.m.Elif(self._age == self._step):
+            self.m.d.comb += Assert(condition, src_loc_at=1)
+
+    def rtlil(self) -> str:
+        """The module as Yosys reads it; its name is ``top``."""
+        return str(rtlil.convert(self.m, name="top", ports=self._inputs))
+
+
+@dataclass(frozen=True)
+class Bug:
+    """A change of the RTL that breaks what is proven: the proof must find it.
+
+    Attributes:
+        says: what is wrong in the changed hardware.
+        module: file of the package ``rtl``, without its ending.
+        old, new: the text that is replaced; it stands in the file exactly once.
+    """
+
+    says: str
+    module: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a proof is made; ``unbounded``, ``induction`` and ``unrolled`` are the ways there are.
+
+    Attributes:
+        engine: what SymbiYosys runs.
+        depth: cycles that are looked at from reset; ``None``: all of them.
+        step: cycles of the induction step; ``None``: there is none.
+        reaches: what that covers, in a few words.
+    """
+
+    engine: str
+    depth: int | None
+    step: int | None
+    reaches: str
+
+
+def unbounded() -> Method:
+    """Property-directed reachability."""
+    return Method("abc pdr", None, None, "every run of any length, by property-directed reachability")
+
+
+def induction(step: int, depth: int) -> Method:
+    """Holding for ``step`` cycles from any state, it holds in the next; and it does for ``depth`` from reset."""
+    assert depth >= step
+    return Method("abc bmc3", depth, step, f"every run of any length, by induction over {step} cycles")
+
+
+def unrolled(depth: int, reaches: str) -> Method:
+    """Every run of ``depth`` cycles from reset."""
+    return Method("abc bmc3", depth, None, f"{reaches}, by unrolling {depth} cycles from reset")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Something proven of the RTL.
+
+    Attributes:
+        name: how the command line calls it.
+        claim: what is proven, in a sentence.
+        size: widths and other parameters for which it is.
+        method: how it is proven.
+        state: writes device, assumptions and assertions into a harness.
+        bugs: its companions; the proof must fail with each of them planted.
+        quick: it is part of `make test`.
+    """
+
+    name: str
+    claim: str
+    size: str
+    method: Method
+    state: Callable[[Harness], None]
+    bugs: tuple[Bug, ...]
+    quick: bool = True

