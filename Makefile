@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON ?= python3
 export RLU_CACHE_DIR := $(CURDIR)/.cache
 
-.PHONY: demo test test-slow lint docs setup clean
+.PHONY: demo test test-slow lint docs mutate coverage setup clean
 
 demo: setup
 	$(VENV)/bin/rlu tune --device sim --data digits --schedule published --seed 1 --out runs/demo --resume
@@ -13,6 +13,15 @@ test: setup lint
 
 test-slow: setup
 	$(VENV)/bin/python -m pytest -m slow
+
+mutate: setup
+	$(VENV)/bin/python -m tb.mutate
+
+coverage: setup
+	$(VENV)/bin/python -m tb.coverage
+
+prove: setup
+	$(VENV)/bin/python -m tb.prove --deep
 
 lint: setup
 	$(VENV)/bin/ruff format --check .

@@ -348,8 +348,8 @@ def synth(
 
     from tqdm import tqdm
 
-    from rtl import synth as flow
     from rtl.params import RLUParams
+    from rtl.synth import complaint, design, measure, table
     from rtl.synth_targets import target_named
     from sim.files import cache_dir
 
@@ -357,7 +357,7 @@ def synth(
     if core and block:
         raise ValueError("--core and --block exclude each other: --core is --block core")
     params = RLUParams(action_counts=_counts(action_counts), **settings)
-    text, top = flow.design(params, bus=bus, block="core" if core else block)
+    text, top = design(params, bus=bus, block="core" if core else block, technology=chosen.technology)
     with tqdm(total=1 + seeds, unit="step", disable=None, file=sys.stderr) as bar:
 
         def progress(doing: str, done: int) -> None:
@@ -365,14 +365,14 @@ def synth(
             bar.update(done - bar.n)
             bar.refresh()
 
-        report = flow.measure(
+        report = measure(
             text, top, chosen, seeds=range(1, seeds + 1), mhz=freq, cache=cache_dir(), jobs=jobs, progress=progress
         )
     if as_json:
         click.echo(json.dumps({**report, "bus": bus, "parameters": dataclasses.asdict(params)}))
     else:
-        click.echo(flow.table(report))
-    wrong = flow.complaint(report)
+        click.echo(table(report))
+    wrong = complaint(report)
     if wrong is not None:
         click.echo(f"rlu: {wrong}", err=True)
         raise CheckFailed
@@ -396,12 +396,15 @@ def fpga(name: str, output: Path, baud: int | None, as_json: bool, **settings: i
     from sim.files import cache_dir
 
     chosen = board(name)
-    params = dataclasses.replace(chosen.params, **{key: value for key, value in settings.items() if value is not None})
-    quiet = not sys.stderr.isatty()
+    given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
+    params = dataclasses.replace(chosen.params, **given)
+
+    def say(doing: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(doing, err=True)
+
     try:
-        written = build(
-            chosen, params, output, cache=cache_dir(), baud=baud, say=lambda text: quiet or click.echo(text, err=True)
-        )
+        written = build(chosen, params, output, cache=cache_dir(), baud=baud, say=say)
     except BitstreamFailed as error:
         click.echo(f"rlu: {error}", err=True)
         raise CheckFailed from None

@@ -20,6 +20,7 @@ from rtl.registers import markdown
 from sim.device import GoldenDevice
 from sim.driver import Driver
 from sim.objective import Objective
+from tb.proofs import catalogue
 
 from .timing import DIAGRAMS
 
@@ -88,10 +89,10 @@ def _cycles() -> str:
     small, large = RLUParams(states=9, actions=9), RLUParams()
     rows: tuple[tuple[str, str, Callable[[RLUParams], int]], ...] = (
         ("clear", "`N + 2`", clear_cycles),
-        ("reward", "`q_width + 10`", reward_cycles),
-        ("write of REWARD or STATES", "`q_width + 4`", share_cycles),
-        ("update", "`2 T + 4`", lambda p: update_cycles(p.states)),
-        ("sample", "`T + 5`", lambda p: sample_cycles(p.states)),
+        ("reward", "`q_width + 21`", reward_cycles),
+        ("write of REWARD or STATES", "`q_width + 5`", share_cycles),
+        ("update", "`T + 9`", lambda p: update_cycles(p.states)),
+        ("sample", "`T + 8`", lambda p: sample_cycles(p.states)),
     )
     lines = ["| job | cycles | T = N = 9 | T = N = 256 |", "| --- | --- | --- | --- |"]
     lines += [f"| {job} | {formula} | {count(small)} | {count(large)} |" for job, formula, count in rows]
@@ -106,6 +107,7 @@ def _diagram(draw: Callable[[], str]) -> str:
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("table", "registers"): lambda: markdown(RLUParams()),
     ("table", "published-scores"): _scores,
+    ("table", "proofs"): catalogue.markdown,
     ("table", "cycles"): _cycles,
     **{("timing", name): partial(_diagram, draw) for name, draw in DIAGRAMS.items()},
 }

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from amaranth.hdl import Fragment, Value
+from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
 from rtl.axi4lite import OKAY, SLVERR, AXI4LiteRLU
 from rtl.params import RLUParams
 from rtl.policy_store import PolicyStore
 from rtl.q_table import QTable
-from rtl.registers import REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME
+from rtl.registers import CLEAR, REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME
 from rtl.reward import RewardCalculator
 from rtl.row_max import RowMax
+from rtl.row_reader import LATENCY, RowReader
 from rtl.top import RLU
 from rtl.wishbone import WishboneRLU
 from sim.device import address_of
@@ -154,29 +155,31 @@ def _numbers(cells: Sequence[str], width: int) -> str:
     return "".join((f"│{cell}" if cell else "·").ljust(width * length) for cell, length in runs)
 
 
-class _OpenRLU(RLU):
-    """A unit whose blocks can be looked at."""
-
-    def elaborate(self, platform: Any) -> Any:
-        """The unit's own module, kept."""
-        self.module = super().elaborate(platform)
-        return self.module
+def _opened(component: Any) -> Any:
+    """The blocks of a component, which keeps them for when it is elaborated."""
+    module = component.elaborate(None)
+    component.elaborate = lambda platform: module
+    return module.submodules
 
 
 class _Unit:
-    """A whole unit with its blocks in reach, and a master for its bus."""
+    """A whole unit with its blocks in reach, and a master for its bus.
+
+    Attributes:
+        design: the unit, which is simulated.
+        registers, core, updater, sampler, reader: its blocks.
+    """
 
     def __init__(self, params: RLUParams) -> None:
-        self.unit = _OpenRLU(params)
-        self.design = Fragment.get(self.unit, None)
-
-    def block(self, name: str) -> Any:
-        """One of the blocks."""
-        return getattr(self.unit.module.submodules, name)
+        self.design = RLU(params)
+        blocks = _opened(self.design)
+        self.registers, self.core = blocks.registers, blocks.core
+        blocks = _opened(self.core)
+        self.updater, self.sampler, self.reader = blocks.updater, blocks.sampler, blocks.row_reader
 
     async def access(self, recorder: Recorder, address: int, value: int | None = None, *, drawn: bool = False) -> None:
         """One bus access, from the request to the acknowledge."""
-        bus = self.unit.bus
+        bus = self.design.bus
         step = recorder.cycle if drawn else recorder.skip
         recorder.set(((bus.req, 1), (bus.we, int(value is not None)), (bus.addr, address)))
         recorder.set(((bus.wdata, (value or 0) & 0xFFFF_FFFF),))
@@ -189,7 +192,7 @@ class _Unit:
     async def write(self, recorder: Recorder, name: str, value: int, *, drawn: bool = False) -> None:
         """Write a register, and wait out the division that STATES and REWARD start."""
         await self.access(recorder, address_of(name), value, drawn=drawn)
-        while not drawn and recorder.get(self.unit.busy):
+        while not drawn and recorder.get(self.design.busy):
             await recorder.skip()
 
     async def write_table(self, recorder: Recorder, rows: Sequence[Sequence[int]]) -> None:
@@ -203,7 +206,7 @@ class _Unit:
 
 def _register_file() -> str:
     unit = _Unit(RLUParams(states=2, actions=2))
-    bus, registers = unit.unit.bus, unit.block("registers")
+    bus, registers = unit.design.bus, unit.registers
     recorder = Recorder(
         unit.design,
         [
@@ -248,23 +251,24 @@ def _q_table() -> str:
     async def stimulus(r: Recorder) -> None:
         write = (table.write_row, 1), (table.write_even, 10), (table.write_odd, 20)
         await r.cycle()
-        await r.cycle((table.write_mask, 3), *write, (table.read_row, 1))
-        await r.cycle((table.write_mask, 2), (table.write_odd, 30))
-        await r.cycle((table.write_mask, 0))
-        await r.cycle((table.read_row, 2))
+        await r.cycle((table.write_mask, 3), *write)
+        await r.cycle((table.write_mask, 2), (table.write_row, 2), (table.write_odd, 30), (table.read_row, 1))
+        await r.cycle((table.write_mask, 0), (table.read_row, 2))
+        await r.cycle((table.read_row, 0))
         await r.cycle(times=2)
 
     return recorder.run(stimulus)
 
 
 def _policy_store() -> str:
-    store = PolicyStore(RLUParams(states=4, actions=8, action_counts=(8, 3, 3, 5)))
+    store = PolicyStore(RLUParams(states=16, actions=8, action_counts=(8, 3, 3, 5, *(1,) * 12)))
     recorder = Recorder(
         store,
         [
             number(store.read_row, "read_row"),
             number(store.action, "action"),
             number(store.count, "count"),
+            number(store.last, "last"),
             number(store.word, "word", text=hexadecimal),
             bit(store.write_action_en, "write_action_en"),
             bit(store.write_word_en, "write_word_en"),
@@ -281,13 +285,14 @@ def _policy_store() -> str:
     )
 
     async def stimulus(r: Recorder) -> None:
-        await r.cycle()
-        await r.cycle((store.write_action_en, 1), (store.write_row, 3), (store.write_action, 4), (store.read_row, 3))
-        await r.cycle((store.write_action_en, 0))
-        await r.cycle((store.write_word_en, 1), (store.write_row, 0), (store.write_word, 0x2107))
+        # Between the reads it is row 8 that is read, which lies in another word than what is written.
+        await r.cycle((store.read_row, 8))
+        await r.cycle((store.write_action_en, 1), (store.write_row, 3), (store.write_action, 4))
+        await r.cycle((store.write_action_en, 0), (store.read_row, 3))
+        await r.cycle((store.read_row, 8), (store.write_word_en, 1), (store.write_row, 0), (store.write_word, 0x2107))
         await r.cycle((store.write_word_en, 0), (store.read_row, 0))
-        await r.cycle((store.write_count_en, 1), (store.write_count, 6))
-        await r.cycle((store.write_count_en, 0))
+        await r.cycle((store.read_row, 8), (store.write_count_en, 1), (store.write_count, 6))
+        await r.cycle((store.write_count_en, 0), (store.read_row, 0))
         await r.cycle(times=2)
 
     return recorder.run(stimulus)
@@ -314,7 +319,38 @@ def _row_max() -> str:
             ((1, 1, 1, 1), 0),
         ):
             await r.cycle(*zip(entries, row, strict=True), (block.mask, mask))
-        await r.cycle(times=2)
+        await r.cycle(times=5)
+
+    return recorder.run(stimulus)
+
+
+def _row_reader() -> str:
+    block = RowReader(RLUParams(states=4, actions=4))
+    entries = [Value.cast(block.row[i]) for i in range(4)]
+    recorder = Recorder(
+        block,
+        [
+            *(number(entry, f"row[{i}]") for i, entry in enumerate(entries)),
+            number(block.action, "action"),
+            number(block.last, "last"),
+            bit(block.legal, "legal"),
+            number(block.old, "old"),
+            number(block.maximum, "maximum"),
+            number(block.index, "index"),
+        ],
+    )
+
+    async def stimulus(r: Recorder) -> None:
+        r.set(((block.others, 1), (block.last, 3)))
+        for _ in range(LATENCY):
+            await r.skip()
+        for row, action, last in (
+            ((5, 9, 7, 8), 1, 3),
+            ((5, 9, 7, 8), 0, 1),
+            ((-5, -3, 7, 8), 2, 1),
+        ):
+            await r.cycle(*zip(entries, row, strict=True), (block.action, action), (block.last, last))
+        await r.cycle(times=7)
 
     return recorder.run(stimulus)
 
@@ -366,14 +402,14 @@ def _reward_calculator() -> str:
 
 def _updater() -> str:
     unit = _Unit(RLUParams(states=3, actions=4))
-    updater = unit.block("updater")
+    updater = unit.updater
     recorder = Recorder(
         unit.design,
         [
             bit(updater.start, "start"),
             number(updater.read_row, "read_row"),
-            number(updater.action, "action"),
-            *(number(Value.cast(updater.row[i]), f"row[{i}]") for i in range(4)),
+            number(updater.old, "old"),
+            number(updater.maximum, "maximum"),
             bit(updater.write_en, "write_en"),
             number(updater.write_row, "write_row", when=updater.write_en),
             number(updater.write_action, "write_action", when=updater.write_en),
@@ -400,7 +436,7 @@ UPDATE_EXAMPLE = ((100, 200, 300, 400), (500, 600, 700, 800), (900, 1000, 1100, 
 
 def _sampler() -> str:
     unit = _Unit(RLUParams(states=3, actions=4))
-    sampler = unit.block("sampler")
+    sampler = unit.sampler
     recorder = Recorder(
         unit.design,
         [
@@ -411,6 +447,7 @@ def _sampler() -> str:
             number(sampler.draw_decision, "draw_decision", when=sampler.draw_en),
             number(sampler.draw_choice, "draw_choice", when=sampler.draw_en),
             number(sampler.lfsr, "lfsr"),
+            number(sampler.greedy, "greedy"),
             bit(sampler.write_en, "write_en"),
             number(sampler.write_row, "write_row", when=sampler.write_en),
             number(sampler.write_action, "write_action", when=sampler.write_en),
@@ -431,15 +468,14 @@ def _sampler() -> str:
     return recorder.run(stimulus)
 
 
-def _top() -> str:
-    unit = _Unit(_SMALL)
-    bus, probe = unit.unit.bus, unit.unit.probe
+def _core() -> str:
+    unit = _Unit(RLUParams(states=2, actions=2))
+    core, probe = unit.core, unit.core.probe
     recorder = Recorder(
         unit.design,
         [
-            bit(bus.req, "req"),
-            bit(bus.ack, "ack"),
-            bit(unit.unit.busy, "busy"),
+            number(core.command, "command", text=lambda bits: f"{bits:04b}"),
+            bit(core.busy, "busy"),
             number(probe.reward_value, "reward_value", when=probe.reward),
             number(probe.write_row, "write_row", when=probe.write),
             number(probe.write_value, "write_value", when=probe.write),
@@ -452,16 +488,45 @@ def _top() -> str:
     async def stimulus(r: Recorder) -> None:
         for name, value in _MEASURED.items():
             await unit.write(r, name.upper(), value)
-        await r.cycle()
         await unit.access(r, address_of("COMMAND"), REWARD | UPDATE | SAMPLE, drawn=True)
-        while r.get(unit.unit.busy):
+        while r.get(core.busy):
             await r.cycle()
         await r.cycle(times=2)
 
     return recorder.run(stimulus)
 
 
-#: Every block's diagram, by the name of its page.
+def _top() -> str:
+    unit = _Unit(_SMALL)
+    bus = unit.design.bus
+    recorder = Recorder(
+        unit.design,
+        [
+            bit(bus.req, "req"),
+            bit(bus.we, "we"),
+            number(bus.addr, "addr", when=bus.req, text=hexadecimal),
+            number(bus.wdata, "wdata", when=bus.req & bus.we, text=hexadecimal),
+            bit(bus.ack, "ack"),
+            number(bus.rdata, "rdata", when=bus.ack & ~bus.we, text=hexadecimal),
+            number(unit.core.command, "command", text=lambda bits: f"{bits:04b}"),
+            bit(unit.design.busy, "busy"),
+            bit(unit.design.irq, "irq"),
+        ],
+    )
+
+    async def stimulus(r: Recorder) -> None:
+        await unit.write(r, "IRQ_ENABLE", 1)
+        await r.cycle()
+        await unit.access(r, address_of("COMMAND"), CLEAR, drawn=True)
+        while not r.get(unit.design.irq):
+            await r.cycle()
+        await unit.access(r, address_of("CYCLES"), drawn=True)
+        await unit.access(r, address_of("IRQ_STATUS"), 1, drawn=True)
+        await r.cycle(times=2)
+
+    return recorder.run(stimulus)
+
+
 def _axi4lite() -> str:
     unit = AXI4LiteRLU(RLUParams(states=2, actions=2))
     recorder = Recorder(
@@ -533,14 +598,17 @@ def _wishbone() -> str:
     return recorder.run(stimulus)
 
 
+#: Every block's diagram, by the name of its page.
 DIAGRAMS: dict[str, Callable[[], str]] = {
     "register-file": _register_file,
     "q-table": _q_table,
     "policy-store": _policy_store,
     "row-max": _row_max,
+    "row-reader": _row_reader,
     "reward-calculator": _reward_calculator,
     "updater": _updater,
     "sampler": _sampler,
+    "core": _core,
     "top": _top,
     "axi4lite": _axi4lite,
     "wishbone": _wishbone,

@@ -215,6 +215,9 @@ class RLUCore(wiring.Component):
             store.write_count.eq(self.word),
             store.write_count_en.eq(self.count_write),
         ]
+        # The bus writes a cycle late: its decoding has taken one, and nothing reads earlier than the next access.
+        bus_row, bus_word, bus_mask = Signal.like(self.row), Signal.like(self.word), Signal.like(self.q_write_mask)
+        m.d.sync += [bus_row.eq(self.row), bus_word.eq(self.word), bus_mask.eq(self.q_write_mask)]
         with m.If(clearing):
             m.d.comb += [q_table.write_row.eq(clear_row), q_table.write_mask.eq(~0)]
         with m.Elif(active[update]):
@@ -226,10 +229,10 @@ class RLUCore(wiring.Component):
             ]
         with m.Else():
             m.d.comb += [
-                q_table.write_row.eq(self.row),
-                q_table.write_mask.eq(self.q_write_mask),
-                q_table.write_even.eq(signed_of(self.word[:16], p.q_width)),
-                q_table.write_odd.eq(signed_of(self.word[16:], p.q_width)),
+                q_table.write_row.eq(bus_row),
+                q_table.write_mask.eq(bus_mask),
+                q_table.write_even.eq(signed_of(bus_word[:16], p.q_width)),
+                q_table.write_odd.eq(signed_of(bus_word[16:], p.q_width)),
             ]
 
         m.d.comb += [

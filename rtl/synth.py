@@ -61,25 +61,28 @@ def blocks() -> dict[str, type[wiring.Component]]:
     return found
 
 
-def design(params: RLUParams, *, bus: Bus = "none", block: str | None = None) -> tuple[str, str]:
+def design(
+    params: RLUParams, *, bus: Bus = "none", block: str | None = None, technology: str = "generic"
+) -> tuple[str, str]:
     """Verilog to measure and the name of its top module.
 
     Args:
         params: the unit.
         bus: the bus in front of it.
         block: name of a part (see `blocks`) to measure alone; ``core`` is the unit without bus and registers.
+        technology: whose cells the Verilog may name, see `rtl.verilog.generate`.
 
     Raises:
         ValueError: for a block or a bus that there is not; the message lists those there are.
     """
     if block is None:
-        return generate(params, bus), top_name(bus)
+        return generate(params, bus, technology), top_name(bus)
     if bus != "none":
         raise ValueError(f"a block has no bus: --bus {bus} is for the whole unit")
     there_are = blocks()
     if block not in there_are:
         raise ValueError(f"no block {block!r}; there are: {', '.join(sorted(there_are))}")
-    return emitted(there_are[block](params), block), block
+    return emitted(there_are[block](params), block, technology), block
 
 
 def measure(

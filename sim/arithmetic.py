@@ -42,13 +42,13 @@ def divide_half_even(value: IntLike, divisor: int) -> IntLike:
 
 
 def discount(alpha: int, gamma: int, coef_frac: int) -> int:
-    """The update's coefficient ``alpha gamma``, in units of ``2**-DISCOUNT_FRAC``.
+    """The update's coefficient ``alpha gamma``, in units of ``2**-DISCOUNT_FRAC``, a tie upwards.
 
-    >>> discount(8192, 32440, 15)
-    32440
+    >>> discount(8192, 32440, 15), discount(4096, 1, 15)
+    (32440, 1)
     """
     shift = 2 * coef_frac - DISCOUNT_FRAC
-    return round_half_even(alpha * gamma, shift) if shift >= 0 else alpha * gamma << -shift
+    return alpha * gamma + (1 << shift - 1) >> shift if shift > 0 else alpha * gamma << -shift
 
 
 def updated(old: IntLike, reward: IntLike, following: IntLike, alpha: int, coef_frac: int, row: int) -> IntLike:

@@ -4,8 +4,8 @@
 1 if not, 2 for a mistake in the command.
 
 A bit counts once for a block, whichever configuration toggles it: the smaller ones leave high bits of the ports at
-rest. A line counts in every configuration of its own. Nets that have no name of ours do not count, nor do the
-branches that Yosys writes only to wake a process.
+rest. A line counts in every configuration of its own. Nets that have no name of ours do not count, nor do the words of
+memories (Verilator leaves out large ones anyway), nor the branches that Yosys writes only to wake a process.
 """
 
 from __future__ import annotations
@@ -132,9 +132,10 @@ def read_points(text: str, verilog: str, bench: Bench, config: str) -> dict[Poin
         where = module.removeprefix(block).removeprefix(".")
         if page == "v_toggle":
             what = _plain(fields["o"])
-            if "$" in what:
+            if "$" in what or "][" in what:
                 continue
-            point = Point("toggle", where, what)
+            # A signal of one bit is one of several bits in another configuration.
+            point = Point("toggle", where, re.sub(r"^(\w+):", r"\1[0]:", what))
         else:
             line = lines[int(fields["l"]) - 1].strip()
             if "$auto$verilog_backend" in line:
@@ -262,9 +263,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     blocks = []
     with ThreadPoolExecutor(arguments.jobs) as pool, tqdm(total=len(names), disable=None, file=sys.stderr) as bar:
-        for covered in pool.map(one, names):
-            blocks.append(covered)
-            bar.update()
+        try:
+            for covered in pool.map(one, names):
+                blocks.append(covered)
+                bar.update()
+        except RuntimeError as error:
+            pool.shutdown(cancel_futures=True)
+            print(f"error: {error}", file=sys.stderr)
+            return 1
     for covered in blocks:
         missed = covered.missed()
         shown = missed if arguments.all else missed[:10]

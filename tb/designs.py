@@ -41,6 +41,8 @@ CONFIGS: dict[str, RLUParams] = {
         lfsr_width=8,
         action_counts=(3, 2, 3, 1, 2),
     ),
+    # Short numbers with the longest coefficients.
+    "fine": RLUParams(states=4, actions=4, q_width=8, q_frac=6, lfsr_width=8),
     # Coefficients so short that the reward is padded with zeros instead of rounded.
     "coarse": RLUParams(states=6, actions=5, q_width=16, q_frac=14, coef_frac=4, gain_frac=8, lfsr_width=16),
 }
@@ -84,14 +86,14 @@ BENCHES: dict[str, Bench] = {
         Bench("q_table", "q_table.QTable", _ALL, "banked memory of the Q-values"),
         Bench("policy_store", "policy_store.PolicyStore", _ALL, "actions and action counts of the rows"),
         Bench("row_max", "row_max.RowMax", _ALL, "maximum of a row and its tie rule"),
-        Bench("reward", "reward.RewardCalculator", (*_ALL, "coarse"), "reward, outliers, share of a row"),
-        Bench("updater", "assemblies.Updater", _ALL, "update of the Q-table in reverse order"),
+        Bench("reward", "reward.RewardCalculator", (*_ALL, "fine", "coarse"), "reward, outliers, share of a row"),
+        Bench("updater", "assemblies.Updater", (*_ALL, "fine", "coarse"), "update of the Q-table in reverse order"),
         Bench("sampler", "assemblies.Sampler", _ALL, "epsilon-greedy sampling and its LFSR"),
         Bench("register_file", "register_file.RegisterFile", _ALL, "decode of the bus, sticky errors"),
         Bench(
             "serial_link", "serial_link.SerialLink", ("single",), "frames, damage, repeats on a serial line", (4, 48)
         ),
-        Bench("rlu", "top.RLU", _ALL, "the whole unit through its bus and probe port"),
+        Bench("rlu", "top.RLU", (*_ALL, "fine"), "the whole unit through its bus and probe port"),
         # What a wrapper does depends little on the unit's size.
         Bench("axi4lite", "axi4lite.AXI4LiteRLU", ("narrow",), "the unit behind AXI4-Lite"),
         Bench("wishbone", "wishbone.WishboneRLU", ("narrow",), "the unit behind Wishbone"),

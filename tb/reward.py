@@ -46,6 +46,15 @@ class RewardBench(Testbench):
     def __init__(self, dut: Any) -> None:
         super().__init__(dut, SETUP)
         self.model = GoldenModel(PARAMS, record=True)
+        self.lent: tuple[int, int] | None = None  # factors of the multiplier's other user, last cycle
+
+    async def lend(self) -> None:
+        """Let the other user of the multiplier have a few products while the block is idle."""
+        for _ in range(random.randint(1, 4)):
+            factors = random.getrandbits(PARAMS.lfsr_width), random.randint(0, 31)
+            await self._cycle(idle_factor_a=factors[0], idle_factor_b=factors[1])
+            self.lent = factors
+        await self._cycle()
 
     def apply(self, **registers: int) -> None:
         """Settings and measurements, by register name, to model and block."""
@@ -85,6 +94,10 @@ class RewardBench(Testbench):
 
     async def _cycle(self, **inputs: int) -> dict[str, int]:
         outputs = await self.tick(**inputs)
+        if self.lent:
+            a, b = self.lent
+            self.checker.equal("product for the other user", a * b, outputs["product"])
+        self.lent = None
         missed = tuple(bool(outputs[f"{name}_outlier"]) for name in ("accuracy", "latency", "energy"))
         self.checker.equal("outlier bits", self.model.outlier(), missed)
         return outputs
@@ -196,6 +209,7 @@ async def computed_rewards(dut: Any, settings: Any) -> None:
     await bench.start()
     for _ in range(150 * SETUP.effort):
         bench.apply(**settings(), STATES=random_states())
+        await bench.lend()
         await bench.compute()
         note(bench.model, computed=True)
     assert bench.checker.compared > 150
@@ -209,6 +223,7 @@ async def rewards_of_the_host(dut: Any) -> None:
     bench.apply(**random_settings(), STATES=random_states())
     for _ in range(120 * SETUP.effort):
         reward = random_q(PARAMS)
+        await bench.lend()
         await bench.divide(reward)
         note(bench.model, computed=False)
         bench.apply(STATES=random_states())

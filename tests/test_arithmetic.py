@@ -2,13 +2,23 @@
 
 from collections import Counter
 from fractions import Fraction
+from math import ceil, floor
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.arithmetic import divide_half_even, explore_limit, next_draw, next_draws, round_half_even, to_fixed
+from sim.arithmetic import (
+    discount,
+    divide_half_even,
+    explore_limit,
+    next_draw,
+    next_draws,
+    round_half_even,
+    to_fixed,
+    updated,
+)
 
 BIG = st.integers(-(2**40), 2**40)
 
@@ -33,6 +43,39 @@ def test_divide_half_even_is_python_rounding_of_the_exact_quotient(value, diviso
 @given(value=st.floats(0, 1), frac=st.integers(4, 15))
 def test_to_fixed_is_the_nearest_multiple(value, frac):
     assert to_fixed(value, frac) == round(Fraction(value) * 2**frac)
+
+
+@given(data=st.data(), frac=st.integers(4, 15))
+def test_discount_is_the_nearest_multiple_of_2_to_minus_17_ties_upwards(data, frac):
+    alpha = data.draw(st.one_of(st.integers(0, 1 << frac), st.integers(0, frac).map(lambda bit: 1 << bit)))
+    gamma = data.draw(st.integers(0, 1 << frac))
+    exact = Fraction(alpha, 1 << frac) * Fraction(gamma, 1 << frac)
+    assert discount(alpha, gamma, frac) == floor(exact * 2**17 + Fraction(1, 2))
+
+
+Q = st.integers(-(2**15), 2**15 - 1)
+
+
+@given(data=st.data(), frac=st.integers(4, 15), old=Q, reward=Q, row=st.integers(0, 3))
+def test_an_update_is_cut_to_8_bits_and_rounded_once_ties_by_the_row(data, frac, old, reward, row):
+    alpha = data.draw(st.integers(0, 1 << frac))
+    own = floor(Fraction(alpha, 1 << frac) * (reward - old) * 256)
+    # Half the time the sum is a tie, or almost one.
+    near_tie = st.integers(-2, 2).map(lambda off: 128 + off - own % 256)
+    following = data.draw(st.one_of(near_tie, st.integers(-(2**23), 2**23)))
+    exact, half = old + Fraction(own + following, 256), Fraction(1, 2)
+    nearest = ceil(exact - half) if row % 2 else floor(exact + half)
+    assert updated(old, reward, following, alpha, frac, row) == nearest
+    arrays = (np.array([value]) for value in (old, reward, following))
+    assert updated(*arrays, alpha, frac, row).tolist() == [nearest]
+
+
+@given(maximum=Q, reward=Q, old=Q, row=st.integers(0, 1))
+def test_a_coefficient_of_1_held_in_17_bits_changes_no_update(maximum, reward, old, row):
+    one = 1 << 15
+    assert discount(one, one, 15) == 2**17 and discount(one, one - 1, 15) < 2**17 - 1
+    held = ((2**17 - 1) * maximum) // 2**9
+    assert updated(old, reward, held, one, 15, row) == reward + maximum
 
 
 @pytest.mark.parametrize("width", [8, 16, 32])

@@ -65,6 +65,16 @@ def test_one_update_by_hand():
     assert model.events == [QWrite(1, 0, 2048), QWrite(0, 1, 3072)]
 
 
+def test_ties_go_up_in_even_rows_and_down_in_odd_ones():
+    model = make(states=4, actions=2)
+    model.registers |= {"ALPHA": 0x4000, "GAMMA": 0, "REWARD": 4}  # half of a share of 1
+    model.compute_share()
+    model.q[2][0] = -2  # to -0.5
+    model.q[1][0] = -2
+    model.update()
+    assert [row[0] for row in model.q] == [1, -1, 0, 0]
+
+
 def test_maximum_is_taken_after_the_next_rows_own_update():
     model = make(states=2, actions=2)
     model.registers |= {"ALPHA": 0x8000, "GAMMA": 0x8000, "REWARD": -200}

@@ -6,16 +6,11 @@ from functools import partial
 
 from rtl.params import RLUParams
 
-from . import register_file, row_max, sampler, unit, updater
-from .harness import Bug, Proof, induction, unbounded, unrolled
+from . import bridges, register_file, row_max, sampler, unit
+from .harness import Bug, Proof, induction, unbounded
 
 FULL = RLUParams()
 SMALL = RLUParams(states=2, actions=2, q_width=8, q_frac=2, coef_frac=4, gain_frac=4, lfsr_width=8)
-
-UPDATER_BUGS = (
-    Bug("the next row's new value is not seen", "updater", "valid & legal & (others < unclipped)", "0 & (others < unclipped)"),
-    Bug("a Q-value wraps", "updater", "Mux(above, p.q_max, Mux(below, p.q_min, unclipped))", "unclipped"),
-)
 
 _PROOFS = (
     Proof(
@@ -25,8 +20,13 @@ _PROOFS = (
         induction(5, 7),
         partial(row_max.maximum, params=FULL),
         (
-            Bug("the higher action wins a tie", "row_max", "left[0] < right[0]", "left[0] <= right[0]"),
-            Bug("the comparison ignores the sign", "row_max", "left[0] < right[0]", "left[0] < right[0].as_unsigned()"),
+            Bug("the higher action wins a tie", "row_max", "less(left[0], right[0])", "left[0] <= right[0]"),
+            Bug(
+                "the comparison ignores the sign",
+                "row_max",
+                "less(left[0], right[0])",
+                "left[0] < right[0].as_unsigned()",
+            ),
         ),
     ),
     Proof(
@@ -37,7 +37,7 @@ _PROOFS = (
         induction(7, 9),
         partial(row_max.row_reading, params=FULL),
         (
-            Bug("the count's own action takes part", "row_reader", "Cat(count > i", "Cat(count >= i"),
+            Bug("the row's highest action is left out", "row_reader", "Cat(~(last < i)", "Cat(~(last < i + 1)"),
             Bug("the policy's action takes part", "row_reader", "Mux(self.others, chosen, 0)", "0"),
         ),
     ),
@@ -63,9 +63,15 @@ _PROOFS = (
         "16 actions, LFSR of 16 bit, every draw, count and epsilon",
         induction(9, 13),
         partial(sampler.choices, params=FULL),
-        (
-            Bug("a random action ignores the row's count", "sampler", "self.factor_b.eq(count)", "self.factor_b.eq(p.actions)"),
-            Bug("epsilon is compared off by one", "sampler", "~(limit < decision)", "decision < limit"),
+        quick=False,
+        bugs=(
+            Bug(
+                "a random action ignores the row's count",
+                "sampler",
+                "self.factor_b.eq(count)",
+                "self.factor_b.eq(p.actions)",
+            ),
+            Bug("exploring and greedy are exchanged", "sampler", "explore.eq(explores)", "explore.eq(~explores)"),
         ),
     ),
     Proof(
@@ -115,6 +121,21 @@ _PROOFS = (
         ),
     ),
     Proof(
+        "busy-write",
+        "A write while busy raises no strobe to block or memory, changes no register and is answered with an error.",
+        "256 states x 16 actions, every address and word",
+        induction(1, 4),
+        partial(register_file.busy_write, params=FULL),
+        (
+            Bug(
+                "a write while busy is accepted",
+                "register_file",
+                "self.busy & (bus.we | is_window)",
+                "self.busy & is_window",
+            ),
+        ),
+    ),
+    Proof(
         "sticky-flags",
         "An error sets the flag of the first rule it breaks, which stays until a 1 is written to it.",
         "256 states x 16 actions, every address and word",
@@ -129,38 +150,55 @@ _PROOFS = (
         "2 states x 2 actions, numbers of 8 bit, every sequence of accesses",
         unbounded(),
         partial(unit.idle, params=SMALL),
-        (
+        quick=False,
+        bugs=(
             Bug("a job is not struck off", "core", "pending & ~active)", "pending)"),
             Bug("clearing takes a cycle more", "core", "clear_row == p.states - 1", "clear_row == p.states"),
         ),
     ),
     Proof(
-        "updater-small",
-        "Row by row the pipelined updater writes what the specification does, which takes one row at a time, and is "
-        "done with the last.",
-        "3 rows, Q-values of 8 bit, coefficients of 4 fraction bits, every row, reward, alpha and gamma",
-        unrolled(13, "one whole update"),
-        partial(updater.rows, params=RLUParams(states=3, actions=2, q_width=8, q_frac=2, coef_frac=4)),
-        UPDATER_BUGS,
+        "axi4lite",
+        "Each request taken makes one access, as asked for, and gets one answer, the access's; there are no other "
+        "accesses and answers. An answer waits unchanged until it is taken; a write waits for one read at most, "
+        "a read for one write.",
+        "the front end alone, any master, every address and word",
+        unbounded(),
+        bridges.axi4lite,
+        (
+            Bug("bvalid falls without bready", "axi4lite", "with m.If(self.s_axi_bready):", "with m.If(1):"),
+            Bug("a write is made and answered twice", "axi4lite", "                have_data.eq(0),\n", ""),
+            Bug("the word on rdata changes", "axi4lite", "with m.If(bus.ack & ~serving_write):", "with m.If(bus.ack):"),
+            Bug("a read may wait for ever", "axi4lite", "read.eq(have_read &", "read.eq(have_read & ~have_address &"),
+            Bug("another write can arrive too early", "axi4lite", "s_axi_wready.eq(~have_data)", "s_axi_wready.eq(1)"),
+        ),
     ),
     Proof(
-        "updater-full",
-        "Row by row the pipelined updater writes what the specification does, which takes one row at a time, and is "
-        "done with the last.",
-        "3 rows, Q-values of 16 bit, coefficients of 15 fraction bits, every row, reward, alpha and gamma but both 1.0",
-        unrolled(13, "one whole update"),
-        partial(updater.rows, params=RLUParams(states=3), plain=False),
-        UPDATER_BUGS,
-    ),
-    Proof(
-        "updater-ones",
-        "Row by row the pipelined updater writes what the specification does, which takes one row at a time, and is "
-        "done with the last.",
-        "3 rows, Q-values of 16 bit, coefficients of 15 fraction bits, alpha = gamma = 1.0",
-        unrolled(13, "one whole update"),
-        partial(updater.rows, params=RLUParams(states=3), ones=True),
-        UPDATER_BUGS,
+        "wishbone",
+        "Each request makes one access, as asked for, and is answered in the next cycle with ACK or ERR, never both; "
+        "there are no other accesses and answers.",
+        "the front end alone, any master, every address and word",
+        induction(1, 4),
+        bridges.wishbone,
+        (
+            Bug("a write of nothing is answered twice", "wishbone", "eq(bus.ack | skipped)", "eq(bus.ack)"),
+            Bug("an error is acknowledged too", "wishbone", "(bus.ack & ~bus.err) | skipped", "bus.ack | skipped"),
+            Bug("a request counts without CYC", "wishbone", "self.wb_cyc & self.wb_stb", "self.wb_stb"),
+        ),
     ),
 )
+
+
+def markdown() -> str:
+    """The list as the Markdown that docs/proofs.md holds."""
+    lines = [
+        "| proof | what is proven | for | covers | planted bugs it finds | quick |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for proof in _PROOFS:
+        bugs = "; ".join(bug.says for bug in proof.bugs)
+        quick = "yes" if proof.quick else ""
+        lines.append(f"| {proof.name} | {proof.claim} | {proof.size} | {proof.method.reaches} | {bugs} | {quick} |")
+    return "\n".join(lines) + "\n"
+
 
 PROOFS: dict[str, Proof] = {proof.name: proof for proof in _PROOFS}

@@ -13,17 +13,15 @@ from .harness import Harness
 
 
 def _is_maximum(h: Harness, row: list[Value], mask: Value, value: Value, index: Value, params: RLUParams) -> None:
-    """Assert that ``index`` is the lowest action with the largest of the entries in ``mask``, and ``value`` that."""
-    with h.m.If(mask == 0):
-        h.prove((value == params.q_min) & (index == 0))
-    with h.m.Else():
-        h.prove(index < params.actions)
-        for i, entry in enumerate(row):
-            with h.m.If(mask[i]):
-                h.prove(entry <= value)
-                h.prove((entry != value) | (index <= i))
-            with h.m.If(index == i):
-                h.prove(mask[i] & (entry == value))
+    """Assert that ``value`` is the largest entry, ``index`` the lowest action that has it; others count as q_min."""
+    h.prove(index < params.actions)
+    for i, entry in enumerate(row):
+        counted = Mux(mask[i], entry, params.q_min)
+        h.prove(counted <= value)
+        with h.m.If(index == i):
+            h.prove(counted == value)
+        with h.m.If(index > i):
+            h.prove(counted != value)
 
 
 def _earlier_row(h: Harness, row: Value, cycles: int, params: RLUParams) -> list[Value]:
@@ -52,13 +50,15 @@ def row_reading(h: Harness, params: RLUParams) -> None:
     h.drive(dut, constant=("others",))
     wait = row_reader.LATENCY - 1  # from the memories' answer
     row = _earlier_row(h, dut.row, wait, params)
-    action, count = h.delayed(dut.action, wait), h.delayed(dut.count, wait)
+    action, last = h.delayed(dut.action, wait), h.delayed(dut.last, wait)
+    h.assume(dut.last < params.actions)
     mask = Signal(params.actions)
     for i in range(params.actions):
-        h.m.d.comb += mask[i].eq((i < count) & ~(dut.others & (action == i)))
+        h.m.d.comb += mask[i].eq((i <= last) & ~(dut.others & (action == i)))
     early = wait - 3  # what the updater needs first comes three cycles before the maximum
-    legal = dut.action < Mux(dut.count < params.actions, dut.count, params.actions)
+    legal = dut.action <= dut.last
     with h.m.If(h.after(wait)):
+        h.prove(dut.others | (dut.index <= last))
         _is_maximum(h, row, mask, dut.maximum, dut.index, params)
         h.prove(dut.legal == h.delayed(legal, early))
         for i in range(params.actions):

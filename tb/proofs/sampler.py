@@ -18,7 +18,7 @@ def _sampler(h: Harness, params: RLUParams) -> PolicySampler:
     dut = PolicySampler(params)
     h.block("dut", dut)
     h.drive(dut, constant=("epsilon", "states"), but=("product",))
-    h.m.d.comb += dut.product.eq(dut.factor_a * dut.factor_b)
+    h.m.d.sync += dut.product.eq(dut.factor_a * dut.factor_b)
     h.assume((dut.count >= 1) & (dut.count <= params.actions))
     h.assume((dut.greedy < h.delayed(dut.count, LATENCY)) | ~h.after(LATENCY))  # the proof `row-reader`
     h.assume(dut.epsilon <= params.coef_one)

@@ -1,4 +1,4 @@
-"""The whole unit: it returns to idle when it should, and a write while it is busy changes nothing."""
+"""The whole unit returns to idle when it should."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from rtl.registers import BY_NAME
 from rtl.top import RLU
 
 from .harness import Harness
-from .register_file import hold_requests
 
 
-def _taken(bus: Any, name: str) -> Value:
-    """A write of the named register is acknowledged without error."""
-    return bus.ack & ~bus.err & bus.we & (bus.addr == BY_NAME[name].offset)
+def _taken(h: Harness, bus: Any, name: str) -> Value:
+    """A write of the named register, requested a cycle ago, is acknowledged without error."""
+    return bus.ack & ~bus.err & h.delayed(bus.we & (bus.addr == BY_NAME[name].offset), 1)
 
 
 def idle(h: Harness, params: RLUParams) -> None:
@@ -25,11 +24,11 @@ def idle(h: Harness, params: RLUParams) -> None:
     h.block("dut", dut)
     h.drive(dut)
     bus = dut.bus
-    hold_requests(h, bus)
+    word = h.delayed(bus.wdata, 1)
 
     states = Signal(range(params.states + 1), init=params.states)
-    with h.m.If(_taken(bus, "STATES")):
-        h.m.d.sync += states.eq(bus.wdata)
+    with h.m.If(_taken(h, bus, "STATES")):
+        h.m.d.sync += states.eq(word)
     longest = sum(
         (
             clear_cycles(params),
@@ -39,15 +38,15 @@ def idle(h: Harness, params: RLUParams) -> None:
         )
     )
     work, left = Signal(range(longest + 1)), Signal(range(longest + 1))
-    with h.m.If(_taken(bus, "COMMAND")):
+    with h.m.If(_taken(h, bus, "COMMAND")):
         jobs = (
             Const(clear_cycles(params)),
             Const(reward_cycles(params)),
             states + update_cycles(0),
             states + sample_cycles(0),
         )
-        h.m.d.comb += work.eq(sum(Mux(bus.wdata[bit], cycles, 0) for bit, cycles in enumerate(jobs)))
-    with h.m.Elif(_taken(bus, "REWARD") | _taken(bus, "STATES")):
+        h.m.d.comb += work.eq(sum(Mux(word[bit], cycles, 0) for bit, cycles in enumerate(jobs)))
+    with h.m.Elif(_taken(h, bus, "REWARD") | _taken(h, bus, "STATES")):
         h.m.d.comb += work.eq(share_cycles(params))
     with h.m.If(work != 0):
         h.m.d.sync += left.eq(work - 1)

@@ -1,0 +1,115 @@
+"""The front ends alone: what a master asks for reaches the unit's bus once, and is answered once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Mux, Signal, Value
+
+from rtl.axi4lite import OKAY, SLVERR, AXI4LiteBridge
+from rtl.wishbone import WishboneBridge
+
+from .harness import Harness
+
+
+def _answer(h: Harness, bus: Any) -> None:
+    """Assume a unit that answers each request in the next cycle (the proof `bus-handshake`), with anything."""
+    h.assume(bus.ack == h.delayed(bus.req & ~bus.ack, 1))
+    h.assume(bus.ack | ~bus.err)
+
+
+class _Channel:
+    """A request channel, seen from outside: what was taken last, and whether it still waits for its access."""
+
+    def __init__(self, h: Harness, handshake: Value, payload: Value, name: str) -> None:
+        self.waiting, self.payload = Signal(name=f"{name}_waiting"), Signal(len(payload), name=f"{name}_payload")
+        self._h = h
+        with h.m.If(handshake):
+            h.prove(~self.waiting)
+            h.m.d.sync += [self.waiting.eq(1), self.payload.eq(payload)]
+
+    def served(self) -> None:
+        """In this cycle its access is made (under the ``m.If`` it stands in)."""
+        self._h.m.d.sync += self.waiting.eq(0)
+
+
+def axi4lite(h: Harness) -> None:
+    """Any master, whether it keeps the rules of AXI or not."""
+    dut = AXI4LiteBridge()
+    h.block("dut", dut)
+    h.drive(dut)
+    m, bus = h.m, dut.bus
+    _answer(h, bus)
+
+    # An answer waits, unchanged, until it is taken.
+    for valid, ready, payload in (
+        (dut.s_axi_bvalid, dut.s_axi_bready, dut.s_axi_bresp),
+        (dut.s_axi_rvalid, dut.s_axi_rready, Cat(dut.s_axi_rresp, dut.s_axi_rdata)),
+    ):
+        with m.If(h.delayed(valid & ~ready, 1)):
+            h.prove(valid & (payload == h.delayed(payload, 1)))
+
+    # What reaches the unit's bus was asked for, and not done before.
+    address = _Channel(h, dut.s_axi_awvalid & dut.s_axi_awready, dut.s_axi_awaddr, "aw")
+    data = _Channel(h, dut.s_axi_wvalid & dut.s_axi_wready, Cat(dut.s_axi_wdata, dut.s_axi_wstrb), "w")
+    reads = _Channel(h, dut.s_axi_arvalid & dut.s_axi_arready, dut.s_axi_araddr, "ar")
+    strobes = data.payload[32:]
+    whole, nothing = strobes.all(), ~strobes.any()
+    writes = address.waiting & data.waiting
+    wrote, skipped, read = Signal(), Signal(), Signal()
+    with m.If(bus.req & bus.we):
+        h.prove(writes & ~nothing & ~dut.s_axi_bvalid)
+        h.prove((bus.addr == (address.payload | ~whole)) & (bus.wdata == data.payload[:32]))
+        m.d.comb += wrote.eq(1)
+    with m.If(bus.req & ~bus.we):
+        h.prove(reads.waiting & ~dut.s_axi_rvalid & (bus.addr == reads.payload))
+        m.d.comb += read.eq(1)
+        reads.served()
+    m.d.comb += skipped.eq(writes & nothing & ~dut.s_axi_bvalid)
+    with m.If(wrote | skipped):
+        address.served()
+        data.served()
+
+    # An answer comes when the access is done, and only then.
+    write_done = h.delayed(wrote, 2) | h.delayed(skipped, 1)
+    read_done = h.delayed(read, 2)
+    h.prove(dut.s_axi_bvalid == (write_done | h.delayed(dut.s_axi_bvalid & ~dut.s_axi_bready, 1)))
+    h.prove(dut.s_axi_rvalid == (read_done | h.delayed(dut.s_axi_rvalid & ~dut.s_axi_rready, 1)))
+    result = Mux(h.delayed(bus.err, 1), SLVERR, OKAY)
+    with m.If(write_done):
+        h.prove(~h.delayed(dut.s_axi_bvalid & ~dut.s_axi_bready, 1))
+        h.prove(dut.s_axi_bresp == Mux(h.delayed(skipped, 1), OKAY, result))
+    with m.If(read_done):
+        h.prove(~h.delayed(dut.s_axi_rvalid & ~dut.s_axi_rready, 1))
+        h.prove((dut.s_axi_rresp == result) & (dut.s_axi_rdata == h.delayed(bus.rdata, 1)))
+
+    # Nobody waits long: a write for one read at most, a read for one write.
+    for waits, patience in ((writes & ~dut.s_axi_bvalid, 2), (reads.waiting & ~dut.s_axi_rvalid, 3)):
+        waited = Signal(3)
+        with m.If(~waits | wrote & (patience == 2) | read & (patience == 3)):
+            m.d.sync += waited.eq(0)
+        with m.Else():
+            m.d.sync += waited.eq(waited + 1)
+        h.prove(waited < patience)
+
+
+def wishbone(h: Harness) -> None:
+    """Any master, standard or pipelined."""
+    dut = WishboneBridge()
+    h.block("dut", dut)
+    h.drive(dut)
+    m, bus = h.m, dut.bus
+    _answer(h, bus)
+    request = dut.wb_cyc & dut.wb_stb & ~dut.wb_stall
+    nothing = dut.wb_we & ~dut.wb_sel.any()
+    h.prove(bus.req == (request & ~nothing))
+    with m.If(bus.req):
+        h.prove((bus.we == dut.wb_we) & (bus.addr[2:] == dut.wb_adr) & (bus.wdata == dut.wb_dat_w))
+        h.prove(bus.addr[:2] == (dut.wb_we & ~dut.wb_sel.all()))
+    with m.If(h.after(1)):
+        answer = dut.wb_ack | dut.wb_err
+        h.prove(answer == h.delayed(request, 1))
+        h.prove(~(dut.wb_ack & dut.wb_err) & (dut.wb_stall == answer))
+        h.prove(dut.wb_err == (h.delayed(bus.req, 1) & bus.err))
+        with m.If(dut.wb_ack):
+            h.prove(h.delayed(nothing, 1) | (dut.wb_dat_r == bus.rdata))
