@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON ?= python3
 export RLU_CACHE_DIR := $(CURDIR)/.cache
 
-.PHONY: demo test test-slow lint docs mutate coverage setup clean
+.PHONY: demo test test-slow lint docs mutate coverage prove setup clean
 
 demo: setup
 	$(VENV)/bin/rlu tune --device sim --data digits --schedule published --seed 1 --out runs/demo --resume

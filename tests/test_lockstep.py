@@ -60,11 +60,11 @@ def edited(tmp_path, pattern, replacement, count=1):
     ("pattern", "replacement", "what"),
     [
         # Ties go to the highest action instead of the lowest.
-        (r"(\$signed\([^()]*\)) > (\$signed\([^()]*\);)", r"\1 >= \2", "sampled action"),
+        (r"(assign right_wins_\w+ = )(\{.*\}) < (\{.*\});", r"\1~(\3 < \2);", "sampled action"),
         # The unit is never idle.
         (r"assign busy = \| pending;", "assign busy = 1'b1;", "life of the RTL"),
-        # The score saturates too early.
-        (r"score > 15'h7fff", "score > 15'h1fff", "reward"),
+        # The score is taken a bit too low.
+        (r": \{ total\[33:17\]", ": { total[32:16]", "reward"),
     ],
 )
 def test_an_edited_file_diverges(tmp_path, pattern, replacement, what):

@@ -60,7 +60,7 @@ def test_its_bench_passes_with_nothing_of_ours(packages, bus, standard, tmp_path
 
 
 BUGS = {
-    "none": ("updater", r" \+ ", " - "),
+    "none": ("sum", r" \+ ", " - "),
     "axi4lite": ("bridge", r"(s_axi_bresp\S*) <= ", r"\1 <= ~"),
     "wishbone": ("registers", r"(irq) <= ", r"\1 <= ~"),
 }

@@ -6,11 +6,23 @@ from functools import partial
 
 from rtl.params import RLUParams
 
-from . import bridges, register_file, row_max, sampler, unit
-from .harness import Bug, Proof, induction, unbounded
+from . import bridges, register_file, row_max, sampler, unit, updater
+from .harness import Bug, Proof, free_products, induction, unbounded, unrolled
 
 FULL = RLUParams()
 SMALL = RLUParams(states=2, actions=2, q_width=8, q_frac=2, coef_frac=4, gain_frac=4, lfsr_width=8)
+
+UPDATER_BUGS = (
+    Bug(
+        "the maximum is that before the row's own update",
+        "updater",
+        "valid & legal & less(others, unclipped) & ~above",
+        "0",
+    ),
+    Bug("a Q-value wraps", "updater", "Mux(above, p.q_max, Mux(below, p.q_min, unclipped))", "unclipped"),
+    Bug("ties go up in odd rows too", "updater", "later(m, counter[0], row_reader.LATENCY - 1)", "Const(0, 1)"),
+    Bug("a row that is left alone counts as new", "updater", "Mux(valid & legal & above,", "Mux(valid & above,"),
+)
 
 _PROOFS = (
     Proof(
@@ -19,7 +31,8 @@ _PROOFS = (
         "16 actions of 16 bit, every mask",
         induction(5, 7),
         partial(row_max.maximum, params=FULL),
-        (
+        quick=False,
+        bugs=(
             Bug("the higher action wins a tie", "row_max", "less(left[0], right[0])", "left[0] <= right[0]"),
             Bug(
                 "the comparison ignores the sign",
@@ -36,7 +49,8 @@ _PROOFS = (
         "16 actions of 16 bit, every row, action and count",
         induction(7, 9),
         partial(row_max.row_reading, params=FULL),
-        (
+        quick=False,
+        bugs=(
             Bug("the row's highest action is left out", "row_reader", "Cat(~(last < i)", "Cat(~(last < i + 1)"),
             Bug("the policy's action takes part", "row_reader", "Mux(self.others, chosen, 0)", "0"),
         ),
@@ -80,7 +94,8 @@ _PROOFS = (
         "8 rows, policies of 1 to 8",
         unbounded(),
         partial(sampler.order, params=RLUParams(states=8, actions=2, q_width=8, q_frac=6, coef_frac=4, lfsr_width=8)),
-        (
+        quick=False,
+        bugs=(
             Bug("the last row is left out", "sampler", "counter == self.states - 1", "counter == self.states - 2"),
             Bug("the counter is not put back", "sampler", "[counter.eq(0), running.eq(0)]", "[running.eq(0)]"),
         ),
@@ -184,6 +199,24 @@ _PROOFS = (
             Bug("an error is acknowledged too", "wishbone", "(bus.ack & ~bus.err) | skipped", "bus.ack | skipped"),
             Bug("a request counts without CYC", "wishbone", "self.wb_cyc & self.wb_stb", "self.wb_stb"),
         ),
+    ),
+    Proof(
+        "updater",
+        "Row by row the pipelined updater writes what the specification does, which takes one row at a time: sums, "
+        "ties, saturation, and the maximum of the row written before; nothing else is written.",
+        "3 rows, Q-values of 16 bit, coefficients of 15 fraction bits; every row, reward, alpha and gamma",
+        free_products(13, "one whole update"),
+        partial(updater.rows, params=RLUParams(states=3), plain=False),
+        UPDATER_BUGS,
+    ),
+    Proof(
+        "updater-room",
+        "A row's exact sum never wraps in the bits that `updater` gives it, and no Q-value shows that 1.0 is held as "
+        "1 - 2^-17.",
+        "Q-values of 16 bit, every number; a product with a factor of 0..1 may be any number from 0 to the other",
+        unrolled(2, "everything, as it has no state"),
+        partial(updater.room, params=FULL),
+        (Bug("coefficients have three bits less", "params", "DISCOUNT_FRAC = 17", "DISCOUNT_FRAC = 14"),),
     ),
 )
 

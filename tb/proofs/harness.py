@@ -14,6 +14,9 @@ from amaranth.lib.wiring import In
 #: The one register that keeps its start value in the step of an induction.
 AGE = "proof_age"
 
+#: The engine for which a product may be any function of its factors; one the same in block and specification.
+FREE_PRODUCTS = "smtbmc z3, products free"
+
 
 class Harness:
     """The module in which a proof is stated.
@@ -115,10 +118,10 @@ class Bug:
 
 @dataclass(frozen=True)
 class Method:
-    """How a proof is made; ``unbounded``, ``induction`` and ``unrolled`` are the ways there are.
+    """How a proof is made; ``unbounded``, ``induction``, ``unrolled`` and ``free_products`` are the ways there are.
 
     Attributes:
-        engine: what SymbiYosys runs.
+        engine: what SymbiYosys runs, or `FREE_PRODUCTS`.
         depth: cycles that are looked at from reset; ``None``: all of them.
         step: cycles of the induction step; ``None``: there is none.
         reaches: what that covers, in a few words.
@@ -144,6 +147,14 @@ def induction(step: int, depth: int) -> Method:
 def unrolled(depth: int, reaches: str) -> Method:
     """Every run of ``depth`` cycles from reset."""
     return Method("abc bmc3", depth, None, f"{reaches}, by unrolling {depth} cycles from reset")
+
+
+def free_products(depth: int, reaches: str) -> Method:
+    """Every run of ``depth`` cycles from reset, whatever function of its factors a product is.
+
+    What holds for any function holds for multiplication. Equal factors of equal width give equal products.
+    """
+    return Method(FREE_PRODUCTS, depth, None, f"{reaches}, by unrolling {depth} cycles from reset, for any product")
 
 
 @dataclass(frozen=True)
