@@ -6,11 +6,10 @@ from functools import partial
 
 from rtl.params import RLUParams
 
-from . import bridges, register_file, row_max, sampler, unit, updater
+from . import bridges, register_file, row_max, sampler, updater
 from .harness import Bug, Proof, free_products, induction, unbounded, unrolled
 
 FULL = RLUParams()
-SMALL = RLUParams(states=2, actions=2, q_width=8, q_frac=2, coef_frac=4, gain_frac=4, lfsr_width=8)
 
 UPDATER_BUGS = (
     Bug(
@@ -31,8 +30,7 @@ _PROOFS = (
         "16 actions of 16 bit, every mask",
         induction(5, 7),
         partial(row_max.maximum, params=FULL),
-        quick=False,
-        bugs=(
+        (
             Bug("the higher action wins a tie", "row_max", "less(left[0], right[0])", "left[0] <= right[0]"),
             Bug(
                 "the comparison ignores the sign",
@@ -94,8 +92,7 @@ _PROOFS = (
         "8 rows, policies of 1 to 8",
         unbounded(),
         partial(sampler.order, params=RLUParams(states=8, actions=2, q_width=8, q_frac=6, coef_frac=4, lfsr_width=8)),
-        quick=False,
-        bugs=(
+        (
             Bug("the last row is left out", "sampler", "counter == self.states - 1", "counter == self.states - 2"),
             Bug("the counter is not put back", "sampler", "[counter.eq(0), running.eq(0)]", "[running.eq(0)]"),
         ),
@@ -157,19 +154,6 @@ _PROOFS = (
         unbounded(),
         partial(register_file.sticky_flags, params=FULL),
         (Bug("any write to STATUS clears a flag", "register_file", 'bus.wdata[field_of("STATUS", name).lsb]', "1"),),
-    ),
-    Proof(
-        "idle",
-        "Whatever is written and when, the unit is busy for exactly the documented cycles of the work it took on, "
-        "and then idle.",
-        "2 states x 2 actions, numbers of 8 bit, every sequence of accesses",
-        unbounded(),
-        partial(unit.idle, params=SMALL),
-        quick=False,
-        bugs=(
-            Bug("a job is not struck off", "core", "pending & ~active)", "pending)"),
-            Bug("clearing takes a cycle more", "core", "clear_row == p.states - 1", "clear_row == p.states"),
-        ),
     ),
     Proof(
         "axi4lite",
