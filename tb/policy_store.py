@@ -44,7 +44,16 @@ class Model:
             "count": self.counts[row],
             "last": self.counts[row] - 1,
         }
+        # What is read in the cycle in which it is written may be anything.
         row = inputs["write_row"]
+        if inputs["write_word_en"] and row // 8 == inputs["read_row"] // 8:
+            del self.answer["word"], self.answer["action"]
+        elif inputs["write_action_en"] and row // 8 == inputs["read_row"] // 8:
+            del self.answer["word"]
+            if row == inputs["read_row"]:
+                del self.answer["action"]
+        if inputs["write_count_en"] and row == inputs["read_row"]:
+            del self.answer["count"], self.answer["last"]
         if inputs["write_word_en"]:
             first = row // 8 * 8
             self.policy[first : first + 8] = [inputs["write_word"] >> 4 * i & 0xF for i in range(8)]
@@ -120,7 +129,7 @@ async def random_traffic(dut: Any, collide: float) -> None:
         written = write_row if parts else -1
     for row in [*range(PARAMS.states), 0]:
         await bench.cycle_with(read_row=row)
-    assert bench.checker.compared >= 1800
+    assert bench.checker.compared >= 900
 
 
 async def fill(bench: PolicyStoreBench) -> None:
