@@ -275,10 +275,14 @@ def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
     "IP package. Default: print.",
 )
 @click.option("--clock", type=float, metavar="MHZ", help="Clock of the package's timing constraints; default 100.")
+@click.option(
+    "--technology", default="generic", show_default=True, help="Or ecp5: name that family's carry cells, for speed."
+)
 @json_option
 def verilog(
-    output: Path | None, bus: Any, clock: float | None, as_json: bool, action_counts: str | None, **settings: Any
-) -> None:
+    output: Path | None, bus: Any, clock: float | None, technology: str, as_json: bool, action_counts: str | None,
+    **settings: Any,
+) -> None:  # fmt: skip
     """Write the unit as one self-contained Verilog file, or as an IP package."""
     from rtl.params import RLUParams
     from rtl.verilog import sidecar, top_name
@@ -289,9 +293,14 @@ def verilog(
     folder = output is not None and (output.is_dir() or not output.suffix)
     if clock is not None and not folder:
         raise ValueError("--clock is for the constraints of a package: name its folder with -o")
+    if folder and technology != "generic":
+        raise ValueError(
+            "a package holds plain Verilog, which its simulation needs: give -o a .v file for --technology"
+        )
     if output is None:
         click.echo(
-            json.dumps(sidecar(params, bus)) if as_json else generated_verilog(params, bus).read_text(), nl=as_json
+            json.dumps(sidecar(params, bus)) if as_json else generated_verilog(params, bus, technology).read_text(),
+            nl=as_json,
         )
         return
     if folder:
@@ -299,7 +308,7 @@ def verilog(
 
         written = write(params, bus, output, clock_mhz=100.0 if clock is None else clock)
     else:
-        written = write_package(params, output, bus)
+        written = write_package(params, output, bus, technology)
     if as_json:
         click.echo(json.dumps({"files": [str(path) for path in written], "parameters_sha256": params.digest}))
     else:

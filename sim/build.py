@@ -71,20 +71,20 @@ def tool_environment(simulator: Simulator) -> dict[str, str]:
     return environment
 
 
-def generated_verilog(params: RLUParams, bus: Bus = "none") -> Path:
+def generated_verilog(params: RLUParams, bus: Bus = "none", technology: str = "generic") -> Path:
     """Path of the unit's Verilog in the cache, generated unless it is there already."""
     from rtl.verilog import generate  # brings Amaranth, which not every command needs
 
-    folder = cache_dir() / "verilog" / f"{params.digest[:16]}-{bus}-{_source_digest()}"
+    folder = cache_dir() / "verilog" / f"{params.digest[:16]}-{bus}-{technology}-{_source_digest()}"
     path = folder / "rlu.v"
     if not path.exists():
         with _locked(folder):
             if not path.exists():
-                write_atomically(path, generate(params, bus))
+                write_atomically(path, generate(params, bus, technology))
     return path
 
 
-def write_package(params: RLUParams, path: Path, bus: Bus = "none") -> list[Path]:
+def write_package(params: RLUParams, path: Path, bus: Bus = "none", technology: str = "generic") -> list[Path]:
     """Write the Verilog, its JSON sidecar and the waiver file for Verilator's lint; returns what was written."""
     from rtl.verilog import WAIVERS, sidecar
 
@@ -92,7 +92,7 @@ def write_package(params: RLUParams, path: Path, bus: Bus = "none") -> list[Path
         raise ValueError(f"a Verilog file ends in .v or .sv, not {path.name!r}; a folder's name has no dot in it")
 
     texts = {
-        path: generated_verilog(params, bus).read_text(),
+        path: generated_verilog(params, bus, technology).read_text(),
         path.with_suffix(".json"): json.dumps(sidecar(params, bus), indent=2) + "\n",
         path.with_suffix(".vlt"): WAIVERS,
     }
