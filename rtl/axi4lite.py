@@ -6,11 +6,10 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .core import probe_layout
 from .params import RLUParams
 from .register_file import BUS
 from .registers import ADDRESS_WIDTH, DATA_WIDTH
-from .top import RLU
+from .wrapped import WrappedRLU
 
 OKAY, SLVERR = 0b00, 0b10
 
@@ -68,9 +67,13 @@ class AXI4LiteBridge(wiring.Component):
         bus = self.bus
 
         # Requests: buffered until they are done; a full buffer takes no more.
-        write_address, read_address = Signal(ADDRESS_WIDTH), Signal(ADDRESS_WIDTH)
-        have_address, have_data, have_read = Signal(), Signal(), Signal()
-        partial, empty = Signal(), Signal()
+        write_address = Signal(ADDRESS_WIDTH)
+        read_address = Signal(ADDRESS_WIDTH)
+        have_address = Signal()
+        have_data = Signal()
+        have_read = Signal()
+        partial = Signal()
+        empty = Signal()
         m.d.comb += [
             self.s_axi_awready.eq(~have_address),
             self.s_axi_wready.eq(~have_data),
@@ -90,7 +93,9 @@ class AXI4LiteBridge(wiring.Component):
 
         # An access waits until its answer has a place to go. If both could go the write does: the next write cannot
         # be there when this one is done, so that the read goes then.
-        write, read, select_write = Signal(), Signal(), Signal()
+        write = Signal()
+        read = Signal()
+        select_write = Signal()
         serving_write = Signal()
         m.d.comb += [
             write.eq(have_address & have_data & ~self.s_axi_bvalid),
@@ -125,7 +130,7 @@ class AXI4LiteBridge(wiring.Component):
         return m
 
 
-class AXI4LiteRLU(wiring.Component):
+class AXI4LiteRLU(WrappedRLU):
     """The RL unit behind AXI4-Lite; see `AXI4LiteBridge` for the bus and `RLU` for the unit.
 
     Addresses are byte addresses in the unit's 16 KiB; all of them are decoded, so that none is another's alias.
@@ -143,16 +148,4 @@ class AXI4LiteRLU(wiring.Component):
     """
 
     def __init__(self, params: RLUParams):
-        self.params = params
-        super().__init__({**PORTS, "busy": Out(1), "irq": Out(1), "probe": Out(probe_layout(params))})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.bridge = bridge = AXI4LiteBridge()
-        m.submodules.rlu = rlu = RLU(self.params)
-        wiring.connect(m, bridge.bus, rlu.bus)
-        for name, member in PORTS.items():
-            inner, outer = getattr(bridge, name), getattr(self, name)
-            m.d.comb += inner.eq(outer) if member.flow == In else outer.eq(inner)
-        m.d.comb += [self.busy.eq(rlu.busy), self.irq.eq(rlu.irq), self.probe.eq(rlu.probe)]
-        return m
+        super().__init__(params, AXI4LiteBridge, PORTS)

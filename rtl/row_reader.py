@@ -63,7 +63,9 @@ class RowReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         p = self.params
-        row, action, last = Signal.like(self.row), Signal(4), Signal(4)
+        row = Signal.like(self.row)
+        action = Signal(4)
+        last = Signal(4)
         m.d.sync += [row.eq(self.row), action.eq(self.action), last.eq(self.last)]
         chosen = Cat(action == i for i in range(p.actions))
         within = Cat(~(last < i) for i in range(p.actions))

@@ -94,7 +94,8 @@ class PolicySampler(wiring.Component):
 
         # Exploring when decision <= limit happens for limit of the 2**width - 1 states: never for
         # epsilon = 0 and always for 1.0, although the LFSR never shows 0.
-        explores, decision = Signal(), Signal(width)
+        explores = Signal()
+        decision = Signal(width)
         half = 1 << (p.coef_frac - 1)
         if width < p.coef_frac:
             limit = Signal(width)
@@ -108,7 +109,8 @@ class PolicySampler(wiring.Component):
             m.d.comb += explores.eq(Cat(Const(0, 1), decision) < limit)
 
         running = Signal()
-        counter, last = Signal(p.row_width), Signal()
+        counter = Signal(p.row_width)
+        last = Signal()
         m.d.comb += [self.read_row.eq(counter), last.eq(counter == self.states - 1)]
         with m.If(running):
             m.d.sync += counter.eq(counter + 1)
@@ -118,7 +120,8 @@ class PolicySampler(wiring.Component):
             m.d.sync += running.eq(1)
 
         # The row's count has arrived: draw for it. A draw leaves its second number in the LFSR.
-        drawing, row = Signal(), Signal(p.row_width)
+        drawing = Signal()
+        row = Signal(p.row_width)
         choice = leap(self.lfsr, width, 2 * width)
         m.d.sync += [drawing.eq(running), row.eq(counter)]
         m.d.comb += [
@@ -134,7 +137,9 @@ class PolicySampler(wiring.Component):
             m.d.sync += self.lfsr.eq(self.lfsr_value)
 
         # The multiplier, which registers its factors, gives the random action; it waits for the greedy one.
-        explore, count, random = Signal(), Signal(5), Signal(4)
+        explore = Signal()
+        count = Signal(5)
+        random = Signal(4)
         m.d.sync += [explore.eq(explores), count.eq(self.count), random.eq(self.product >> width)]
         m.d.comb += [self.factor_a.eq(self.lfsr), self.factor_b.eq(count)]
         wait = row_reader.LATENCY - 1

@@ -102,10 +102,13 @@ class SerialLink(wiring.Component):
         request = Cat(word, address, operation, session, sequence)
         assert len(request) == 8 * REQUEST_BYTES
         # What is remembered of the session, and of its last request that was carried out.
-        open_session, last_sequence, last_error = Signal(16, init=NO_SESSION), Signal(8), Signal()
+        open_session = Signal(16, init=NO_SESSION)
+        last_sequence = Signal(8)
+        last_error = Signal()
 
         position = Signal(range(REQUEST_BYTES + CRC_BYTES))  # of a byte within its part of a frame
-        words, left = Signal(8), Signal(8)  # of the response, and still to be sent
+        words = Signal(8)  # of the response, and still to be sent
+        left = Signal(8)
         status = Signal(3)
         repeated = Signal()
         gap = Signal(range(self.gap_bits * self.divisor))

@@ -15,10 +15,9 @@ import os
 import pkgutil
 import re
 import statistics
-import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ from typing import Any
 from amaranth.lib import wiring
 
 from . import yowasp
+from .files import write_atomically
+from .nextpnr_log import block_of, finished, read_log
 from .params import RLUParams
 from .synth_targets import YOSYS, Target
 from .verilog import Bus, emitted, generate, top_name
@@ -187,8 +188,8 @@ class _Flow:
             ]
             folder.mkdir(exist_ok=True)
             (work / "placed.json").replace(folder / "placed.json")
-            _write(folder / "scopes.json", json.dumps(scopes))
-            _write(folder / "cells.json", json.dumps(cells))
+            write_atomically(folder / "scopes.json", json.dumps(scopes))
+            write_atomically(folder / "cells.json", json.dumps(cells))
         return folder, False
 
     def placement(self, netlist: Path, seed: int, mhz: float | None) -> tuple[dict[str, Any], bool]:
@@ -212,24 +213,21 @@ class _Flow:
             log = (work / "log").read_text(errors="replace") if (work / "log").exists() else ""
         # GateMate's nextpnr ends with a fault after its last line; the log is complete all the same.
         figures = {"seed": seed, **read_log(log, json.loads((netlist / "scopes.json").read_text()))}
-        if figures["fmax_mhz"] is None and not figures["too_much"] and not _finished(log):
-            raise SynthesisFailed(f"{place} gave up on the design:\n{_last_words(log + output)}")
-        _write(kept, json.dumps(figures))
+        if figures["fmax_mhz"] is None and not figures["too_much"] and not finished(log):
+            raise SynthesisFailed(f"{place} gave up on the design:\n{yowasp.last_words(log + output)}")
+        write_atomically(kept, json.dumps(figures))
         return figures, False
 
     def _yosys(self, work: Path, *script: str) -> None:
         (work / "script.ys").write_text("\n".join(script) + "\n")
         output = self._run(work, YOSYS, "-q", "-l", "yosys.log", "-s", "script.ys", must=True)
         if "ERROR" in output:
-            raise SynthesisFailed(f"{YOSYS} gave up on the design:\n{_last_words(output)}")
+            raise SynthesisFailed(f"{YOSYS} gave up on the design:\n{yowasp.last_words(output)}")
 
     def _run(self, work: Path, tool: str, *options: str, must: bool = False) -> str:
-        done = subprocess.run(
-            [self.commands[tool], *options], cwd=work, env=yowasp.tool_environment(self.cache), text=True,
-            errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
+        done = yowasp.run([self.commands[tool], *options], work, self.cache)
         if must and done.returncode != 0:
-            raise SynthesisFailed(f"{tool} gave up on the design:\n{_last_words(done.stdout)}")
+            raise SynthesisFailed(f"{tool} gave up on the design:\n{yowasp.last_words(done.stdout)}")
         return done.stdout
 
 
@@ -273,89 +271,6 @@ def _scopes(text: str, top: str) -> list[str]:
     """Instances in the design: Amaranth calls the module of ``a.b`` in the top ``top.a.b``."""
     names = re.findall(r"^module \\?(\S+)\s*\(", text, re.MULTILINE)
     return sorted(name.removeprefix(f"{top}.") for name in names if name.startswith(f"{top}."))
-
-
-def block_of(name: str, scopes: Iterable[str]) -> str:
-    """The instance that a flattened cell or net lies in; ``top`` if in none of the scopes."""
-    name = name.replace("$flatten", "").replace("\\", "").removeprefix("unit.")
-    scope = max((scope for scope in scopes if name.startswith(f"{scope}.")), key=len, default="top")
-    return re.sub(r"\$\d+", "", scope)  # Amaranth's number, where a signal has the block's name
-
-
-def read_log(log: str, scopes: Sequence[str]) -> dict[str, Any]:
-    """Frequency of ``clk``, its critical path by block, and utilisation, from nextpnr's log.
-
-    An iCE40's multiplier without registers is timed as if it were clocked by a constant: the path into it and
-    the path out of it count as one, from flip-flop to flip-flop.
-    """
-    utilisation = {
-        kind: {"used": int(used), "available": int(available)}
-        for kind, used, available in re.findall(r"^Info:\s+(\w+):\s*(\d+)/\s*(\d+)\s+\d+%", log, re.MULTILINE)
-    }
-    # nextpnr reports after placing and after routing; the last of each counts.
-    clocks = dict(re.findall(r"Max frequency for clock\s+'([^']+)': ([\d.]+) MHz", log))
-    fmax = min((float(mhz) for name, mhz in clocks.items() if _is_clk(name)), default=None)
-    path = _critical_path(log, lambda title: title.startswith("clock") and _is_clk(title.split("'")[1]), scopes)
-    delays = {
-        (start, end): float(ns)
-        for start, end, ns in re.findall(r"Max delay posedge (\S+)\s+-> posedge (\S+)\s*: ([\d.]+) ns", log)
-    }
-    into = [ns for (start, end), ns in delays.items() if _is_clk(start) and _NO_CLOCK in end]
-    out_of = [ns for (start, end), ns in delays.items() if _NO_CLOCK in start and _is_clk(end)]
-    through = max(into) + max(out_of) if into and out_of else None
-    if through is not None and (fmax is None or 1000 / through < fmax):
-        fmax = 1000 / through
-        path = _critical_path(log, lambda title: f"-> 'posedge {_NO_CLOCK}" in title, scopes) + _critical_path(
-            log, lambda title: f"path 'posedge {_NO_CLOCK}" in title, scopes
-        )
-    return {
-        "fmax_mhz": None if fmax is None else round(fmax, 2),
-        "through_multiplier_ns": None if through is None else round(through, 2),
-        "critical_path": _merged(path),
-        "utilisation": {kind: cells for kind, cells in utilisation.items() if cells["used"]},
-        "too_much": {kind: cells for kind, cells in utilisation.items() if cells["used"] > cells["available"]},
-    }
-
-
-_NO_CLOCK = "$PACKER_GND_NET"
-
-
-def _is_clk(name: str) -> bool:
-    """Whether a clock of nextpnr's is the unit's: ``clk`` or a buffered form of it, in the harness or not."""
-    return re.search(r"(^|\.)clk([^a-z]|$)", name) is not None
-
-
-def _critical_path(log: str, wanted: Callable[[str], bool], scopes: Sequence[str]) -> list[dict[str, Any]]:
-    """The steps of the last critical path of which ``wanted`` says so; a wire counts for the block that drives it."""
-    steps: list[dict[str, Any]] = []
-    for report in reversed(log.split("Critical path report for ")[1:]):
-        title, _, lines = report.partition("\n")
-        if not wanted(title):
-            continue
-        driver = "top"
-        for kind, ns, place, name in re.findall(
-            r"^Info:\s+([a-z-]+)\s+(-?[\d.]+)\s+-?[\d.]+ (Source|Net) (\S+)",
-            lines.partition("\nInfo: \n")[0],
-            re.MULTILINE,
-        ):
-            if place == "Source":
-                driver = block_of(name, scopes)
-            steps.append({"block": driver, "logic_ns": 0.0, "routing_ns": 0.0, "cells": 0})
-            steps[-1]["routing_ns" if kind == "routing" else "logic_ns"] = float(ns)
-            steps[-1]["cells"] = int(kind == "logic")
-        break
-    return steps
-
-
-def _merged(steps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Neighbouring steps in the same block as one."""
-    merged: list[dict[str, Any]] = []
-    for step in steps:
-        if not merged or merged[-1]["block"] != step["block"]:
-            merged.append(dict.fromkeys(step, 0) | {"block": step["block"]})
-        for name in ("logic_ns", "routing_ns", "cells"):
-            merged[-1][name] = round(merged[-1][name] + step[name], 2)
-    return merged
 
 
 def _report(
@@ -472,21 +387,5 @@ def complaint(report: dict[str, Any]) -> str | None:
     return None
 
 
-def _finished(log: str) -> bool:
-    return "Slack histogram" in log
-
-
-def _last_words(output: str) -> str:
-    lines = [line for line in output.strip().splitlines() if line.strip()]
-    return "\n".join([line for line in lines if "ERROR" in line][:4] or lines[-4:])
-
-
 def _digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-
-
-def _write(path: Path, content: str) -> None:
-    """Write a file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(content)
-    temporary.replace(path)

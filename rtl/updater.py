@@ -91,8 +91,11 @@ class QTableUpdater(wiring.Component):
         p = self.params
         frac = DISCOUNT_FRAC
 
-        running, counter = Signal(), Signal(p.row_width)
-        is_last, is_first, begin = Signal(), Signal(), Signal()
+        running = Signal()
+        counter = Signal(p.row_width)
+        is_last = Signal()
+        is_first = Signal()
+        begin = Signal()
         m.d.comb += [self.read_row.eq(counter), is_first.eq(counter == 0), begin.eq(self.start & ~running)]
         with m.If(running):
             m.d.sync += [counter.eq(counter - 1), is_last.eq(0)]
@@ -102,7 +105,9 @@ class QTableUpdater(wiring.Component):
             m.d.sync += [running.eq(1), counter.eq(self.states - 1), is_last.eq(1)]
 
         # One multiplier does alpha (reward - old) of each row; before the first row it does alpha gamma.
-        primed_1, primed_2, primed_3 = Signal(), Signal(), Signal()
+        primed_1 = Signal()
+        primed_2 = Signal()
+        primed_3 = Signal()
         m.d.sync += [primed_1.eq(begin), primed_2.eq(primed_1), primed_3.eq(primed_2)]
         factor = Signal(signed(max(p.q_width + 1, p.coef_width + 1)))
         product = Signal(signed(len(factor) + p.coef_width))
@@ -132,14 +137,18 @@ class QTableUpdater(wiring.Component):
 
         # The next row's maximum: its new value, if above its other entries.
         unclipped = Signal(signed(p.q_width + 2))  # the new value of the row before
-        above, below = Signal(), Signal()
+        above = Signal()
+        below = Signal()
         m.d.comb += [
             above.eq(~unclipped[-1] & unclipped[p.q_width - 1 : -1].any()),
             below.eq(unclipped[-1] & ~unclipped[p.q_width - 1 : -1].all()),
         ]
         term = signed(p.q_width + GUARD + 1)
-        others, others_term, largest_term = Signal.like(unclipped), Signal(term), Signal(term)
-        use_new, legal = Signal(), Signal()
+        others = Signal.like(unclipped)
+        others_term = Signal(term)
+        largest_term = Signal(term)
+        use_new = Signal()
+        legal = Signal()
         multiplicand = Mux(primed_3, p.q_max, self.maximum)
         busy = later(m, running, row_reader.LATENCY)
         m.d.sync += [others.eq(self.maximum), legal.eq(later(m, self.legal, 3))]

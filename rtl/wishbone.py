@@ -6,11 +6,10 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from .core import probe_layout
 from .params import RLUParams
 from .register_file import BUS
 from .registers import ADDRESS_WIDTH, DATA_WIDTH
-from .top import RLU
+from .wrapped import WrappedRLU
 
 #: Ports of a Wishbone slave, seen from its outside.
 PORTS = {
@@ -57,7 +56,9 @@ class WishboneBridge(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         bus = self.bus
-        request, empty, skipped = Signal(), Signal(), Signal()
+        request = Signal()
+        empty = Signal()
+        skipped = Signal()
         m.d.comb += [
             request.eq(self.wb_cyc & self.wb_stb & ~self.wb_stall),
             empty.eq(self.wb_we & ~self.wb_sel.any()),
@@ -75,7 +76,7 @@ class WishboneBridge(wiring.Component):
         return m
 
 
-class WishboneRLU(wiring.Component):
+class WishboneRLU(WrappedRLU):
     """The RL unit behind Wishbone; see `WishboneBridge` for the bus and `RLU` for the unit.
 
     Every ``wb_adr`` is decoded, so that none is another's alias.
@@ -93,16 +94,4 @@ class WishboneRLU(wiring.Component):
     """
 
     def __init__(self, params: RLUParams):
-        self.params = params
-        super().__init__({**PORTS, "busy": Out(1), "irq": Out(1), "probe": Out(probe_layout(params))})
-
-    def elaborate(self, platform):
-        m = Module()
-        m.submodules.bridge = bridge = WishboneBridge()
-        m.submodules.rlu = rlu = RLU(self.params)
-        wiring.connect(m, bridge.bus, rlu.bus)
-        for name, member in PORTS.items():
-            inner, outer = getattr(bridge, name), getattr(self, name)
-            m.d.comb += inner.eq(outer) if member.flow == In else outer.eq(inner)
-        m.d.comb += [self.busy.eq(rlu.busy), self.irq.eq(rlu.irq), self.probe.eq(rlu.probe)]
-        return m
+        super().__init__(params, WishboneBridge, PORTS)

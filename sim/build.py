@@ -151,7 +151,7 @@ def built(
 
 def _build(name: str, arguments: Mapping[str, Any], environment: dict[str, str]) -> None:
     done = subprocess.run(
-        child_command("build", arguments), env=environment, capture_output=True, text=True, check=False
+        _child_command("build", arguments), env=environment, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         lines = (done.stderr + done.stdout).splitlines()
@@ -159,7 +159,49 @@ def _build(name: str, arguments: Mapping[str, Any], environment: dict[str, str])
         raise BuildFailed(f"{arguments['simulator']} did not accept {name}:\n" + "\n".join(said))
 
 
-def child_command(job: str, arguments: Mapping[str, Any]) -> list[str]:
+def simulation_child(
+    module: str,
+    toplevel: str,
+    build: Path,
+    folder: Path,
+    variables: Mapping[str, str],
+    *,
+    simulator: Simulator = "verilator",
+    seed: int = 1,
+    waves: bool = False,
+) -> tuple[list[str], dict[str, str]]:
+    """Command line and environment of the process that runs a cocotb module on a compiled simulation.
+
+    Args:
+        module: the cocotb module.
+        toplevel: name of the design's top.
+        build: folder of the compiled simulation, see `built`.
+        folder: to run in; gets results.xml and, with ``waves``, dump.vcd.
+        variables: environment variables for the module.
+        simulator: what the simulation was compiled with.
+        seed: of the random numbers.
+        waves: write the waveform (Verilator only).
+
+    Raises:
+        ToolMissing: as `tool_environment` does.
+    """
+    arguments = {
+        "simulator": simulator,
+        "module": module,
+        "toplevel": toplevel,
+        "build_dir": str(build),
+        "test_dir": str(folder),
+        "seed": seed,
+        "results_xml": str(folder / "results.xml"),
+        "environment": dict(variables),
+        "waves": waves,
+    }
+    # The simulator's own Python, which runs elsewhere, must find our packages.
+    paths = os.pathsep.join([str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")])
+    return _child_command("test", arguments), tool_environment(simulator) | {"PYTHONPATH": paths}
+
+
+def _child_command(job: str, arguments: Mapping[str, Any]) -> list[str]:
     """Command line of the child process that builds or simulates (module `sim.child`)."""
     return [sys.executable, "-m", "sim.child", job, json.dumps(arguments)]
 

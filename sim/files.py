@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from rtl.files import write_atomically
+
+__all__ = ["cache_dir", "write_atomically"]
+
 
 def cache_dir() -> Path:
     """Where built simulators are kept: ``$RLU_CACHE_DIR``, else ``rlu-cosim`` in the user's cache folder."""
@@ -12,17 +16,3 @@ def cache_dir() -> Path:
     if named:
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlu-cosim"
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is either the old one or the whole new one, also on a full disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

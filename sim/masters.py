@@ -5,7 +5,8 @@ They drive and sample at the falling clock edge, half a cycle away from what the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cocotb.clock import Clock
@@ -16,7 +17,7 @@ _HANG_CYCLES = 20_000  # far more than the longest command takes
 _ANSWER_CYCLES = 100  # far more than an access takes
 
 
-class BusMaster:
+class BusMaster(ABC):
     """What the masters share: clock, reset, and waiting for the unit.
 
     Args:
@@ -34,13 +35,13 @@ class BusMaster:
         self._waiting = False
         self._waits = 0
 
+    @abstractmethod
     async def access(self, address: int, value: int | None = None) -> int:
         """Write ``value``, or read if there is none; returns the word read."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def release(self) -> None:
         """Let go of the bus."""
-        raise NotImplementedError
 
     async def reset(self) -> None:
         """Start the clock and reset the unit."""
@@ -179,4 +180,8 @@ class WishboneMaster(BusMaster):
 
 
 #: The master of each bus of `rtl.buses`.
-MASTERS = {"none": OwnBusMaster, "axi4lite": AXI4LiteMaster, "wishbone": WishboneMaster}
+MASTERS: dict[str, Callable[[Any], BusMaster]] = {
+    "none": OwnBusMaster,
+    "axi4lite": AXI4LiteMaster,
+    "wishbone": WishboneMaster,
+}

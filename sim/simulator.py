@@ -20,7 +20,7 @@ from typing import Any
 from rtl.buses import Bus, top_name
 from rtl.params import RLUParams
 
-from .build import Simulator, built, child_command, generated_verilog, tool_environment
+from .build import Simulator, built, generated_verilog, simulation_child, tool_environment
 from .device import DeviceError, Op, check_ops
 from .golden import Action, Draw, Event, QWrite, RewardEvent
 
@@ -63,7 +63,7 @@ class SimDevice:
         self.cycle = 0  # clock cycles simulated so far
         self._events: list[tuple[int, int]] = []
         self._waves = waves
-        environment = tool_environment(simulator)
+        tool_environment(simulator)  # refuses, before anything is made, what is not installed
         toplevel = top_name(bus)
         source = verilog or generated_verilog(params, bus)
         # Recording spends its time in Python, so that a slower simulation is the quicker way.
@@ -72,29 +72,22 @@ class SimDevice:
         )
         self._folder = Path(_short_folder())
         self._connection: Connection[Any, Any] | None = None
-        arguments = {
-            "simulator": simulator,
-            "module": "sim.server",
-            "toplevel": toplevel,
-            "build_dir": str(folder),
-            "test_dir": str(self._folder),
-            "seed": 1,  # the server draws no random numbers
-            "results_xml": str(self._folder / "results.xml"),
-            "environment": {
-                "RLU_BUS": bus,
-                "RLU_SOCKET": str(self._folder / "socket"),
-                "RLU_RECORD": "1" if record else "0",
-                "RLU_PROBE_VALID": str(_valid_mask(params)) if record else "0",
-                "COCOTB_LOG_LEVEL": "WARNING",
-            },
-            "waves": waves is not None,
+        variables = {
+            "RLU_BUS": bus,
+            "RLU_SOCKET": str(self._folder / "socket"),
+            "RLU_RECORD": "1" if record else "0",
+            "RLU_PROBE_VALID": str(_valid_mask(params)) if record else "0",
+            "COCOTB_LOG_LEVEL": "WARNING",
         }
+        command, environment = simulation_child(
+            "sim.server", toplevel, folder, self._folder, variables, simulator=simulator, waves=waves is not None
+        )
         with socket.socket(socket.AF_UNIX) as listener, (self._folder / "log").open("w") as log:
             listener.bind(str(self._folder / "socket"))
             listener.listen(1)
             self._child = subprocess.Popen(
-                child_command("test", arguments),
-                env=environment | {"PYTHONPATH": os.pathsep.join([_root(), os.environ.get("PYTHONPATH", "")])},
+                command,
+                env=environment,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
@@ -227,8 +220,3 @@ def _short_folder() -> str:
     """A temporary folder whose path leaves room for a socket's name, which Unix limits to about 100 bytes."""
     usual = tempfile.gettempdir()
     return tempfile.mkdtemp(prefix="rlu-", dir="/tmp" if len(usual) > 70 else usual)
-
-
-def _root() -> str:
-    """Folder that holds the packages, so that the simulator's own Python finds them."""
-    return str(Path(__file__).resolve().parent.parent)

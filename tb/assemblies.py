@@ -19,7 +19,7 @@ from rtl.updater import QTableUpdater
 
 
 class _Assembly(wiring.Component):
-    """A block whose ports named in ``inner`` are connected here and which shows all others."""
+    """A block that shows its ports but those named in ``inner``, which ``elaborate`` of the subclass connects."""
 
     def __init__(self, block: wiring.Component, inner: tuple[str, ...], outer: dict[str, Any]):
         self.block = block
@@ -33,11 +33,7 @@ class _Assembly(wiring.Component):
             ours, theirs = getattr(self, name), getattr(self.block, name)
             is_input = self.block.signature.members[name].flow is In
             m.d.comb += theirs.eq(ours) if is_input else ours.eq(theirs)
-        self.connect(m)
         return m
-
-    def connect(self, m: Module) -> None:
-        raise NotImplementedError
 
 
 def _row(params: RLUParams) -> Any:
@@ -52,7 +48,8 @@ class Updater(_Assembly):
         outer = {"row": _row(params), "action": In(4), "count": In(5)}
         super().__init__(QTableUpdater(params), ("legal", "old", "maximum"), outer)
 
-    def connect(self, m: Module) -> None:
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
         block = self.block
         m.submodules.reader = reader = RowReader(self.params)
         m.d.comb += [
@@ -60,6 +57,7 @@ class Updater(_Assembly):
             block.action.eq(self.action), block.legal.eq(reader.legal), block.old.eq(reader.old),
             block.maximum.eq(reader.maximum),
         ]  # fmt: skip
+        return m
 
 
 class Sampler(_Assembly):
@@ -70,7 +68,8 @@ class Sampler(_Assembly):
         outer = {"row": _row(params), "count": In(5)}
         super().__init__(PolicySampler(params), ("greedy", "factor_a", "factor_b", "product"), outer)
 
-    def connect(self, m: Module) -> None:
+    def elaborate(self, platform: object) -> Module:
+        m = super().elaborate(platform)
         block = self.block
         m.submodules.reader = reader = RowReader(self.params)
         factor_a, factor_b = Signal.like(block.factor_a), Signal.like(block.factor_b)
@@ -79,3 +78,4 @@ class Sampler(_Assembly):
             block.greedy.eq(reader.index), block.product.eq(factor_a * factor_b),
         ]  # fmt: skip
         m.d.sync += [factor_a.eq(block.factor_a), factor_b.eq(block.factor_b)]
+        return m

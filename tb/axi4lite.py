@@ -7,7 +7,6 @@ when reads and writes keep coming; no output follows an input within a cycle; ``
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import deque
 from typing import Any, NamedTuple
@@ -17,11 +16,20 @@ from cocotb.triggers import ClockCycles, Combine
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp  # type: ignore[import-untyped]
 
 from rtl.axi4lite import OKAY, SLVERR
-from rtl.registers import REGISTERS, REWARD, SAMPLE, UPDATE
+from rtl.registers import REGISTERS
 from sim.device import address_of
 from tb.bench import Setup
-from tb.bus import INTERRUPTS, IRQ_STATUS, STATUS, WORD_MASK, describe, random_address, random_word, region
-from tb.wrapped import Access, Expected, Sample, WrappedBench, gaps, places, reset_words, set_up_words
+from tb.bus import STATUS, WORD_MASK, describe, random_address, random_word, region
+from tb.wrapped import (
+    Access,
+    Expected,
+    Sample,
+    WrappedBench,
+    gaps,
+    places,
+    raise_and_clear_interrupts,
+    write_every_register,
+)
 
 SETUP = Setup("axi4lite")
 PARAMS = SETUP.params
@@ -59,16 +67,15 @@ class AxiBench(WrappedBench):
     """Requests by cocotbext-axi's master; every answer is compared as it appears."""
 
     delay = 2
+    done, refused = AxiResp.OKAY, AxiResp.SLVERR
 
     def __init__(self, dut: Any) -> None:
         super().__init__(dut, SETUP)
-        self._dut = dut
         self.forget()
 
     async def start(self) -> None:
         await super().start()
-        logging.getLogger(f"cocotb.{self._dut._name}").setLevel(logging.ERROR)  # it tells of every access
-        bus = AxiLiteBus.from_prefix(self._dut, f"{SETUP.config}__s_axi")
+        bus = AxiLiteBus.from_prefix(self.dut, f"{SETUP.config}__s_axi")
         self.master = AxiLiteMaster(bus, self.ports.clk, self.ports.rst)
         write, read = self.master.write_if, self.master.read_if
         self.aw, self.w, self.b = write.aw_channel, write.w_channel, write.b_channel
@@ -79,30 +86,16 @@ class AxiBench(WrappedBench):
         for channel in (self.aw, self.w, self.b, self.ar, self.r):
             channel.set_pause_generator(gaps(likelihood, random.choice((1, 3, 8))))
 
-    async def set_up(self) -> None:
-        """Bring the memories to a known state, whatever an earlier test left there."""
-        for address, word in set_up_words(PARAMS):
-            await self.write(address, word)
-            await self.idle()
-
     async def write(self, address: int, word: int) -> AxiResp:
-        """Write a whole word through the master."""
         return (await self.master.write(address, (word & WORD_MASK).to_bytes(4, "little"))).resp
 
     async def read(self, address: int) -> int:
-        """Read a word through the master, compared with the golden unit."""
         answer = await self.master.read(address, 4)
         word = int.from_bytes(answer.data, "little")
         access, seen = self.answers[-1]
         self.checker.equal("word that the master read", f"0x{seen:08X}", f"0x{word:08X}")
         assert access == Access(address, None)
         return word
-
-    async def idle(self) -> None:
-        """Until the unit is not busy, by its output."""
-        await ClockCycles(self.ports.clk, 2)
-        while self.ports.handles["busy"].value:
-            await ClockCycles(self.ports.clk, 1)
 
     async def stream(self, writes: list[Write], reads: list[int]) -> None:
         """Writes and reads at once, as fast as the channels take them; until the last answer."""
@@ -253,8 +246,7 @@ async def power_up(dut: Any) -> None:
     """Every register has its reset value."""
     bench = AxiBench(dut)
     await bench.start()
-    for address, word in reset_words(PARAMS):
-        bench.checker.equal(f"reset value at 0x{address:03X}", word, await bench.read(address))
+    await bench.check_reset()
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -263,15 +255,7 @@ async def every_register(dut: Any) -> None:
     bench = AxiBench(dut)
     await bench.start()
     await bench.set_up()
-    for register in REGISTERS:
-        low, high = register.limits(PARAMS)
-        for value in (low, high, high + 1, low - 1):
-            response = await bench.write(register.offset, value)
-            refused = register.access == "ro" or not low <= value <= high
-            bench.checker.equal("response that the master saw", AxiResp.SLVERR if refused else AxiResp.OKAY, response)
-            await bench.idle()
-            await bench.read(register.offset)
-        await bench.read(STATUS)
+    await write_every_register(bench)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -332,22 +316,8 @@ async def interrupt(dut: Any) -> None:
     bench = AxiBench(dut)
     await bench.start()
     await bench.set_up()
-    irq, clk = bench.ports.handles["irq"], bench.ports.clk
-    for enabled in INTERRUPTS.values():
-        await bench.write(IRQ_STATUS, sum(INTERRUPTS.values()))
-        await bench.write(address_of("IRQ_ENABLE"), enabled)
-        for command in (SAMPLE, REWARD | UPDATE):
-            bench.checker.equal("irq before", 0, int(irq.value))
-            if enabled == INTERRUPTS["done"]:
-                await bench.write(address_of("COMMAND"), command)
-            else:
-                await bench.write(address_of("ID"), 0)
-            while not irq.value:
-                await ClockCycles(clk, 1)
-            bench.checker.equal("IRQ_STATUS", enabled, await bench.read(IRQ_STATUS) & enabled)
-            await bench.write(IRQ_STATUS, enabled)
-            bench.checker.equal("irq when clearing is answered", 0, int(irq.value))
-            COVER.hit("interrupt", "down with the answer that clears it")
+    await raise_and_clear_interrupts(bench)
+    COVER.hit("interrupt", "down with the answer that clears it")
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -368,10 +338,7 @@ async def reset_in_mid_transaction(dut: Any) -> None:
             task.cancel()
         await bench.reset_now(random.randint(1, 3))
         bench.b.pause = bench.r.pause = False
-        for name in ("s_axi_bvalid", "s_axi_rvalid", "busy", "irq"):
-            bench.checker.equal(f"{name} after a reset", 0, int(handles[name].value))
-        for address, word in reset_words(PARAMS):
-            bench.checker.equal(f"reset value at 0x{address:03X}", word, await bench.read(address))
+        await bench.check_reset("s_axi_bvalid", "s_axi_rvalid", "busy", "irq")
         await bench.set_up()
 
 

@@ -25,9 +25,8 @@ from rtl.boards import BOARDS, board
 from rtl.boards.board import Board
 from rtl.boards.top import TOP, simulation_top
 from rtl.params import RLUParams
-from sim.build import Simulator, built, child_command, tool_environment
+from sim.build import Simulator, built, simulation_child
 from sim.files import write_atomically
-from tb.designs import ROOT
 
 #: Clock cycles a bit, and bit times of silence after which the bridge forgets half a request.
 DIVISOR, GAP_BITS = 4, 256
@@ -76,28 +75,16 @@ def simulated(which: Board, params: RLUParams, simulator: Simulator = "verilator
         ports = [name.lstrip("~") for name in names.values()]
         build = built(source, simulator, toplevel=TOP, ports=ports)
         os.mkfifo(folder / "button")
-        arguments = {
-            "simulator": simulator,
-            "module": "tb.board_server",
-            "toplevel": TOP,
-            "build_dir": str(build),
-            "test_dir": str(folder),
-            "seed": 1,
-            "results_xml": str(folder / "results.xml"),
-            "environment": {
-                "RLU_BOARD_FOLDER": str(folder),
-                "COCOTB_LOG_LEVEL": "WARNING",
-                **{f"RLU_BOARD_{name.upper()}": port for name, port in names.items()},
-            },
-            "waves": False,
+        variables = {
+            "RLU_BOARD_FOLDER": str(folder),
+            "COCOTB_LOG_LEVEL": "WARNING",
+            **{f"RLU_BOARD_{name.upper()}": port for name, port in names.items()},
         }
-        environment = tool_environment(simulator)
-        environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        command, environment = simulation_child("tb.board_server", TOP, build, folder, variables, simulator=simulator)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
-                child_command("test", arguments), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )  # fmt: skip
+                command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
         try:
             yield SimulatedBoard(_port(folder, process), process, folder)
         finally:

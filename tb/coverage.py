@@ -25,10 +25,10 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from sim.build import built, child_command, tool_environment
+from sim.build import built, simulation_child
 from sim.files import cache_dir, write_atomically
 from tb.designs import BENCHES, ROOT, Bench, generate
-from tb.mutate import ELSEWHERE
+from tb.mutants import ELSEWHERE
 
 EXCEPTIONS = ROOT / "tb" / "coverage.toml"
 #: Percent of each that a block must have more than.
@@ -170,22 +170,11 @@ def measure(bench: Bench, configs: Sequence[str], effort: int = 1) -> Covered:
 
 def _simulate(bench: Bench, config: str, build: Path, effort: int) -> str:
     with tempfile.TemporaryDirectory(prefix="coverage-") as folder:
-        arguments = {
-            "simulator": "verilator",
-            "module": f"tb.{bench.name}",
-            "toplevel": bench.toplevel,
-            "build_dir": str(build),
-            "test_dir": folder,
-            "seed": 1,
-            "results_xml": f"{folder}/results.xml",
-            "environment": {"RLU_BENCH_CONFIG": config, "RLU_BENCH_EFFORT": str(effort)},
-            "waves": False,
-        }
-        environment = tool_environment("verilator")
-        paths = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
+        variables = {"RLU_BENCH_CONFIG": config, "RLU_BENCH_EFFORT": str(effort)}
+        command, environment = simulation_child(f"tb.{bench.name}", bench.toplevel, build, Path(folder), variables)
         done = subprocess.run(
-            child_command("test", arguments), env=environment | {"PYTHONPATH": paths}, cwd=ROOT, check=False,
-            capture_output=True, text=True, errors="replace", stdin=subprocess.DEVNULL,
+            command, env=environment, cwd=ROOT, check=False, capture_output=True, text=True, errors="replace",
+            stdin=subprocess.DEVNULL,
         )  # fmt: skip
         if done.returncode != 0:
             last = "\n".join((done.stdout + done.stderr).splitlines()[-5:])

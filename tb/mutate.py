@@ -2,19 +2,13 @@
 
 ``python -m tb.mutate`` prints a table; exit code 0 if enough mutants are killed and every survivor is accounted
 for, 1 if not, 2 for a mistake in the command. What has been found out is kept: a run that was cut off goes on.
-
-All mutants of a block are compiled into one simulation, in which the environment variable RLU_MUTANT picks one of
-them; 0 is the block as it is.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import linecache
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -26,199 +20,27 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from amaranth.back import rtlil
 from tqdm import tqdm
 
-from sim.build import built, child_command, tool_environment
-from sim.files import cache_dir, write_atomically
-from tb.designs import BENCHES, CONFIGS, ROOT, Bench, SideBySide
+from sim.build import built, simulation_child, tool_environment
+from sim.files import write_atomically
+from tb.designs import BENCHES, CONFIGS, ROOT
+from tb.mutants import Mutant, Mutated, mutated, yosys
 
 EXPLAINED = ROOT / "tb" / "mutants.toml"
 #: Mutants of a block, and of those that are larger.
-PER_BLOCK = 40
-LARGER = {"register_file": 60, "reward": 60, "updater": 50, "sampler": 50, "rlu": 60}
-#: Parts of a block that are mutated with their own bench, by the end of their instance name.
-ELSEWHERE = {
-    "rlu": r"\.(registers|core\..*)",
-    "axi4lite": r"\.rlu(\..*)?",
-    "wishbone": r"\.rlu(\..*)?",
-    "updater": r"\.reader\.row_max",
-    "sampler": r"\.reader(\..*)?",
-}
+PER_BLOCK = 30
+LARGER = {"register_file": 50, "reward": 50, "updater": 40, "sampler": 40, "rlu": 50}
 REQUIRED_PERCENT = 95.0
-SEED = 1
 #: A survivor is tried again with other stimulus: seed and effort of the bench, then episodes of lockstep.
 RETRIES = ((2, 3), (3, 3))
 EPISODES = 300
-PROOF_SECONDS = 120
+PROOF_SECONDS = 20
 
 State = Literal["bench", "retry", "lockstep", "proven", "explained", "survived"]
 KILLED: tuple[State, ...] = ("bench", "retry", "lockstep")
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """One fault.
-
-    Attributes:
-        block: name of the bench whose block it is in.
-        number: its value of RLU_MUTANT, from 1.
-        arguments: those of Yosys's ``mutate``.
-        kind: type of the cell it is at.
-        source: text of the line of RTL that the cell comes from.
-        place: file and number of that line.
-    """
-
-    block: str
-    number: int
-    arguments: str
-    kind: str
-    source: str
-    place: str
-
-    def option(self, name: str) -> str:
-        """Value of one of the arguments, empty if it is not there."""
-        found = re.search(rf"-{name} (\S+)", self.arguments)
-        return found.group(1) if found else ""
-
-    @property
-    def key(self) -> dict[str, str]:
-        """What identifies it over changes elsewhere: block, line of RTL, kind of cell, port with bit, fault."""
-        port = f"{self.option('port').removeprefix(chr(92))}[{self.option('portbit')}]"
-        control = self.option("ctrlbit")
-        mode = self.option("mode") + (f"[{control}]" if self.option("mode").startswith("cnot") else "")
-        return {"block": self.block, "source": self.source, "cell": self.kind, "port": port, "fault": mode}
-
-    def __str__(self) -> str:
-        key = self.key
-        return (
-            f"{self.block} {self.number}: {key['fault']} at {key['port']} of {self.kind}, {self.place}: {self.source}"
-        )
-
-
-@dataclass(frozen=True)
-class Mutated:
-    """A block with its mutants.
-
-    Attributes:
-        bench: the bench of the block.
-        config: configuration it is made in.
-        folder: ``base.il`` (the block as it is), ``mutated.v`` (with all mutants), results.
-        mutants: the faults.
-    """
-
-    bench: Bench
-    config: str
-    folder: Path
-    mutants: tuple[Mutant, ...]
-
-    @property
-    def verilog(self) -> Path:
-        """The Verilog with all mutants."""
-        return self.folder / "mutated.v"
-
-
-def config_of(bench: Bench) -> str:
-    """Configuration in which a block is mutated: short numbers, where corners are met all the time."""
-    return "narrow" if "narrow" in bench.configs else bench.configs[0]
-
-
-def mutated(bench: Bench, count: int, seed: int = SEED) -> Mutated:
-    """Put ``count`` mutants into a block, evenly over its parts; the same arguments give the same ones."""
-    config = config_of(bench)
-    top = SideBySide({config: bench.instance(CONFIGS[config])})
-    # Without the place of the checkout, so that what is known holds in any.
-    text = str(rtlil.convert(top, name=bench.toplevel, emit_src=True)).replace(f"{ROOT}/", "")
-    folder = (
-        cache_dir()
-        / "mutation"
-        / f"{bench.name}-{_digest(text, str((count, seed, ELSEWHERE.get(bench.name))), *_bench_sources(bench))}"
-    )
-    if not (folder / "mutants.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(folder / "design.il", text)
-        yosys(folder, "read_rtlil design.il", f"hierarchy -top {bench.toplevel}", "proc", "opt", "wreduce", "opt_clean",
-              "write_rtlil base.il", "write_json base.json")  # fmt: skip
-        modules = json.loads((folder / "base.json").read_text())["modules"]
-        block = f"{bench.toplevel}.{config}"
-        elsewhere = re.compile(re.escape(block) + ELSEWHERE[bench.name]) if bench.name in ELSEWHERE else None
-        ours = [name for name in modules if name.startswith(block) and not (elsewhere and elsewhere.fullmatch(name))]
-        width = count.bit_length()
-        yosys(folder, "read_rtlil base.il",
-              f"select -set ours {' '.join(map(_escaped, ours))}",
-            "select -set ours @ours t:$meminit* %d",  # what a memory holds at first is a constant
-            f"mutate -list {count} -seed {seed} -ctrl mutsel {width} 1 -o list.txt @ours",
-              "script list.txt", f"rename {bench.toplevel} mutated", "write_verilog -noattr inner.v")  # fmt: skip
-        lines = (folder / "list.txt").read_text().splitlines()
-        mutants = [_mutant(bench.name, number, line, modules) for number, line in enumerate(lines, 1)]
-        ports = modules[bench.toplevel]["ports"]
-        wrappers = [_wrapper(bench.toplevel, ports, width, "")]
-        if bench.name == "rlu":
-            wrappers.append(_wrapper("rlu", ports, width, f"{config}__"))
-        inner = (folder / "inner.v").read_text()
-        if f"input [{width - 1}:0] mutsel" not in inner:
-            raise RuntimeError(f"the mutants of {bench.name} cannot be chosen: Yosys gave them no port mutsel")
-        write_atomically(folder / "mutated.v", inner + "\n".join(wrappers))
-        write_atomically(folder / "mutants.json", json.dumps([vars(mutant) for mutant in mutants], indent=1))
-    listed = json.loads((folder / "mutants.json").read_text())
-    return Mutated(bench, config, folder, tuple(Mutant(**fields) for fields in listed))
-
-
-def _mutant(block: str, number: int, line: str, modules: dict[str, Any]) -> Mutant:
-    arguments = line.partition("mutate ")[2]
-    arguments = re.sub(r"-ctrl \S+ \S+ \S+ ", "", arguments)
-    module, cell = (re.search(rf"-{name} (\S+)", arguments) for name in ("module", "cell"))
-    kind = "?"
-    if module and cell:
-        kind = modules[_unescaped(module.group(1))]["cells"][_unescaped(cell.group(1))]["type"]
-        kind = kind if kind.startswith("$") else f"instance of {kind.rpartition('.')[2]}"
-    sources = re.findall(r"-src (\S+?):(\d+)", arguments)
-    ours = [(path, int(at)) for path, at in sources if re.match(r"(rtl|tb)/", path)]
-    if ours:
-        path, at = ours[0]
-        text, place = linecache.getline(str(ROOT / path), at).strip(), f"{path}:{at}"
-    else:
-        wire = re.search(r"-wire (\S+)", arguments)
-        where = f"in {module.group(1).rpartition('.')[2]}" if module else ""
-        text, place = f"wire {wire.group(1)}" if wire else where, "no line of ours"
-    return Mutant(block, number, re.sub(r" -src \S+", "", arguments), kind, text, place)
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([$\[\]*?])", "?", name)  # a selection pattern: what is special matches as any character
-
-
-def _unescaped(name: str) -> str:
-    return name.removeprefix("\\")
-
-
-def _wrapper(name: str, ports: dict[str, Any], width: int, prefix: str) -> str:
-    """A top module that takes the number of the mutant from the environment; ``prefix`` is left off its ports."""
-    declared, connections = [], [".mutsel(mutsel)"]
-    for inside, port in ports.items():
-        outside = inside.removeprefix(prefix)
-        declared.append(f"{port['direction']} [{len(port['bits']) - 1}:0] {outside}")
-        connections.append(f".{inside}({outside})")
-    return (
-        f"module {name}({', '.join(declared)});\n"
-        f"  reg [{width - 1}:0] mutsel;\n"
-        '  initial mutsel = $c32("(std::getenv(\\"RLU_MUTANT\\") ? std::atoi(std::getenv(\\"RLU_MUTANT\\")) : 0)");\n'
-        f"  mutated inner({', '.join(connections)});\nendmodule\n"
-    )
-
-
-def yosys(folder: Path, *script: str, limit_s: float | None = None) -> None:
-    """Run commands of Yosys in a folder; RuntimeError with its last words, TimeoutExpired after ``limit_s``."""
-    code = "import sys; from pyosys import libyosys as ys; d = ys.Design()\nfor c in sys.argv[1:]: ys.run_pass(c, d)"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *script], cwd=folder, capture_output=True, text=True, errors="replace",
-        timeout=limit_s, check=False,
-    )  # fmt: skip
-    if done.returncode != 0:
-        lines = (done.stdout + done.stderr).splitlines()
-        raise RuntimeError("\n".join(["yosys:", *([x for x in lines if "ERROR" in x] or lines[-4:])]))
 
 
 class Hunt:
@@ -280,24 +102,16 @@ class Hunt:
 
     def _bench_notices(self, build: Path, number: int, seed: int, effort: int) -> bool:
         with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-            arguments = {
-                "simulator": "verilator",
-                "module": f"tb.{self.block.bench.name}",
-                "toplevel": self.block.bench.toplevel,
-                "build_dir": str(build),
-                "test_dir": folder,
-                "seed": seed,
-                "results_xml": f"{folder}/results.xml",
-                "environment": {
-                    "RLU_BENCH_CONFIG": self.block.config,
-                    "RLU_BENCH_EFFORT": str(effort),
-                    "RLU_MUTANT": str(number),
-                    "COCOTB_MAX_FAILURES": "1",
-                    "COCOTB_LOG_LEVEL": "WARNING",
-                },
-                "waves": False,
+            variables = {
+                "RLU_BENCH_CONFIG": self.block.config,
+                "RLU_BENCH_EFFORT": str(effort),
+                "RLU_MUTANT": str(number),
+                "COCOTB_MAX_FAILURES": "1",
+                "COCOTB_LOG_LEVEL": "WARNING",
             }
-            return not self._succeeds(child_command("test", arguments), tool_environment("verilator"))
+            bench = self.block.bench
+            child = simulation_child(f"tb.{bench.name}", bench.toplevel, build, Path(folder), variables, seed=seed)
+            return not self._succeeds(*child)
 
     def _lockstep_notices(self, number: int) -> bool:
         environment = tool_environment("verilator") | {"RLU_MUTANT": str(number)}
@@ -307,27 +121,26 @@ class Hunt:
     def _succeeds(self, command: Sequence[str], environment: dict[str, str]) -> bool:
         # GNU timeout ends the whole group, the simulator in it.
         limited = ["timeout", "-k", "2", f"{self.limit_s:.0f}", *command]
-        paths = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
         done = subprocess.run(
-            limited, env=environment | {"PYTHONPATH": paths}, cwd=ROOT, capture_output=True, stdin=subprocess.DEVNULL,
-            check=False,
-        )  # fmt: skip
+            limited, env=environment, cwd=ROOT, capture_output=True, stdin=subprocess.DEVNULL, check=False
+        )
         return done.returncode == 0
 
 
 def _proven_equivalent(block: Mutated, mutant: Mutant) -> bool:
-    """Whether Yosys proves by induction that with the mutant no output and no register ever differs again.
+    """Whether Yosys proves by induction that the mutated module, whatever its inputs, never differs again.
 
-    It starts from equal states; that the two start equal is what the surviving simulation has shown.
+    No output and no register does, from equal states; that the two start equal is what the surviving simulation
+    has shown.
     """
-    top = block.bench.toplevel
-    prepared = ["flatten", "memory_map", "opt_clean"]
+    module = mutant.option("module")
+    prepared = [f"hierarchy -top {module}", "flatten", "memory_map", "opt_clean"]
     with tempfile.TemporaryDirectory(prefix="proof-") as folder:
         shutil.copy(block.folder / "base.il", folder)
         script = [
-            "read_rtlil base.il", *prepared, f"rename {top} gold", "design -stash gold",
-            "read_rtlil base.il", f"mutate {mutant.arguments}", *prepared, f"rename {top} gate", "design -stash gate",
-            "design -copy-from gold -as gold gold", "design -copy-from gate -as gate gate",
+            "read_rtlil base.il", *prepared, f"rename {module} gold", "design -stash gold",
+            "read_rtlil base.il", f"mutate {mutant.arguments}", *prepared, f"rename {module} gate",
+            "design -stash gate", "design -copy-from gold -as gold gold", "design -copy-from gate -as gate gate",
             "equiv_make gold gate equiv", "hierarchy -top equiv", "opt_clean", "equiv_simple -seq 2",
             "equiv_induct -seq 3", "equiv_status -assert",
         ]  # fmt: skip
@@ -437,18 +250,6 @@ def lockstep(config: str, verilog: Path) -> int:
     from sim.lockstep import run as run_lockstep
 
     return 0 if run_lockstep(CONFIGS[config], episodes=EPISODES, verilog=verilog).identical else 1
-
-
-def _bench_sources(bench: Bench) -> list[str]:
-    """What a verdict depends on besides the RTL: the bench, what all of them share, the models they compare with."""
-    others = {"mutate", "prove", "coverage", "run", *BENCHES} - {bench.name}
-    paths = [path for path in sorted((ROOT / "tb").glob("*.py")) if path.stem not in others]
-    paths += [ROOT / "sim" / f"{name}.py" for name in ("arithmetic", "golden", "lockstep", "server")]
-    return [path.read_text() for path in paths]
-
-
-def _digest(*texts: str) -> str:
-    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

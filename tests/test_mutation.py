@@ -10,7 +10,8 @@ import pytest
 
 from tb import mutate
 from tb.designs import BENCHES
-from tb.mutate import Hunt, Mutant, Tally, mutated
+from tb.mutants import Mutant, mutated
+from tb.mutate import Hunt, Tally
 
 ROOT = Path(__file__).resolve().parent.parent
 MUTANT = Mutant(
@@ -73,7 +74,8 @@ def test_a_survivor_is_tried_again_and_then_reported(block, monkeypatch, capsys)
 
 def test_a_mutant_without_effect_is_proven_and_one_with_an_effect_is_not(block):
     assert not any(mutate._proven_equivalent(block, mutant) for mutant in block.mutants[:2])
-    harmless = mutate.Mutant(**vars(block.mutants[0]) | {"arguments": "-mode none"})
+    nothing = f"-mode none -module {block.mutants[0].option('module')}"
+    harmless = Mutant(**vars(block.mutants[0]) | {"arguments": nothing})
     assert mutate._proven_equivalent(block, harmless)
 
 

@@ -1,10 +1,10 @@
 """The quick proofs hold, and each fails with its bugs planted; all the others are run by `make prove`."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
 
+from rtl import yowasp
 from tb import prove
 from tb.proofs.catalogue import PROOFS
 from tb.proofs.harness import Bug
@@ -58,8 +58,7 @@ def test_an_unknown_proof_lists_those_there_are(capsys):
     assert "there is no proof no-such-proof; there are row-max" in capsys.readouterr().err
 
 
-def test_a_missing_tool_names_its_package(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(prove.sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+def test_a_missing_tool_names_its_package(monkeypatch, capsys):
+    monkeypatch.setattr(yowasp, "find", lambda command: None)
     assert prove.main(["bus-handshake"]) == 2
     assert "pip install" in capsys.readouterr().err

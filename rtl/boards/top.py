@@ -54,7 +54,8 @@ class BoardTop(Elaboratable):
         # `power` has no reset: it makes the reset of `sync`, from the bitstream's initial values on.
         m.domains += [ClockDomain("power", reset_less=True), ClockDomain("sync")]
         m.d.comb += [ClockSignal("power").eq(clk.i), ClockSignal("sync").eq(clk.i)]
-        pressed, in_reset = Signal(), Signal(init=1)
+        pressed = Signal()
+        in_reset = Signal(init=1)
         m.submodules += FFSynchronizer(button.i, pressed, o_domain="power")
         count = Signal(range(RESET_CYCLES))
         m.d.power += [count.eq(count + 1), in_reset.eq(in_reset & (count != RESET_CYCLES - 1))]

@@ -6,10 +6,11 @@ from functools import partial
 
 from rtl.params import RLUParams
 
-from . import bridges, register_file, row_max, sampler, updater
+from . import bridges, register_file, row_max, sampler, unit, updater
 from .harness import Bug, Proof, free_products, induction, unbounded, unrolled
 
 FULL = RLUParams()
+SMALL = RLUParams(states=2, actions=2, q_width=8, q_frac=6, coef_frac=4, gain_frac=4, lfsr_width=8)
 
 UPDATER_BUGS = (
     Bug(
@@ -194,6 +195,15 @@ _PROOFS = (
         UPDATER_BUGS,
     ),
     Proof(
+        "updater-small",
+        "As `updater`, with real multiplications, and a specification that multiplies the next row's maximum.",
+        "2 rows, Q-values of 8 bit, coefficients of 4 fraction bits; every row, reward, alpha and gamma",
+        unrolled(12, "one whole update"),
+        partial(updater.rows, params=RLUParams(states=2, actions=2, q_width=8, q_frac=2, coef_frac=4), plain=True),
+        UPDATER_BUGS,
+        quick=False,
+    ),
+    Proof(
         "updater-room",
         "A row's exact sum never wraps in the bits that `updater` gives it, and no Q-value shows that 1.0 is held as "
         "1 - 2^-17.",
@@ -201,6 +211,19 @@ _PROOFS = (
         unrolled(2, "everything, as it has no state"),
         partial(updater.room, params=FULL),
         (Bug("coefficients have three bits less", "params", "DISCOUNT_FRAC = 17", "DISCOUNT_FRAC = 14"),),
+    ),
+    Proof(
+        "idle",
+        "Whatever is written and when, the unit is busy for exactly the documented cycles of the work it took on, "
+        "and then idle.",
+        "2 states x 2 actions, numbers of 8 bit, every sequence of accesses",
+        induction(64, 64),
+        partial(unit.idle, params=SMALL),
+        quick=False,
+        bugs=(
+            Bug("a job is not struck off", "core", "pending & ~active)", "pending)"),
+            Bug("clearing takes a cycle more", "core", "clear_row == p.states - 1", "clear_row == p.states"),
+        ),
     ),
 )
 
