@@ -6,10 +6,12 @@ from functools import partial
 
 from rtl.params import RLUParams
 
-from . import bridges, register_file, row_max, sampler, unit, updater
+from . import bridges, register_file, reward, row_max, sampler, unit, updater
 from .harness import Bug, Proof, free_products, induction, unbounded, unrolled
 
 FULL = RLUParams()
+#: Pairs of alpha and gamma in sixteenths: the published 0.1 and 0.9 as near as that goes, the ends, and some between.
+RATES = ((2, 14), (0, 16), (16, 16), (16, 14), (8, 15), (5, 11))
 SMALL = RLUParams(states=2, actions=2, q_width=8, q_frac=6, coef_frac=4, gain_frac=4, lfsr_width=8)
 
 UPDATER_BUGS = (
@@ -197,9 +199,14 @@ _PROOFS = (
     Proof(
         "updater-small",
         "As `updater`, with real multiplications, and a specification that multiplies the next row's maximum.",
-        "2 rows, Q-values of 8 bit, coefficients of 4 fraction bits; every row, reward, alpha and gamma",
-        unrolled(12, "one whole update"),
-        partial(updater.rows, params=RLUParams(states=2, actions=2, q_width=8, q_frac=2, coef_frac=4), plain=True),
+        "3 rows, Q-values of 8 bit, coefficients of 4 fraction bits; every row and reward, six alphas with gammas",
+        unrolled(13, "one whole update"),
+        partial(
+            updater.rows,
+            params=RLUParams(states=3, actions=2, q_width=8, q_frac=2, coef_frac=4),
+            plain=True,
+            rates=RATES,
+        ),
         UPDATER_BUGS,
         quick=False,
     ),
@@ -211,6 +218,36 @@ _PROOFS = (
         unrolled(2, "everything, as it has no state"),
         partial(updater.room, params=FULL),
         (Bug("coefficients have three bits less", "params", "DISCOUNT_FRAC = 17", "DISCOUNT_FRAC = 14"),),
+    ),
+    Proof(
+        "share",
+        "The share of a row is the reward, of either sign, divided by the number of rows, a tie to the even number.",
+        "Q-values of 8 bit, policies of 1 to 16 rows, every reward",
+        unrolled(16, "one division"),
+        partial(reward.share, params=RLUParams(states=16, actions=2, q_width=8, q_frac=6)),
+        (
+            Bug("a tie goes away from zero", "reward", "fits & (magnitude[0] | rest.any())", "fits"),
+            Bug("a negative quotient is one less", "reward", "+ (negative ^ up)", "+ up"),
+        ),
+    ),
+    Proof(
+        "reward",
+        "The reward is that of the specification, limited to the largest Q-value, and 0 for an outlier; the share is "
+        "that of the reward.",
+        "Q-values of 8 bit, coefficients and gains of 4 fraction bits, 1 to 4 rows; all measurements and settings",
+        unrolled(32, "one calculation"),
+        partial(reward.reward, params=RLUParams(states=4, actions=2, q_width=8, q_frac=6, coef_frac=4, gain_frac=4)),
+        (
+            Bug("the score wraps", "reward", "Mux(score[p.q_width - 1 :].any(), p.q_max, score)", "score"),
+            Bug(
+                "an accuracy at its threshold passes",
+                "reward",
+                "~(self.accuracy_th < self.accuracy)",
+                "self.accuracy < self.accuracy_th",
+            ),
+            Bug("a term is not clipped", "reward", "Mux(rounded[p.coef_frac :].any(), p.coef_one, rounded)", "rounded"),
+        ),
+        quick=False,
     ),
     Proof(
         "idle",

@@ -5,6 +5,8 @@ What the row reader finds in a row (the proof ``row-reader``) is chosen by the s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Const, Mux, Signal, Value, signed
 
 from rtl import row_reader
@@ -42,14 +44,15 @@ def _step(h: Harness, error: Value, alpha: Value, params: RLUParams) -> Value:
     return product >> shift if shift >= 0 else product << -shift
 
 
-def rows(h: Harness, params: RLUParams, plain: bool) -> None:
+def rows(h: Harness, params: RLUParams, plain: bool, rates: Sequence[tuple[int, int]] = ()) -> None:
     """One update over ``params.states`` rows: each row's new value is that of the specification.
 
     Args:
         h: the harness.
         params: of the updater.
         plain: the specification multiplies the next row's maximum, and holds 1.0. Otherwise it multiplies each
-            number that may be the maximum and then chooses; and 1.0 is 1 - 2**-17 (the proof `updater-one`).
+            number that may be the maximum and then chooses; and 1.0 is 1 - 2**-17 (the proof `updater-room`).
+        rates: the pairs of alpha and gamma to be looked at; none: all there are.
     """
     m = h.m
     q = signed(params.q_width)
@@ -61,6 +64,8 @@ def rows(h: Harness, params: RLUParams, plain: bool) -> None:
     for port, name in ((dut.alpha, "alpha"), (dut.gamma, "gamma")):
         m.d.comb += port.eq(h.constant(params.coef_width, name))
     h.assume((dut.alpha <= params.coef_one) & (dut.gamma <= params.coef_one))
+    if rates:
+        h.assume(Cat((dut.alpha == alpha) & (dut.gamma == gamma) for alpha, gamma in rates).any())
     now = Signal(range(rows_ + 32))
     m.d.sync += now.eq(now + 1)
     m.d.comb += [dut.start.eq(now == 0), dut.states.eq(rows_)]
