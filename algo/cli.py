@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so that only those that train b
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -145,8 +146,8 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
             f"seed{settings['seed']}",
         ]
     )
-    if resume and out.exists():
-        folder = RunFolder.open(out)
+    folder = RunFolder.open(out) if resume and out.exists() else None
+    if folder is not None:
         given = {
             name: value
             for name, value in settings.items()
@@ -155,7 +156,8 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
         config = resumed_config(folder, given)
     else:
         config = TuneConfig(**settings)
-        _check_tools(config.device, config.simulator)
+    _check_tools(config.device, config.simulator)
+    if folder is None:
         import dataclasses
 
         folder = RunFolder.create(out, dataclasses.asdict(config))
@@ -172,8 +174,7 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
             bar.update()
 
         try:
-            with _terminable():
-                summary = run(config, folder, on_step=on_step, say=lambda text: bar.write(text, file=sys.stderr))
+            summary = run(config, folder, on_step=on_step, say=lambda text: bar.write(text, file=sys.stderr))
         except KeyboardInterrupt:
             bar.close()
             click.echo(
@@ -478,7 +479,7 @@ def _counts(text: str | None) -> tuple[int, ...] | None:
 
 
 def _check_tools(device: str, simulator: Any) -> None:
-    """Before a folder is made: the simulator, or the serial port, must be there."""
+    """Before a folder is made, or anything trained: the simulator, or the serial port, must be there."""
     if device == "sim":
         from sim.build import tool_environment
 
@@ -490,7 +491,7 @@ def _check_tools(device: str, simulator: Any) -> None:
 
 
 class _terminable:
-    """While inside, SIGTERM ends a run as Ctrl-C does."""
+    """While inside, SIGTERM ends a command as Ctrl-C does: with its children killed and its scratch folders gone."""
 
     def __enter__(self) -> None:
         def interrupt(number: int, frame: object) -> None:
@@ -505,7 +506,8 @@ class _terminable:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: errors become one message and an exit code."""
     try:
-        rlu.main(arguments, prog_name="rlu", standalone_mode=False)
+        with _terminable():
+            rlu.main(arguments, prog_name="rlu", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(BAD_USE)
@@ -517,10 +519,26 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()  # nothing more can be said to a closed pipe
         sys.exit(FAILED)
     except ModuleNotFoundError as error:
-        _complain(f"{error.name} is not installed: pip install 'rlu-cosim[train]'")
-    except (ValueError, OSError, RuntimeError) as error:
+        _complain(
+            f"{error.name} is not installed: pip install 'rlu-cosim[train]' (in a checkout: pip install -e '.[train]')"
+        )
+    except OSError as error:
+        _complain(_what_failed(error))
+    except (ValueError, RuntimeError) as error:
         # Every rejection of ours is one of these, with a message meant for the user.
         _complain(str(error), FAILED if type(error).__name__ == "Disagreement" else BAD_USE)
+
+
+def _what_failed(error: OSError) -> str:
+    """The operating system's refusal with what to do about it; one of our own as it is."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        # Where nothing is named, it was the output, or a file of the command's own.
+        place = error.filename or "standard output, --out or the cache"
+        return f"{place}: {error.strerror}: make room, or choose another -o or --out; RLU_CACHE_DIR moves the cache"
+    if error.strerror is None or error.filename is None:
+        return str(error)
+    advice = "choose another path (-o, --out; RLU_CACHE_DIR for the cache), or change what is there"
+    return f"{error.filename}: {error.strerror}: {advice}"
 
 
 def _complain(message: str, code: int = BAD_USE) -> None:

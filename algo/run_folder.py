@@ -40,7 +40,9 @@ class RunFolder:
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any]) -> RunFolder:
         """Begin a new run. Raises RunFolderError if there is something in the folder already."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if path.exists() and not path.is_dir():
+            raise RunFolderError(f"{path} is a file, not a folder: choose another --out")
+        if path.exists() and any(path.iterdir()):
             raise RunFolderError(f"{path} is not empty: continue it with --resume, or choose another --out")
         path.mkdir(parents=True, exist_ok=True)
         write_atomically(path / CONFIG, json.dumps(config, indent=2) + "\n")

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import yowasp
 from .boards.board import Board
-from .files import write_atomically
+from .files import check_folder, write_atomically
 from .params import RLUParams
 from .synth_targets import OPTIONS
 
@@ -84,24 +84,29 @@ def build(
     Args:
         board: the board.
         params: the unit to put on it.
-        out: folder for the bitstream, which appears there whole or not at all.
+        out: folder for the bitstream, which appears there whole or not at all; an older one of its name that is
+            not the same is removed first.
         cache: folder for what the tools keep, and for bitstreams made before.
         baud: bits a second of the serial port, if not the board's own.
         say: told what is being done.
 
     Raises:
         yowasp.FpgaToolMissing: for a tool that is not installed.
+        yowasp.ToolFailed: if a tool gives up for another reason than the two below.
         BitstreamFailed: if the design does not fit, or misses the board's clock.
         ValueError: for a rate that the board's clock cannot make.
+        OSError: if nothing can be written into ``out``; before anything is built.
     """
+    baud = board.baud if baud is None else baud
+    check_folder(out)
     try:
         from .boards.top import TOP, board_top
 
         say(f"{board.name}: elaborating {params.states} states x {params.actions} actions")
-        top, platform = board_top(board, params, baud or board.baud)
+        top, platform = board_top(board, params, baud)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0].replace("_", "-")
-        raise yowasp.FpgaToolMissing(f"the package {package}") from None
+        raise yowasp.FpgaToolMissing(f"the package {package}", package) from None
     suffix, luts = _FAMILIES[board.family]
     plan = platform.build(top, name=TOP, do_build=False, synth_opts=OPTIONS[board.family])
     clock_mhz = platform.default_clk_frequency / 1e6
@@ -111,8 +116,11 @@ def build(
 
     key = hashlib.sha256(json.dumps([plan.digest().hex(), commands, tools]).encode()).hexdigest()[:16]
     kept = cache / "bitstreams" / key
+    path = out / _file_name(board, params, baud, suffix)
     cached = (kept / "figures.json").exists()
     if not cached:
+        if path.is_file():
+            path.unlink()  # whatever it was made from, it was not this
         kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent, prefix=f".{board.name}-") as temporary:
             folder = Path(temporary)
@@ -128,18 +136,27 @@ def build(
             (folder / "figures.json").write_text(json.dumps(figures))
             (folder / "figures.json").replace(kept / "figures.json")
     content = (kept / "bitstream").read_bytes()
-    path = out / f"rlu-{board.name}-{params.states}x{params.actions}.{suffix}"
     write_atomically(path, content)
     return Bitstream(
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),
         board=board.name,
         clock_mhz=clock_mhz,
-        baud=baud or board.baud,
+        baud=baud,
         tools=tools,
         cached=cached,
         **json.loads((kept / "figures.json").read_text()),
     )
+
+
+def _file_name(board: Board, params: RLUParams, baud: int, suffix: str) -> str:
+    """Tells apart whatever a user can choose."""
+    name = f"rlu-{board.name}-{params.states}x{params.actions}"
+    if params.lfsr_width != board.params.lfsr_width:
+        name += f"-lfsr{params.lfsr_width}"
+    if baud != board.baud:
+        name += f"-{baud}baud"
+    return f"{name}.{suffix}"
 
 
 def _adapted(command: Sequence[str], clock_mhz: float) -> list[str]:
@@ -192,7 +209,7 @@ def _failure(board: Board, tool: str, folder: Path, output: str) -> RuntimeError
             f"{board.name}: the unit does not fit: {', '.join(dict.fromkeys(too_much))}; "
             "one with fewer --states or --actions is smaller"
         )
-    return BitstreamFailed(f"{board.name}: {tool} failed:\n{yowasp.last_words(output)}")
+    return yowasp.ToolFailed(f"{board.name}: {tool}", output)
 
 
 def _log(folder: Path) -> str:

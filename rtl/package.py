@@ -21,6 +21,10 @@ from .verilog import WAIVERS, Bus, component, generate, sidecar
 
 _SHIPPED = Path(__file__).parent / "ip"
 _BENCH, _INSTANCE = "rlu_tb", "u_rlu"
+_LICENCE = "SPDX-License-Identifier: Apache-2.0"
+_COMMENTS = {
+    ".c": "/* {} */", ".h": "/* {} */", ".v": "// {}", ".vh": "// {}", ".sdc": "# {}", ".lpf": "# {}",
+}  # fmt: skip
 
 
 class Step(NamedTuple):
@@ -61,10 +65,10 @@ def files(params: RLUParams, bus: Bus, scenario: Sequence[Phase], *, clock_mhz: 
         clock_mhz: clock frequency of the timing constraints.
 
     Raises:
-        ValueError: for an unknown bus, or a frequency that is not above 0.
+        ValueError: for an unknown bus, or a frequency that is not above 0 and finite.
     """
     if not 0.0 < clock_mhz < float("inf"):
-        raise ValueError(f"the clock must be above 0 MHz, not {clock_mhz:g}")
+        raise ValueError(f"the clock must be above 0 MHz and finite, not {clock_mhz:g}")
     text, description = generate(params, bus=bus), sidecar(params, bus=bus)
     top = description["module"]
     unit = component(params, bus)
@@ -91,7 +95,15 @@ def files(params: RLUParams, bus: Bus, scenario: Sequence[Phase], *, clock_mhz: 
     }
     content["rlu.core"] = _core(top, bus)
     content["README.md"] = _readme(params, top, bus, clock_mhz)
-    return content
+    content["LICENSE"] = _shipped("LICENSE")
+    unit_files = {f"{top}.v", f"{top}.vlt"}  # the same as `rlu verilog -o FILE.v` writes
+    return {name: text if name in unit_files else _licensed(name, text) for name, text in content.items()}
+
+
+def _licensed(name: str, text: str) -> str:
+    """The text with the licence on top, where the kind of file has comments."""
+    comment = _COMMENTS.get(Path(name).suffix)
+    return comment.format(_LICENCE) + "\n" + text if comment else text
 
 
 def instantiation(ports: Sequence[dict[str, Any]], docs: Mapping[str, str], top: str) -> str:
@@ -182,6 +194,7 @@ def _core(top: str, bus: Bus) -> str:
     front_end = "its own request/acknowledge bus" if bus == "none" else bus
     return textwrap.dedent(f"""\
         CAPI=2:
+        # {_LICENCE}
         # FuseSoC: fusesoc --cores-root . run --target=sim {_vlnv(top)}
         name: {_vlnv(top)}
         description: Reinforcement-learning unit with {front_end}
@@ -237,7 +250,10 @@ def _vlnv(top: str) -> str:
 
 
 def _readme(params: RLUParams, top: str, bus: Bus, clock_mhz: float) -> str:
-    parameters = "\n".join(f"| {name} | {value} |" for name, value in json.loads(params.to_json()).items())
+    values = json.loads(params.to_json())
+    if values["action_counts"] is None:
+        values["action_counts"] = "actions, in every row"
+    parameters = "\n".join(f"| {name} | {value} |" for name, value in values.items())
     return Template(_shipped("README.md")).substitute(
         top=top, bus=_BUS_TEXT[bus], clock=f"{clock_mhz:g}", parameters=parameters, vlnv=_vlnv(top)
     )
@@ -246,5 +262,6 @@ def _readme(params: RLUParams, top: str, bus: Bus, clock_mhz: float) -> str:
 _BUS_TEXT = {
     "none": "The bus is the unit's own: hold `req` until `ack`; `rdata` and `err` count in that cycle only.",
     "axi4lite": "The bus is AXI4-Lite, 32 bits; an access that is refused answers SLVERR.",
-    "wishbone": "The bus is Wishbone B4, classic cycles, 32 bits; an access that is refused answers `err`.",
+    "wishbone": "The bus is Wishbone B4, standard (classic) and pipelined cycles, 32 bits; an access that is refused "
+    "answers `err`.",
 }

@@ -51,8 +51,10 @@ class QTable(wiring.Component):
         m = Module()
         # Every address has a row, so that no read is undefined, and there is at least one address bit.
         depth = 1 << self.params.row_width
+        # Beyond 16 rows look-up tables as memory cost more than all the rest of the unit.
+        attributes = {"no_rw_check": 1, **({"ram_style": "block"} if depth > 16 else {})}
         for i in range(self.params.actions):
-            bank = memory.Memory(shape=signed(self.params.q_width), depth=depth, init=[], attrs={"no_rw_check": 1})
+            bank = memory.Memory(shape=signed(self.params.q_width), depth=depth, init=[], attrs=attributes)
             m.submodules[f"bank_{i}"] = bank
             read, write = bank.read_port(), bank.write_port()
             m.d.comb += [

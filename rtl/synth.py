@@ -11,6 +11,7 @@ import hashlib
 import importlib
 import inspect
 import json
+import math
 import os
 import pkgutil
 import re
@@ -37,10 +38,6 @@ DEFAULT_MHZ = 100.0
 _FORMAT = 2
 
 Progress = Callable[[str, int], None]
-
-
-class SynthesisFailed(RuntimeError):
-    """A tool gave up on the design; the message ends with what it said."""
 
 
 def blocks() -> dict[str, type[wiring.Component]]:
@@ -114,13 +111,18 @@ def measure(
 
     Raises:
         yowasp.FpgaToolMissing: if a tool is not installed.
-        SynthesisFailed: if a tool does not accept the design for another reason than its size.
-        ValueError: for no seed, or a clock that is not above 0.
+        yowasp.ToolFailed: if a tool does not accept the design for another reason than its size.
+        ValueError: for no seed, a clock that is not above 0 and finite, or one for a target that has none.
     """
     if not seeds:
         raise ValueError("at least one seed is needed")
-    if mhz is not None and not mhz > 0:
-        raise ValueError(f"the clock must be above 0 MHz, not {mhz:g}")
+    if mhz is not None and not 0 < mhz < math.inf:
+        raise ValueError(f"the clock must be above 0 MHz and finite, not {mhz:g}")
+    if mhz is not None and not target.place:
+        raise ValueError(
+            f"{target.name} is synthesis only: there is no clock to compare with {mhz:g} MHz; leave --freq out, "
+            "or choose another --target"
+        )
     packages = [YOSYS, *([target.place] if target.place else [])]
     tools = {package: yowasp.version(package) for package in packages}
     commands = {package: yowasp.executable(package, package) for package in packages}
@@ -133,10 +135,14 @@ def measure(
     if target.place:
         progress(f"{len(seeds)} placements{hint}", 1)
         with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
-            for placement, was_cached in pool.map(lambda seed: flow.placement(netlist, seed, mhz), seeds):
-                cached = cached and was_cached
-                placements.append(placement)
-                progress(f"{len(seeds)} placements", 1 + len(placements))
+            try:
+                for placement, was_cached in pool.map(lambda seed: flow.placement(netlist, seed, mhz), seeds):
+                    cached = cached and was_cached
+                    placements.append(placement)
+                    progress(f"{len(seeds)} placements", 1 + len(placements))
+            except BaseException:
+                flow.tool.stop()  # the pool would wait for all of them
+                raise
     return _report(target, text, top, netlist, placements, mhz, tools, cached)
 
 
@@ -144,8 +150,9 @@ class _Flow:
     """The tools, with what they did before kept in files named after what went in."""
 
     def __init__(self, target: Target, commands: dict[str, str], cache: Path, tools: dict[str, str]) -> None:
-        self.target, self.commands, self.cache, self.tools = target, commands, cache, tools
+        self.target, self.commands, self.tools = target, commands, tools
         self.folder = cache / "synth"
+        self.tool = yowasp.Runner(cache)
 
     def synthesis(self, text: str, top: str) -> tuple[Path, bool]:
         """Folder with netlist and pins of the design, and whether it was there already."""
@@ -214,7 +221,7 @@ class _Flow:
         # GateMate's nextpnr ends with a fault after its last line; the log is complete all the same.
         figures = {"seed": seed, **read_log(log, json.loads((netlist / "scopes.json").read_text()))}
         if figures["fmax_mhz"] is None and not figures["too_much"] and not finished(log):
-            raise SynthesisFailed(f"{place} gave up on the design:\n{yowasp.last_words(log + output)}")
+            raise yowasp.ToolFailed(place, log + output)
         write_atomically(kept, json.dumps(figures))
         return figures, False
 
@@ -222,12 +229,12 @@ class _Flow:
         (work / "script.ys").write_text("\n".join(script) + "\n")
         output = self._run(work, YOSYS, "-q", "-l", "yosys.log", "-s", "script.ys", must=True)
         if "ERROR" in output:
-            raise SynthesisFailed(f"{YOSYS} gave up on the design:\n{yowasp.last_words(output)}")
+            raise yowasp.ToolFailed(YOSYS, output)
 
     def _run(self, work: Path, tool: str, *options: str, must: bool = False) -> str:
-        done = yowasp.run([self.commands[tool], *options], work, self.cache)
+        done = self.tool.run([self.commands[tool], *options], work)
         if must and done.returncode != 0:
-            raise SynthesisFailed(f"{tool} gave up on the design:\n{yowasp.last_words(done.stdout)}")
+            raise yowasp.ToolFailed(tool, done.stdout)
         return done.stdout
 
 

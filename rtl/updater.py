@@ -37,7 +37,7 @@ class QTableUpdater(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin; not to be given again before ``done``.
+        Begin; ignored while rows are read, and not to be given again before ``done``.
     done : Out(1)
         High for one cycle, together with the last write.
     states : In(bits for 0..states)
@@ -53,7 +53,7 @@ class QTableUpdater(wiring.Component):
     read_row : Out(row_width)
         Row wanted from the Q-table and the policy store.
     action, legal, old, maximum : In
-        The row reader's answers about that row, of the entries but the policy's.
+        ``action`` is the policy store's answer about that row, the others the row reader's; ``maximum`` leaves it out.
     write_en, write_row, write_action, write_value : Out
         The new Q-value.
     bad_action : Out(1)

@@ -7,15 +7,28 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
 class FpgaToolMissing(RuntimeError):
-    """A tool, or the package ``what``, is not installed; the message says how to get it."""
+    """``what`` of a package is not installed; the message says how to get it."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what} is not installed: pip install 'rlu-cosim[fpga]'")
+    def __init__(self, what: str, package: str) -> None:
+        super().__init__(
+            f"{what} is not installed: pip install {package}, or all that is needed for FPGAs with "
+            "pip install 'rlu-cosim[fpga]' (in a checkout: pip install -e '.[fpga]')"
+        )
+
+
+class ToolFailed(RuntimeError):
+    """A tool gave up, not for the design's size or clock that it reported; the message ends with what it said."""
+
+    def __init__(self, tool: str, output: str) -> None:
+        super().__init__(
+            f"{tool} gave up on the design: try a smaller one, or install the tool anew. It said:\n{last_words(output)}"
+        )
 
 
 def find(command: str) -> str | None:
@@ -27,7 +40,7 @@ def executable(command: str, package: str) -> str:
     """Path of a tool, as `find` has it. Raises FpgaToolMissing."""
     found = find(command)
     if found is None:
-        raise FpgaToolMissing(f"{command} of the package {package}")
+        raise FpgaToolMissing(f"{command} of the package {package}", package)
     return found
 
 
@@ -36,15 +49,58 @@ def version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        raise FpgaToolMissing(f"the package {package}") from None
+        raise FpgaToolMissing(f"the package {package}", package) from None
+
+
+class Runner:
+    """Runs tools, from several threads if need be; `stop` ends all of them.
+
+    Args:
+        cache: folder in which they keep what they compile of themselves at their first call.
+    """
+
+    def __init__(self, cache: Path) -> None:
+        self._cache = cache
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopped = False
+
+    def run(self, command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+        """Run a tool in a folder; ``stdout`` of the result is all that it said, its return code is for the caller.
+
+        Raises:
+            RuntimeError: after `stop`.
+        """
+        with self._lock:
+            if self._stopped:
+                raise RuntimeError(f"{command[0]} is not run: the others were stopped")
+            process = subprocess.Popen(
+                command, cwd=folder, env=_environment(self._cache), text=True, errors="replace",
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+            self._running.add(process)
+        with process:
+            try:
+                output, _ = process.communicate()
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                with self._lock:
+                    self._running.discard(process)
+        return subprocess.CompletedProcess(command, process.returncode, output)
+
+    def stop(self) -> None:
+        """Kill what is running, and let nothing begin any more."""
+        with self._lock:
+            self._stopped = True
+            for process in self._running:
+                process.kill()
 
 
 def run(command: Sequence[str], folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:
-    """Run a tool in a folder; ``stdout`` of the result is all that it said, its return code is for the caller."""
-    return subprocess.run(
-        command, cwd=folder, env=_environment(cache), text=True, errors="replace",
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
-    )  # fmt: skip
+    """Run a single tool, see `Runner`."""
+    return Runner(cache).run(command, folder)
 
 
 def last_words(output: str) -> str:

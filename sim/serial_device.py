@@ -48,6 +48,7 @@ _BITS_A_BYTE = 10
 _SLACK_SECONDS = 0.15
 #: Each waits twice as long as the one before, from the third on: 6 s in all.
 _ATTEMPTS = 6
+_NO_PYSERIAL = "pyserial is not installed: pip install pyserial"
 
 
 class Line(Protocol):
@@ -254,7 +255,7 @@ class _Port:
         try:
             import serial  # type: ignore[import-untyped]
         except ModuleNotFoundError:
-            raise ToolMissing("pyserial is not installed: pip install 'rlu-cosim[fpga]'") from None
+            raise ToolMissing(_NO_PYSERIAL) from None
         try:
             self._serial: Any = serial.Serial(port, baud, timeout=0, write_timeout=5, exclusive=True)
         except (OSError, ValueError) as error:
@@ -287,10 +288,16 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def check_port(address: str) -> None:
-    """Raise, before anything is begun, what `SerialDevice` would for a port that is not there."""
-    port, _ = split_address(address)
-    if not Path(port).exists() and "://" not in port and not port.upper().startswith("COM"):
-        raise DeviceError(f"there is no serial port {port}; there are: {_ports()}")
+    """Raise, before anything is begun, what `SerialDevice` would for a port that cannot be opened."""
+    port, baud = split_address(address)
+    path = Path(port)
+    if "://" not in port and not port.upper().startswith("COM"):
+        if not path.exists():
+            raise DeviceError(f"there is no serial port {port}; there are: {_ports()}")
+        if not path.is_char_device():
+            what = "folder" if path.is_dir() else "file"
+            raise DeviceError(f"{port} is a {what}, no serial port; there are: {_ports()}")
+    _Port(port, baud).close()
 
 
 def _ports() -> str:
@@ -298,5 +305,5 @@ def _ports() -> str:
     try:
         from serial.tools.list_ports import comports  # type: ignore[import-untyped]
     except ModuleNotFoundError:
-        raise ToolMissing("pyserial is not installed: pip install 'rlu-cosim[fpga]'") from None
-    return ", ".join(sorted(port.device for port in comports())) or "none"
+        raise ToolMissing(_NO_PYSERIAL) from None
+    return ", ".join(sorted(port.device for port in comports())) or "none (is the board connected?)"

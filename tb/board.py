@@ -112,9 +112,11 @@ def main() -> None:
     parser.add_argument("--actions", type=int)
     arguments = parser.parse_args()
     which = board(arguments.board)
-    params = RLUParams(
-        states=arguments.states or which.params.states, actions=arguments.actions or which.params.actions
-    )
+    given = {name: value for name in ("states", "actions") if (value := getattr(arguments, name)) is not None}
+    try:
+        params = RLUParams(**{"states": which.params.states, "actions": which.params.actions} | given)
+    except ValueError as error:
+        parser.error(str(error))
     with simulated(which, params) as running, contextlib.suppress(KeyboardInterrupt):
         print(running.port, flush=True)
         sys.stdin.read()

@@ -9,13 +9,14 @@ write last that one cycle; the memories are asked in it and answer in the next; 
 from __future__ import annotations
 
 import random
+from itertools import chain
 from typing import Any
 
 import cocotb
 
 from rtl.params import MAX_ACTIONS, MAX_STATES
 from rtl.register_file import settings_layout
-from rtl.registers import REGISTERS, WINDOW_BY_NAME
+from rtl.registers import ADDRESS_WIDTH, REGISTERS, WINDOW_BY_NAME
 from sim.device import GoldenDevice, address_of
 from sim.golden import GoldenModel
 from tb.bench import Setup, Testbench, pack
@@ -318,6 +319,19 @@ async def one_bit_more(dut: Any) -> None:
         for bit in range(32):
             await bench.access(address, (low | 1 << bit) & WORD_MASK)
             bench.follow_commands()
+
+
+@cocotb.test()
+async def one_address_bit(dut: Any) -> None:
+    """Reads and writes one bit of address away from every register and from both ends of every memory."""
+    bench = RegisterFileBench(dut)
+    await bench.start()
+    ends = [(window.offset, window.offset + 4 * window.words(PARAMS) - 4) for window in WINDOW_BY_NAME.values()]
+    for address in (*(register.offset for register in REGISTERS), *chain(*ends)):
+        for bit in range(ADDRESS_WIDTH):
+            for value in (None, 1):
+                await bench.access(address ^ 1 << bit, value)
+                bench.follow_commands()
 
 
 @cocotb.test()

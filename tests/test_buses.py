@@ -101,6 +101,9 @@ QUICK = {
     "strobe is answered without cycle": Bug(
         "wishbone", "narrow", "wishbone", "self.wb_cyc & self.wb_stb", "self.wb_stb",
     ),
+    "the probe port shows nothing": Bug(
+        "wishbone", "narrow", "top", "self.probe.eq(core.probe)", "self.probe.eq(0)",
+    ),
 }  # fmt: skip
 
 THOROUGH = {

@@ -1,5 +1,6 @@
 """The commands as a user types them: real processes, exit codes, JSON, bad input, kills and resumes."""
 
+import errno
 import json
 import os
 import re
@@ -12,6 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from algo.cli import main
+from sim.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 # As small as a run can be that really trains.
@@ -235,6 +239,45 @@ def test_a_folder_in_use_is_not_overwritten(finished):
     path, _ = finished
     done = rlu("tune", *SMALL, "--out", path)
     assert done.returncode == 2 and "is not empty: continue it with --resume" in done.stderr
+
+
+def test_a_file_is_no_folder_for_a_run(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = rlu("tune", *SMALL, "--out", tmp_path / "file")
+    assert done.returncode == 2 and "file is a file, not a folder: choose another --out" in done.stderr
+
+
+def test_a_full_disk_is_named_with_what_to_do(tmp_path, monkeypatch, capsys):
+    def full(number):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("os.fsync", full)
+    (tmp_path / "regs.h").write_text("old")
+    with pytest.raises(SystemExit) as exit_:
+        main(["registers", "--format", "c", "-o", str(tmp_path / "regs.h")])
+    said = capsys.readouterr().err
+    assert exit_.value.code == 2 and f"{tmp_path / 'regs.h'}: No space left on device: make room, or" in said
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("regs.h", "old")]
+    monkeypatch.undo()
+    with pytest.raises(SystemExit) as exit_:
+        main(["registers", "--format", "c", "-o", str(tmp_path / "regs.h" / "x")])
+    assert exit_.value.code == 2 and ": Not a directory: choose another path (-o" in capsys.readouterr().err
+
+
+def test_links_and_devices_are_written_through(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(Path("folder") / "target")
+    for text in ("first", "second"):
+        write_atomically(tmp_path / "link", text)
+        assert (tmp_path / "link").is_symlink() and (tmp_path / "folder" / "target").read_text() == text
+    os.mkfifo(tmp_path / "fifo")
+    end = os.open(tmp_path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        write_atomically(tmp_path / "fifo", "through")
+        assert (tmp_path / "fifo").is_fifo() and os.read(end, 100) == b"through"
+    finally:
+        os.close(end)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fifo", "folder", "link"]
 
 
 def test_a_missing_compiler_and_a_missing_simulator_are_named(tmp_path):

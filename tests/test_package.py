@@ -13,7 +13,7 @@ import yaml
 
 from algo.cli import main
 from rtl.params import RLUParams
-from rtl.verilog import BUSES, top_name
+from rtl.verilog import BUSES, generate, top_name
 from sim.build import tool_environment
 from sim.device import READ, WRITE, GoldenDevice, Op
 from sim.driver import Driver
@@ -195,7 +195,17 @@ def test_its_readme_and_its_manifest_name_every_file(packages, bus):
     readme = (folder / "README.md").read_text()
     for name in names - {"README.md"}:
         assert name in readme or f"{name.split('/')[0]}/ |" in readme, name
-    assert f"| lfsr_width | {UNITS[bus].lfsr_width} |" in readme and "$" not in readme
+    assert f"| lfsr_width | {UNITS[bus].lfsr_width} |" in readme and "$" not in readme and "None" not in readme
+
+
+def test_its_licence_comes_along(packages):
+    folder = packages["axi4lite"]
+    assert (folder / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    with_comments = [p for p in folder.rglob("*") if p.suffix in (".c", ".h", ".vh", ".sdc", ".lpf", ".core")]
+    assert len(with_comments) >= 10
+    for path in [*with_comments, folder / "bench" / "rlu_tb.v"]:
+        assert "SPDX-License-Identifier: Apache-2.0" in "".join(path.read_text().splitlines()[:2]), path
+    assert (folder / "rlu_axi4lite.v").read_text() == generate(UNITS["axi4lite"], bus="axi4lite")
 
 
 def test_its_exports_are_those_of_its_unit(packages):
@@ -287,6 +297,55 @@ def c_search(packages, tmp_path_factory):
     gcc = require_command("gcc", "gcc")
     subprocess.run([gcc, *STRICT, "-I", ".", "-I", "driver", "-o", "search", *sources], cwd=folder, check=True)
     return folder / "search"
+
+
+LATE = r"""
+/* A handler that is called late, on a unit of two registers that refuses writes while it is busy. */
+#include "rlu.h"
+
+static uint32_t status = RLU_STATUS_BUSY_MASK, pending = RLU_IRQ_STATUS_DONE_MASK;
+
+static uint32_t read_word(void *context, uint32_t offset)
+{
+    (void)context;
+    return offset == RLU_STATUS_OFFSET ? status : offset == RLU_IRQ_STATUS_OFFSET ? pending : 0;
+}
+
+static void write_word(void *context, uint32_t offset, uint32_t word)
+{
+    (void)context;
+    if (status & RLU_STATUS_BUSY_MASK)
+        status |= RLU_STATUS_ERROR_BUSY_MASK;
+    else if (offset == RLU_IRQ_STATUS_OFFSET)
+        pending &= ~word;
+}
+
+int main(void)
+{
+    rlu_unit unit = {read_word, write_word, 0, 0};
+
+    if (rlu_acknowledge_irq(&unit) != 0)
+        return 1;
+    status &= ~RLU_STATUS_BUSY_MASK;
+    if (rlu_check(&unit, 0) != RLU_OK)
+        return 2;
+    return rlu_acknowledge_irq(&unit) == RLU_IRQ_STATUS_DONE_MASK && pending == 0 ? 0 : 3;
+}
+"""
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_its_c_driver_leaves_a_working_unit_alone_when_an_interrupt_comes_late(packages, language, tmp_path):
+    """From C++ too, where the driver keeps its C names."""
+    folder = copied(packages, "axi4lite", tmp_path)
+    (folder / "late.c").write_text(LATE)
+    compiler, flags = require_command("gcc", "gcc"), [*STRICT, "-I", ".", "-I", "driver"]
+    subprocess.run([compiler, *flags, "-c", "driver/rlu.c"], cwd=folder, check=True)
+    if language == "c++":
+        compiler, flags = require_command("g++", "g++"), ["-x", "c++", "-Wall", "-Werror", "-I", ".", "-I", "driver"]
+    subprocess.run([compiler, *flags, "-c", "late.c"], cwd=folder, check=True)
+    subprocess.run([compiler, "-o", "late", "late.o", "rlu.o"], cwd=folder, check=True)
+    assert subprocess.run([folder / "late"], check=False).returncode == 0
 
 
 def served(program, device):
@@ -445,7 +504,7 @@ def test_the_command_exports_the_registers(tmp_path, capsys):
     [
         (["verilog", "--bus", "spi", "-o", "ip"], "bus must be one of none, axi4lite, wishbone, not 'spi'"),
         (["verilog", "--bus", "spi"], "bus must be one of none, axi4lite, wishbone, not 'spi'"),
-        (["verilog", *SIZE, "--clock", "0", "-o", "ip"], "the clock must be above 0 MHz, not 0"),
+        (["verilog", *SIZE, "--clock", "0", "-o", "ip"], "the clock must be above 0 MHz and finite, not 0"),
         (["verilog", "--clock", "50", "-o", "rlu.v"], "--clock is for the constraints of a package"),
         (["verilog", "-o", "."], ". is not empty and no package of ours: name another folder, or empty it"),
         (["registers", "--format", "xls"], "the format must be one of c, verilog, svd, markdown, json, not 'xls'"),

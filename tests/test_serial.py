@@ -338,6 +338,19 @@ def test_ports_are_named():
         SerialDevice("/dev/null")
 
 
+def test_what_is_no_port_is_refused_before_a_run_begins(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, said in (
+        (tmp_path, "is a folder, no serial port; there are: "),
+        (tmp_path / "file", "is a file, no serial port; there are: "),
+        ("/dev/zero", "the serial port /dev/zero cannot be opened: "),
+    ):
+        with pytest.raises(DeviceError, match=said):
+            check_port(str(path))
+    with Peer(lambda heard: b"") as port:
+        check_port(port)
+
+
 def test_rates_a_clock_cannot_make_are_refused():
     assert divisor(25e6, 115200) == 217 and divisor(12e6, 1_000_000) == 12
     for baud in (0, -1, 3_500_000, 12_000_000):

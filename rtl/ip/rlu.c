@@ -106,8 +106,11 @@ void rlu_enable_irq(const rlu_unit *unit, uint32_t mask)
 
 uint32_t rlu_acknowledge_irq(const rlu_unit *unit)
 {
-    uint32_t pending = get(unit, RLU_IRQ_STATUS_OFFSET);
+    uint32_t pending;
 
+    if (get(unit, RLU_STATUS_OFFSET) & RLU_STATUS_BUSY_MASK)
+        return 0; /* the unit would refuse the write, as an error */
+    pending = get(unit, RLU_IRQ_STATUS_OFFSET);
     unit->write(unit->context, RLU_IRQ_STATUS_OFFSET, pending);
     return pending;
 }

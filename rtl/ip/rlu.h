@@ -10,6 +10,10 @@
 
 #include "rlu_regs.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* A fraction 0..1 as a coefficient (probability, weight, threshold, measurement), a number 0..15.9 as a gain. */
 #define RLU_COEF(x) ((uint32_t)((x) * (double)(1ul << RLU_PARAM_COEF_FRAC) + 0.5))
 #define RLU_GAIN(x) ((uint32_t)((x) * (double)(1ul << RLU_PARAM_GAIN_FRAC) + 0.5))
@@ -67,7 +71,13 @@ int rlu_check(const rlu_unit *unit, uint32_t *flags);
 /* Which of the interrupts RLU_IRQ_ENABLE_DONE_MASK and RLU_IRQ_ENABLE_ERROR_MASK raise irq. */
 void rlu_enable_irq(const rlu_unit *unit, uint32_t mask);
 
-/* For the interrupt handler: clears the pending interrupts, which lowers irq, and returns them. */
+/* For the interrupt handler: clears the pending interrupts, which lowers irq, and returns them. 0 while the unit is
+ * busy, which nothing is changed by: then irq was latched on its way here, new work has begun since, irq is low, and
+ * comes again when that work has ended. */
 uint32_t rlu_acknowledge_irq(const rlu_unit *unit);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif /* RLU_H */

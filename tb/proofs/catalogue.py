@@ -10,8 +10,8 @@ from . import bridges, register_file, reward, row_max, sampler, unit, updater
 from .harness import Bug, Proof, free_products, induction, unbounded, unrolled
 
 FULL = RLUParams()
-#: Pairs of alpha and gamma in sixteenths: the published 0.1 and 0.9 as near as that goes, the ends, and some between.
-RATES = ((2, 14), (0, 16), (16, 16), (16, 14), (8, 15), (5, 11))
+#: Pairs of alpha and gamma in sixteenths: the published 0.25 and 0.99 (which rounds to 16), the ends, some between.
+RATES = ((4, 16), (0, 16), (16, 16), (16, 14), (8, 15), (5, 11))
 SMALL = RLUParams(states=2, actions=2, q_width=8, q_frac=6, coef_frac=4, gain_frac=4, lfsr_width=8)
 
 UPDATER_BUGS = (
