@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.metadata
 import os
 import shutil
@@ -71,6 +72,7 @@ class Runner:
         Raises:
             RuntimeError: after `stop`.
         """
+        prepare(command[0], self._cache)
         with self._lock:
             if self._stopped:
                 raise RuntimeError(f"{command[0]} is not run: the others were stopped")
@@ -101,6 +103,26 @@ class Runner:
 def run(command: Sequence[str], folder: Path, cache: Path) -> subprocess.CompletedProcess[str]:
     """Run a single tool, see `Runner`."""
     return Runner(cache).run(command, folder)
+
+
+def prepare(tool: str, cache: Path) -> None:
+    """Have a tool compile itself, which it does at its first call, in one process only.
+
+    It writes what it compiled over the file that others may have mapped by then: those end with SIGBUS.
+    """
+    folder = Path(_environment(cache)["YOWASP_CACHE_DIR"])
+    done = folder / f".{Path(tool).name}-{Path(tool).stat().st_mtime_ns}"
+    if done.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f".{Path(tool).name}-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            quiet = subprocess.DEVNULL
+            subprocess.run(
+                [tool, "--version"], env=_environment(cache), stdin=quiet, stdout=quiet, stderr=quiet, check=False
+            )
+            done.touch()
 
 
 def last_words(output: str) -> str:

