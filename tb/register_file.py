@@ -315,7 +315,7 @@ async def one_bit_more(dut: Any) -> None:
     bench = RegisterFileBench(dut)
     await bench.start()
     legal = {register.offset: register.limits(PARAMS)[0] for register in REGISTERS}
-    for address, low in (legal | {address_of(window): 1 for window in ("POLICY", "ACTION_COUNT", "Q_TABLE")}).items():
+    for address, low in (legal | {window.offset: 1 for window in WINDOW_BY_NAME.values()}).items():
         for bit in range(32):
             await bench.access(address, (low | 1 << bit) & WORD_MASK)
             bench.follow_commands()

@@ -33,8 +33,7 @@ def share(h: Harness, params: RLUParams) -> None:
     now = Signal(range(share_cycles(params) + 4))
     h.m.d.sync += now.eq(now + 1)
     h.m.d.comb += [dut.load.eq(now == 0), dut.divide.eq(now == 1)]
-    # `done` comes with the last busy cycle, and the first is that of `divide`.
-    last = 1 + share_cycles(params) - 1
+    last = share_cycles(params)  # of the busy cycles; `divide` is in the one before the first
     h.prove(dut.done == (now == last))
     with h.m.If(now == last):
         h.prove((dut.reward == dut.load_value) & _is_share(dut.share, dut.reward, dut.states))

@@ -19,7 +19,7 @@ def _taken(h: Harness, bus: Any, name: str) -> Value:
 
 
 def _register(block: Fragment, name: str) -> Signal:
-    """A register of a block that is no port of it."""
+    """A register inside a block, found by its name: Amaranth has no public way to it."""
     driven = (signal for statement in block.statements["sync"] for signal in statement._lhs_signals())
     return next(signal for signal in driven if signal.name == name)
 
