@@ -18,8 +18,9 @@ from sim.driver import Driver
 from sim.objective import Objective
 from sim.simulator import SimDevice
 
-from .batch_search import PolicyTable, TableEvaluator, batch_search, synthetic_table
+from .batch_search import batch_search
 from .chip import EvolverChip
+from .policy_table import PolicyTable, TableEvaluator, synthetic_table
 from .tuning import published_schedule, search
 
 _ROWS = (1, 9, 64, 256)

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algo.batch_search import TableEvaluator, batch_search, synthetic_table
+from algo.batch_search import batch_search
 from algo.chip import EvolverChip, LayerShape
+from algo.policy_table import TableEvaluator, synthetic_table
 from algo.tuning import quick_schedule, search
 from rtl.params import RLUParams
 from sim.batch import BatchModel

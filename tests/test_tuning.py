@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from algo.batch_search import TableEvaluator, synthetic_table
 from algo.chip import INT8_BASELINE, EvolverChip, LayerShape, evolver_facts
 from algo.policy import Policy, PolicySpace
+from algo.policy_table import TableEvaluator, synthetic_table
 from algo.run_folder import CHECKPOINT, TRACE, RunFolder, RunFolderError, compare
 from algo.tuning import Step, published_schedule, quick_schedule, score, search
 from algo.tuning_run import TuneConfig, resumed_config, run

@@ -1,0 +1,239 @@
+"""Commands about the unit itself: check it, write it out, measure it, put it on a board."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from algo.commands.common import CheckFailed, json_option, parse_counts, unit_options
+
+
+@click.command()
+@unit_options("states", "actions", "lfsr_width")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the stimulus.")
+@click.option("--episodes", type=int, default=200, show_default=True)
+@click.option("--alpha", type=float, default=0.25, show_default=True, help="Learning rate, 0..1.")
+@click.option("--gamma", type=float, default=0.99, show_default=True, help="Discount, 0..1.")
+@click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
+@click.option("--rtl", type=click.Path(path_type=Path), help="A Verilog file to run instead of the generated one.")
+@click.option("--waves", type=click.Path(path_type=Path), help="VCD file for the cycles around a divergence.")
+@json_option
+def lockstep(
+    states: int, actions: int, lfsr_width: int, rtl: Path | None, waves: Path | None, as_json: bool, **settings: Any
+) -> None:
+    """Compare RTL and golden model, event by event, on random stimulus; 0 identical, 1 diverged."""
+    import dataclasses
+
+    from tqdm import tqdm
+
+    from rtl.params import RLUParams
+    from sim.lockstep import run
+
+    params = RLUParams(states=states, actions=actions, lfsr_width=lfsr_width)
+    if rtl is not None and not rtl.is_file():
+        raise ValueError(f"--rtl {rtl} is not a file: write one with `rlu verilog -o FILE`")
+    with tqdm(total=settings["episodes"], unit="episode", disable=None, file=sys.stderr) as bar:
+        report = run(params, verilog=rtl, waves=waves, progress=bar.update, **settings)
+    divergence = report.divergence
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "identical": report.identical,
+                    "seed": settings["seed"],
+                    "episodes": report.episodes,
+                    "cycles": report.cycles,
+                    "compared": dict(report.compared),
+                    "divergence": dataclasses.asdict(divergence) if divergence else None,
+                }
+            )
+        )
+    else:
+        counts = ", ".join(f"{count} {name}s" for name, count in sorted(report.compared.items()))
+        click.echo(f"{report.episodes} episodes, {report.cycles} clock cycles; compared {counts}")
+        click.echo("identical" if divergence is None else f"DIVERGED in {divergence}")
+        if divergence is not None:
+            click.echo(f"seed {settings['seed']}: the same call finds it again")
+            if waves is not None:
+                click.echo(f"waveform: {waves}")
+    if divergence is not None:
+        raise CheckFailed
+
+
+@click.command()
+@unit_options()
+@click.option("--bus", default="none", show_default=True, help="none, axi4lite or wishbone.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="A .v file, which gets a JSON description and Verilator's waivers beside it; or a folder, which becomes an "
+    "IP package. Default: print.",
+)
+@click.option("--clock", type=float, metavar="MHZ", help="Clock of the package's timing constraints; default 100.")
+@click.option(
+    "--technology", default="generic", show_default=True, help="Or ecp5: name that family's carry cells, for speed."
+)
+@json_option
+def verilog(
+    output: Path | None, bus: Any, clock: float | None, technology: str, as_json: bool, action_counts: str | None,
+    **settings: Any,
+) -> None:  # fmt: skip
+    """Write the unit as one self-contained Verilog file, or as an IP package."""
+    from rtl.params import RLUParams
+    from rtl.verilog import sidecar, top_name
+    from sim.build import generated_verilog, write_package
+
+    params = RLUParams(action_counts=parse_counts(action_counts), **settings)
+    top_name(bus)  # refuses an unknown one before anything is written
+    folder = output is not None and (output.is_dir() or not output.suffix)
+    if clock is not None and not folder:
+        raise ValueError("--clock is for the constraints of a package: name its folder with -o")
+    if folder and technology != "generic":
+        raise ValueError(
+            "a package holds plain Verilog, which its simulation needs: give -o a .v file for --technology"
+        )
+    if output is None:
+        click.echo(
+            json.dumps(sidecar(params, bus)) if as_json else generated_verilog(params, bus, technology).read_text(),
+            nl=as_json,
+        )
+        return
+    if folder:
+        from sim.package import write
+
+        written = write(params, bus, output, clock_mhz=100.0 if clock is None else clock)
+    else:
+        written = write_package(params, output, bus, technology)
+    if as_json:
+        click.echo(json.dumps({"files": [str(path) for path in written], "parameters_sha256": params.digest}))
+    else:
+        for path in written:
+            click.echo(f"wrote {path}")
+
+
+@click.command()
+@unit_options()
+@click.option(
+    "--format", "form", default="markdown", show_default=True, help="c, verilog, svd (CMSIS-SVD), markdown or json."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File; default: print.")
+def registers(form: str, output: Path | None, action_counts: str | None, **settings: Any) -> None:
+    """Write the unit's register map for C, Verilog, a debugger, or to read."""
+    from rtl.params import RLUParams
+    from rtl.register_exports import exported
+    from sim.files import write_atomically
+
+    text = exported(RLUParams(action_counts=parse_counts(action_counts), **settings), form)
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_atomically(output, text)
+        click.echo(f"wrote {output}")
+
+
+@click.command()
+@unit_options()
+@click.option("--target", required=True, help="ecp5-85k, ice40-up5k, gowin, gatemate or xilinx (synthesis only).")
+@click.option("--bus", default="none", show_default=True, help="none, axi4lite or wishbone.")
+@click.option("--core", is_flag=True, help="The unit without bus and register file.")
+@click.option("--block", help="One of its blocks alone, such as updater.")
+@click.option(
+    "--seeds", type=click.IntRange(1, 99), default=3, show_default=True, help="Placements; the median counts."
+)
+@click.option("--freq", type=float, metavar="MHZ", help="Clock that is required; exit code 1 if it is missed.")
+@click.option("--jobs", type=click.IntRange(1), help="Placements at a time; default: all cores.")
+@json_option
+def synth(
+    target: str, bus: Any, core: bool, block: str | None, seeds: int, freq: float | None, jobs: int | None,
+    as_json: bool, action_counts: str | None, **settings: Any,
+) -> None:  # fmt: skip
+    """Measure clock and area on an FPGA with open tools; 0 well, 1 does not fit or misses --freq."""
+    import dataclasses
+
+    from tqdm import tqdm
+
+    from rtl.params import RLUParams
+    from rtl.synth import complaint, design, measure, table
+    from rtl.synth_targets import target_named
+    from sim.files import cache_dir
+
+    chosen = target_named(target)
+    if core and block:
+        raise ValueError("--core and --block exclude each other: --core is --block core")
+    params = RLUParams(action_counts=parse_counts(action_counts), **settings)
+    text, top = design(params, bus=bus, block="core" if core else block, technology=chosen.technology)
+    with tqdm(total=1 + seeds, unit="step", disable=None, file=sys.stderr) as bar:
+
+        def progress(doing: str, done: int) -> None:
+            bar.set_description(doing, refresh=False)
+            bar.update(done - bar.n)
+            bar.refresh()
+
+        report = measure(
+            text, top, chosen, seeds=range(1, seeds + 1), mhz=freq, cache=cache_dir(), jobs=jobs, progress=progress
+        )
+    if as_json:
+        click.echo(json.dumps({**report, "bus": bus, "parameters": dataclasses.asdict(params)}))
+    else:
+        click.echo(table(report))
+    wrong = complaint(report)
+    if wrong is not None:
+        click.echo(f"rlu: {wrong}", err=True)
+        raise CheckFailed
+
+
+@click.command()
+@click.option("--board", "name", required=True, help="Such as ulx3s-85f; a wrong one lists those there are.")
+@click.option("--states", type=int, help="Rows of the unit; default: the board's.")
+@click.option("--actions", type=int, help="Its actions; default: the board's.")
+@click.option("--lfsr-width", type=int, help="Its bits of the LFSR; default: the board's.")
+@click.option("--baud", type=int, help="Bits a second of the serial port; default: the board's.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("build"),
+              show_default=True, help="Folder for the bitstream.")  # fmt: skip
+@json_option
+def fpga(name: str, output: Path, baud: int | None, as_json: bool, **settings: int | None) -> None:
+    """Write a board's bitstream with open tools; 0 well, 1 does not fit or misses its clock."""
+    import dataclasses
+
+    from rtl.bitstream import BitstreamFailed, build
+    from rtl.boards import board
+    from sim.files import cache_dir
+
+    chosen = board(name)
+    given: dict[str, Any] = {key: value for key, value in settings.items() if value is not None}
+    params = dataclasses.replace(chosen.params, **given)
+
+    def say(doing: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(doing, err=True)
+
+    try:
+        written = build(chosen, params, output, cache=cache_dir(), baud=baud, say=say)
+    except BitstreamFailed as error:
+        click.echo(f"rlu: {error}", err=True)
+        raise CheckFailed from None
+    if as_json:
+        click.echo(json.dumps(written.to_json()))
+        return
+    click.echo(f"{params.states} states x {params.actions} actions on {written.board}")
+    click.echo(f"clock: {written.clock_mhz:g} MHz needed, {written.fmax_mhz:g} MHz possible")
+    click.echo(f"LUTs: {written.luts} of {written.luts_available}")
+    click.echo(f"serial port: {written.baud} baud, 8N1")
+    click.echo(f"sha256: {written.sha256}")
+    click.echo(f"wrote {written.path}{' (made before, from the cache)' if written.cached else ''}")
+
+
+@click.command()
+@click.option("--seconds", type=float, default=5.0, show_default=True, help="Time for each rate.")
+@json_option
+def bench(seconds: float, as_json: bool) -> None:
+    """Measure cycles, search iterations a second, and start-up time on this machine."""
+    from algo.bench import run, table
+
+    figures = run(seconds)
+    click.echo(json.dumps(figures) if as_json else table(figures))
