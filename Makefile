@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON ?= python3
 export RLU_CACHE_DIR := $(CURDIR)/.cache
 
-.PHONY: demo test test-slow lint docs mutate coverage prove setup clean
+.PHONY: demo test test-slow lint docs experiments mutate coverage prove setup clean
 
 demo: setup
 	$(VENV)/bin/rlu tune --device sim --data digits --schedule published --seed 1 --out runs/demo --resume
@@ -13,6 +13,9 @@ test: setup lint
 
 test-slow: setup
 	$(VENV)/bin/python -m pytest -m slow
+
+experiments: setup
+	$(VENV)/bin/rlu experiment all --docs docs
 
 mutate: setup
 	$(VENV)/bin/python -m tb.mutate
@@ -40,7 +43,7 @@ $(VENV)/ready: pyproject.toml requirements.lock
 	@command -v g++ >/dev/null || { echo "a C++ compiler is not installed: apt-get install g++"; exit 1; }
 	@command -v perl >/dev/null || { echo "perl is not installed: apt-get install perl"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[train,fpga,dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[train,search,export,zigzag,ray,fpga,dev]'
 	@touch $@
 
 clean:

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rtl.params import RLUParams
-from sim.arithmetic import to_fixed
-from sim.batch import BatchModel
+from sim.arithmetic import to_fixed, updated
+from sim.batch import BatchModel, Rule
+from sim.episodic import EPISODES, Episodic, settings_of
 from sim.objective import Objective
 
 from .policy_table import Floats, PolicyTable
@@ -33,29 +34,85 @@ def batch_search(
     Raises:
         ValueError: for a seed, ``alpha`` or ``gamma`` out of range.
     """
+    model = batch_unit(table, objective, seeds, alpha=alpha, gamma=gamma, lfsr_width=lfsr_width)
+    return search_with(model, table, objective, schedule)[0], model
+
+
+def batch_unit(
+    table: PolicyTable,
+    objective: Objective,
+    seeds: npt.ArrayLike,
+    *,
+    alpha: float = 0.25,
+    gamma: float = 0.99,
+    full_last_reward: bool = False,
+    rule: Rule = updated,
+    episodic: Episodic | None = None,
+    **formats: int,
+) -> BatchModel:
+    """Units for a table, one a seed, their Q-values 0.
+
+    Args:
+        table: gives the number of rows and actions.
+        objective: what policies are rewarded for.
+        seeds: first states of the LFSRs.
+        alpha: learning rate, 0..1.
+        gamma: discount, 0..1.
+        full_last_reward: reward the last row with the whole reward instead of its share.
+        rule: see `BatchModel`.
+        episodic: settings of an episodic unit; the published one by default.
+        formats: other fields of `RLUParams`, such as ``q_width`` or ``lfsr_width``; an episodic unit has
+            ``episodes`` of 512 unless given.
+
+    Raises:
+        ValueError: for a value out of range.
+    """
     counts = table.space.action_counts
-    params = RLUParams(states=len(counts), actions=max(counts), action_counts=counts, lfsr_width=lfsr_width)
+    if episodic is not None:
+        formats.setdefault("episodes", EPISODES)
+    params = RLUParams(states=len(counts), actions=max(2, *counts), action_counts=counts, **formats)
     settings = {
         "ALPHA": to_fixed(alpha, params.coef_frac),
         "GAMMA": to_fixed(gamma, params.coef_frac),
+        **settings_of(full_last_reward, episodic),
         **objective.registers(params),
     }
-    model = BatchModel(params, seeds, settings)
+    return BatchModel(params, seeds, settings, rule=rule)
+
+
+def search_with(
+    model: BatchModel, table: PolicyTable, objective: Objective, schedule: Sequence[float]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Search the table with units set up by the caller, which it leaves as the search does.
+
+    Returns:
+        Rewards, in units of 2**-q_frac, and places in the table of the policies tried; both (iterations, seeds).
+    """
+    accuracy, latency, energy = register_words(table, objective, model.params)
+    weights = np.cumprod([1, *table.space.action_counts[:0:-1]])[::-1]
+    rewards = np.empty((len(schedule), len(model.lfsr)), dtype=np.int64)
+    chosen = np.empty_like(rewards)
+    for iteration, epsilon in enumerate(schedule):
+        model.sample(to_fixed(epsilon, model.params.coef_frac))
+        policies = model.policy @ weights
+        # An outlier's accuracy is never measured; its reward is 0 whatever it would have been.
+        model.compute_reward(accuracy[policies], latency[policies], energy[policies])
+        model.update()
+        rewards[iteration], chosen[iteration] = model.reward, policies
+    return rewards, chosen
+
+
+def register_words(
+    table: PolicyTable, objective: Objective, params: RLUParams
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Register values of every policy's accuracy, latency and energy, each (table.space.size,)."""
 
     def words(values: Floats, full_scale: float) -> npt.NDArray[np.int64]:
         fixed: npt.NDArray[np.int64] = np.rint(np.minimum(1.0, values / full_scale) * params.coef_one).astype(int)
         return fixed
 
-    accuracy = words(table.accuracy, 1.0)
-    latency = words(table.latency_ms, objective.latency_full_scale_ms)
-    energy = words(table.energy_uj, objective.energy_full_scale_uj)
-    weights = np.cumprod([1, *counts[:0:-1]])[::-1]
-    rewards = np.empty((len(schedule), len(seeds)), dtype=np.int64)
-    for iteration, epsilon in enumerate(schedule):
-        model.sample(to_fixed(epsilon, params.coef_frac))
-        chosen = model.policy @ weights
-        # An outlier's accuracy is never measured; its reward is 0 whatever it would have been.
-        model.compute_reward(accuracy[chosen], latency[chosen], energy[chosen])
-        model.update()
-        rewards[iteration] = model.reward
-    return rewards, model
+    return (
+        words(table.accuracy, 1.0),
+        words(table.latency_ms, objective.latency_full_scale_ms),
+        words(table.energy_uj, objective.energy_full_scale_uj),
+    )

@@ -1,23 +1,54 @@
-"""The chip a policy runs on: an analytical model of Evolver, its constants fitted to what was published.
+"""The chip a policy runs on: what the search asks of one, and an analytical model of Evolver.
 
-The search wants latency and energy of an inference from a policy. `Chip` is all it asks for; `EvolverChip`
-answers from per-layer compute and memory (docs/chip.md has the equations). Latency and energy are those of
-the published full-width VGG8 unless other layers are given, even when the network that is trained beside it
-is a narrower one.
-
-``python -m algo.chip`` fits the constants anew and prints them with the residuals.
+The search wants latency and energy of an inference from a policy. `Chip` is all it asks for; a `LayerChip` answers
+layer by layer; `EvolverChip` from per-layer compute and memory (docs/chip.md has the equations), its constants fitted
+to what was published (`algo.chip_fit`). Latency and energy are those of the published full-width VGG8 unless other
+layers are given, even when the network that is trained beside it is a narrower one. `algo.chips` opens the others.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any, Protocol
 
 from algo.policy import OperatingPoint, Policy
+
+#: A figure nobody could measure: fails every comparison and is refused as a score; ``null`` in JSON.
+UNAVAILABLE = math.nan
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Loops of a convolution or fully connected layer, for chips to which counts do not say enough.
+
+    A fully connected layer is a 1x1 convolution over as many rows as it is applied to.
+
+    Attributes:
+        in_channels, out_channels: channels, or features.
+        input_size, output_size: height and width.
+        kernel, stride, padding, dilation: height and width; padding on either side.
+        groups: groups of channels that do not mix.
+        linear: whether it is a fully connected layer.
+        uses: how often an inference runs the layer.
+    """
+
+    in_channels: int
+    out_channels: int
+    input_size: tuple[int, int] = (1, 1)
+    output_size: tuple[int, int] = (1, 1)
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    linear: bool = False
+    uses: int = 1
 
 
 @dataclass(frozen=True)
@@ -30,6 +61,7 @@ class LayerShape:
         weights: stored weights, biases left out.
         input_values: activations read.
         output_values: activations written.
+        geometry: its loops; ``None`` where they are not those of one convolution or fully connected layer.
     """
 
     name: str
@@ -37,14 +69,19 @@ class LayerShape:
     weights: int
     input_values: int
     output_values: int
+    geometry: Geometry | None = None
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What the chip measures for a policy: latency (ms) and energy (µJ) of one inference."""
+    """Latency (ms) and energy (µJ) of one inference, or of a layer's part in it; energy may be `UNAVAILABLE`."""
 
     latency_ms: float
     energy_uj: float
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.energy_uj):  # one object for all, so that records of it are equal
+            object.__setattr__(self, "energy_uj", UNAVAILABLE)
 
 
 class Chip(Protocol):
@@ -60,9 +97,72 @@ class Chip(Protocol):
         ...
 
 
+class LayerChip(ABC):
+    """A chip that runs the layers of a network one after the other, so that their latencies and energies add up.
+
+    Args:
+        layer_names: of the network, in the order of a policy's bit-widths.
+        points: operating points.
+        bit_widths: of weights and activations that it knows.
+
+    Attributes:
+        name: of the chip.
+        origin: where its figures come from, in words.
+        notes: what a reader of its figures must know.
+        no_energy: why energy is `UNAVAILABLE`; ``None`` if it is known.
+
+    Raises:
+        ValueError: if there are no layers.
+    """
+
+    name: str
+    origin: str
+    notes: tuple[str, ...] = ()
+    no_energy: str | None = None
+
+    def __init__(self, layer_names: Sequence[str], points: Sequence[OperatingPoint], bit_widths: Sequence[int]) -> None:
+        if not layer_names:
+            raise ValueError("a chip needs the shape of at least 1 layer")
+        self.layer_names = tuple(layer_names)
+        self.bit_widths = tuple(bit_widths)
+        self._points = tuple(points)
+
+    @property
+    def points(self) -> tuple[OperatingPoint, ...]:
+        """The operating points a policy's ``point`` indexes."""
+        return self._points
+
+    @abstractmethod
+    def measure_layer(self, index: int, weight_bits: int, activation_bits: int, point: int) -> Measurement:
+        """Latency and energy of layer number ``index`` in one inference; raises ValueError if it cannot run so."""
+
+    def measure(self, policy: Policy) -> Measurement:
+        """Latency and energy of one inference: the sum over the layers.
+
+        Raises:
+            ValueError: if the policy has not one pair of bit-widths a layer, a bit-width the chip does not know,
+                or a point it has not.
+        """
+        self._check(policy)
+        pairs = enumerate(zip(policy.weight_bits, policy.activation_bits, strict=True))
+        parts = [self.measure_layer(index, weight, activation, policy.point) for index, (weight, activation) in pairs]
+        return Measurement(sum(part.latency_ms for part in parts), sum(part.energy_uj for part in parts))
+
+    def _check(self, policy: Policy) -> None:
+        for what, given in (("weight", policy.weight_bits), ("activation", policy.activation_bits)):
+            if len(given) != len(self.layer_names):
+                raise ValueError(f"the chip runs {len(self.layer_names)} layers, not {len(given)} {what} bit-widths")
+            for layer, bits in zip(self.layer_names, given, strict=True):
+                if bits not in self.bit_widths:
+                    allowed = ", ".join(map(str, self.bit_widths))
+                    raise ValueError(f"layer {layer}: {what} bits must be one of {allowed}, not {bits!r}")
+        if policy.point not in range(len(self.points)):
+            raise ValueError(f"operating point must be in 0..{len(self.points) - 1}, not {policy.point!r}")
+
+
 @dataclass(frozen=True)
 class ChipConstants:
-    """Constants of the model; `PLAUSIBLE` holds the range each is fitted in.
+    """Constants of the model; `algo.chip_fit.PLAUSIBLE` holds the range each is fitted in.
 
     Attributes:
         macs_per_cycle: 8x8-bit multiply-accumulates a core cycle, the array's rate times its mean use.
@@ -78,11 +178,6 @@ class ChipConstants:
     mac_energy_pj: float
     leakage_mw: float
     memory_energy_pj_per_bit: float
-
-
-# What we hold possible for a small 28 nm accelerator that keeps its data on the chip (our reading, nothing
-# published); five measurements cannot determine five constants that act so alike without such bounds.
-PLAUSIBLE = ChipConstants(64, 6.4, 0.02, 0.5, 0.02), ChipConstants(1024, 102.4, 1.0, 10.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -117,56 +212,75 @@ OPERATING_POINTS = tuple(
 BIT_WIDTHS: tuple[int, ...] = tuple(evolver_facts()["bit_widths"])
 
 
-def _published_vgg8() -> tuple[LayerShape, ...]:
-    layers, inputs, side = [], 3, 32
-    for number, outputs in enumerate((128, 128, 256, 256, 512, 512), start=1):
-        weights, pixels = 9 * inputs * outputs, side * side
-        layers.append(LayerShape(f"conv{number}", pixels * weights, weights, pixels * inputs, pixels * outputs))
+def vgg8_layers(width: int = 128, channels: int = 3, classes: int = 100) -> tuple[LayerShape, ...]:
+    """Layers of `algo.networks.VGG8` on 32x32 images, without PyTorch; the defaults are the published network."""
+    layers, inputs, side = [], channels, 32
+    for number, outputs in enumerate((width, width, 2 * width, 2 * width, 4 * width, 4 * width), start=1):
+        weights, pixels, size = 9 * inputs * outputs, side * side, (side, side)
+        loops = Geometry(inputs, outputs, size, size, kernel=(3, 3), padding=(1, 1))
+        layers.append(LayerShape(f"conv{number}", pixels * weights, weights, pixels * inputs, pixels * outputs, loops))
         inputs = outputs
         if number % 2 == 0:  # 2x2 pooling
             side //= 2
-    for number, (fan_in, outputs) in enumerate(((inputs * side * side, 1024), (1024, 100)), start=1):
-        layers.append(LayerShape(f"fc{number}", fan_in * outputs, fan_in * outputs, fan_in, outputs))
+    for number, (fan_in, outputs) in enumerate(((inputs * side * side, 8 * width), (8 * width, classes)), start=1):
+        loops = Geometry(fan_in, outputs, linear=True)
+        layers.append(LayerShape(f"fc{number}", fan_in * outputs, fan_in * outputs, fan_in, outputs, loops))
     return tuple(layers)
 
 
-PUBLISHED_VGG8 = _published_vgg8()  # 128-128-256-256-512-512-1024-100 on 32x32 colour images, CIFAR-100
+PUBLISHED_VGG8 = vgg8_layers()  # 128-128-256-256-512-512-1024-100 on 32x32 colour images, CIFAR-100
 INT8_BASELINE = Policy((8,) * 8, (8,) * 8, OPERATING_POINTS.index(OperatingPoint(0.80, 232.0)))
 
 
-class EvolverChip:
-    """Latency and energy of a network on a bit-scalable accelerator with Evolver's operating points.
+class EvolverChip(LayerChip):
+    """Latency and energy of a network on a bit-scalable accelerator; by default Evolver.
 
     Args:
         layers: shapes of the network's layers, in the order of a policy's bit-widths.
         constants: of the model; default those fitted to the published chip.
+        points: operating points; default the nine published ones, slowest first.
+        bit_widths: of weights and activations.
 
     Raises:
         ValueError: if there are no layers.
     """
 
-    def __init__(self, layers: Sequence[LayerShape] = PUBLISHED_VGG8, constants: ChipConstants | None = None) -> None:
-        if not layers:
-            raise ValueError("a chip needs the shape of at least 1 layer")
+    name = "evolver"
+    origin = "analytical model of Evolver, five constants fitted to its published measurements (docs/chip.md)"
+
+    def __init__(
+        self,
+        layers: Sequence[LayerShape] = PUBLISHED_VGG8,
+        constants: ChipConstants | None = None,
+        points: Sequence[OperatingPoint] = OPERATING_POINTS,
+        bit_widths: Sequence[int] = BIT_WIDTHS,
+    ) -> None:
+        super().__init__([layer.name for layer in layers], points, bit_widths)
         self.layers = tuple(layers)
         self.constants = constants or ChipConstants(**evolver_facts()["constants"])
 
-    @property
-    def points(self) -> tuple[OperatingPoint, ...]:
-        """The nine published voltage-frequency pairs, slowest first."""
-        return OPERATING_POINTS
+    def measure_layer(self, index: int, weight_bits: int, activation_bits: int, point: int) -> Measurement:
+        """Latency and energy of one layer."""
+        return self._cost(((self.layers[index], weight_bits, activation_bits),), self.points[point])
 
     def measure(self, policy: Policy) -> Measurement:
         """Latency (ms) and energy (µJ) of one inference under a policy.
 
+        The sum over the layers, but for the last digits: work and bits are added up before they are multiplied
+        with their energies, as ever, so that recorded runs stay as they are.
+
         Raises:
-            ValueError: if the policy has not one pair of bit-widths a layer, a bit-width other than 2, 4 and
-                8, or a point outside 0..8.
+            ValueError: if the policy has not one pair of bit-widths a layer, a bit-width the chip does not know,
+                or a point it has not.
         """
         self._check(policy)
-        c, point = self.constants, self.points[policy.point]
+        works = zip(self.layers, policy.weight_bits, policy.activation_bits, strict=True)
+        return self._cost(works, self.points[policy.point])
+
+    def _cost(self, works: Iterable[tuple[LayerShape, int, int]], point: OperatingPoint) -> Measurement:
+        c = self.constants
         core_us = memory_us = latency_us = operations = moved_bits = 0.0
-        for layer, weight, activation in zip(self.layers, policy.weight_bits, policy.activation_bits, strict=True):
+        for layer, weight, activation in works:
             # The array splits its multipliers: half the bits on either side, twice the operations a cycle.
             eights = layer.macs * weight * activation / 64
             bits = layer.weights * weight + (layer.input_values + layer.output_values) * activation
@@ -179,17 +293,6 @@ class EvolverChip:
         leakage_uj = c.leakage_mw * point.voltage_v * latency_us * 1e-3
         memory_uj = moved_bits * c.memory_energy_pj_per_bit * 1e-6
         return Measurement(latency_us * 1e-3, dynamic_uj + leakage_uj + memory_uj)
-
-    def _check(self, policy: Policy) -> None:
-        for what, given in (("weight", policy.weight_bits), ("activation", policy.activation_bits)):
-            if len(given) != len(self.layers):
-                raise ValueError(f"the chip runs {len(self.layers)} layers, not {len(given)} {what} bit-widths")
-            for layer, bits in zip(self.layers, given, strict=True):
-                if bits not in BIT_WIDTHS:
-                    allowed = ", ".join(map(str, BIT_WIDTHS))
-                    raise ValueError(f"layer {layer.name}: {what} bits must be one of {allowed}, not {bits!r}")
-        if policy.point not in range(len(self.points)):
-            raise ValueError(f"operating point must be in 0..{len(self.points) - 1}, not {policy.point!r}")
 
 
 def published_measurements() -> tuple[PublishedMeasurement, ...]:
@@ -204,74 +307,3 @@ def published_measurements() -> tuple[PublishedMeasurement, ...]:
             )
         )
     return tuple(found)
-
-
-def fit_constants() -> ChipConstants:
-    """Fit the constants to the published latencies and energies, each error relative to what was measured.
-
-    Bounded least squares on the logarithms of model over measurement, within `PLAUSIBLE`; needs scipy.
-    """
-    import numpy as np
-    from scipy.optimize import least_squares
-
-    measurements = published_measurements()
-    names = [field.name for field in fields(ChipConstants)]
-
-    def constants(logarithms: Sequence[float]) -> ChipConstants:
-        return ChipConstants(**dict(zip(names, np.exp(logarithms).tolist(), strict=True)))
-
-    def residuals(logarithms: Sequence[float]) -> list[float]:
-        chip = EvolverChip(constants=constants(logarithms))
-        modelled = [chip.measure(m.policy) for m in measurements]
-        ratios = [m.latency_ms / p.latency_ms for m, p in zip(modelled, measurements, strict=True)]
-        ratios += [m.energy_uj / p.energy_uj for m, p in zip(modelled, measurements, strict=True)]
-        return np.log(ratios).tolist()  # type: ignore[no-any-return]
-
-    low, high = (np.log(list(asdict(bound).values())) for bound in PLAUSIBLE)
-    # Logarithms keep constants positive and of one scale; the middle of the box is far from both its ends.
-    result = least_squares(residuals, (low + high) / 2, bounds=(low, high), xtol=1e-12, ftol=1e-12, gtol=1e-12)
-    return constants(result.x)
-
-
-def residual_table(constants: ChipConstants | None = None) -> str:
-    """Markdown table of published against modelled latency and energy, a row a policy."""
-    chip = EvolverChip(constants=constants)
-    lines = [
-        "| policy | weight bits | V, MHz | latency (ms) | model | error | energy (µJ) | model | error |",
-        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    for m in published_measurements():
-        bits = " ".join(map(str, m.policy.weight_bits))
-        point, made = chip.points[m.policy.point], chip.measure(m.policy)
-        latency, energy = made.latency_ms / m.latency_ms - 1, made.energy_uj / m.energy_uj - 1
-        lines.append(
-            f"| {m.name} | {bits} | {point.voltage_v:.2f}, {point.frequency_mhz:.0f} "
-            f"| {m.latency_ms:.2f} | {made.latency_ms:.2f} | {latency:+.1%} "
-            f"| {m.energy_uj:.2f} | {made.energy_uj:.2f} | {energy:+.1%} |"
-        )
-    return "\n".join(lines)
-
-
-def constants_table(constants: ChipConstants | None = None) -> str:
-    """Markdown table of the constants, the range each was fitted in, and which ended on its edge."""
-    values = asdict(constants or EvolverChip().constants)
-    lines = ["| constant | fitted | range | |", "| --- | ---: | --- | --- |"]
-    low, high = (asdict(bound) for bound in PLAUSIBLE)
-    for name, value in values.items():
-        at_edge = min(abs(value / low[name] - 1), abs(value / high[name] - 1)) < 1e-3
-        note = "on the edge: the data do not determine it" if at_edge else ""
-        lines.append(f"| `{name}` | {value:.4g} | {low[name]:g} to {high[name]:g} | {note} |")
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Fit the constants and print them as for ``evolver.json``, then the two tables of docs/chip.md."""
-    # Six digits are more than the data deserve, and enough for a repeated fit to give the same text.
-    rounded = {name: float(f"{value:.6g}") for name, value in asdict(fit_constants()).items()}
-    print(json.dumps(rounded, indent=2))
-    constants = ChipConstants(**rounded)
-    print("", constants_table(constants), "", residual_table(constants), sep="\n")
-
-
-if __name__ == "__main__":
-    main()

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from algo.commands import tuning, unit
+from algo.commands import chip, experiment, export, report, search, table, tuning, unit
 from algo.commands.common import BAD_USE, FAILED, INTERRUPTED, CheckFailed
 
 
@@ -18,9 +18,9 @@ def rlu() -> None:
     """The reinforcement-learning unit: tune networks with it, check it, and take its Verilog away."""
 
 
-for _module in (tuning, unit):
-    for _command in vars(_module).values():
-        if isinstance(_command, click.Command):
+for _module in (chip, experiment, export, report, search, table, tuning, unit):
+    for _name, _command in vars(_module).items():
+        if isinstance(_command, click.Command) and not _name.startswith("_"):  # _: a group's own command
             rlu.add_command(_command)
 
 
@@ -35,6 +35,17 @@ class _terminable:
 
     def __exit__(self, *exception: object) -> None:
         signal.signal(signal.SIGTERM, self._before)
+
+
+#: The extra that brings a module; of those not here, ``train`` does.
+EXTRAS = {
+    **dict.fromkeys(("joblib", "optuna", "pyarrow"), "search"),
+    **dict.fromkeys(("google", "onnx", "onnxruntime", "qonnx"), "export"),
+    **dict.fromkeys(("yaml", "zigzag"), "zigzag"),
+    **dict.fromkeys(("nextpnr", "serial", "amaranth_boards"), "fpga"),
+    "pyglove": "dev",
+    "ray": "ray",
+}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -53,8 +64,10 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.close()  # nothing more can be said to a closed pipe
         sys.exit(FAILED)
     except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").partition(".")[0], "train")
         _complain(
-            f"{error.name} is not installed: pip install 'rlu-cosim[train]' (in a checkout: pip install -e '.[train]')"
+            f"{error.name} is not installed: pip install 'rlu-cosim[{extra}]' "
+            f"(in a checkout: pip install -e '.[{extra}]')"
         )
     except OSError as error:
         _complain(_what_failed(error))

@@ -1,17 +1,30 @@
-"""Networks to tune: the published experiment's VGG8 at any width, and the layer shapes of any network."""
+"""Networks to tune: the published experiments' VGG8 and ResNet34 at any width, and the layer shapes of any network."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
+import torch.fx
 from torch import Tensor, nn
 
-from algo.chip import LayerShape
+from algo.chip import Geometry, LayerShape
 
 PUBLISHED_WIDTH = 128  # channels of the first convolution in the published VGG8
 
 # Share of the newest batch in the running statistics. Retraining takes few batches between changes of
 # bit-widths; with the usual 0.1 testing would run on statistics of the bit-widths before.
 _NORM_MOMENTUM = 0.3
+
+
+@torch.fx.wrap  # the tracer, which knows no shapes, does not look inside
+def _check_images(images: Tensor, channels: int) -> None:
+    if images.dim() != 4 or tuple(images.shape[1:]) != (channels, 32, 32):
+        raise ValueError(
+            f"VGG8 takes images of shape (N, {channels}, 32, 32), not {tuple(images.shape)}: "
+            "scale them, or bring a network of your own"
+        )
 
 
 class VGG8(nn.Module):
@@ -64,18 +77,112 @@ class VGG8(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, channels, 32, 32); raises ValueError for other shapes."""
-        if images.dim() != 4 or tuple(images.shape[1:]) != (self.channels, 32, 32):
-            raise ValueError(
-                f"VGG8 takes images of shape (N, {self.channels}, 32, 32), not {tuple(images.shape)}: "
-                "scale them, or bring a network of your own"
-            )
+        _check_images(images, self.channels)
         logits: Tensor = self.classifier(self.features(images).flatten(1))
+        return logits
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions whose result is added to the block's input; a 1x1 convolution where the shapes differ.
+
+    Args:
+        inputs: channels given.
+        outputs: channels made.
+        stride: of the first convolution: 2 halves the image's sides.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs, momentum=_NORM_MOMENTUM)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs, momentum=_NORM_MOMENTUM)
+        self.relu = nn.ReLU(inplace=True)
+        self.shortcut = nn.Sequential()
+        if stride != 1 or inputs != outputs:
+            self.shortcut.append(nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False))
+            self.shortcut.append(nn.BatchNorm2d(outputs, momentum=_NORM_MOMENTUM))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""
+        inside = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(images)))))
+        result: Tensor = self.relu(inside + self.shortcut(images))
+        return result
+
+
+class ResNet34(nn.Module):
+    """The 34-layer residual network (He et al., 2016) in its usual form for 32x32 images.
+
+    A 3x3 convolution, then 3, 4, 6 and 3 residual blocks of ``width``, 2, 4 and 8 times ``width`` channels, each
+    stage but the first halving the image, then the mean over the image and one fully connected layer. A
+    width of 64 is the usual size.
+
+    Args:
+        classes: number of classes, at least 2.
+        channels: channels of an image, at least 1.
+        width: channels of the first stage, at least 1.
+
+    Input: float32 (N, channels, H, W) of at least 8x8 pixels. Output: float32 logits (N, classes).
+
+    Raises:
+        ValueError: if an argument is below its minimum.
+    """
+
+    BLOCKS = (3, 4, 6, 3)
+
+    def __init__(self, classes: int, channels: int = 1, width: int = 64) -> None:
+        super().__init__()
+        for name, value, minimum in (("classes", classes, 2), ("channels", channels, 1), ("width", width, 1)):
+            if value < minimum:
+                raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width, momentum=_NORM_MOMENTUM),
+            nn.ReLU(inplace=True),
+        )
+        self.blocks = nn.Sequential()
+        inputs = width
+        for stage, blocks in enumerate(self.BLOCKS):
+            for number in range(blocks):
+                stride = 2 if stage and not number else 1
+                self.blocks.append(ResidualBlock(inputs, width << stage, stride))
+                inputs = width << stage
+        self.classifier = nn.Linear(inputs, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, channels, H, W)."""
+        logits: Tensor = self.classifier(self.blocks(self.stem(images)).mean((2, 3)))
         return logits
 
 
 def weight_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
     """Name and module of every convolution and fully connected layer of a model, in order of registration."""
     return [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+
+
+def _geometry(module: nn.Conv2d | nn.Linear, given: Tensor, made: Tensor) -> Geometry | None:
+    """Loops of a layer for one image; ``None`` for padding that only PyTorch has a name for."""
+    if isinstance(module, nn.Linear):
+        rows = (given.numel() // module.in_features, 1)
+        return Geometry(module.in_features, module.out_features, rows, rows, linear=True)
+    if isinstance(module.padding, str):
+        return None
+    return Geometry(
+        module.in_channels,
+        module.out_channels,
+        input_size=_pair(given.shape[-2:]),
+        output_size=_pair(made.shape[-2:]),
+        kernel=_pair(module.kernel_size),
+        stride=_pair(module.stride),
+        padding=_pair(module.padding),
+        dilation=_pair(module.dilation),
+        groups=module.groups,
+    )
+
+
+def _pair(sizes: Sequence[int]) -> tuple[int, int]:
+    height, width = sizes
+    return height, width
 
 
 def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerShape, ...]:
@@ -102,12 +209,18 @@ def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerS
         macs = made.numel() // module.weight.shape[0] * weights
         # A layer used twice works twice but is stored once.
         before = found.get(name, LayerShape(name, 0, weights, 0, 0))
+        loops = _geometry(module, given, made)
+        if loops is not None and name in found:
+            uses = before.geometry.uses if before.geometry else 0
+            # Used on another shape, it is no longer one loop nest.
+            loops = replace(loops, uses=uses + 1) if replace(loops, uses=uses) == before.geometry else None
         found[name] = LayerShape(
             name,
             before.macs + macs,
             weights,
             before.input_values + given.numel(),
             before.output_values + made.numel(),
+            loops,
         )
 
     def hook(name: str, module: nn.Conv2d | nn.Linear) -> torch.utils.hooks.RemovableHandle:

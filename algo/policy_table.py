@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,12 @@ class PolicyTable:
         accuracy: (space.size,) fractions; policies in the order of `index`.
         latency_ms, energy_uj: (space.size,).
         source: where the figures come from, in words.
+        accuracy_std: (space.size,) standard deviation of the accuracy over training seeds, where it is known.
+        layer_names: of the layers, input layer first; default layer1, layer2, ...
+        origin: how the table was made, by name: seeds, recipe, versions; plain values that JSON can hold.
+
+    Raises:
+        ValueError: if an array has not one figure a policy, or there is not one name a layer.
     """
 
     space: PolicySpace
@@ -34,6 +41,21 @@ class PolicyTable:
     latency_ms: Floats
     energy_uj: Floats
     source: str
+    accuracy_std: Floats | None = None
+    layer_names: tuple[str, ...] = ()
+    origin: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("accuracy", "latency_ms", "energy_uj", "accuracy_std"):
+            figures = getattr(self, name)
+            if figures is not None and figures.shape != (self.space.size,):
+                raise ValueError(
+                    f"{name} must have one figure a policy, shape ({self.space.size},), not {figures.shape}"
+                )
+        if not self.layer_names:
+            object.__setattr__(self, "layer_names", tuple(f"layer{k + 1}" for k in range(self.layers)))
+        if len(self.layer_names) != self.layers or len(set(self.layer_names)) != self.layers:
+            raise ValueError(f"layer_names must name {self.layers} layers, each differently, not {self.layer_names!r}")
 
     @property
     def layers(self) -> int:

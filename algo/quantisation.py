@@ -1,14 +1,16 @@
 """Quantisation-aware layers whose bit-widths are plain integers, changed without rebuilding the model.
 
 Weights are quantised per output channel, symmetric about zero; activations (a layer's input) per tensor,
-asymmetric, from the moving average of their smallest and largest value. Gradients pass straight through. The
-arithmetic stays in float32: values are rounded to the levels of the integer grid ("fake" quantisation).
+asymmetric, from the moving average of their smallest and largest value, or from two learned clips. Gradients pass
+straight through. The arithmetic stays in float32: values are rounded to the levels of the integer grid ("fake"
+quantisation).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,9 @@ from torch.nn import functional
 
 MIN_BITS, MAX_BITS = 2, 16
 RANGE_MOMENTUM = 0.1  # share of the newest batch in the moving average of an activation's range
+
+ActivationRange = Literal["minmax", "lsq"]
+ACTIVATION_RANGES: tuple[ActivationRange, ...] = ("minmax", "lsq")
 
 # Step of the weight grid in units of the channel's mean absolute value, below 8 bits. The values minimise the
 # mean square error of a Gaussian; with the largest magnitude as reference instead, 2 bits would round nearly
@@ -53,17 +58,32 @@ def quantise_weights(weight: Tensor, bits: int) -> Tensor:
     >>> quantise_weights(torch.tensor([[0.9, -0.1, -1.1]]), 2)  # the step is 1.534 · 0.7
     tensor([[ 1.0738, -0.0000, -1.0738]])
     """
+    with torch.no_grad():
+        levels, step = weight_levels(weight, bits)
+        quantised = levels.mul_(step)
+    return cast(Tensor, _Replace.apply(weight, quantised))
+
+
+def weight_levels(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """What `quantise_weights` rounds to: integer levels and step, whose product is the rounded weight.
+
+    Args:
+        weight: float32, output channels first, any further shape.
+        bits: 2..16.
+
+    Returns:
+        Levels, whole numbers of magnitude 2^(bits-1)-1 at most, as float32 in the weight's shape; step, above 0,
+        of shape (output channels, 1, 1, ...).
+    """
     _check_bits("weight", bits)
     largest = 2 ** (bits - 1) - 1
-    with torch.no_grad():
-        magnitude = weight.abs().flatten(1)
-        if bits in _STEP_OF_MEAN:
-            step = magnitude.mean(1) * _STEP_OF_MEAN[bits]
-        else:
-            step = magnitude.amax(1) / largest
-        step = step.clamp_min(1e-12).view(-1, *[1] * (weight.dim() - 1))  # a channel of zeros stays zero
-        quantised = (weight / step).round_().clamp_(-largest, largest).mul_(step)
-    return cast(Tensor, _Replace.apply(weight, quantised))
+    magnitude = weight.abs().flatten(1)
+    if bits in _STEP_OF_MEAN:
+        step = magnitude.mean(1) * _STEP_OF_MEAN[bits]
+    else:
+        step = magnitude.amax(1) / largest
+    step = step.clamp_min(1e-12).view(-1, *[1] * (weight.dim() - 1))  # a channel of zeros stays zero
+    return (weight / step).round_().clamp_(-largest, largest), step
 
 
 def quantise_activations(values: Tensor, low: Tensor, high: Tensor, bits: int) -> Tensor:
@@ -77,11 +97,55 @@ def quantise_activations(values: Tensor, low: Tensor, high: Tensor, bits: int) -
         high: scalar tensor, at least 0.
         bits: 2..16.
     """
+    levels = activation_levels(low, high, bits)
+    return torch.fake_quantize_per_tensor_affine(values, levels.step, levels.zero, 0, levels.largest)
+
+
+@dataclass(frozen=True)
+class ActivationLevels:
+    """The grid of an activation: level q of 0..``largest`` stands for (q - ``zero``) · ``step``.
+
+    Attributes:
+        step: float32 scalar, above 0.
+        zero: int32 scalar, 0..largest: the level of zero.
+        largest: 2^bits - 1.
+    """
+
+    step: Tensor
+    zero: Tensor
+    largest: int
+
+
+def activation_levels(low: Tensor, high: Tensor, bits: int) -> ActivationLevels:
+    """The grid that `quantise_activations` rounds to; arguments as there."""
     _check_bits("activation", bits)
-    levels = 2**bits - 1
-    step = ((high - low) / levels).clamp_min(1e-12)
-    zero = (-low / step).round().clamp(0, levels).int()
-    return torch.fake_quantize_per_tensor_affine(values, step, zero, 0, levels)
+    largest = 2**bits - 1
+    step = ((high - low) / largest).clamp_min(1e-12)
+    return ActivationLevels(step, (-low / step).round().clamp(0, largest).int(), largest)
+
+
+def quantise_activations_learned(values: Tensor, low: Tensor, high: Tensor, bits: int) -> Tensor:
+    """`quantise_activations` with a gradient for the range too: LSQ, with the two clips as what is learned.
+
+    The same numbers, but ``low`` and ``high`` get the gradients of learned step size quantisation (Esser et al.,
+    ICLR 2020) with an offset (LSQ+, Bhalgat et al., 2020), led on to the range's ends: a value beyond an end moves
+    that end by its own gradient, as in PACT (Choi et al., 2018), one within by its rounding error. Clips rather
+    than steps are the parameters, so that a layer keeps its range when its bit-width changes; their gradients are
+    not scaled, as PACT's are not and LSQ's are.
+
+    Args:
+        values: float32, any shape.
+        low: scalar tensor; taken as 0 where above.
+        high: scalar tensor; taken as 0 where below.
+        bits: 2..16.
+    """
+    _check_bits("activation", bits)
+    largest = 2**bits - 1
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    step = ((high - low) / largest).clamp_min(1e-12)
+    exact = -low / step
+    zero = cast(Tensor, _Replace.apply(exact, exact.detach().round().clamp(0, largest)))
+    return torch._fake_quantize_learnable_per_tensor_affine(values, step.view(1), zero.view(1), 0, largest, 1.0)
 
 
 class _Quantised(nn.Module):
@@ -89,14 +153,19 @@ class _Quantised(nn.Module):
 
     weight_bits: int
     activation_bits: int
+    learned: bool
     low: Tensor
     high: Tensor
     seen: Tensor
 
-    def _prepare(self) -> None:
+    def _prepare(self, learned: bool) -> None:
         self.weight_bits = self.activation_bits = 8
-        self.register_buffer("low", torch.zeros(()))
-        self.register_buffer("high", torch.zeros(()))
+        self.learned = learned
+        for name in ("low", "high"):
+            if learned:
+                self.register_parameter(name, nn.Parameter(torch.zeros(())))
+            else:
+                self.register_buffer(name, torch.zeros(()))
         self.register_buffer("seen", torch.zeros((), dtype=torch.bool))
 
     def _quantise_input(self, values: Tensor) -> Tensor:
@@ -105,12 +174,20 @@ class _Quantised(nn.Module):
                 low, high = torch.aminmax(values)
                 # Zero must be in the range, else it would have no exact level and padding would be wrong.
                 low, high = low.clamp_max(0), high.clamp_min(0)
-                # The first batch sets the range, later ones move it. No branch: the tensors may be on a GPU.
-                share = torch.where(self.seen, RANGE_MOMENTUM, 1.0)
+                # The first batch sets the range, later ones move it, unless it is learned. No branch: the tensors
+                # may be on a GPU.
+                share = torch.where(self.seen, 0.0 if self.learned else RANGE_MOMENTUM, 1.0)
                 self.low.lerp_(low, share)
                 self.high.lerp_(high, share)
                 self.seen.fill_(True)
+        if self.learned:
+            return quantise_activations_learned(values, self.low, self.high, self.activation_bits)
         return quantise_activations(values, self.low, self.high, self.activation_bits)
+
+    def input_levels(self) -> ActivationLevels:
+        """The grid that the input is rounded to at the present bit-width."""
+        with torch.no_grad():
+            return activation_levels(self.low.clamp(max=0), self.high.clamp(min=0), self.activation_bits)
 
 
 class QuantisedConv2d(_Quantised, nn.Conv2d):
@@ -131,8 +208,12 @@ class QuantisedLinear(_Quantised, nn.Linear):
         return functional.linear(self._quantise_input(input), weight, self.bias)
 
 
-def quantise(model: nn.Module) -> nn.Module:
+def quantise(model: nn.Module, activations: ActivationRange = "minmax") -> nn.Module:
     """Turn every `nn.Conv2d` and `nn.Linear` of a model into its quantised form, 8 bits throughout.
+
+    ``activations`` says where the range of a layer's input comes from: ``minmax``, the moving average of its smallest
+    and largest value; or ``lsq``, two parameters that training moves (`quantise_activations_learned`), set by the
+    first batch or by the state dict of a model that was quantised either way.
 
     Done in place and in the order of `model.modules()`, which is the order in which `set_bits` counts layers;
     parameters keep their names, values and optimiser identity, so an existing state dict still loads (strict
@@ -140,8 +221,10 @@ def quantise(model: nn.Module) -> nn.Module:
     alone, as they may compute something else. Returns the model.
 
     Raises:
-        ValueError: if the model has no such layer.
+        ValueError: if the model has no such layer, or ``activations`` is neither.
     """
+    if activations not in ACTIVATION_RANGES:
+        raise ValueError(f"activations must be one of {', '.join(ACTIVATION_RANGES)}, not {activations!r}")
     for module in model.modules():
         if type(module) is nn.Conv2d:
             module.__class__ = QuantisedConv2d
@@ -149,7 +232,7 @@ def quantise(model: nn.Module) -> nn.Module:
             module.__class__ = QuantisedLinear
         else:
             continue
-        cast(_Quantised, module)._prepare()
+        cast(_Quantised, module)._prepare(activations == "lsq")
         module.to(module.weight.device)  # the new buffers follow the weights
     if not quantised_layers(model):
         raise ValueError(f"{type(model).__name__} has no Conv2d or Linear layer to quantise")

@@ -28,11 +28,16 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     for name, row in rows:
         activations = row["activation_bits"]
         lines.append(
-            f"| {name} | {_bits(row['weight_bits'])} | {_bits(activations)} | {row['voltage_v']:.2f} "
-            f"| {row['frequency_mhz']:g} | {row['accuracy']:.3f} | {row['latency_ms']:.2f} "
-            f"| {row['energy_uj']:.2f} | {row['score']:.3f} |"
+            f"| {name} | {_bits(row['weight_bits'])} | {_bits(activations)} | {_figure(row['voltage_v'], '.2f')} "
+            f"| {_figure(row['frequency_mhz'], 'g')} | {row['accuracy']:.3f} | {row['latency_ms']:.2f} "
+            f"| {_figure(row['energy_uj'], '.2f')} | {row['score']:.3f} |"
         )
     return "\n".join(lines)
+
+
+def _figure(figure: float | None, how: str) -> str:
+    """A figure, or that there is none."""
+    return "unavailable" if figure is None else format(figure, how)
 
 
 def _bits(bits: list[int]) -> str:

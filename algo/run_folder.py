@@ -18,6 +18,7 @@ from sim.files import write_atomically
 from .tuning import Step
 
 CONFIG, TRACE, CHECKPOINT = "config.json", "trace.jsonl", "checkpoint.zip"
+CHIP_TABLE = "chip.csv"
 Q_TABLE, SUMMARY, LEARNING_CURVE = "q_table.json", "summary.json", "learning-curve.png"
 
 

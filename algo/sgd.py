@@ -15,6 +15,15 @@ from torch.nn import functional
 from torch.utils import deterministic
 from tqdm import tqdm
 
+from algo.quantisation import ACTIVATION_RANGES, ActivationRange
+from algo.schedules import LEARNING_RATE_SCHEDULES, LearningRateSchedule, scheduler
+
+#: Fields of `TrainingConfig` that play no part in pre-training.
+RETRAINING_ONLY = (
+    "epochs_per_iteration", "batch_size", "learning_rate", "lr_schedule", "lr_k", "activation_range",
+    "fold_batch_norm",
+)  # fmt: skip
+
 _deterministic: Any = deterministic  # a module whose one setting is made by magic that no type checker sees
 _TEST_BATCH = 512  # images tested at once; bounds memory, has no influence on results
 
@@ -31,7 +40,12 @@ class TrainingConfig:
         int8_learning_rate: the same for the 8-bit passes.
         epochs_per_iteration: passes over the local training images for each policy (E_max), at least 1.
         batch_size: images a step in retraining, at least 2.
-        learning_rate: constant step size in retraining, above 0.
+        learning_rate: first step size in retraining, above 0.
+        lr_schedule: how it falls over the steps of one retraining: ``constant``, ``cosine`` or ``k-decay``.
+        lr_k: power of ``k-decay``'s time variable, above 0; the other two have none.
+        activation_range: whether retraining observes the range of activations (``minmax``) or learns it (``lsq``).
+        fold_batch_norm: whether batch normalisation is folded into the layers before it, with the statistics of
+            pre-training, before retraining.
         momentum: share of the last step kept in the next, 0 up to 1 exclusive; every call starts at rest.
         weight_decay: pull of all weights towards zero, at least 0.
         threads: CPU threads torch uses, at least 1. Results are the same from run to run for one number,
@@ -50,6 +64,10 @@ class TrainingConfig:
     epochs_per_iteration: int = 1
     batch_size: int = 100
     learning_rate: float = 0.01
+    lr_schedule: LearningRateSchedule = "constant"
+    lr_k: float = 2.0
+    activation_range: ActivationRange = "minmax"
+    fold_batch_norm: bool = False
     momentum: float = 0.9
     weight_decay: float = 1e-4
     threads: int = 1
@@ -61,7 +79,11 @@ class TrainingConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < minimum:
                 raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
-        for name in ("pretrain_learning_rate", "int8_learning_rate", "learning_rate"):
+        choices = {"lr_schedule": LEARNING_RATE_SCHEDULES, "activation_range": ACTIVATION_RANGES}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        for name in ("pretrain_learning_rate", "int8_learning_rate", "learning_rate", "lr_k"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be above 0 and finite, not {getattr(self, name)!r}")
         if not 0 <= self.momentum < 1:
@@ -79,13 +101,13 @@ def train(
     batch_size: int,
     rate: float,
     generator: torch.Generator,
-    fall: bool = False,
+    schedule: LearningRateSchedule = "constant",
     label: str = "",
 ) -> None:
-    """Train in place.
+    """Train in place, on the device where model and images are.
 
-    ``fall`` lets the step size fall along a cosine to nearly 0 over all steps; ``label`` names a progress
-    bar, of which there is none without it or without a terminal.
+    ``schedule`` is that of the step size over all steps; ``label`` names a progress bar, of which there is none
+    without it or without a terminal.
     """
     optimiser = torch.optim.SGD(
         model.parameters(),
@@ -95,19 +117,21 @@ def train(
         nesterov=config.momentum > 0,
     )
     steps = max(1, epochs * -(-len(images) // batch_size))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps) if fall else None
+    falling = scheduler(optimiser, schedule, steps, config.lr_k)
     model.train()
     with tqdm(total=steps, desc=label, unit="batch", leave=False, disable=None if label else True) as bar:
         for _ in range(epochs):
-            for chosen in torch.randperm(len(images), generator=generator).split(batch_size):
+            # Drawn on the CPU, where every device's runs draw the same.
+            order = torch.randperm(len(images), generator=generator).to(images.device)
+            for chosen in order.split(batch_size):
                 bar.update()
                 if len(chosen) < 2:  # batch normalisation needs two images
                     continue
                 optimiser.zero_grad(set_to_none=True)
                 functional.cross_entropy(model(images[chosen]), labels[chosen]).backward()
                 optimiser.step()
-                if schedule:
-                    schedule.step()
+                if falling:
+                    falling.step()
 
 
 def accuracy_of(model: nn.Module, images: Tensor, labels: Tensor) -> float:
@@ -121,13 +145,16 @@ def accuracy_of(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 @contextlib.contextmanager
-def reproducible(threads: int) -> Iterator[None]:
-    """Set torch to ``threads`` threads and deterministic kernels; put its settings back afterwards."""
+def reproducible(threads: int, device: torch.device | None = None) -> Iterator[None]:
+    """Set torch to ``threads`` threads and deterministic kernels; put its settings back afterwards.
+
+    On another ``device`` than the CPU an operation that has no deterministic kernel there warns.
+    """
     before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warn = torch.is_deterministic_algorithms_warn_only_enabled()
     fill = _deterministic.fill_uninitialized_memory
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(True, warn_only=device is not None and device.type != "cpu")
     # Filling memory that is about to be overwritten costs a tenth of the time and finds bugs in kernels only.
     _deterministic.fill_uninitialized_memory = False
     try:
@@ -138,9 +165,11 @@ def reproducible(threads: int) -> Iterator[None]:
         _deterministic.fill_uninitialized_memory = fill
 
 
-def tensors(images: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """The arrays as tensors, images in the layout that convolutions on CPUs are faster in (channels last)."""
+def tensors(
+    images: NDArray[np.float32], labels: NDArray[np.int64], device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """The arrays as tensors on a device, images in the layout that convolutions are faster in (channels last)."""
     given = torch.from_numpy(images)
     if given.dim() == 4:
         given = given.contiguous(memory_format=torch.channels_last)
-    return given, torch.from_numpy(labels).long()
+    return given.to(device), torch.from_numpy(labels).long().to(device)

@@ -1,4 +1,4 @@
-"""Pre-training of the INT8 network, and its retraining under each policy of the search.
+"""Retraining of the INT8 network under each policy of the search.
 
 Everything is a function of the configuration, the data, a seed and the number of threads: batches come in an
 order drawn from a generator seeded for each call, so there is no random state to save between iterations.
@@ -7,102 +7,29 @@ order drawn from a generator seeded for each call, so there is no random state t
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import copy
 import io
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Literal
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import nn
 
-from algo.data import Dataset, LocalData
-from algo.networks import VGG8
+from algo.data import LocalData
+from algo.device_choice import training_device
+from algo.folding import fold_batch_norm
 from algo.policy import Policy
+from algo.pretraining import Pretrained, copied, digest_of, first_line, pretrain
 from algo.quantisation import quantise, quantised_layers, set_bits
 from algo.sgd import TrainingConfig, accuracy_of, reproducible, tensors, train
-from sim.files import write_atomically
 
 __all__ = ["MODES", "Mode", "Pretrained", "Retrainer", "TrainingConfig", "pretrain"]
 
 Mode = Literal["carried", "restarted"]
 MODES: tuple[Mode, ...] = ("carried", "restarted")
-_CACHE_FORMAT = 1  # raise it when code changes make older cached networks differ from fresh ones
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """A network trained at 8 bits, the start of every search.
-
-    Attributes:
-        make_model: makes the network, not yet quantised, with any weights.
-        state: its trained state dict once quantised, on the CPU.
-        accuracy: fraction of the data set's test images classified rightly at 8 bits, 0..1.
-        key: hexadecimal digest of all that the state depends on.
-        cached: whether it was read from the cache.
-    """
-
-    make_model: Callable[[], nn.Module]
-    state: Mapping[str, Tensor]
-    accuracy: float
-    key: str
-    cached: bool
-
-
-def pretrain(
-    dataset: Dataset,
-    config: TrainingConfig,
-    width: int = 8,
-    seed: int = 1,
-    cache_dir: Path | None = None,
-    make_model: Callable[[], nn.Module] | None = None,
-) -> Pretrained:
-    """Train a network in float32, then at 8 bits, or read the very same one from the cache.
-
-    Args:
-        dataset: its training images are trained on, its test images only give the accuracy.
-        config: the recipe; fields of retraining do not matter here.
-        width: channels of VGG8's first convolution; ignored when ``make_model`` is given.
-        seed: of the first weights and the order of the images, 0..2^63-1.
-        cache_dir: folder of trained networks, made when missing; None trains anew. A damaged file there is
-            said so on standard error and replaced.
-        make_model: makes a network of one's own (images in, logits out), no argument.
-
-    Raises:
-        ValueError: if the seed is out of range or the network has no layer to quantise.
-    """
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be in 0..2^63-1, not {seed}")
-    if make_model is None:
-        channels = dataset.train_images.shape[1]
-
-        def make_model() -> nn.Module:
-            return VGG8(dataset.classes, channels, width)
-
-    with reproducible(config.threads):
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(seed)
-            model = make_model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        key = _pretraining_key(dataset, config, seed, model)
-        path = cache_dir / f"pretrained-{key[:24]}.pt" if cache_dir else None
-        stored = _read_cached(path, key) if path else None
-        if stored:
-            return Pretrained(make_model, stored["state"], stored["accuracy"], key, cached=True)
-        images, labels = tensors(dataset.train_images, dataset.train_labels)
-        generator = torch.Generator().manual_seed(seed)
-        batch = config.pretrain_batch_size
-        rate, epochs = config.pretrain_learning_rate, config.pretrain_epochs
-        train(model, images, labels, config, epochs, batch, rate, generator, fall=True, label="float32")
-        quantise(model)
-        rate, epochs = config.int8_learning_rate, config.int8_epochs
-        train(model, images, labels, config, epochs, batch, rate, generator, fall=True, label="INT8")
-        accuracy = accuracy_of(model, *tensors(dataset.test_images, dataset.test_labels))
-        state = _copy(model.state_dict())
-    if path:
-        _write_cached(path, {"key": key, "state": state, "accuracy": accuracy})
-    return Pretrained(make_model, state, accuracy, key, cached=False)
 
 
 class Retrainer:
@@ -138,21 +65,33 @@ class Retrainer:
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
         self.cache: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
-        self._pretrained, self._config, self._mode, self._seed = pretrained, config, mode, seed
+        self._config, self._mode, self._seed = config, mode, seed
         self.source = local.source
-        self._train_set = tensors(local.train_images, local.train_labels)
-        self._test_set = tensors(local.test_images, local.test_labels)
+        self._device = training_device()
+        self._train_set = tensors(local.train_images, local.train_labels, self._device)
+        self._test_set = tensors(local.test_images, local.test_labels, self._device)
         with torch.random.fork_rng(devices=()):
-            made = pretrained.make_model()
-        self._model = quantise(made).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            made = quantise(pretrained.make_model(), config.activation_range)
+        self._model = made.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._model.load_state_dict(pretrained.state)
+        if config.fold_batch_norm:
+            fold_batch_norm(self._model, self._test_set[0][:2])
+        for _, layer in quantised_layers(self._model):
+            if layer.learned:  # the first local images set the clips: noise has widened their ranges
+                layer.seen.fill_(False)
+        self._start = copied(self._model.state_dict())
         # Whatever must agree before a saved state may be taken up again.
-        self._identity = _digest(mode, seed, asdict(config), pretrained.key, local.digest())
+        self._identity = digest_of(mode, seed, asdict(config), pretrained.key, local.digest(), self._device.type)
 
     @property
     def layers(self) -> int:
         """Number of quantised layers, which is the number of bit-widths a policy must have."""
         return len(quantised_layers(self._model))
+
+    def test_images(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The local test images (N, ...) and their labels (N,)."""
+        images, labels = self._test_set
+        return images.cpu().contiguous().numpy(), labels.cpu().numpy()
 
     def is_cached(self, policy: Policy) -> bool:
         """Whether `accuracy` would be served from the cache; the operating point plays no part."""
@@ -182,9 +121,28 @@ class Retrainer:
             return accuracy
         return self._retrain(self._seed, iteration)
 
+    def network(self, policy: Policy, iteration: int | None = None) -> tuple[nn.Module, float]:
+        """The network retrained under a policy, for export, and its accuracy; never served from the cache.
+
+        Args:
+            policy: as for `accuracy`.
+            iteration: goes on from the present weights, as `accuracy` does in mode ``carried``; with None, and in
+                mode ``restarted``, it starts from the pre-trained ones.
+
+        Returns:
+            A copy on the CPU, in evaluation mode, with the policy's bit-widths; accuracy, 0..1.
+        """
+        bits = (policy.weight_bits, policy.activation_bits)
+        set_bits(self._model, *bits)
+        if iteration is None or self._mode == "restarted":
+            accuracy = self._retrain_afresh(bits)
+        else:
+            accuracy = self._retrain(self._seed, iteration)
+        return copy.deepcopy(self._model).cpu().eval(), accuracy
+
     def baseline(self) -> float:
         """Accuracy (0..1) of the pre-trained INT8 network on the local test images, not retrained."""
-        with self._aside(), reproducible(self._config.threads):
+        with self._aside(), reproducible(self._config.threads, self._device):
             return accuracy_of(self._model, *self._test_set)
 
     def retrained_baseline(self) -> float:
@@ -198,7 +156,7 @@ class Retrainer:
 
     def state(self) -> bytes:
         """All that later accuracies depend on: the weights when carried, else the cache."""
-        weights = _copy(self._model.state_dict()) if self._mode == "carried" else None
+        weights = copied(self._model.state_dict()) if self._mode == "carried" else None
         buffer = io.BytesIO()
         torch.save({"identity": self._identity, "weights": weights, "cache": self.cache}, buffer)
         return buffer.getvalue()
@@ -214,10 +172,11 @@ class Retrainer:
             content = torch.load(io.BytesIO(saved), weights_only=True)
             identity, weights, cache = content["identity"], content["weights"], content["cache"]
         except Exception as error:  # torch.load raises a different one for each kind of damage
-            raise ValueError(f"the saved training state is damaged: {_first_line(error)}") from error
+            raise ValueError(f"the saved training state is damaged: {first_line(error)}") from error
         if identity != self._identity:
             raise ValueError(
-                "the saved training state belongs to another configuration, seed, mode, network or local set"
+                "the saved training state belongs to another configuration, seed, mode, network, local set or kind "
+                f"of device (this one trains on {self._device.type})"
             )
         if weights is not None:
             self._model.load_state_dict(weights)
@@ -225,14 +184,14 @@ class Retrainer:
 
     def _retrain(self, *seeds: object) -> float:
         config = self._config
-        generator = torch.Generator().manual_seed(int(_digest(*seeds)[:15], 16))
+        generator = torch.Generator().manual_seed(int(digest_of(*seeds)[:15], 16))
         epochs, batch, rate = config.epochs_per_iteration, config.batch_size, config.learning_rate
-        with reproducible(config.threads):
-            train(self._model, *self._train_set, config, epochs, batch, rate, generator)
+        with reproducible(config.threads, self._device):
+            train(self._model, *self._train_set, config, epochs, batch, rate, generator, config.lr_schedule)
             return accuracy_of(self._model, *self._test_set)
 
     def _retrain_afresh(self, bits: tuple[tuple[int, ...], tuple[int, ...]]) -> float:
-        self._model.load_state_dict(self._pretrained.state)
+        self._model.load_state_dict(self._start)
         set_bits(self._model, *bits)
         return self._retrain(self._seed, bits)
 
@@ -240,62 +199,12 @@ class Retrainer:
     def _aside(self) -> Iterator[None]:
         """Work on the pre-trained weights at 8 bits and put the present weights and bit-widths back."""
         layers = [layer for _, layer in quantised_layers(self._model)]
-        weights = _copy(self._model.state_dict())
+        weights = copied(self._model.state_dict())
         bits = [layer.weight_bits for layer in layers], [layer.activation_bits for layer in layers]
-        self._model.load_state_dict(self._pretrained.state)
+        self._model.load_state_dict(self._start)
         set_bits(self._model, *[(8,) * self.layers] * 2)
         try:
             yield
         finally:
             self._model.load_state_dict(weights)
             set_bits(self._model, *bits)
-
-
-def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().clone() for name, value in state.items()}
-
-
-def _digest(*parts: object) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _pretraining_key(dataset: Dataset, config: TrainingConfig, seed: int, model: nn.Module) -> str:
-    recipe = asdict(config)
-    for name in ("epochs_per_iteration", "batch_size", "learning_rate"):  # play no part in pre-training
-        del recipe[name]
-    # The network enters by its structure and first weights, so that one of the user's own needs no name.
-    weights = hashlib.sha256()
-    for value in model.state_dict().values():
-        weights.update(value.contiguous().numpy().tobytes())
-    structure = repr(model), weights.hexdigest()
-    return _digest(_CACHE_FORMAT, torch.__version__, recipe, seed, dataset.digest(), structure)
-
-
-def _write_cached(path: Path, content: dict[str, object]) -> None:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    payload = buffer.getvalue()
-    write_atomically(path, hashlib.sha256(payload).digest() + payload)
-
-
-def _read_cached(path: Path, key: str) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        stored = path.read_bytes()
-        if hashlib.sha256(stored[32:]).digest() != stored[:32]:
-            raise ValueError("its checksum does not match its content")
-        content: dict[str, Any] = torch.load(io.BytesIO(stored[32:]), weights_only=True)
-        if content["key"] != key:
-            raise ValueError("it belongs to another network or recipe")
-    except Exception as error:  # whatever is wrong with it, training again puts it right
-        print(
-            f"pre-trained network {path} is damaged ({_first_line(error)}): training it again",
-            file=sys.stderr,
-        )
-        return None
-    return content

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
@@ -11,13 +12,15 @@ from sim.device import GoldenDevice
 from sim.driver import Driver
 from sim.objective import Objective
 
-from .chip import Chip, evolver_facts
+from .chip import UNAVAILABLE, Chip, evolver_facts
 from .policy import Policy, PolicySpace
 
 #: Weights a, b, c of the two published tasks.
 OBJECTIVES = {"energy": (0.25, 0.10, 0.65), "latency": (0.25, 0.65, 0.10)}
 
 Served = Literal["trained", "cached", "skipped"]
+
+_MAYBE_UNAVAILABLE = ("voltage_v", "frequency_mhz", "energy_uj")  # of a step
 
 
 class Evaluator(Protocol):
@@ -64,9 +67,9 @@ class Step:
         epsilon: probability of exploring.
         actions: what the unit sampled, a number a row.
         weight_bits, activation_bits: the policy's bit-widths, input layer first.
-        voltage_v, frequency_mhz: its operating point.
+        voltage_v, frequency_mhz: its operating point; `UNAVAILABLE`, ``null`` in the trace, where nobody knows them.
         accuracy: measured accuracy, a fraction; ``None`` if the policy was not trained.
-        latency_ms, energy_uj: measured on the chip, of one inference.
+        latency_ms, energy_uj: measured on the chip, of one inference; energy may be `UNAVAILABLE`.
         reward: what the unit learned from, exactly.
         served: how the accuracy came about.
         q_digest: digest of the Q-table after learning.
@@ -88,7 +91,10 @@ class Step:
 
     def line(self) -> str:
         """The step as a line of JSON, without the newline."""
-        return json.dumps(asdict(self))
+        fields = asdict(self)
+        for name in _MAYBE_UNAVAILABLE:
+            fields[name] = None if math.isnan(fields[name]) else fields[name]
+        return json.dumps(fields)
 
     @classmethod
     def from_line(cls, line: str) -> Step:
@@ -97,6 +103,8 @@ class Step:
             fields = json.loads(line)
             for name in ("actions", "weight_bits", "activation_bits"):
                 fields[name] = tuple(fields[name])
+            for name in _MAYBE_UNAVAILABLE:
+                fields[name] = UNAVAILABLE if fields[name] is None else fields[name]
             return cls(**fields)
         except (TypeError, KeyError) as error:
             raise ValueError(f"not a line of a trace: {error}") from None
@@ -109,12 +117,37 @@ def published_schedule() -> tuple[float, ...]:
     )
 
 
+def stretched_schedule(iterations: int) -> tuple[float, ...]:
+    """The published epsilons over another number of iterations, at least 1, in the same proportions."""
+    published = published_schedule()
+    return tuple(published[k * len(published) // iterations] for k in range(iterations))
+
+
 def quick_schedule() -> tuple[float, ...]:
     """The published schedule with a tenth of the iterations: 33, for trying things out."""
-    return published_schedule()[::10]
+    return stretched_schedule(33)
 
 
-SCHEDULES = {"published": published_schedule, "quick": quick_schedule}
+def long_schedule() -> tuple[float, ...]:
+    """The published schedule over the 1,200 iterations of the published ResNet34 search (reading: same proportions)."""
+    return stretched_schedule(1200)
+
+
+#: Of the episodic unit: iterations that only explore, and the share of rows that a variation changes after them.
+EXPLORING, VARIED = 12, 0.125
+
+
+def episodic_schedule(iterations: int = 330) -> tuple[float, ...]:
+    """Epsilons of the episodic unit (docs/episodic.md), however many iterations there are."""
+    return tuple(1.0 if k < EXPLORING else VARIED for k in range(iterations))
+
+
+SCHEDULES = {
+    "published": published_schedule,
+    "quick": quick_schedule,
+    "long": long_schedule,
+    "episodic": episodic_schedule,
+}
 
 
 def search(
@@ -136,7 +169,7 @@ def search(
         cost = chip.measure(policy)
         accuracy: float | None = None
         served: Served = "skipped"
-        if not driver.is_outlier(cost.latency_ms, cost.energy_uj):
+        if not driver.is_outlier(cost.latency_ms, _weighed_energy(driver.objective, cost.energy_uj)):
             served = "cached" if evaluator.is_cached(policy) else "trained"
             accuracy = evaluator.accuracy(policy, iteration)
         learned = driver.learn(accuracy or 0.0)
@@ -165,5 +198,10 @@ def score(objective: Objective, accuracy: float, latency_ms: float, energy_uj: f
 
     driver = Driver(GoldenDevice(RLUParams(states=1, actions=2)))
     driver.configure(action_counts=(2,), seed=1, objective=objective)
-    driver.is_outlier(latency_ms, energy_uj)
+    driver.is_outlier(latency_ms, _weighed_energy(objective, energy_uj))
     return driver.reward(accuracy) * 2.0**-driver.params.q_frac
+
+
+def _weighed_energy(objective: Objective, energy_uj: float) -> float:
+    """Energy for the unit: one that is unavailable is as good as 0 to an objective that gives it no weight."""
+    return 0.0 if math.isnan(energy_uj) and objective.weight_e == 0.0 else energy_uj

@@ -16,19 +16,26 @@ from rtl.params import RLUParams
 from sim.build import SIMULATORS
 from sim.device import Device, GoldenDevice
 from sim.driver import Driver
+from sim.episodic import EPISODES, Episodic
 from sim.files import cache_dir
 from sim.objective import Objective
 from sim.serial_device import PREFIX, SerialDevice
 from sim.shadow import ShadowedDevice
 from sim.simulator import SimDevice
 
-from .chip import INT8_BASELINE, Chip, EvolverChip, evolver_facts
+from .chip import INT8_BASELINE, Chip, evolver_facts
+from .chips import fixed_chip, network_layers
+from .chips.layer_csv import TableChip
+from .chips.table import or_none
 from .policy import Policy, PolicySpace
-from .run_folder import LEARNING_CURVE, Q_TABLE, SUMMARY, RunFolder, RunFolderError
+from .run_folder import CHIP_TABLE, LEARNING_CURVE, Q_TABLE, SUMMARY, RunFolder, RunFolderError
 from .tuning import SCHEDULES, Evaluator, Step, parse_weights, score, search
 
 if TYPE_CHECKING:
     from .training import Retrainer
+
+_WIDTHS: tuple[int, ...] = tuple(evolver_facts()["bit_widths"])
+_ACTIVATIONS: dict[str, tuple[int, ...]] = {"fixed": (8,), "searched": _WIDTHS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +47,13 @@ class TuneConfig:
             serial port (``serial:PORT``; a resumed run may find it at another port).
         simulator: simulator of the RTL.
         bus: bus of the simulated RTL.
+        chip: what gives latency and energy, see `algo.chips.open_chip`.
+        chip_network: network whose layers run on it, see `algo.chips.network_layers`.
         data: data set, see `algo.data.load_dataset`.
         data_folder: where its original files lie, if not where they are looked for.
         local_size: images of the local private set; ``None`` for the data set's own default.
         noise_std: standard deviation of the noise on them.
-        schedule: ``published`` (330 iterations) or ``quick`` (33).
+        schedule: ``published`` (330 iterations), ``quick`` (33) or ``long`` (1,200).
         seed: of everything random: weights, local set, order of images, LFSR; 1..2**lfsr_width - 1.
         objective: ``energy``, ``latency``, or the weights ``a,b,c``.
         accuracy_th: accuracy at or below which a policy is an outlier; ``None`` for ``accuracy_drop`` below
@@ -55,17 +64,24 @@ class TuneConfig:
         energy_low_uj, energy_high_uj: energies that score 1 and 0; ``None`` for the threshold, as published.
         weights: ``carried`` from iteration to iteration, or ``restarted`` from the pre-trained ones.
         activations: ``fixed`` at 8 bits, or ``searched`` like the weights.
+        activation_range: range of activations ``minmax``, observed, or ``lsq``, learned.
+        fold_batch_norm: fold batch normalisation into the layers before it after pre-training.
         width: channels of the trained VGG8's first layer.
         epochs: retraining epochs an iteration (E_max).
+        lr_schedule: step size of one retraining: ``constant``, ``cosine`` or ``k-decay``.
+        lr_k: power of ``k-decay``, see `algo.schedules.k_decay`.
         alpha, gamma: learning rate and discount of the unit.
         lfsr_width: bits of its random number generator.
         full_last_reward: reward the last row in full instead of with its share.
+        unit: the ``published`` one, or the ``episodic`` one with a memory of episodes (docs/episodic.md).
         threads: CPU threads of training; its results depend on them.
     """
 
     device: str = "golden"
     simulator: Literal["verilator", "icarus"] = "verilator"
     bus: Bus = "none"
+    chip: str = "evolver"
+    chip_network: str = "vgg8"
     data: str = "digits"
     data_folder: str | None = None
     local_size: int | None = None
@@ -83,12 +99,17 @@ class TuneConfig:
     energy_high_uj: float | None = None
     weights: Literal["carried", "restarted"] = "carried"
     activations: Literal["fixed", "searched"] = "fixed"
+    activation_range: Literal["minmax", "lsq"] = "minmax"
+    fold_batch_norm: bool = False
     width: int = 8
     epochs: int = 1
+    lr_schedule: Literal["constant", "cosine", "k-decay"] = "constant"
+    lr_k: float = 2.0
     alpha: float = 0.25
     gamma: float = 0.99
     lfsr_width: int = 16
     full_last_reward: bool = False
+    unit: Literal["published", "episodic"] = "published"
     threads: int = 2
 
     def __post_init__(self) -> None:
@@ -99,6 +120,9 @@ class TuneConfig:
             "schedule": tuple(SCHEDULES),
             "weights": ("carried", "restarted"),
             "activations": ("fixed", "searched"),
+            "activation_range": ("minmax", "lsq"),
+            "lr_schedule": ("constant", "cosine", "k-decay"),
+            "unit": ("published", "episodic"),
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -118,6 +142,8 @@ class TuneConfig:
         for name, most in (("width", 512), ("epochs", 1000), ("threads", 256)):
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be in 1..{most}, not {getattr(self, name)}")
+        if not 0.0 < self.lr_k <= 100.0:
+            raise ValueError(f"lr_k must be above 0 and at most 100, not {self.lr_k:g}")
         self.objective_at(0.0)  # checks weights and thresholds
 
     def objective_at(self, accuracy_th: float) -> Objective:
@@ -172,7 +198,7 @@ def run(
     Args:
         config: what to run.
         folder: where; its checkpoint says where to begin.
-        chip: gives latency and energy; the Evolver model for the published network by default.
+        chip: gives latency and energy; default the one that the configuration names.
         evaluator: gives accuracies; default the retraining that the configuration describes.
         on_step: called after every iteration, with the number of iterations there will be.
         say: where progress messages go.
@@ -189,21 +215,28 @@ def run(
     if len(folder.steps) == len(schedule) and (folder.path / SUMMARY).exists():
         say(f"{folder.path} is complete; nothing to do")
         return cast(dict[str, Any], json.loads((folder.path / SUMMARY).read_text()))
-    chip = chip or EvolverChip()
+    chip = chip or chip_of(config, folder.path)
+    if isinstance(chip, TableChip) and not (folder.path / CHIP_TABLE).exists():
+        folder.write(CHIP_TABLE, chip.table.to_csv())
     if evaluator is None:
-        evaluator = _retrainer(config, say)
+        evaluator = retrainer_of(config, say)
     baseline_accuracy = evaluator.retrained_baseline()
     objective = config.objective_at(max(0.0, baseline_accuracy - config.accuracy_drop))
     layers = evaluator.layers
-    widths = tuple(evolver_facts()["bit_widths"])
     space = PolicySpace(
         layers=layers,
         points=len(chip.points),
-        weight_choices=widths,
-        activation_choices=widths if config.activations == "searched" else (8,),
+        weight_choices=_WIDTHS,
+        activation_choices=_ACTIVATIONS[config.activations],
     )
     counts = space.action_counts
-    params = RLUParams(states=len(counts), actions=max(counts), action_counts=counts, lfsr_width=config.lfsr_width)
+    params = RLUParams(
+        states=len(counts),
+        actions=max(counts),
+        action_counts=counts,
+        lfsr_width=config.lfsr_width,
+        episodes=EPISODES if config.unit == "episodic" else 0,
+    )
     with open_device(params, config) as device:
         driver = Driver(device)
         driver.configure(
@@ -213,6 +246,7 @@ def run(
             alpha=config.alpha,
             gamma=config.gamma,
             full_last_reward=config.full_last_reward,
+            episodic=Episodic() if config.unit == "episodic" else None,
         )
         if saved is not None:
             driver.restore(saved[0], objective)
@@ -223,7 +257,9 @@ def run(
             folder.save_checkpoint(driver.save(), evaluator.state())
             on_step(step, len(schedule))
         q_table = driver.q_table()
-        found = space.decode(driver.sample(0.0))
+        # An episodic unit varies policies in place of taking the greedy one, which the table tells all the same.
+        greedy = driver.sample(0.0) if config.unit == "published" else [row.index(max(row)) for row in q_table]
+        found = space.decode(greedy)
         compared = device.compared if isinstance(device, ShadowedDevice) else 0
 
     def measured(policy: Policy, accuracy: float) -> dict[str, Any]:
@@ -253,25 +289,53 @@ def run(
     return summary
 
 
+def chip_of(config: TuneConfig, folder: Path) -> Chip:
+    """The chip of a run that has, or will have, this folder.
+
+    Raises:
+        ValueError: if it cannot be used, or has no energies and the objective weighs them.
+    """
+    return fixed_chip(
+        config.chip,
+        network_layers(config.chip_network),
+        weight_bits=_WIDTHS,
+        activation_bits=_ACTIVATIONS[config.activations],
+        needs_energy=config.objective_at(0.0).weight_e > 0.0,
+        saved=folder / CHIP_TABLE,
+    )
+
+
 def _measured(policy: Policy, accuracy: float, chip: Chip, objective: Objective) -> dict[str, Any]:
     cost, point = chip.measure(policy), chip.points[policy.point]
     return {
         "weight_bits": list(policy.weight_bits),
         "activation_bits": list(policy.activation_bits),
-        "voltage_v": point.voltage_v,
-        "frequency_mhz": point.frequency_mhz,
+        "voltage_v": or_none(point.voltage_v),
+        "frequency_mhz": or_none(point.frequency_mhz),
         "accuracy": accuracy,
         "latency_ms": cost.latency_ms,
-        "energy_uj": cost.energy_uj,
+        "energy_uj": or_none(cost.energy_uj),
         "score": score(objective, accuracy, cost.latency_ms, cost.energy_uj),
     }
 
 
-def _retrainer(config: TuneConfig, say: Callable[[str], None]) -> Retrainer:
+def retrainer_of(config: TuneConfig, say: Callable[[str], None]) -> Retrainer:
+    """The retraining that a configuration describes, at its start; pre-trains the network unless it is in the cache.
+
+    Raises:
+        ValueError: for data that cannot be used.
+    """
     from .data import NOISE_STD, load_dataset, local_private_set
     from .training import Retrainer, TrainingConfig, pretrain  # brings torch
 
-    training = TrainingConfig(epochs_per_iteration=config.epochs, threads=config.threads)
+    training = TrainingConfig(
+        epochs_per_iteration=config.epochs,
+        lr_schedule=config.lr_schedule,
+        lr_k=config.lr_k,
+        activation_range=config.activation_range,
+        fold_batch_norm=config.fold_batch_norm,
+        threads=config.threads,
+    )
     dataset = load_dataset(config.data, folder=Path(config.data_folder) if config.data_folder else None)
     noise = NOISE_STD if config.noise_std is None else config.noise_std
     local = local_private_set(dataset, config.local_size, noise, config.seed)

@@ -6,12 +6,14 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from .episode_control import EpisodeControl
 from .fixed import signed_of
 from .params import RLUParams
+from .pipeline import later
 from .policy_store import PolicyStore
 from .q_table import QTable
 from .register_file import settings_layout
-from .registers import DATA_WIDTH
+from .registers import DATA_WIDTH, field_of
 from .reward import RewardCalculator
 from .row_reader import RowReader
 from .sampler import PolicySampler
@@ -69,6 +71,8 @@ class RLUCore(wiring.Component):
         What the memories hold of the row given a cycle ago; not while ``busy``.
     busy : Out(1)
         A command is running.
+    episodes_stored : Out
+        Number of episodes in memory.
     lfsr, reward, share : Out
         LFSR state, reward of the policy, reward of a row.
     accuracy_outlier, latency_outlier, energy_outlier : Out(1)
@@ -98,6 +102,7 @@ class RLUCore(wiring.Component):
                 "policy_word": Out(32),
                 "count": Out(5),
                 "busy": Out(1),
+                "episodes_stored": Out(max(1, params.stored_width)),
                 "lfsr": Out(params.lfsr_width),
                 "reward": Out(q),
                 "share": Out(q),
@@ -153,6 +158,48 @@ class RLUCore(wiring.Component):
             m.d.sync += clearing.eq(1)
         # Each block says that it is done only when it was the one to work.
         m.d.comb += finished.eq(cleared | reward.done | updater.done | sampler.done)
+        start_update, start_sample = start[update], start[sample]
+        policy_action, share, whole_reward = store.action, reward.share, reward.reward
+        lfsr_load, lfsr_value = self.lfsr_load, self.word
+        factor_b = sampler.factor_b
+        if p.episodes:
+            m.submodules.episodes = episodes = EpisodeControl(p)
+            episodic = settings.mode[field_of("MODE", "episodic").lsb]
+            with m.If(episodic & (active[update] | active[sample])):
+                m.d.comb += finished.eq(episodes.done)
+            m.d.comb += [
+                episodes.start_update.eq(start[update] & episodic),
+                episodes.start_sample.eq(start[sample] & episodic),
+                episodes.clear.eq(start[clear]),
+                episodes.settings.eq(settings.episodic),
+                episodes.states.eq(settings.states),
+                episodes.update_done.eq(updater.done),
+                episodes.sample_done.eq(sampler.done),
+                episodes.worker_row.eq(Mux(active[sample], sampler.read_row, updater.read_row)),
+                episodes.policy_word.eq(store.word),
+                episodes.old.eq(reader.old),
+                episodes.legal.eq(reader.legal),
+                episodes.reward.eq(reward.reward),
+                episodes.share.eq(reward.share),
+                episodes.lfsr.eq(sampler.lfsr),
+                episodes.product.eq(reward.product),
+                sampler.vary.eq(episodic),
+                sampler.explore.eq(episodic & episodes.explore),
+                sampler.parent.eq(episodes.episode_action),
+                sampler.lfsr_advance.eq(episodes.lfsr_advance),
+                self.episodes_stored.eq(episodes.stored),
+            ]
+            start_update, start_sample = (
+                Mux(episodic, own, given)
+                for own, given in ((episodes.update, start[update]), (episodes.sample, start[sample]))
+            )
+            policy_action = Mux(episodes.replaying, episodes.episode_action, store.action)
+            share = Mux(episodes.replaying, episodes.winner_share, reward.share)
+            whole_reward = Mux(episodes.replaying, episodes.winner_reward, reward.reward)
+            lfsr_load = self.lfsr_load | episodes.lfsr_load
+            lfsr_value = Mux(episodes.lfsr_load, episodes.lfsr_value, self.word)
+            # The LFSR's state times the episodes stored, in cycles in which the sampler does not multiply.
+            factor_b = Mux(later(m, episodes.lfsr_advance, 1), episodes.stored, sampler.factor_b)
 
         for name in (
             "accuracy", "latency", "energy", "weight_a", "weight_l", "weight_e", "accuracy_th", "latency_th",
@@ -165,18 +212,18 @@ class RLUCore(wiring.Component):
             reward.load.eq(self.reward_load),
             reward.load_value.eq(signed_of(self.word, p.q_width)),
             reward.divide.eq(start[divide]),
-            updater.start.eq(start[update]),
+            updater.start.eq(start_update),
             updater.states.eq(settings.states),
             updater.alpha.eq(settings.alpha),
             updater.gamma.eq(settings.gamma),
-            updater.share.eq(reward.share),
-            updater.reward.eq(reward.reward),
+            updater.share.eq(share),
+            updater.reward.eq(whole_reward),
             updater.full_last_reward.eq(settings.mode[0]),
-            sampler.start.eq(start[sample]),
+            sampler.start.eq(start_sample),
             sampler.states.eq(settings.states),
             sampler.epsilon.eq(settings.epsilon),
-            sampler.lfsr_load.eq(self.lfsr_load),
-            sampler.lfsr_value.eq(self.word),
+            sampler.lfsr_load.eq(lfsr_load),
+            sampler.lfsr_value.eq(lfsr_value),
             self.lfsr.eq(sampler.lfsr),
             self.reward.eq(reward.reward),
             self.share.eq(reward.share),
@@ -189,12 +236,14 @@ class RLUCore(wiring.Component):
         # Sampler and reward calculator, which never work together, use one multiplier.
         m.d.comb += [
             reward.idle_factor_a.eq(sampler.factor_a),
-            reward.idle_factor_b.eq(sampler.factor_b),
+            reward.idle_factor_b.eq(factor_b),
             sampler.product.eq(reward.product),
         ]
 
         # The memories serve whoever is at work, and the bus when nobody is.
         read_row = Mux(active[sample], sampler.read_row, Mux(active[update], updater.read_row, self.row))
+        if p.episodes:
+            read_row = Mux(episodes.scanning, episodes.scan_row, read_row)
         m.d.comb += [
             q_table.read_row.eq(read_row),
             store.read_row.eq(read_row),
@@ -202,10 +251,10 @@ class RLUCore(wiring.Component):
             self.policy_word.eq(store.word),
             self.count.eq(store.count),
             reader.row.eq(q_table.row),
-            reader.action.eq(store.action),
+            reader.action.eq(policy_action),
             reader.last.eq(store.last),
             reader.others.eq(active[update]),
-            updater.action.eq(store.action),
+            updater.action.eq(policy_action),
             updater.legal.eq(reader.legal),
             updater.old.eq(reader.old),
             updater.maximum.eq(reader.maximum),

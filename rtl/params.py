@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 MAX_STATES = 256
 MAX_ACTIONS = 16
+MAX_EPISODES = 1024
+
+#: Draws of a candidate before one that has been tried already is taken after all.
+ATTEMPTS = 8
 
 #: Fraction bits of alpha gamma, one coefficient of the update; with its sign it fills an 18-bit multiplier.
 DISCOUNT_FRAC = 17
@@ -39,6 +43,8 @@ class RLUParams:
             4..15; they are unsigned with one integer bit, so that 1.0 is exact.
         gain_frac: fraction bits of the two normalising gains, 4..12; they have four integer bits.
         lfsr_width: bits of the random number generator, 8, 16 or 32.
+        episodes: episodes that the unit remembers, 0 or a power of two in 2..1024. With 0 it is the published unit;
+            otherwise MODE.episodic turns on what docs/episodic.md describes.
 
     Raises:
         ValueError: for a value outside its range; the message names value, range and field.
@@ -52,6 +58,7 @@ class RLUParams:
     coef_frac: int = 15
     gain_frac: int = 12
     lfsr_width: int = 16
+    episodes: int = 0
 
     def __post_init__(self) -> None:
         _check_range("states", self.states, 1, MAX_STATES)
@@ -62,6 +69,9 @@ class RLUParams:
         _check_range("gain_frac", self.gain_frac, 4, 12)
         if self.lfsr_width not in LFSR_TAPS:
             raise ValueError(f"lfsr_width must be one of {sorted(LFSR_TAPS)}, not {self.lfsr_width!r}")
+        _check_range("episodes", self.episodes, 0, MAX_EPISODES)
+        if self.episodes == 1 or self.episodes & (self.episodes - 1):
+            raise ValueError(f"episodes must be 0 or a power of two in 2..{MAX_EPISODES}, not {self.episodes}")
         if self.action_counts is not None:
             object.__setattr__(self, "action_counts", tuple(self.action_counts))
             if len(self.action_counts) != self.states:
@@ -111,6 +121,16 @@ class RLUParams:
     def row_width(self) -> int:
         """Bits of a row number, at least 1."""
         return max(1, (self.states - 1).bit_length())
+
+    @property
+    def policy_words(self) -> int:
+        """Words of eight actions that an episode takes in memory: a power of two."""
+        return 1 << ((self.states + 7) // 8 - 1).bit_length()
+
+    @property
+    def stored_width(self) -> int:
+        """Bits of the number of episodes stored, 0..``episodes``."""
+        return self.episodes.bit_length()
 
     def to_json(self) -> str:
         """All fields as one line of JSON with sorted keys."""
@@ -162,3 +182,23 @@ def update_cycles(states: int) -> int:
 def sample_cycles(states: int) -> int:
     """Sampling a policy of ``states`` rows: one cycle a row."""
     return states + 8
+
+
+def tournament_cycles(draws: int) -> int:
+    """Drawing stored episodes and keeping the best: one a cycle."""
+    return draws + 6
+
+
+def seen_cycles(states: int, stored: int) -> int:
+    """Comparing a policy with every stored one: eight rows a cycle."""
+    return stored * ((states + 7) // 8) + 3
+
+
+def score_cycles(states: int) -> int:
+    """Adding up a policy's Q-values: one row a cycle."""
+    return states + 6
+
+
+def store_cycles(params: RLUParams) -> int:
+    """Storing an episode: eight rows a cycle, all that the unit has."""
+    return params.policy_words + 2

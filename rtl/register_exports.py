@@ -64,9 +64,10 @@ def window_shape(window: Window, params: RLUParams) -> Shape:
     return Shape(params.states, 32, (params.actions + 1) // 2, values)
 
 
-def field_access(register: Register, field: Field) -> str:
-    """Access to a field: its register's, but read-only where the table says so."""
-    return "ro" if field.doc.endswith("(read-only)") else register.access
+def field_access(register: Register, field: Field, params: RLUParams) -> str:
+    """Access to a field: its register's, but read-only where the table says so, or the unit has no such field."""
+    absent = field.episodic and not params.episodes
+    return "ro" if absent or field.doc.endswith("(read-only)") else register.access
 
 
 def has_range(register: Register) -> bool:
@@ -179,7 +180,7 @@ def svd(params: RLUParams, *, base: int = 0) -> str:
         if has_range(register) and low >= 0:  # SVD knows no negative numbers
             span = ElementTree.SubElement(ElementTree.SubElement(element, "writeConstraint"), "range")
             _add(span, minimum=low, maximum=high)
-        _add_fields(element, [(f, field_access(register, f)) for f in register.fields])
+        _add_fields(element, [(f, field_access(register, f, params)) for f in register.fields])
     for window in WINDOWS:
         _add_window(registers, window, window_shape(window, params))
     ElementTree.indent(device)
@@ -197,7 +198,7 @@ def description(params: RLUParams) -> dict[str, Any]:
             "reset": r.reset_value(params),
             "minimum": r.limits(params)[0],
             "maximum": r.limits(params)[1],
-            "fields": [dataclasses.asdict(f) | {"access": field_access(r, f)} for f in r.fields],
+            "fields": [dataclasses.asdict(f) | {"access": field_access(r, f, params)} for f in r.fields],
             "description": r.doc,
         }
         for r in REGISTERS

@@ -34,7 +34,7 @@ BUS = wiring.Signature(
 #: Bits of IRQ_STATUS and IRQ_ENABLE.
 _DONE, _ERROR = (field_of("IRQ_STATUS", name).lsb for name in ("done", "error"))
 _STATUS_BITS = ("accuracy_outlier", "latency_outlier", "energy_outlier")
-_COMPUTED = ("LFSR", "REWARD", "SHARE", "CYCLES")  # registers that live in a block, not here
+_COMPUTED = ("LFSR", "REWARD", "SHARE", "CYCLES", "EPISODES")  # registers that live in a block, not here
 
 
 def stored(register: Register) -> bool:
@@ -74,7 +74,7 @@ class RegisterFile(wiring.Component):
         The word being written, for the strobes below.
     lfsr_load, reward_load : Out(1)
         ``word`` is a new LFSR state, a new reward.
-    lfsr, reward, share, cycles : In
+    lfsr, reward, share, cycles, episodes_stored : In
         Registers that live in other blocks.
     accuracy_outlier, latency_outlier, energy_outlier : In(1)
         Status bits of the reward calculator.
@@ -117,6 +117,7 @@ class RegisterFile(wiring.Component):
                 "reward": In(q),
                 "share": In(q),
                 "cycles": In(DATA_WIDTH),
+                "episodes_stored": In(max(1, params.stored_width)),
                 "accuracy_outlier": In(1),
                 "latency_outlier": In(1),
                 "energy_outlier": In(1),
@@ -309,6 +310,8 @@ class RegisterFile(wiring.Component):
             return status
         if register.name == "IRQ_STATUS":
             return pending
+        if register.name == "EPISODES":
+            return self.episodes_stored | register.reset_value(self.params)
         if register.name in ("REWARD", "SHARE"):
             return sign_extended(getattr(self, register.name.lower()), DATA_WIDTH)
         if register.name in ("LFSR", "CYCLES"):

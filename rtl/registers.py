@@ -13,7 +13,7 @@ from typing import Literal
 from .params import RLUParams
 
 ID_VALUE = 0x524C5531  # "RLU1"
-VERSION_VALUE = 0x0001_0001  # major.minor: 16 bit each
+VERSION_VALUE = 0x0001_0002  # major.minor: 16 bit each
 ADDRESS_WIDTH = 14
 DATA_WIDTH = 32
 
@@ -22,12 +22,18 @@ Access = Literal["ro", "rw", "wo", "w1c"]
 
 @dataclass(frozen=True)
 class Field:
-    """Some bits of a register: ``width`` bits from bit ``lsb`` up."""
+    """Some bits of a register: ``width`` bits from bit ``lsb`` up.
+
+    One that is ``episodic`` is there in units with an episode memory only; in others it reads 0 and takes nothing else.
+    ``reset`` is its value after reset.
+    """
 
     name: str
     lsb: int
     width: int
     doc: str
+    episodic: bool = False
+    reset: int = 0
 
     @property
     def mask(self) -> int:
@@ -61,7 +67,7 @@ class Register:
     def width(self, params: RLUParams) -> int:
         """Significant bits of the register."""
         if self.kind == "bits":
-            return max((f.lsb + f.width for f in self.fields), default=32)
+            return max((f.lsb + f.width for f in self._present(params)), default=1)
         return {
             "const": 32,
             "coef": params.coef_width,
@@ -74,10 +80,7 @@ class Register:
     def limits(self, params: RLUParams) -> tuple[int, int]:
         """Smallest and largest value a write may carry; signed for the ``q`` kind."""
         if self.kind == "bits":
-            mask = 0
-            for f in self.fields:
-                mask |= f.mask
-            return 0, mask
+            return 0, sum(f.mask for f in self._present(params))
         return {
             "const": (0, 2**32 - 1),
             "coef": (0, params.coef_one),
@@ -93,13 +96,19 @@ class Register:
             return params.states
         if self.name == "CONFIG":
             return params.states | params.actions << 16 | params.lfsr_width << 24
+        if self.name == "EPISODES":
+            return params.episodes << field_of("EPISODES", "capacity").lsb
         if self.name == "FORMATS":
             return params.q_width | params.q_frac << 8 | params.coef_frac << 16 | params.gain_frac << 24
         if self.kind == "coef" and self.reset is not None:
             return self.reset >> (15 - params.coef_frac)  # resets are written down in U1.15
         if self.kind == "gain" and self.reset is not None:
             return self.reset >> (12 - params.gain_frac)  # and in U4.12
-        return self.reset or 0
+        return (self.reset or 0) | sum(f.reset << f.lsb for f in self._present(params))
+
+    def _present(self, params: RLUParams) -> tuple[Field, ...]:
+        """The fields that a unit has."""
+        return tuple(f for f in self.fields if params.episodes or not f.episodic)
 
 
 @dataclass(frozen=True)
@@ -172,7 +181,7 @@ REGISTERS: tuple[Register, ...] = (
         "bits",
         0,
         (
-            Field("clear", 0, 1, "set every Q-value of every row to 0"),
+            Field("clear", 0, 1, "set every Q-value of every row to 0, and forget all episodes"),
             Field("reward", 1, 1, "compute REWARD and SHARE from ACCURACY, LATENCY and ENERGY"),
             Field("update", 2, 1, "update the Q-table along the policy, last row first"),
             Field("sample", 3, 1, "draw a new policy, first row first"),
@@ -209,7 +218,16 @@ REGISTERS: tuple[Register, ...] = (
         "Variants of the algorithm.",
         "bits",
         0,
-        (Field("full_last_reward", 0, 1, "the last row is rewarded with REWARD instead of SHARE"),),
+        (
+            Field("full_last_reward", 0, 1, "the last row is rewarded with REWARD instead of SHARE"),
+            Field(
+                "episodic",
+                1,
+                1,
+                "update stores the episode and replays stored ones; sample varies the better of those",
+                episodic=True,
+            ),
+        ),
     ),
     Register("ALPHA", 0x20, "rw", "Learning rate.", "coef", 0x2000),
     Register("GAMMA", 0x24, "rw", "Discount.", "coef", 32440),
@@ -264,6 +282,31 @@ REGISTERS: tuple[Register, ...] = (
         "bits",
         0,
         (Field("done", 0, 1, "raise it when work has ended"), Field("error", 1, 1, "raise it at an error")),
+    ),
+    Register(
+        "EPISODIC",
+        0x78,
+        "rw",
+        "How an episodic unit samples and replays. A field that is 0 counts as 1, but for `replays`.",
+        "bits",
+        0,
+        (
+            Field("tournament", 0, 8, "stored episodes drawn for a candidate; it varies the best of them", True, 32),
+            Field("candidates", 8, 4, "candidates drawn by a sample; the one with the largest Q-values wins", True, 2),
+            Field("replays", 16, 8, "stored episodes drawn and learned from again by an update", True, 16),
+        ),
+    ),
+    Register(
+        "EPISODES",
+        0x7C,
+        "ro",
+        "Episode memory. The clear command empties it; a new episode in a full one takes the place of the oldest.",
+        "bits",
+        None,
+        (
+            Field("stored", 0, 16, "episodes stored"),
+            Field("capacity", 16, 16, "episodes it has room for, 0 in a unit without"),
+        ),
     ),
 )
 

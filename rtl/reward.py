@@ -63,7 +63,10 @@ class RewardCalculator(wiring.Component):
     def __init__(self, params: RLUParams):
         self.params = params
         coef = In(params.coef_width)
-        width_a, width_b = max(params.coef_width, params.lfsr_width), max(params.coef_width, params.gain_width)
+        width_a, width_b = (
+            max(params.coef_width, params.lfsr_width),
+            max(params.coef_width, params.gain_width, params.stored_width),
+        )
         super().__init__(
             {
                 "start": In(1),
@@ -86,7 +89,7 @@ class RewardCalculator(wiring.Component):
                 "energy_gain": In(params.gain_width),
                 "states": In(params.states.bit_length()),
                 "idle_factor_a": In(params.lfsr_width),
-                "idle_factor_b": In(5),
+                "idle_factor_b": In(max(5, params.stored_width)),
                 "product": Out(width_a + width_b),
                 "accuracy_outlier": Out(1),
                 "latency_outlier": Out(1),
@@ -117,7 +120,7 @@ class RewardCalculator(wiring.Component):
         margin = Signal(signed(p.coef_width + 1))
         m.d.comb += margin.eq(high - Mux(of_energy, self.energy, self.latency))
         factor_a = Signal(max(p.coef_width, p.lfsr_width))
-        factor_b = Signal(max(p.coef_width, p.gain_width))
+        factor_b = Signal(max(p.coef_width, p.gain_width, p.stored_width))
         product = Signal(p.coef_width + len(factor_b))
         term = Signal(p.coef_width)
         m.d.comb += self.product.eq(factor_a * factor_b)

@@ -35,6 +35,9 @@ class PolicySampler(wiring.Component):
         Rows to sample, at least 1.
     epsilon : In(coef_width)
         Probability of exploring, 0..1.0.
+    vary, explore, parent, lfsr_advance : In
+        In a unit with episode memory only. Rows that do not explore take ``parent``, which comes with ``count``, in
+        place of the greedy action; every row explores; advance the LFSR by its width, while not running.
     lfsr_load : In(1)
         Take ``lfsr_value`` as the LFSR's state; only while not running.
     lfsr_value : In(lfsr_width)
@@ -75,6 +78,9 @@ class PolicySampler(wiring.Component):
                 "greedy": In(4),
                 "factor_a": Out(params.lfsr_width),
                 "factor_b": Out(5),
+                **(
+                    {"vary": In(1), "explore": In(1), "parent": In(4), "lfsr_advance": In(1)} if params.episodes else {}
+                ),
                 "product": In(params.lfsr_width + 5),
                 "write_en": Out(1),
                 "write_row": Out(params.row_width),
@@ -133,21 +139,27 @@ class PolicySampler(wiring.Component):
         ]
         with m.If(drawing):
             m.d.sync += self.lfsr.eq(choice)
+        if p.episodes:
+            with m.Elif(self.lfsr_advance):
+                m.d.sync += self.lfsr.eq(decision)
         with m.Elif(self.lfsr_load):
             m.d.sync += self.lfsr.eq(self.lfsr_value)
 
         # The multiplier, which registers its factors, gives the random action; it waits for the greedy one.
         explore = Signal()
+        if p.episodes:
+            explores = explores | self.explore
         count = Signal(5)
         random = Signal(4)
         m.d.sync += [explore.eq(explores), count.eq(self.count), random.eq(self.product >> width)]
         m.d.comb += [self.factor_a.eq(self.lfsr), self.factor_b.eq(count)]
         wait = row_reader.LATENCY - 1
+        known = self.greedy if not p.episodes else Mux(self.vary, later(m, self.parent, wait), self.greedy)
         m.d.comb += [
             self.write_en.eq(later(m, drawing, wait)),
             self.write_row.eq(later(m, row, wait)),
             self.explored.eq(later(m, explore, wait - 1)),
-            self.write_action.eq(Mux(self.explored, later(m, random, wait - 3), self.greedy)),
+            self.write_action.eq(Mux(self.explored, later(m, random, wait - 3), known)),
             self.done.eq(later(m, running & last, wait + 1)),
         ]
         return m

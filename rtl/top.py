@@ -48,7 +48,7 @@ class RLU(wiring.Component):
         ):  # fmt: skip
             m.d.comb += getattr(core, name).eq(getattr(registers, name))
         for name in (
-            "busy", "q_row", "policy_word", "count", "lfsr", "reward", "share", "bad_action",
+            "busy", "episodes_stored", "q_row", "policy_word", "count", "lfsr", "reward", "share", "bad_action",
             "accuracy_outlier", "latency_outlier", "energy_outlier",
         ):  # fmt: skip
             m.d.comb += getattr(registers, name).eq(getattr(core, name))

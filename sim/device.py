@@ -6,10 +6,10 @@ simulated RTL in `sim.simulator`, and a board on a serial port in `sim.serial_de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from rtl.params import RLUParams, clear_cycles, reward_cycles, sample_cycles, share_cycles, update_cycles
+from rtl.params import RLUParams, clear_cycles, reward_cycles, share_cycles
 from rtl.registers import (
     ADDRESS_WIDTH,
     BY_NAME,
@@ -161,6 +161,8 @@ class GoldenDevice:
             return self._cycles
         if register.name == "IRQ_STATUS":
             return self.irq_status
+        if register.name == "EPISODES":
+            return register.reset_value(self.params) | len(self.model.episodes)
         return self.model.registers.get(register.name, register.reset_value(self.params))
 
     def _write_register(self, register: Register, word: int) -> None:
@@ -187,20 +189,20 @@ class GoldenDevice:
                 self.irq_status |= _DONE
 
     def _command(self, bits: int) -> None:
-        states = self.model.registers["STATES"]
-        jobs = (
+        jobs: tuple[tuple[int, Callable[[], None], int | None], ...] = (
             (CLEAR, self.model.clear, clear_cycles(self.params)),
             (REWARD, self.model.compute_reward, reward_cycles(self.params)),
-            (UPDATE, self.model.update, update_cycles(states)),
-            (SAMPLE, self.model.sample, sample_cycles(states)),
+            (UPDATE, self.model.update, None),
+            (SAMPLE, self.model.sample, None),
         )
         if not bits:
             return
-        self._cycles = sum(cycles for bit, _, cycles in jobs if bits & bit)
+        self._cycles = 0
         bad_action_before, self.model.bad_action = self.model.bad_action, False
-        for bit, job, _ in jobs:
+        for bit, job, cycles in jobs:
             if bits & bit:
                 job()
+                self._cycles += self.model.cycles if cycles is None else cycles
         self.irq_status |= _DONE | (_ERROR if self.model.bad_action else 0)
         self.model.bad_action |= bad_action_before
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rtl.params import RLUParams
 from rtl.registers import (
@@ -21,6 +22,7 @@ from rtl.registers import (
 
 from .arithmetic import to_fixed
 from .device import READ, WAIT, WRITE, Device, Op, address_of
+from .episodic import Episodic, settings_of
 from .objective import Objective
 
 # What a task depends on: REWARD and STATES are saved apart, and interrupts are the system's, not the task's.
@@ -68,7 +70,7 @@ class Driver:
 
     def __init__(self, device: Device) -> None:
         self.device = device
-        words = self._read("ID", "VERSION", "CONFIG", "FORMATS")
+        words = self._read("ID", "VERSION", "CONFIG", "FORMATS", "EPISODES")
         if words["ID"] != ID_VALUE:
             raise DriverError(f"no RL unit answers: ID is 0x{words['ID']:08X}, not 0x{ID_VALUE:08X}")
         if words["VERSION"] >> 16 != VERSION_VALUE >> 16:
@@ -82,9 +84,14 @@ class Driver:
             q_frac=_field("FORMATS", "q_frac", formats),
             coef_frac=_field("FORMATS", "coef_frac", formats),
             gain_frac=_field("FORMATS", "gain_frac", formats),
+            episodes=_field("EPISODES", "capacity", words["EPISODES"]),
         )
         self.objective = Objective()
         self.action_counts: tuple[int, ...] = ()
+        # An episodic unit's memory cannot be read: what it holds is kept here too, for `save`.
+        self._episodic = False
+        self._episodes: list[tuple[list[int], int]] = []
+        self._policy: list[int] = []
         self._q_ops: list[Op] = []
         self._set_counts(self._read_words("ACTION_COUNT", self._read("STATES")["STATES"]))
 
@@ -97,6 +104,7 @@ class Driver:
         alpha: float = 0.25,
         gamma: float = 0.99,
         full_last_reward: bool = False,
+        episodic: Episodic | None = None,
     ) -> None:
         """Set the unit to a new task and clear its Q-table.
 
@@ -107,11 +115,14 @@ class Driver:
             alpha: learning rate, 0..1.
             gamma: discount, 0..1.
             full_last_reward: reward the last row with the whole reward instead of its share.
+            episodic: settings of the episodic mode; ``None`` for the published one.
 
         Raises:
-            ValueError: for a value outside its range.
+            ValueError: for a value outside its range, or for ``episodic`` on a unit without an episode memory.
         """
         p = self.params
+        if episodic is not None and not p.episodes:
+            raise ValueError("this unit has no episode memory: build one with episodes of 2..1024, such as 512")
         _check_whole("number of rows", len(action_counts), 1, p.states)
         for row, count in enumerate(action_counts):
             _check_whole(f"number of actions of row {row}", count, 1, p.actions)
@@ -121,7 +132,7 @@ class Driver:
         self.objective = objective or Objective()
         values = {
             "STATES": len(action_counts),
-            "MODE": int(full_last_reward),
+            **settings_of(full_last_reward, episodic),
             "ALPHA": to_fixed(alpha, p.coef_frac),
             "GAMMA": to_fixed(gamma, p.coef_frac),
             "LFSR": seed,
@@ -138,6 +149,7 @@ class Driver:
         ops += [_write("COMMAND", CLEAR), Op(WAIT)]
         self._transact(ops)
         self._set_counts(list(action_counts))
+        self._episodic, self._episodes = episodic is not None, []
 
     def sample(self, epsilon: float) -> tuple[int, ...]:
         """Draw a new policy: one action a row, first row first. ``epsilon`` is in 0..1."""
@@ -151,6 +163,7 @@ class Driver:
                 *(Op(READ, base + 4 * i) for i in range((len(self.action_counts) + 7) // 8)),
             ]
         )
+        self._policy = words
         return tuple(words[row // 8] >> 4 * (row % 8) & 0xF for row in range(len(self.action_counts)))
 
     def is_outlier(self, latency_ms: float, energy_uj: float) -> bool:
@@ -171,12 +184,14 @@ class Driver:
     def learn(self, accuracy: float) -> Learned:
         """Hand over the accuracy, compute the reward, and update the Q-table along the policy."""
         reward, words = self._reward(accuracy, REWARD | UPDATE, self._q_ops)
+        self._remember(reward)
         return Learned(reward, self._unpack(words))
 
     def update(self, reward: int) -> None:
         """Update the Q-table along the policy with a reward of the host's own, in units of 2**-q_frac."""
         _check_whole("reward", reward, self.params.q_min, self.params.q_max)
-        self._transact([_write("REWARD", reward), Op(WAIT), _write("COMMAND", UPDATE), Op(WAIT)])
+        self._transact(_learn_ops(reward))
+        self._remember(reward)
 
     def write_policy(self, actions: Sequence[int]) -> None:
         """Replace the policy: one action a row, each one the row has, else ValueError."""
@@ -184,7 +199,9 @@ class Driver:
             raise ValueError(f"a policy has {len(self.action_counts)} rows here, not {len(actions)}")
         for row, (action, count) in enumerate(zip(actions, self.action_counts, strict=True)):
             _check_whole(f"action of row {row}", action, 0, count - 1)
-        self._transact(self._policy_ops(actions))
+        ops = self._policy_ops(actions)
+        self._transact(ops)
+        self._policy = [op.value for op in ops]
 
     def q_table(self) -> tuple[tuple[int, ...], ...]:
         """Q-values of every row's actions, in units of 2**-q_frac."""
@@ -217,6 +234,7 @@ class Driver:
             "policy": self._read_words("POLICY", (len(self.action_counts) + 7) // 8),
             "action_counts": list(self.action_counts),
             "q_table": [list(row) for row in self.q_table()],
+            "episodes": [[list(words), reward] for words, reward in self._episodes] if self._episodic else None,
         }
 
     def restore(self, state: Mapping[str, object], objective: Objective) -> None:
@@ -227,9 +245,10 @@ class Driver:
         """
         if state["params"] != self.params.to_json():
             raise ValueError(f"the saved unit {state['params']} is not this one, {self.params.to_json()}")
-        registers, counts, policy, q_table = (
-            state["registers"], state["action_counts"], state["policy"], state["q_table"],
+        registers, counts, policy, q_table, episodes = (
+            state["registers"], state["action_counts"], state["policy"], state["q_table"], state["episodes"],
         )  # fmt: skip
+        assert episodes is None or isinstance(episodes, list)
         assert isinstance(registers, dict) and isinstance(counts, list)
         assert isinstance(policy, list) and isinstance(q_table, list) and isinstance(state["reward"], int)
         base, policy_base = address_of("ACTION_COUNT"), address_of("POLICY")
@@ -237,15 +256,18 @@ class Driver:
             [
                 _write("STATUS", sum(f.mask for f in _ERRORS)),
                 _write("STATES", len(counts)), Op(WAIT),
+                *(Op(WRITE, base + 4 * row, count) for row, count in enumerate(counts)),
+                *_store_ops(episodes or []),
                 _write("REWARD", state["reward"]), Op(WAIT),
                 *(_write(name, value) for name, value in registers.items()),
-                *(Op(WRITE, base + 4 * row, count) for row, count in enumerate(counts)),
                 *(Op(WRITE, policy_base + 4 * i, word) for i, word in enumerate(policy)),
                 *self._q_write_ops(q_table),
             ]
         )  # fmt: skip
         self.objective = objective
         self._set_counts(counts)
+        self._episodic, self._policy = episodes is not None, list(policy)
+        self._episodes = [(list(words), reward) for words, reward in episodes or []]
 
     def errors(self) -> tuple[str, ...]:
         """Names of the sticky error flags that are set."""
@@ -262,6 +284,11 @@ class Driver:
             ]
         )
         return _signed(words[0]), words[1:]
+
+    def _remember(self, reward: int) -> None:
+        """Note the episode that an episodic unit has just stored."""
+        if self._episodic:
+            self._episodes.append((list(self._policy), reward))
 
     def _policy_ops(self, actions: Sequence[int]) -> list[Op]:
         base = address_of("POLICY")
@@ -316,6 +343,25 @@ class Driver:
 
 def _write(name: str, value: int) -> Op:
     return Op(WRITE, address_of(name), value & 0xFFFF_FFFF)
+
+
+def _learn_ops(reward: int) -> list[Op]:
+    """Operations that learn from the policy with a reward."""
+    return [_write("REWARD", reward), Op(WAIT), _write("COMMAND", UPDATE), Op(WAIT)]
+
+
+def _store_ops(episodes: Sequence[Sequence[Any]]) -> list[Op]:
+    """Operations that fill an episodic unit's memory in its first order; they spoil the Q-values."""
+    if not episodes:
+        return []
+    base = address_of("POLICY")
+    ops = [
+        _write("COMMAND", CLEAR), Op(WAIT),
+        _write("MODE", field_of("MODE", "episodic").mask), _write("EPISODIC", 0),
+    ]  # fmt: skip
+    for words, reward in episodes:
+        ops += [Op(WRITE, base + 4 * i, word) for i, word in enumerate(words)] + _learn_ops(reward)
+    return ops
 
 
 def _field(register: str, name: str, word: int) -> int:

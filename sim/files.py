@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from rtl.files import write_atomically
+from rtl.files import check_folder, write_atomically
 
-__all__ = ["cache_dir", "write_atomically"]
+__all__ = ["cache_dir", "check_folder", "write_atomically"]
 
 
 def cache_dir() -> Path:

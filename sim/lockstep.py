@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtl.params import RLUParams
-from rtl.registers import BY_NAME, CLEAR, REWARD, SAMPLE, UPDATE
+from rtl.registers import BY_NAME, CLEAR, REWARD, SAMPLE, UPDATE, field_of
 
 from .arithmetic import to_fixed
 from .build import Simulator
@@ -20,7 +20,7 @@ from .simulator import SimDevice
 from .waves import cut_vcd
 
 _NAMES = {Draw: "drawn number", Action: "sampled action", QWrite: "Q-table write", RewardEvent: "reward"}
-_READ_BACK = ("STATUS", "REWARD", "SHARE", "LFSR", "CYCLES")
+_READ_BACK = ("STATUS", "REWARD", "SHARE", "LFSR", "CYCLES", "EPISODES")
 _MARGIN_CYCLES = 40  # kept before and after the divergence in the waveform
 
 
@@ -148,7 +148,12 @@ def stimuli(params: RLUParams, seed: int, episodes: int, alpha: float, gamma: fl
         if rng.random() < 0.2:
             ops += [write("STATES", rng.randint(1, params.states)), Op(WAIT)]
         if rng.random() < 0.2:
-            ops.append(write("MODE", rng.randint(0, 1)))
+            ops.append(write("MODE", rng.randint(0, BY_NAME["MODE"].limits(params)[1])))
+        if params.episodes and rng.random() < 0.2:
+            settings = {"tournament": rng.choice((0, 1, 2, 3, 32)), "candidates": rng.randint(0, 4)}
+            settings["replays"] = rng.randint(0, 4)
+            word = sum(value << field_of("EPISODIC", name).lsb for name, value in settings.items())
+            ops.append(write("EPISODIC", word))
         if rng.random() < 0.05:
             ops += [write("COMMAND", CLEAR), Op(WAIT)]
         if rng.random() < 0.1:

@@ -341,7 +341,7 @@ async def error_flags(dut: Any) -> None:
     await bench.start()
     for _ in range(60 * SETUP.effort):
         for address, value in (
-            (random.choice((0x78, 0x1FC, 0x12, 0x3FF)), random.choice((None, 0))),
+            (random.choice((0x80, 0x1FC, 0x12, 0x3FF)), random.choice((None, 0))),
             (address_of("ID"), 0),
             (address_of("ALPHA"), PARAMS.coef_one + 1),
             (address_of("ACTION_COUNT"), 0),

@@ -10,22 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algo import chip as chip_module
+from algo import chip_fit
 from algo.chip import (
     BIT_WIDTHS,
     INT8_BASELINE,
     OPERATING_POINTS,
-    PLAUSIBLE,
     PUBLISHED_VGG8,
     ChipConstants,
     EvolverChip,
     LayerShape,
-    constants_table,
     evolver_facts,
-    fit_constants,
     published_measurements,
-    residual_table,
 )
+from algo.chip_fit import PLAUSIBLE, constants_table, fit_constants, residual_table
 from algo.policy import Policy
 
 CHIP = EvolverChip()
@@ -156,7 +153,7 @@ def test_residual_table_tells_the_error_of_the_worst_policy() -> None:
 
 
 def test_module_prints_fit_and_tables(capsys: pytest.CaptureFixture[str]) -> None:
-    chip_module.main()
+    chip_fit.main()
     printed = capsys.readouterr().out
     assert residual_table() in printed
     assert constants_table() in printed

@@ -19,6 +19,7 @@ from algo.quantisation import (
     model_size_bytes,
     quantise,
     quantise_activations,
+    quantise_activations_learned,
     quantise_weights,
     quantised_layers,
     set_bits,
@@ -132,6 +133,100 @@ def test_range_follows_the_first_batch_then_a_moving_average_and_rests_in_testin
     layer.eval()
     layer(torch.full((1, 2), 100.0))
     assert layer.high.item() == pytest.approx(3.8)
+
+
+RANGES = st.tuples(st.floats(-2, 0), st.floats(0.25, 4))
+
+
+@given(
+    arrays.arrays(np.float32, st.integers(1, 40), elements=st.floats(-3, 5, width=32, allow_subnormal=False)),
+    RANGES,
+    WIDTHS,
+)
+def test_learned_clips_round_to_the_same_numbers(values: np.ndarray, clips: tuple[float, float], bits: int) -> None:
+    given_values, low, high = torch.from_numpy(values), *map(torch.tensor, clips)
+    learned = quantise_activations_learned(given_values, low, high, bits)
+    assert torch.equal(learned, quantise_activations(given_values, low, high, bits))
+
+
+@given(st.lists(st.floats(-3, 5), min_size=1, max_size=12), RANGES, WIDTHS, st.integers(0, 99))
+def test_gradients_of_clips_are_those_of_finite_differences(
+    values: list[float], clips: tuple[float, float], bits: int, seed: int
+) -> None:
+    """In double precision, of the function that LSQ differentiates: rounding errors kept as they are at this point."""
+    generator, levels = np.random.default_rng(seed), 2**bits - 1
+    x, upstream = np.array(values), generator.normal(size=len(values))
+    step = (clips[1] - clips[0]) / levels
+    zero = np.clip(np.round(-clips[0] / step), 0, levels)
+    ends = np.abs(x / step + zero - np.array([[-0.5], [levels + 0.5]]))
+    halves = np.abs((x / step) % 1 - 0.5)
+    if min(ends.min(), halves.min(), abs((-clips[0] / step) % 1 - 0.5)) < 1e-3:
+        return  # float32 may round another way than double
+
+    error, zero_error = np.round(x / step) - x / step, zero - -clips[0] / step
+    inside = (np.round(x / step) + zero >= 0) & (np.round(x / step) + zero <= levels)
+
+    def rounded(low: float, high: float) -> np.ndarray:
+        step = (high - low) / levels
+        zero = -low / step + zero_error
+        end = np.where(np.round(x / step) + zero < 0, 0.0, levels)
+        return np.where(inside, (x / step + error) * step, (end - zero) * step)
+
+    low, high = (torch.tensor(clip, dtype=torch.float32, requires_grad=True) for clip in clips)
+    exact = torch.tensor(x, dtype=torch.float32)
+    made = quantise_activations_learned(exact, low, high, bits)
+    (made * torch.tensor(upstream, dtype=torch.float32)).sum().backward()
+    little = 1e-6
+    for got, move in ((low.grad, (little, 0)), (high.grad, (0, little))):
+        ahead = rounded(clips[0] + move[0], clips[1] + move[1])
+        behind = rounded(clips[0] - move[0], clips[1] - move[1])
+        wanted = float(((ahead - behind) / (2 * little) * upstream).sum())
+        assert float(got) == pytest.approx(wanted, abs=2e-3 * (1 + np.abs(upstream).sum()))
+
+
+def test_a_value_beyond_a_clip_moves_that_clip_as_in_pact() -> None:
+    low, high = torch.tensor(-1.0, requires_grad=True), torch.tensor(2.0, requires_grad=True)
+    values = torch.tensor([3.0, 4.0, -5.0], requires_grad=True)
+    quantise_activations_learned(values, low, high, 8).backward(torch.tensor([1.0, 10.0, 100.0]))
+    assert float(high.grad) == pytest.approx(11) and float(low.grad) == pytest.approx(100)
+    assert values.grad.tolist() == [0, 0, 0]
+
+
+def test_learned_clips_begin_at_the_first_batch_and_are_trained_from_then_on() -> None:
+    model = quantise(nn.Sequential(nn.Linear(2, 1)), "lsq")
+    assert {name for name, _ in model.named_parameters()} == {"0.weight", "0.bias", "0.low", "0.high"}
+    layer = model[0]
+    model(torch.tensor([[-1.0, 2.0], [0.0, 4.0]]))
+    assert (layer.low.item(), layer.high.item()) == (-1, 4)
+    optimiser = torch.optim.SGD(model.parameters(), 0.1)
+    layer.weight.data.fill_(1.0)
+    (-model(torch.tensor([[0.0, 9.0]]))).sum().backward()  # a larger output wanted: the clip must rise
+    optimiser.step()
+    assert layer.high.item() > 4 and layer.low.item() == pytest.approx(-1, abs=0.01)
+    model.eval()(torch.full((1, 2), 100.0))
+    assert layer.high.item() < 5
+
+
+def test_learned_clips_take_up_observed_ranges_and_the_other_way_round() -> None:
+    observed = small()
+    observed(torch.randn(8, 1, 4, 4))
+    learned = quantise(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3)), "lsq")
+    learned.load_state_dict(observed.state_dict())
+    images = torch.randn(8, 1, 4, 4)
+    assert torch.equal(learned.eval()(images), observed.eval()(images))
+    observed.load_state_dict(learned.state_dict())
+    with pytest.raises(ValueError, match="activations must be one of minmax, lsq, not 'pact'"):
+        quantise(nn.Linear(1, 1), "pact")
+
+
+def test_clips_that_training_drove_past_zero_are_taken_as_zero() -> None:
+    values = torch.tensor([0.5, 3.0])
+    past = quantise_activations_learned(values, torch.tensor(0.3), torch.tensor(2.0), 4)
+    assert torch.equal(past, quantise_activations(values, torch.tensor(0.0), torch.tensor(2.0), 4))
+    layer = quantise(nn.Sequential(nn.Linear(2, 1)), "lsq")[0]
+    layer.low.data.fill_(0.3)
+    layer.high.data.fill_(2.0)
+    assert (int(layer.input_levels().zero), float(layer.input_levels().step)) == (0, pytest.approx(2 / 255))
 
 
 def test_quantise_keeps_parameters_and_order() -> None:

@@ -32,7 +32,7 @@ each_configuration = pytest.mark.parametrize("params", CONFIGURATIONS, ids=descr
 
 def expected_constants(params):
     """Names and values that a header must have, worked out here from the table."""
-    names = ("states", "actions", "q_width", "q_frac", "coef_frac", "gain_frac", "lfsr_width")
+    names = ("states", "actions", "q_width", "q_frac", "coef_frac", "gain_frac", "lfsr_width", "episodes")
     values = {f"RLU_PARAM_{name.upper()}": getattr(params, name) for name in names}
     for r in REGISTERS:
         values[f"RLU_{r.name}_OFFSET"] = r.offset
@@ -159,6 +159,7 @@ def expected_svd(params):
         fields = {}
         for f in r.fields:
             read_only = r.access == "ro" or (r.name == "STATUS" and not f.name.startswith("error_"))
+            read_only |= f.episodic and not params.episodes
             access = "read-only" if read_only else ACCESS[r.access]
             fields[f.name] = (f.lsb, f.width, access, clears if r.access == "w1c" and not read_only else None)
         low, high = r.limits(params)

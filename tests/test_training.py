@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,11 @@ import torch
 from torch import nn
 
 from algo.data import Dataset, LocalData, local_private_set
+from algo.device_choice import VARIABLE, training_device
+from algo.networks import VGG8
 from algo.policy import Policy
+from algo.pretraining import _pretraining_key
+from algo.sgd import tensors, train
 from algo.training import Mode, Pretrained, Retrainer, TrainingConfig, pretrain
 
 CONFIG = TrainingConfig(pretrain_epochs=1, int8_epochs=1, batch_size=20, learning_rate=0.02, threads=1)
@@ -272,6 +277,87 @@ def test_bits_that_do_not_suit_the_network_change_nothing(trained: Pretrained) -
 def test_an_unknown_mode_lists_those_there_are(trained: Pretrained) -> None:
     with pytest.raises(ValueError, match="one of carried, restarted, not 'kept'"):
         Retrainer(trained, NOISY, CONFIG, "kept")  # type: ignore[arg-type]
+
+
+BETTER = replace(CONFIG, activation_range="lsq", fold_batch_norm=True, lr_schedule="k-decay", lr_k=3.0)
+
+
+@pytest.mark.parametrize("mode", ["carried", "restarted"])
+def test_better_retraining_repeats_and_resumes_bit_for_bit(trained: Pretrained, mode: Mode) -> None:
+    whole = Retrainer(trained, NOISY, BETTER, mode)
+    wanted = [whole.accuracy(tried, i) for i, tried in enumerate(WALK)]
+    first = Retrainer(trained, NOISY, BETTER, mode)
+    assert [first.accuracy(WALK[i], i) for i in range(2)] == wanted[:2]
+    second = Retrainer(trained, NOISY, BETTER, mode)
+    second.restore(first.state())
+    assert [second.accuracy(WALK[i], i) for i in range(2, 5)] == wanted[2:]
+    assert wanted != run(trained, mode)
+
+
+@pytest.mark.parametrize("change", [{"activation_range": "lsq"}, {"fold_batch_norm": True}, {"lr_schedule": "cosine"}])
+def test_each_better_retraining_changes_the_weights_and_refuses_anothers_state(
+    trained: Pretrained, change: dict[str, Any]
+) -> None:
+    plain, other = Retrainer(trained, NOISY, CONFIG), Retrainer(trained, NOISY, replace(CONFIG, **change))
+    for trainer in (plain, other):
+        trainer.accuracy(WALK[1], 0)
+    weights = [t.network(WALK[1], 1)[0].state_dict()["classifier.0.weight"] for t in (plain, other)]
+    assert not torch.equal(*weights)
+    with pytest.raises(ValueError, match="belongs to another configuration"):
+        other.restore(plain.state())
+
+
+def test_folding_before_retraining_starts_from_the_same_network(trained: Pretrained) -> None:
+    plain = Retrainer(trained, LOCAL, CONFIG).baseline()
+    folded = Retrainer(trained, LOCAL, replace(CONFIG, fold_batch_norm=True))
+    assert folded.baseline() == pytest.approx(plain, abs=0.051)  # of 20 images, one may tip over
+    assert not any("running_mean" in name for name in folded.network(WALK[0])[0].state_dict())
+
+
+def test_the_network_for_export_is_the_one_whose_accuracy_was_measured(trained: Pretrained) -> None:
+    trainer, again = (Retrainer(trained, NOISY, CONFIG, "carried") for _ in range(2))
+    wanted = [trainer.accuracy(tried, i) for i, tried in enumerate(WALK[:3])]
+    for i, tried in enumerate(WALK[:2]):
+        again.accuracy(tried, i)
+    network, accuracy = again.network(WALK[2], 2)
+    images, labels = again.test_images()
+    right = (network(torch.from_numpy(images)).argmax(1).numpy() == labels).mean()
+    assert accuracy == wanted[2] == pytest.approx(float(right))
+    assert again.network(WALK[0])[1] == trainer.retrained_baseline()  # afresh, whatever went before
+    cached = Retrainer(trained, NOISY, CONFIG, "restarted")
+    assert cached.accuracy(WALK[1], 0) == cached.network(WALK[1], 5)[1]
+
+
+# --- devices -----------------------------------------------------------------------------------------------
+
+
+def test_training_follows_its_model_to_another_device() -> None:
+    """The meta device computes shapes only, and refuses a tensor that was left on the CPU."""
+    device = torch.device("meta")
+    model = VGG8(2, 1, 2).to(device)
+    images, labels = tensors(DATA.train_images[:8], DATA.train_labels[:8], device)
+    train(model, images, labels, CONFIG, 1, 4, 0.1, torch.Generator().manual_seed(1), "k-decay")
+    assert {value.device.type for value in model.state_dict().values()} == {"meta"}
+
+
+def test_a_gpu_is_taken_when_there_is_one_and_the_variable_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    for there, wanted in ((True, "cuda"), (False, "cpu")):
+        monkeypatch.setattr("torch.cuda.is_available", lambda there=there: there)
+        assert training_device().type == wanted
+    monkeypatch.setenv(VARIABLE, "meta")
+    assert training_device().type == "meta"
+    for wrong in ("gpu", "cuda:99"):
+        monkeypatch.setenv(VARIABLE, wrong)
+        with pytest.raises(ValueError, match=f"{VARIABLE}={wrong} is no device that works here"):
+            training_device()
+
+
+def test_a_network_pretrained_on_a_gpu_is_cached_as_another(trained: Pretrained) -> None:
+    torch.manual_seed(1)
+    model = VGG8(2, 1, 2)
+    keys = [_pretraining_key(DATA, CONFIG, 1, model, torch.device(kind)) for kind in ("cpu", "cuda")]
+    assert keys[0] == trained.key != keys[1]
 
 
 def test_a_network_of_ones_own_is_trained_and_retrained(tmp_path: Path) -> None:

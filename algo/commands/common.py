@@ -35,6 +35,9 @@ def unit_options(*names: str) -> Callable[[Command], Command]:
         "lfsr_width": click.option(
             "--lfsr-width", type=int, default=16, show_default=True, help="Bits of the LFSR: 8, 16 or 32."
         ),
+        "episodes": click.option(
+            "--episodes", type=int, default=0, show_default=True, help="Episodes it remembers: 0, or 2, 4 ... 1024."
+        ),
     }
 
     def decorate(command: Command) -> Command:

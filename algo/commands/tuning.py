@@ -25,6 +25,20 @@ from algo.commands.common import CheckFailed, json_option
 @click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
 @click.option("--bus", default="none", show_default=True, help="Of the simulated RTL: none, axi4lite or wishbone.")
 @click.option(
+    "--chip",
+    metavar="evolver|zigzag|measured|FILE",
+    default="evolver",
+    show_default=True,
+    help="What gives latency and energy: see rlu chip table --help.",
+)
+@click.option(
+    "--chip-network",
+    metavar="vgg8|vgg8:WIDTHxCHANNELSxCLASSES|FILE.onnx",
+    default="vgg8",
+    show_default=True,
+    help="Network whose layers run on it; default the published one.",
+)
+@click.option(
     "--data",
     default="digits",
     show_default=True,
@@ -35,10 +49,10 @@ from algo.commands.common import CheckFailed, json_option
 @click.option("--noise-std", type=float, help="Standard deviation of the noise on them.")
 @click.option(
     "--schedule",
-    type=click.Choice(["published", "quick"]),
+    type=click.Choice(["published", "quick", "long", "episodic"]),
     default="published",
     show_default=True,
-    help="330 iterations as published, or 33.",
+    help="330 iterations as published, 33, or 1200; episodic is the default of --unit episodic.",
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
 @click.option("--objective", default="energy", show_default=True, help="energy, latency, or weights a,b,c.")
@@ -70,12 +84,35 @@ from algo.commands.common import CheckFailed, json_option
     show_default=True,
     help="Activations at 8 bits, or searched like the weights.",
 )
+@click.option(
+    "--activation-range",
+    type=click.Choice(["minmax", "lsq"]),
+    default="minmax",
+    show_default=True,
+    help="Range of activations: observed smallest and largest values, or learned.",
+)
+@click.option("--fold-batch-norm", is_flag=True, help="Fold batch normalisation into the layers after pre-training.")
 @click.option("--width", type=int, default=8, show_default=True, help="Channels of VGG8's first layer.")
 @click.option("--epochs", type=int, default=1, show_default=True, help="Retraining epochs an iteration.")
+@click.option(
+    "--lr-schedule",
+    type=click.Choice(["constant", "cosine", "k-decay"]),
+    default="constant",
+    show_default=True,
+    help="Step size over the steps of one retraining.",
+)
+@click.option("--k", "lr_k", type=float, default=2.0, show_default=True, help="Power of k-decay; 1 is the cosine.")
 @click.option("--alpha", type=float, default=0.25, show_default=True, help="Learning rate of the unit.")
 @click.option("--gamma", type=float, default=0.99, show_default=True, help="Discount of the unit.")
 @click.option("--lfsr-width", type=int, default=16, show_default=True, help="Bits of its LFSR: 8, 16 or 32.")
 @click.option("--full-last-reward", is_flag=True, help="Reward the last row in full instead of with its share.")
+@click.option(
+    "--unit",
+    type=click.Choice(["published", "episodic"]),
+    default="published",
+    show_default=True,
+    help="The published unit, or the one with a memory of episodes, which needs fewer trainings.",
+)
 @click.option("--threads", type=int, default=2, show_default=True, help="CPU threads of training.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default runs/ and its settings.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or begin it if there is none.")
@@ -86,14 +123,17 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
     # Idle training threads that spin keep the simulator, and one another, from the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from algo.run_folder import RunFolder
-    from algo.tuning_run import TuneConfig, resumed_config, run
+    from algo.tuning_run import TuneConfig, chip_of, resumed_config, run
 
+    if settings["unit"] == "episodic" and context.get_parameter_source("schedule") is ParameterSource.DEFAULT:
+        settings["schedule"] = "episodic"
     out = out or Path("runs") / "-".join(
         [
             Path(settings["data"]).stem,
             settings["objective"],
             settings["device"].split(":")[0],
             f"seed{settings['seed']}",
+            *(["episodic"] if settings["unit"] == "episodic" else []),
         ]
     )
     folder = RunFolder.open(out) if resume and out.exists() else None
@@ -107,6 +147,7 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
     else:
         config = TuneConfig(**settings)
     _check_tools(config.device, config.simulator)
+    chip = chip_of(config, out)
     if folder is None:
         import dataclasses
 
@@ -124,7 +165,7 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
             bar.update()
 
         try:
-            summary = run(config, folder, on_step=on_step, say=lambda text: bar.write(text, file=sys.stderr))
+            summary = run(config, folder, chip=chip, on_step=on_step, say=lambda text: bar.write(text, file=sys.stderr))
         except KeyboardInterrupt:
             bar.close()
             click.echo(

@@ -1,0 +1,134 @@
+"""Descriptions of chips in JSON, TOML or YAML, checked key by key; docs/chips.md has the format."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from algo.chip import BIT_WIDTHS, ChipConstants, EvolverChip, LayerChip, LayerShape
+from algo.policy import OperatingPoint
+
+SUFFIXES = (".json", ".toml", ".yaml", ".yml")
+#: Keys of every description.
+COMMON = ("model", "name", "origin", "operating_points", "bit_widths")
+
+
+class Description:
+    """The keys of a description, or of a part of it; every complaint names file and place.
+
+    Args:
+        content: what was read.
+        where: file and place in words.
+    """
+
+    def __init__(self, content: object, where: str) -> None:
+        if not isinstance(content, Mapping):
+            raise ValueError(f"{where} must be keys with values, not {content!r}")
+        self.content: Mapping[str, Any] = content
+        self.where = where
+
+    def check_keys(self, required: Collection[str], optional: Collection[str] = ()) -> None:
+        """Raise ValueError for a key that is missing or unknown."""
+        for key in self.content:
+            if key not in required and key not in optional:
+                raise ValueError(f"{self.where}: unknown key {key!r}: allowed are {', '.join((*required, *optional))}")
+        for key in required:
+            if key not in self.content:
+                raise ValueError(f"{self.where}: {key} is missing: give all of {', '.join(required)}")
+
+    def part(self, key: str) -> Description:
+        """What is under a key."""
+        return Description(self.content[key], f"{self.where}: {key}")
+
+    def number(self, key: str, above_zero: bool = False) -> float:
+        """A finite number of 0 or more, or above 0."""
+        value = self.content[key]
+        range_ = "above 0" if above_zero else "of 0 or more"
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{self.where}: {key} must be a number {range_}, not {value!r}")
+        if value < 0 or (above_zero and value == 0):
+            raise ValueError(f"{self.where}: {key} must be a number {range_}, not {value:g}")
+        return float(value)
+
+    def text(self, key: str, default: str) -> str:
+        """A text that is not empty."""
+        value = self.content.get(key, default)
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError(f"{self.where}: {key} must be text, not {value!r}")
+        return " ".join(value.split())
+
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        """At least one pair of voltage and frequency, each once."""
+        given = self.content["operating_points"]
+        if not isinstance(given, Sequence) or isinstance(given, str) or not given:
+            raise ValueError(
+                f"{self.where}: operating_points must be a list of at least 1 pair of voltage_v and frequency_mhz, "
+                f"not {given!r}"
+            )
+        points: list[OperatingPoint] = []
+        for number, entry in enumerate(given):
+            part = Description(entry, f"{self.where}: operating point {number}")
+            part.check_keys(("voltage_v", "frequency_mhz"))
+            point = OperatingPoint(part.number("voltage_v", True), part.number("frequency_mhz", True))
+            if point in points:
+                raise ValueError(f"{part.where} repeats operating point {points.index(point)}")
+            points.append(point)
+        return tuple(points)
+
+    def bit_widths(self) -> tuple[int, ...]:
+        """Bit-widths the chip knows; 2, 4 and 8 if nothing is said."""
+        given = self.content.get("bit_widths", BIT_WIDTHS)
+        if not isinstance(given, Sequence) or not given or not all(type(b) is int and 2 <= b <= 16 for b in given):
+            raise ValueError(f"{self.where}: bit_widths must be a list of whole numbers in 2..16, not {given!r}")
+        if list(given) != sorted(set(given)):
+            raise ValueError(f"{self.where}: bit_widths must rise and not repeat, not {list(given)}")
+        return tuple(given)
+
+
+def read_description(path: Path) -> Description:
+    """Read a description; ValueError if it is not of the format its name says."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        if path.suffix == ".json":
+            return Description(json.loads(text), str(path))
+        if path.suffix == ".toml":
+            return Description(tomllib.loads(text), str(path))
+    except ValueError as error:
+        raise ValueError(f"{path} is no {path.suffix[1:].upper()}: {error}") from None
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        return Description(yaml.safe_load(text), str(path))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+
+
+def described_chip(description: Description, layers: Sequence[LayerShape]) -> LayerChip:
+    """The chip that a description says; its ``model`` is ``bit-scalable`` or ``zigzag``."""
+    model = description.content.get("model")
+    if model == "zigzag":
+        from algo.chips.zigzag_chip import ZigzagChip
+
+        return ZigzagChip(description, layers)
+    if model == "bit-scalable":
+        return bit_scalable_chip(description, layers)
+    raise ValueError(f"{description.where}: model must be bit-scalable or zigzag, not {model!r}")
+
+
+def bit_scalable_chip(description: Description, layers: Sequence[LayerShape]) -> EvolverChip:
+    """A chip by the equations of the Evolver model, with constants and operating points of its own."""
+    description.check_keys(("model", "operating_points", "constants"), COMMON)
+    constants = description.part("constants")
+    names = [field.name for field in fields(ChipConstants)]
+    constants.check_keys(names)
+    rates = ("macs_per_cycle", "memory_gbit_per_s")
+    values = {name: constants.number(name, above_zero=name in rates) for name in names}
+    chip = EvolverChip(layers, ChipConstants(**values), description.operating_points(), description.bit_widths())
+    chip.name = description.text("name", Path(description.where).stem)
+    chip.origin = description.text("origin", f"the equations of docs/chip.md with the constants of {description.where}")
+    return chip

@@ -1,0 +1,127 @@
+"""Commands about chips: what a layer costs on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from algo.commands.common import json_option
+
+
+@click.group()
+def chip() -> None:
+    """Chips to tune a network for: the published one's model, hardware of your own, this machine."""
+
+
+@chip.command("table")
+@click.option(
+    "--chip",
+    "chip_name",
+    metavar="evolver|zigzag|measured|FILE",
+    default="evolver",
+    show_default=True,
+    help="Chip, or a CSV of measured layers, or a description in YAML, TOML or JSON.",
+)
+@click.option(
+    "--network",
+    metavar="vgg8|vgg8:WIDTHxCHANNELSxCLASSES|FILE.onnx",
+    help="Network whose layers it runs; default the published VGG8, or a CSV's own layers.",
+)
+@click.option("--weight-bits", default="all", show_default=True, help="all, or such as 2,4,8.")
+@click.option("--activation-bits", default="8", show_default=True, help="all, or such as 2,4,8.")
+@click.option("--point", type=int, multiple=True, help="Number of an operating point, from 0; default all of them.")
+@click.option("--threads", type=int, default=1, show_default=True, help="Of ONNX Runtime on the measured machine.")
+@click.option("--format", "form", type=click.Choice(["markdown", "csv", "json"]), default="markdown", show_default=True)
+@click.option("-o", "--out", "output", type=click.Path(path_type=Path), help="File to write; default the terminal.")
+@json_option
+def _table(
+    chip_name: str,
+    network: str | None,
+    weight_bits: str,
+    activation_bits: str,
+    point: tuple[int, ...],
+    threads: int,
+    form: str,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Latency and energy of every layer at every bit-width and operating point of a chip.
+
+    The chip is evolver (the published chip's model), zigzag (a first-principles model of the hardware in a YAML
+    file, by default one of ours), measured (this machine, by ONNX Runtime), a CSV of measured layers, or a
+    description in YAML, TOML or JSON. What --format csv writes is such a CSV. See docs/chips.md.
+    """
+    from algo.chips import network_layers, open_chip
+    from algo.chips.table import layer_table
+    from sim.files import write_atomically
+
+    # A CSV brings layers of its own.
+    layers = network_layers(network or "vgg8") if network or not chip_name.endswith(".csv") else None
+    weights, activations = _bit_widths("--weight-bits", weight_bits), _bit_widths("--activation-bits", activation_bits)
+    opened = open_chip(chip_name, layers, threads=threads)
+    made = layer_table(opened, weights or opened.bit_widths, activations or opened.bit_widths, point or None)
+    form = "json" if as_json else form
+    text = {"csv": made.to_csv, "markdown": made.to_markdown, "json": lambda: json.dumps(made.to_json())}[form]()
+    text = text.rstrip("\n")
+    if output is None:
+        click.echo(text)
+    else:
+        write_atomically(output, text + "\n")
+        click.echo(f"{len(made.rows)} rows written to {output}", err=True)
+
+
+@chip.command("measure")
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--threads", type=int, default=1, show_default=True, help="Of ONNX Runtime.")
+@json_option
+def _measure(model: Path, threads: int, as_json: bool) -> None:
+    """Latency, and energy where it can be read, of a whole network in an ONNX file on this machine.
+
+    The median over repeated runs of one image, after a warm-up.
+    """
+    from algo.chips.measured import check_threads, runtime_in_words, session, time_runs
+    from algo.chips.rapl import find_rapl
+    from algo.chips.table import or_none
+
+    check_threads(threads)
+    rapl, reason = find_rapl()
+    content = model.read_bytes()
+    try:
+        run = session(content, threads)
+    except Exception as error:
+        if type(error).__module__.startswith("onnx") or isinstance(error, ValueError):
+            raise ValueError(f"ONNX Runtime cannot run {model}: {' '.join(str(error).split())[:300]}") from None
+        raise
+    timing = time_runs(run, rapl)
+    if as_json:
+        figures = {
+            "latency_ms": timing.median_ms,
+            "latency_quartiles_ms": [timing.low_ms, timing.high_ms],
+            "runs": timing.runs,
+            "energy_uj": or_none(timing.energy_uj),
+            "energy_unavailable": reason or None,
+            "origin": f"measured on {runtime_in_words(threads)}",
+        }
+        click.echo(json.dumps(figures))
+        return
+    energy = f"{timing.energy_uj:.4g} uJ, of all processor packages" if rapl else f"unavailable: {reason}"
+    click.echo(
+        f"{model} on {runtime_in_words(threads)}\n"
+        f"latency: {timing.median_ms:.4g} ms, the median of {timing.runs} runs, "
+        f"quartiles {timing.low_ms:.4g} to {timing.high_ms:.4g} ms\nenergy: {energy}"
+    )
+
+
+def _bit_widths(option: str, text: str) -> tuple[int, ...]:
+    """Value of an option; nothing for ``all``."""
+    if text == "all":
+        return ()
+    try:
+        widths = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"{option} must be all, or whole numbers such as 2,4,8, not {text!r}") from None
+    if len(set(widths)) != len(widths):
+        raise ValueError(f"{option} must not repeat a bit-width, but is {text!r}")
+    return widths

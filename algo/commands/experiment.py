@@ -1,0 +1,74 @@
+"""`rlu experiment`: the experiments of the published chapter, ours beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from algo.commands.common import json_option
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--list", "list_them", is_flag=True, help="Say which experiments there are.")
+@click.option(
+    "--device",
+    type=click.Choice(["golden", "sim"]),
+    default="golden",
+    show_default=True,
+    help="The golden model, or the RTL in a simulator, checked against it.",
+)
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; default runs/experiments.")
+@click.option("--full", is_flag=True, help="Full width, CIFAR-100 where it can be had, more seeds: wants a GPU.")
+@click.option("--quick", is_flag=True, help="Seconds instead of minutes, to try the commands out.")
+@click.option("--docs", type=click.Path(path_type=Path, file_okay=False, exists=True),
+              help="Also put tables and plots into this folder's results.md.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(1), help="Processes; default: every core.")
+@click.option("--ray", metavar="ADDRESS|local", help="Spread independent runs over Ray; machines must share --out.")
+@json_option
+def experiment(
+    name: str | None, list_them: bool, out: Path | None, full: bool, quick: bool, docs: Path | None, as_json: bool,
+    **others: Any,
+) -> None:  # fmt: skip
+    """Run experiment NAME of the published chapter, or all, and set the published figures beside ours.
+
+    Interrupted and called again it goes on; what is done is not done again unless its configuration changed.
+    """
+    from algo.experiments import EXPERIMENTS
+
+    if list_them:
+        if as_json:
+            click.echo(json.dumps(EXPERIMENTS))
+        else:
+            for known, summary in EXPERIMENTS.items():
+                click.echo(f"{known:<14} {summary}")
+        return
+    if full and quick:
+        raise ValueError("--full and --quick exclude each other")
+    from algo.experiments.base import Settings, load, perform
+    from algo.experiments.results_page import publish
+
+    if name is None:
+        raise ValueError("name an experiment, or all; rlu experiment --list says which there are")
+    names = list(EXPERIMENTS) if name == "all" else [name]
+    for one in names:
+        load(one)  # an unknown one is refused before anything runs
+    scale = "full" if full else "quick" if quick else "cpu"
+    default = Path("runs") / ("experiments" if scale == "cpu" else f"experiments-{scale}")
+    settings = Settings(scale=scale, out=out or default, **others)  # type: ignore[arg-type]
+    told = []
+    for one in names:
+        if not as_json:
+            click.echo(f"{one}: {EXPERIMENTS[one]}", err=True)
+        done = perform(one, settings)
+        if docs is not None:
+            publish(done, docs)
+        told.append({"experiment": one, "folder": str(done.folder), "computed": not done.repeated, **done.content})
+        if not as_json:
+            click.echo(done.page.markdown(str(done.folder / "plot.png")))
+            click.echo(f"folder: {done.folder}")
+    if as_json:
+        click.echo(json.dumps(told[0] if name != "all" else told))

@@ -1,0 +1,56 @@
+"""The command that takes a tuned network away."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from algo.commands.common import CheckFailed, json_option
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--policy",
+    type=click.Choice(["found", "best-seen", "int8"]),
+    default="found",
+    show_default=True,
+    help="Which of the run's policies.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["onnx", "qonnx"]),
+    default="onnx",
+    show_default=True,
+    help="Integers for ONNX Runtime (QDQ), or exact bit-widths (QONNX).",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
+@click.option("--fold-batch-norm", is_flag=True, help="Fold batch normalisation into the layers before it first.")
+@click.option("--integer-kernels", is_flag=True, help="Let ONNX Runtime fuse and round biases: faster, not the same.")
+@json_option
+def export(
+    run: Path, policy: Any, form: Any, out: Path, fold_batch_norm: bool, integer_kernels: bool, as_json: bool
+) -> None:
+    """Export a network of a finished run; 0 if the file predicts what the network does, else 1.
+
+    Shows the INT8 baseline and the policy side by side: size, accuracy, latency, energy, and how far the file's
+    results in ONNX Runtime (or qonnx) agree with PyTorch's on the local test images.
+    """
+    from algo import export_run
+
+    rows = export_run.export_run(
+        run, out, policy, form, fold_batch_norm, integer_kernels, say=lambda text: click.echo(text, err=True)
+    )
+    if as_json:
+        click.echo(json.dumps({"file": str(out), "format": form, "networks": export_run.as_json(rows)}))
+    else:
+        click.echo(export_run.before_after(rows))
+        click.echo(f"\nwritten: {out}")
+    wrong = [row for row in rows if row.agreement.same_predictions < row.agreement.images]
+    if wrong:
+        click.echo(f"rlu: {wrong[0].agreement.program} predicts otherwise than PyTorch on some images", err=True)
+        raise CheckFailed

@@ -1,0 +1,48 @@
+"""The command that makes a page of runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from algo.commands.common import CheckFailed, json_option
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "output",
+    type=click.Path(path_type=Path),
+    help="The page; default report.html in the run's folder, or, of several runs, in the current one.",
+)
+@json_option
+def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
+    """Make one self-contained HTML page of one or more runs of `rlu tune`.
+
+    Exit code 1 if a run's Q-table cannot be reconstructed as its trace says; the page is written all the same.
+    """
+    from tqdm import tqdm
+
+    from algo.html_report import facts_as_json, page
+    from algo.report_load import load_runs
+    from sim.files import write_atomically
+
+    output = output or (runs[0] if len(runs) == 1 else Path()) / "report.html"
+    if output.is_dir():
+        raise ValueError(f"{output} is a folder: give -o the name of a file, such as {output / 'report.html'}")
+    with tqdm(total=len(runs), unit="run", disable=None, leave=False, file=sys.stderr) as bar:
+        facts = load_runs(runs, on_run=bar.update)
+    write_atomically(output, page(facts))
+    for run in facts:
+        for note in run.notes:
+            click.echo(f"{run.label}: {note}", err=True)
+    if as_json:
+        click.echo(json.dumps({"page": str(output), "runs": [facts_as_json(run) for run in facts]}))
+    else:
+        click.echo(f"{output}: {', '.join(run.label for run in facts)}")
+    if any(run.q_history.mismatch for run in facts):
+        raise CheckFailed

@@ -1,0 +1,20 @@
+"""The experiments of Chen 2023, chapter 2, and ours beside them; each is a module with the functions of `Experiment`.
+
+``rlu experiment NAME`` runs one. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+#: What `rlu experiment --list` shows; the module is the name with underscores. In the order `all` runs them.
+EXPERIMENTS: dict[str, str] = {
+    "search-curves": "RL, grid search and model-size proxy: iterations to a score",
+    "baselines": "every search on every table: regret against the known optimum",
+    "ablation": "the unit's choices, one factor at a time",
+    "better-unit": "the published unit, the better one, evolution and TPE",
+    "policies": "the four deployments, each tuned with retraining",
+    "latency-first": "the latency-first task, tuned with retraining",
+    "long-term": "tuning cost against 20 days of inference",
+    "outliers": "trainings saved by skipping outliers",
+    "activations": "activation bits searched too: 9 actions a layer",
+    "resnet34": "one bit-width a residual block, 1,200 iterations",
+}

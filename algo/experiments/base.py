@@ -1,0 +1,173 @@
+"""What all experiments share: settings, a folder that is made once, and a page that sets published beside ours."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, cast
+
+from sim.files import write_atomically
+
+from . import EXPERIMENTS
+
+Scale = Literal["quick", "cpu", "full"]
+#: File names in an experiment's folder.
+DATA, TABLE, PLOT = "data.json", "table.md", "plot.png"
+NOT_PUBLISHED = "not published"
+_FORMAT = 2  # raise it when what `compute` gives changes: data made before are then made anew
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How experiments are run; results depend on ``device`` and ``scale`` only.
+
+    Attributes:
+        device: where the RL unit is: the golden model, or the simulated RTL checked against it.
+        scale: ``quick`` tries the commands out, ``cpu`` is that of the documentation, ``full`` wants a GPU.
+        out: folder of all experiments.
+        jobs: processes for independent runs; ``None`` for every core.
+        ray: address of a Ray cluster, or ``local``.
+    """
+
+    device: Literal["golden", "sim"] = "golden"
+    scale: Scale = "cpu"
+    out: Path = Path("runs/experiments")
+    jobs: int | None = None
+    ray: str | None = None
+
+    def pick(self, *, quick: int, cpu: int, full: int) -> int:
+        """The number that belongs to the scale."""
+        return {"quick": quick, "cpu": cpu, "full": full}[self.scale]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A published figure beside ours.
+
+    Attributes:
+        quantity: what it is, with its unit.
+        published: as published, or `NOT_PUBLISHED`.
+        ours: as measured here, or why it is not.
+        instead: what was used in place of the published set-up, where that differs.
+    """
+
+    quantity: str
+    published: str
+    ours: str
+    instead: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """How an experiment's data are shown.
+
+    Attributes:
+        rows: published beside ours.
+        plot: PNG.
+        caption: of the plot, in a sentence.
+        more: further Markdown tables, by title.
+        notes: what a reader must know to judge the figures.
+    """
+
+    rows: Sequence[Row]
+    plot: bytes
+    caption: str
+    more: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def markdown(self, plot: str) -> str:
+        """The page; ``plot`` is the image's path."""
+        body = [(row.quantity, row.published, row.ours, row.instead) for row in self.rows]
+        parts = [markdown_table(("", "published", "ours", "used instead"), body), f"![{self.caption}]({plot})"]
+        for title, table in self.more.items():
+            parts.append(f"{title}\n\n{table}")
+        if self.notes:
+            parts.append("\n".join(f"- {note}" for note in self.notes))
+        return "\n\n".join(parts) + "\n"
+
+
+class Experiment(Protocol):
+    """The functions of an experiment's module."""
+
+    def configuration(self, settings: Settings) -> dict[str, Any]:
+        """All that the data depend on, as JSON holds it; another configuration makes them anew."""
+        ...
+
+    def compute(self, settings: Settings) -> dict[str, Any]:
+        """The data, as JSON holds them; called again after an interruption, it goes on."""
+        ...
+
+    def present(self, data: Mapping[str, Any]) -> Page:
+        """The page of some data; cheap."""
+        ...
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished experiment.
+
+    Attributes:
+        folder: holds data, table and plot.
+        repeated: whether the data were there already.
+        content: of the data file.
+        page: how they are shown.
+    """
+
+    folder: Path
+    repeated: bool
+    content: Mapping[str, Any]
+    page: Page
+
+
+def load(name: str) -> Experiment:
+    """The experiment of a name; ValueError, with those there are, for another."""
+    if name not in EXPERIMENTS:
+        known = "\n".join(f"  {known:<14} {summary}" for known, summary in EXPERIMENTS.items())
+        raise ValueError(f"there is no experiment {name!r}; there are\n{known}\n  {'all':<14} one after the other")
+    return cast(Experiment, importlib.import_module(f".{name.replace('-', '_')}", __package__))
+
+
+def perform(name: str, settings: Settings) -> Done:
+    """Run an experiment, or take its data if they are there under the same configuration; write table and plot."""
+    experiment = load(name)
+    folder = settings.out / name
+    # As it comes back from the file: tuples are lists there.
+    wanted = json.loads(
+        json.dumps(
+            {"format": _FORMAT, "scale": settings.scale, "device": settings.device} | experiment.configuration(settings)
+        )
+    )
+    content = _stored(folder / DATA, wanted)
+    repeated = content is not None
+    if content is None:
+        content = {"experiment": name, "configuration": wanted, "results": experiment.compute(settings)}
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(folder / DATA, json.dumps(content, indent=1) + "\n")
+        content = json.loads((folder / DATA).read_text())
+    page = experiment.present(content["results"])
+    write_atomically(folder / PLOT, page.plot)
+    write_atomically(folder / TABLE, page.markdown(PLOT))
+    return Done(folder, repeated, content, page)
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def bits(widths: Sequence[int]) -> str:
+    """Bit-widths of the layers, or the one they all have."""
+    return f"all {widths[0]}" if len(set(widths)) == 1 else " ".join(map(str, widths))
+
+
+def _stored(path: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """The data in a file, if they are of this configuration and whole."""
+    try:
+        content = json.loads(path.read_text())
+        return content if content["configuration"] == wanted and "results" in content else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

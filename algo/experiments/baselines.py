@@ -1,0 +1,127 @@
+"""Every search on every table and both objectives: regret against the known optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from algo.regret import CHECKPOINTS, arrival, as_json, mean_regret
+
+from .base import NOT_PUBLISHED, Page, Row, Settings, markdown_table
+from .plots import COLOURS, figure
+from .statistics import shown
+from .tables import BUDGET, digests, methods, objectives, regrets, scored, seeds_of
+
+#: Where curves are sampled for the plot.
+_CURVE = tuple(sorted({1, *range(10, BUDGET + 1, 10)}))
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """Tables, methods and seeds."""
+    return configuration_of(settings, methods(settings.scale))
+
+
+def compute(settings: Settings) -> dict[str, Any]:
+    """Mean regret with its interval, and evaluations to within 1 % of the optimum."""
+    return compute_of(settings, methods(settings.scale), CHECKPOINTS)
+
+
+def configuration_of(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
+    """What a comparison of some methods depends on."""
+    seeds = {method: seeds_of(settings, method) for method in names}
+    return {
+        "tables": digests(settings.scale),
+        "objectives": objectives(settings.scale),
+        "seeds": seeds,
+        "budget": BUDGET,
+    }
+
+
+def compute_of(settings: Settings, names: Sequence[str], checkpoints: Sequence[int]) -> dict[str, Any]:
+    """A comparison of some methods: a list of cases (table and objective), each with its methods."""
+    cases: dict[tuple[str, str], dict[str, Any]] = {}
+    for (table, objective, method), regret in regrets(settings, names).items():
+        known = scored(table, objective)
+        case = cases.setdefault(
+            (table, objective),
+            {
+                "table": table, "objective": objective, "source": known.table.source, "optimum": known.optimum,
+                "best": known.describe(known.best), "accuracy_th": known.objective.accuracy_th,
+                "excluded": known.exclusions(), "size": known.table.space.size, "methods": {},
+            },
+        )  # fmt: skip
+        arrived = arrival(regret, known.optimum, range(1, regret.shape[1] + 1))
+        case["methods"][method] = {
+            "seeds": regret.shape[1],
+            "regret": {str(at): as_json(found) for at, found in mean_regret(regret, checkpoints).items()},
+            "arrival": as_json(arrived.median),
+            "not_arrived": len(arrived.censored),
+            "curve": np.round(regret.mean(axis=1)[np.array(_CURVE) - 1], 6).tolist(),
+        }
+    return {"cases": list(cases.values()), "checkpoints": list(checkpoints)}
+
+
+def present(data: Mapping[str, Any]) -> Page:
+    """Nothing was published of these; a table a case."""
+    rows = [
+        Row(f"regret of the published search after {BUDGET} evaluations: {title(case)}", NOT_PUBLISHED,
+            shown(case["methods"]["rlu"]["regret"][str(BUDGET)], 4), f"optimum {case['optimum']:.4f}")
+        for case in data["cases"]
+    ]  # fmt: skip
+    return Page(
+        rows, curves(data), "Mean regret over evaluations",
+        {f"**{title(case)}**": method_table(case, data["checkpoints"]) for case in data["cases"]},
+        (
+            "Regret is the optimum less the best score seen so far, mean over seeds, with its 95 % bootstrap interval; "
+            "the last column is the median number of evaluations to within 1 % of the optimum.",
+            "Every evaluation counts, also of an outlier or of a policy seen before.",
+            *(exclusions(case) for case in data["cases"]),
+        ),
+    )  # fmt: skip
+
+
+def title(case: Mapping[str, Any]) -> str:
+    """A case in words."""
+    return f"{case['table']}, {case['objective']} first"
+
+
+def method_table(case: Mapping[str, Any], checkpoints: Sequence[int]) -> str:
+    """Regrets of a case, a row a method, best at the end first."""
+    found_by = sorted(case["methods"].items(), key=lambda item: float(item[1]["regret"][str(checkpoints[-1])]["value"]))
+    body = []
+    for name, found in found_by:
+        never = f"; {found['not_arrived']} of {found['seeds']} never" if found["not_arrived"] else ""
+        body.append(
+            (
+                name,
+                f"{found['seeds']:,}",
+                *(shown(found["regret"][str(at)], 4) for at in checkpoints),
+                f"{shown(found['arrival'], 0)}{never}",
+            )
+        )
+    return markdown_table(("search", "seeds", *(f"{at}" for at in checkpoints), "to within 1 %"), body)
+
+
+def exclusions(case: Mapping[str, Any]) -> str:
+    """What the thresholds leave of a case."""
+    out = case["excluded"]
+    return (
+        f"{title(case)}: accuracy threshold {case['accuracy_th']:.4f}; thresholds exclude {out['any']:,} of "
+        f"{case['size']:,} policies (accuracy {out['accuracy_th']:,}, latency {out['latency_th_ms']:,}, energy "
+        f"{out['energy_th_uj']:,}); optimum {case['optimum']:.4f}. Table: {case['source']}."
+    )
+
+
+def curves(data: Mapping[str, Any]) -> bytes:
+    """Mean regret over evaluations, a panel a case."""
+    with figure(len(data["cases"])) as drawn:
+        for axes, case in zip(drawn.axes, data["cases"], strict=True):
+            for number, (name, found) in enumerate(case["methods"].items()):
+                axes.plot(_CURVE, found["curve"], color=COLOURS[number % len(COLOURS)],
+                          linestyle="-" if number < len(COLOURS) else "--", label=name)  # fmt: skip
+            axes.set(xlabel="evaluations", yscale="log")
+            axes.set_title(title(case), fontsize="small")
+        drawn.axes[0].set(ylabel="mean regret")
+    return drawn.png

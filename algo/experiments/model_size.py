@@ -1,0 +1,34 @@
+"""The published comparison: a search for a small model, scored afterwards as the energy-first task would."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+
+from algo.chip import INT8_BASELINE, OPERATING_POINTS, Chip, Measurement
+from algo.policy import OperatingPoint, Policy
+
+
+@dataclass(frozen=True)
+class ModelSizeChip:
+    """A chip at the INT8 baseline's operating point that tells the model's size in place of energy.
+
+    Attributes:
+        chip: gives the latency.
+        weights: of each layer, how many there are.
+    """
+
+    chip: Chip
+    weights: tuple[int, ...]
+
+    @property
+    def points(self) -> tuple[OperatingPoint, ...]:
+        """The one operating point: size says nothing about it."""
+        return (OPERATING_POINTS[INT8_BASELINE.point],)
+
+    def measure(self, policy: Policy) -> Measurement:
+        """Latency in ms; and as ``energy_uj`` the size of all weights in percent of 8 bits everywhere."""
+        latency = self.chip.measure(dataclasses.replace(policy, point=INT8_BASELINE.point)).latency_ms
+        return Measurement(latency, 100 * float(np.dot(self.weights, policy.weight_bits)) / (8 * sum(self.weights)))

@@ -1,0 +1,104 @@
+"""What the ResNet34 experiment runs: the narrow network, its data, its layers by block, the chip model's ranges."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from algo.chip import INT8_BASELINE, EvolverChip, LayerShape
+from algo.layer_groups import GroupedChip, GroupedEvaluator, LayerGroups
+from algo.policy import Policy
+from algo.tuning_run import TuneConfig
+from sim.files import cache_dir
+from sim.objective import Objective
+
+from .base import Scale
+from .model_size import ModelSizeChip
+
+if TYPE_CHECKING:
+    from algo.data import Dataset
+
+FULL_WIDTH = 64
+
+
+def network(scale: Scale) -> dict[str, Any]:
+    """The network that is trained at a scale, and how."""
+    width, side = {"quick": (1, 8), "cpu": (4, 16), "full": (FULL_WIDTH, 32)}[scale]
+    return {"network": "ResNet34", "width": width, "image_side": side, "batch_size": 125}
+
+
+@cache
+def groups() -> LayerGroups:
+    """Layers by residual block; the first convolution and the last layer are in none and stay at 8 bits."""
+
+    def block(layer: str) -> str | None:
+        found = re.match(r"blocks\.\d+", layer)
+        return found[0] if found else None
+
+    return LayerGroups.by_name([layer.name for layer in full_width_layers()], block)
+
+
+@cache
+def full_width_layers() -> tuple[LayerShape, ...]:
+    """Layer shapes of the full-width network on 32x32 colour images of 100 classes, which the chip model runs."""
+    from algo.networks import ResNet34, layer_shapes
+
+    return layer_shapes(ResNet34(100, 3, FULL_WIDTH), (3, 32, 32))
+
+
+@cache
+def scaled_ranges() -> dict[str, float]:
+    """The published thresholds and ranges of VGG8, times how much more the INT8 ResNet34 takes in the chip model."""
+    published = Objective()
+    vgg8 = EvolverChip().measure(INT8_BASELINE)
+    layers = full_width_layers()
+    eights = (8,) * len(layers)
+    resnet = EvolverChip(layers).measure(Policy(eights, eights, INT8_BASELINE.point))
+    latency, energy = resnet.latency_ms / vgg8.latency_ms, resnet.energy_uj / vgg8.energy_uj
+    ranges = {
+        name: getattr(published, name) * latency for name in ("latency_th_ms", "latency_low_ms", "latency_high_ms")
+    }
+    ranges |= {name: getattr(published, name) * energy for name in ("energy_th_uj", "energy_low_uj", "energy_high_uj")}
+    return {name: round(value, 4) for name, value in ranges.items()}
+
+
+def chip_and_evaluator(scale: Scale, config: TuneConfig, *, by_size: bool) -> dict[str, Any]:
+    """The full-width network on the chip model, the narrow one in training; both take policies over blocks."""
+    from algo.data import NOISE_STD, load_dataset, local_private_set
+    from algo.networks import ResNet34
+    from algo.training import Retrainer, TrainingConfig, pretrain
+
+    made = network(scale)
+    dataset = _shrunken(load_dataset(config.data), made["image_side"])
+    training = TrainingConfig(threads=config.threads, batch_size=made["batch_size"])
+    if scale == "quick":
+        training = dataclasses.replace(training, pretrain_epochs=1, int8_epochs=1)
+    noise = NOISE_STD if config.noise_std is None else config.noise_std
+    local = local_private_set(dataset, config.local_size, noise, config.seed)
+    channels = dataset.train_images.shape[1]
+    pretrained = pretrain(
+        dataset, training, seed=config.seed, cache_dir=cache_dir() / "pretrained",
+        make_model=lambda: ResNet34(dataset.classes, channels, made["width"]),
+    )  # fmt: skip
+    chip: Any = EvolverChip(full_width_layers())
+    if by_size:
+        chip = ModelSizeChip(chip, tuple(layer.weights for layer in chip.layers))
+    retrainer = Retrainer(pretrained, local, training, config.weights, config.seed)
+    return {"chip": GroupedChip(chip, groups()), "evaluator": GroupedEvaluator(retrainer, groups())}
+
+
+def _shrunken(dataset: Dataset, side: int) -> Dataset:
+    """The data set with images averaged down to ``side`` pixels a side, shifted and scaled anew."""
+    import numpy as np
+
+    def shrink(images: Any) -> Any:
+        count, channels, height, _ = images.shape
+        factor = height // side
+        return images.reshape(count, channels, side, factor, side, factor).mean((3, 5), dtype=np.float32)
+
+    train, test = shrink(dataset.train_images), shrink(dataset.test_images)
+    mean, deviation = train.mean((0, 2, 3), keepdims=True), train.std((0, 2, 3), keepdims=True)
+    scaled = [np.ascontiguousarray((images - mean) / deviation, dtype=np.float32) for images in (train, test)]
+    return dataclasses.replace(dataset, train_images=scaled[0], test_images=scaled[1])

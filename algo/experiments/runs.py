@@ -1,0 +1,221 @@
+"""Tuning runs with real retraining, shared by the experiments that look at them; each is a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from algo.cells import run_cells
+from algo.chip import EvolverChip
+from algo.run_folder import CONFIG, SUMMARY, RunFolder, RunFolderError
+from algo.tuning import Step
+from algo.tuning_run import TuneConfig, run
+
+from .base import Scale, Settings
+from .excluding import excluding_thresholds
+from .model_size import ModelSizeChip
+
+Task = Literal["energy", "latency", "model-size", "activations", "excluding", "resnet34", "resnet34-size"]
+
+#: Model size enters a unit that knows only latency and energy in energy's place, in percent of the INT8 model; the
+#: weight of accuracy stays 0.25, size takes the rest.
+_SIZE_OBJECTIVE: dict[str, Any] = {
+    "objective": "0.25,0,0.75", "energy_th_uj": 101.0, "energy_low_uj": 25.0, "energy_high_uj": 100.0,
+}  # fmt: skip
+_RESNET_TASKS: tuple[Task, ...] = ("resnet34", "resnet34-size")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One tuning run; a cell of `run_cells`.
+
+    Attributes:
+        task: what is searched.
+        seed: of everything random.
+        scale: see `Settings`.
+        device: where the RL unit is.
+        data: name of the data set.
+        folder: of the run.
+    """
+
+    task: Task
+    seed: int
+    scale: Scale
+    device: Literal["golden", "sim"]
+    data: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished run: its seed, its summary, and its trace."""
+
+    seed: int
+    summary: dict[str, Any]
+    steps: list[Step]
+
+    @property
+    def best_so_far(self) -> list[float]:
+        """Highest score up to each iteration."""
+        return list(itertools.accumulate((step.reward for step in self.steps), max))
+
+
+def seeds_of(settings: Settings, task: Task) -> tuple[int, ...]:
+    """The seeds that a task is run with at a scale."""
+    if task in _RESNET_TASKS:
+        return tuple(range(1, 1 + settings.pick(quick=1, cpu=1, full=3)))
+    return tuple(range(1, 1 + settings.pick(quick=1, cpu=3, full=5)))
+
+
+def description(settings: Settings, task: Task) -> dict[str, Any]:
+    """What a task's runs depend on, for an experiment's configuration."""
+    config = dataclasses.asdict(config_of(task, settings.scale, settings.device, data_of(settings.scale), 1))
+    return {"task": task, "seeds": seeds_of(settings, task), "run": config} | _network(task, settings.scale)
+
+
+def tuned(settings: Settings, *tasks: Task) -> dict[Task, list[Finished]]:
+    """The runs of tasks, one a seed; what is unfinished is gone on with, what is missing is run."""
+    data = data_of(settings.scale)
+    runs = [
+        Run(task, seed, settings.scale, settings.device, data, str(folder_of(settings, task, seed).resolve()))
+        for task in tasks
+        for seed in seeds_of(settings, task)
+    ]
+    # Seeds first: an interrupted experiment then has whole tasks of the first seeds.
+    run_cells(perform_run, sorted(runs, key=lambda one: one.seed), jobs=settings.jobs, ray=settings.ray, label="runs")
+    finished: dict[Task, list[Finished]] = {task: [] for task in tasks}
+    for one in runs:
+        folder = RunFolder.open(Path(one.folder))
+        summary = json.loads((folder.path / SUMMARY).read_text())
+        finished[one.task].append(Finished(one.seed, summary, folder.steps))
+    return finished
+
+
+def folder_of(settings: Settings, task: Task, seed: int) -> Path:
+    """Folder of a run, which `rlu report` and `rlu compare` read."""
+    return settings.out / "runs" / f"{task}-{settings.device}-seed{seed}"
+
+
+@cache
+def data_of(scale: Scale) -> str:
+    """The data set of a scale: digits; or CIFAR-100 where its files can be had, then Fashion-MNIST."""
+    if scale != "full":
+        return "digits"
+    from algo.data import DataError, load_dataset
+
+    for name in ("cifar100", "fashion-mnist"):
+        try:
+            load_dataset(name)
+            return name
+        except (DataError, OSError) as error:
+            print(f"without {name}: {error}", file=sys.stderr)
+    return "digits"
+
+
+def config_of(task: Task, scale: Scale, device: Literal["golden", "sim"], data: str, seed: int) -> TuneConfig:
+    """The configuration of a run."""
+    fields: dict[str, Any] = {"device": device, "data": data, "seed": seed, "threads": 1}
+    if scale == "quick":
+        fields |= {"schedule": "quick", "width": 2, "local_size": 60}
+    elif task in _RESNET_TASKS:
+        fields |= {"schedule": "long", "noise_std": 1.0}
+    if scale == "full":
+        fields |= {"width": 128, "threads": 2}
+    if task == "latency":
+        fields["objective"] = "latency"
+    elif task == "activations":
+        fields["activations"] = "searched"
+    elif task == "excluding":
+        fields |= excluding_thresholds()
+    elif task == "resnet34":
+        from .resnet34_setup import scaled_ranges
+
+        fields |= scaled_ranges()
+    if task.endswith("size"):
+        fields |= _SIZE_OBJECTIVE
+    return TuneConfig(**fields)
+
+
+def perform_run(one: Run) -> None:
+    """Run a cell, or go on with it; a folder of another configuration is begun anew."""
+    from tqdm import tqdm
+
+    config = config_of(one.task, one.scale, one.device, one.data, one.seed)
+    path = Path(one.folder)
+    stored = dataclasses.asdict(config) | _network(one.task, one.scale)
+    folder = _opened(path, json.loads(json.dumps(stored)))
+    if (folder.path / SUMMARY).exists():  # written last of all
+        return
+    parts = _parts(one, config)
+    with tqdm(
+        initial=len(folder.steps), desc=path.name, unit="policy", leave=False, disable=None, file=sys.stderr
+    ) as bar:
+
+        def on_step(step: Step, total: int) -> None:
+            bar.total = total
+            bar.update()
+
+        run(
+            config,
+            folder,
+            on_step=on_step,
+            say=lambda text: bar.write(f"{path.name}: {text}", file=sys.stderr),
+            **parts,
+        )
+
+
+def _parts(one: Run, config: TuneConfig) -> dict[str, Any]:
+    """Chip and evaluator of a task that is not what `rlu tune` runs by itself."""
+    if one.task in _RESNET_TASKS:
+        from .resnet34_setup import chip_and_evaluator
+
+        return chip_and_evaluator(one.scale, config, by_size=one.task == "resnet34-size")
+    if one.task == "model-size":
+        chip = EvolverChip()
+        return {"chip": ModelSizeChip(chip, tuple(layer.weights for layer in chip.layers))}
+    return {}
+
+
+def _network(task: Task, scale: Scale) -> dict[str, Any]:
+    """What the configuration of a run does not say; such a folder is none of `rlu tune --resume`'s."""
+    if task in _RESNET_TASKS:
+        from .resnet34_setup import network
+
+        return {"experiment": {"task": task, **network(scale)}}
+    return {"experiment": {"task": task}} if task == "model-size" else {}
+
+
+def _opened(path: Path, wanted: dict[str, Any]) -> RunFolder:
+    """The run's folder, as it is if it is of this configuration, else begun anew.
+
+    A finished run that was made before a setting existed was made with that setting's default.
+    """
+    if (path / CONFIG).exists():
+        try:
+            folder = RunFolder.open(path)
+            stored = folder.config
+            if (path / SUMMARY).exists():
+                stored = json.loads(json.dumps(dataclasses.asdict(TuneConfig()))) | stored
+            if stored == wanted:
+                return folder
+            print(f"{path} is of another configuration: begun anew", file=sys.stderr)
+        except RunFolderError as error:
+            print(f"{error}: begun anew", file=sys.stderr)
+    shutil.rmtree(path, ignore_errors=True)
+    return RunFolder.create(path, wanted)
+
+
+def policy_line(measured: dict[str, Any]) -> dict[str, Any]:
+    """Of a policy in a summary, what a table shows."""
+    names: Sequence[str] = (
+        "weight_bits", "activation_bits", "voltage_v", "frequency_mhz", "accuracy", "latency_ms", "energy_uj", "score",
+    )  # fmt: skip
+    return {name: measured[name] for name in names}

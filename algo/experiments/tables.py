@@ -1,0 +1,71 @@
+"""Tables and objectives that the experiments search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+from algo.policy_table import Floats
+from algo.scored_table import ScoredTable, default_accuracy_th, score_table
+from algo.search_methods import METHODS
+from algo.search_sweep import SYNTHETIC, named_table, sweep, table_digest
+from algo.tuning import OBJECTIVES, published_schedule
+from sim.objective import Objective
+
+from .base import Scale, Settings
+
+#: Iterations of the published search.
+BUDGET = len(published_schedule())
+
+
+def table_names(scale: Scale) -> tuple[str, ...]:
+    """The shipped tables; at the scale ``quick``, a synthetic one."""
+    if scale == "quick":
+        return (SYNTHETIC,)
+    from algo import qvf_bench
+
+    return tuple(qvf_bench.names())
+
+
+@cache
+def scored(name: str, objective: str) -> ScoredTable:
+    """A table under one of the two published objectives, accuracy threshold two points below 8 bits everywhere."""
+    a, b, c = OBJECTIVES[objective]
+    table = named_table(name)
+    return score_table(table, Objective(weight_a=a, weight_l=b, weight_e=c, accuracy_th=default_accuracy_th(table)))
+
+
+def digests(scale: Scale) -> dict[str, str]:
+    """Name and digest of every table of a scale, for an experiment's configuration."""
+    return {name: table_digest(scored(name, "energy").table) for name in table_names(scale)}
+
+
+def objectives(scale: Scale) -> tuple[str, ...]:
+    """Both published objectives; at the scale ``quick``, the first."""
+    return tuple(OBJECTIVES)[:1] if scale == "quick" else tuple(OBJECTIVES)
+
+
+def seeds_of(settings: Settings, method: str) -> int:
+    """How many seeds a method is run with: fewer, but at full scale, for those that search for one seed at a time."""
+    slow = METHODS[method].seeds_per_cell < 1000
+    return settings.pick(quick=1 if slow else 20, cpu=50 if slow else 1000, full=1000)
+
+
+def methods(scale: Scale) -> tuple[str, ...]:
+    """Every method; but at full scale not the slowest, which is there to check another of ours against."""
+    return tuple(name for name in METHODS if scale == "full" or name != "pyglove-evolution")
+
+
+def regrets(settings: Settings, methods: Sequence[str]) -> dict[tuple[str, str, str], Floats]:
+    """Regret after every evaluation, (evaluations, seeds), by table, objective and method."""
+    found: dict[tuple[str, str, str], Floats] = {}
+    for table in table_names(settings.scale):
+        for objective in objectives(settings.scale):
+            known = scored(table, objective)
+            for method in methods:
+                chosen = sweep(
+                    table, known, [method], seeds=seeds_of(settings, method), budget=BUDGET,
+                    folder=settings.out / "cells", jobs=settings.jobs, ray=settings.ray,
+                )  # fmt: skip
+                found[table, objective, method] = known.regret(chosen[method])
+    return found

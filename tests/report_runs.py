@@ -1,0 +1,52 @@
+"""Runs to report on: the golden unit, the default chip, and accuracies by a formula in place of training."""
+
+import dataclasses
+from unittest import mock
+
+from algo.chip import EvolverChip
+from algo.run_folder import RunFolder
+from algo.tuning_run import TuneConfig, run
+
+
+class MadeUp:
+    """Accuracies from a formula; in every other respect as if each policy had been trained."""
+
+    def __init__(self, layers, source="made up, not measured"):
+        self.layers, self.source = layers, source
+
+    def retrained_baseline(self):
+        return 0.9
+
+    def is_cached(self, policy):
+        return False
+
+    def accuracy(self, policy, iteration):
+        lost = sum((8 - bits) * (k % 3 + 1) for k, bits in enumerate(policy.weight_bits + policy.activation_bits))
+        return 0.9 - lost / 900 - iteration % 7 / 1000
+
+    def state(self):
+        return b""
+
+    def restore(self, saved):
+        pass
+
+
+def make_run(path, *, chip=None, source=None, stop=None, **fields):
+    """A run folder; ``stop`` ends the run after so many iterations, as Ctrl-C would."""
+    settings = {"seed": 5, "accuracy_drop": 0.08, "latency_th_ms": 8.0, "energy_th_uj": 70.0}
+    config = TuneConfig(**(settings | fields))
+    folder = RunFolder.create(path, dataclasses.asdict(config))
+    chip = chip or EvolverChip()
+
+    def on_step(step, total):
+        if stop is not None and step.iteration + 1 == stop:
+            raise KeyboardInterrupt
+
+    evaluator = MadeUp(len(chip.layer_names), *([source] if source else []))
+    try:
+        # The plot takes longer than the run.
+        with mock.patch("algo.plot.learning_curve", return_value=b""):
+            run(config, folder, chip=chip, evaluator=evaluator, on_step=on_step, say=lambda text: None)
+    except KeyboardInterrupt:
+        assert stop is not None
+    return path

@@ -1,0 +1,31 @@
+"""Policy tables small enough to check by hand."""
+
+import numpy as np
+
+from algo.chip import EvolverChip, LayerShape
+from algo.policy import OperatingPoint, PolicySpace
+from algo.policy_table import PolicyTable, synthetic_table
+from algo.scored_table import default_accuracy_th, score_table
+from sim.objective import Objective
+
+
+def small_table(seed=5, layers=3):
+    """A synthetic table of 27 x 9 policies."""
+    return synthetic_table(
+        EvolverChip([LayerShape(f"l{k}", 10**8, 10**6, 10**4, 10**4) for k in range(layers)]), layers, seed
+    )
+
+
+def small_scored(seed=5, layers=3, accuracy_th=None):
+    table = small_table(seed, layers)
+    return score_table(table, Objective(accuracy_th=default_accuracy_th(table) if accuracy_th is None else accuracy_th))
+
+
+def tiny_table():
+    """Two layers of 4 or 8 bits, one operating point: four policies, the third of them the best."""
+    space = PolicySpace(layers=2, points=1, weight_choices=(4, 8))
+    return PolicyTable(
+        space, (OperatingPoint(0.8, 200.0),),
+        accuracy=np.array([0.60, 0.70, 0.80, 0.81]), latency_ms=np.array([4.0, 5.0, 5.0, 9.0]),
+        energy_uj=np.array([50.0, 90.0, 60.0, 200.0]), source="made up",
+    )  # fmt: skip

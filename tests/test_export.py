@@ -1,0 +1,315 @@
+"""Exported networks, run by ONNX Runtime and by qonnx, predict what PyTorch does; the whole path of `rlu export`."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from algo.cli import main
+from algo.export_run import Exported, before_after
+from algo.folding import fold_batch_norm
+from algo.networks import VGG8, ResNet34
+from algo.onnx_check import Agreement, agreement, run_onnx
+from algo.onnx_export import export
+from algo.quantisation import quantise, quantised_layers, set_bits, weight_levels
+from algo.sgd import TrainingConfig, train
+
+_random = np.random.default_rng(0)
+LABELS = np.arange(60) % 10
+# Ten patterns under noise: quickly learned, and not all images look alike to the network.
+IMAGES = _random.normal(size=(10, 1, 32, 32))[LABELS] + 0.7 * _random.normal(size=(60, 1, 32, 32))
+IMAGES = IMAGES.astype(np.float32)
+FEW = torch.from_numpy(IMAGES[:2])
+
+
+class ShortResNet(ResNet34):
+    BLOCKS = (1, 1, 1, 1)
+
+
+@cache
+def trained(kind: type[nn.Module]) -> nn.Module:
+    """A float network that tells most of the images apart."""
+    torch.manual_seed(0)
+    model = kind(10, 1, 4)
+    adjust(model, 6)
+    return model
+
+
+def adjust(model: nn.Module, epochs: int) -> None:
+    """Train a little."""
+    images, labels = torch.from_numpy(IMAGES), torch.from_numpy(LABELS)
+    train(model, images, labels, TrainingConfig(), epochs, 20, 0.03, torch.Generator().manual_seed(1))
+
+
+def network(
+    kind: type[nn.Module] = VGG8,
+    activations: str = "minmax",
+    folded: bool = False,
+    seed: int = 0,
+    bits: int | None = None,
+) -> nn.Module:
+    """A network retrained under bit-widths of 2, 4, 8 drawn for all layers and their inputs, or the same for all."""
+    model = quantise(copy.deepcopy(trained(kind)), activations)
+    drawn = np.random.default_rng(seed).choice((2, 4, 8), (2, len(quantised_layers(model))))
+    set_bits(model, *np.full_like(drawn, bits or drawn).tolist())
+    adjust(model, 1)
+    if folded:
+        fold_batch_norm(model.eval(), FEW)
+    model.eval()
+    with torch.no_grad():  # agreement about a network that says the same of all images would mean little
+        assert len(model(torch.from_numpy(IMAGES)).argmax(1).unique()) > 4
+    return model
+
+
+def agrees(found: Agreement) -> bool:
+    """All predictions; and all logits, but for the odd image where a sum lies in the middle between two levels."""
+    return found.same_predictions == found.images and found.same_logits >= 0.8 * found.images
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("activations", "folded"), [("minmax", False), ("lsq", False), ("lsq", True)])
+def test_onnx_runtime_predicts_what_pytorch_does(activations: str, folded: bool, seed: int) -> None:
+    model = network(activations=activations, folded=folded, seed=seed)
+    assert agrees(agreement(model, export(model, FEW), IMAGES, LABELS))
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_qonnx_computes_what_pytorch_does(seed: int) -> None:
+    model = network(activations="lsq", folded=bool(seed), seed=seed)
+    found = agreement(model, export(model, FEW, "qonnx"), IMAGES, LABELS)
+    assert found.program == "qonnx" and agrees(found)
+
+
+def test_a_residual_network_is_exported_too() -> None:
+    model = network(ShortResNet, seed=1)
+    assert agrees(agreement(model, export(model, FEW), IMAGES, LABELS))
+
+
+def test_a_wrong_file_is_found_out() -> None:
+    """The comparison itself: one weight level changed, and the levels of another policy."""
+    model = network(seed=3)
+    made = export(model, FEW)
+    assert agrees(agreement(model, made, IMAGES, LABELS))
+    array = next(constant for constant in made.graph.initializer if constant.name == "classifier_3_weight_levels")
+    levels = numpy_helper.to_array(array).copy()
+    levels[0] = -levels[0]
+    array.CopyFrom(numpy_helper.from_array(levels, array.name))
+    assert not agrees(agreement(model, made, IMAGES, LABELS))
+    exact = export(model, FEW)
+    set_bits(model, (8,) * 8, (8,) * 8)
+    assert not agrees(agreement(model, exact, IMAGES, LABELS))
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_the_file_holds_the_very_levels_and_steps(bits: int) -> None:
+    model = network(bits=bits)
+    made = export(model, FEW)
+    arrays = {constant.name: numpy_helper.to_array(constant) for constant in made.graph.initializer}
+    for name, layer in quantised_layers(model):
+        prefix = name.replace(".", "_")
+        levels, step = weight_levels(layer.weight.detach(), bits)
+        assert arrays[f"{prefix}_weight_levels"].dtype == np.int8
+        assert np.array_equal(arrays[f"{prefix}_weight_levels"], levels.numpy())
+        assert np.array_equal(arrays[f"{prefix}_weight_step"], step.flatten().numpy())
+        assert np.abs(arrays[f"{prefix}_weight_levels"]).max() < 2 ** (bits - 1)
+        assert arrays[f"{prefix}_input_zero"] == int(layer.input_levels().zero)
+    kinds = [node.op_type for node in made.graph.node]
+    assert kinds.count("Clip") == (0 if bits == 8 else 8)
+    exact = export(model, FEW, "qonnx")
+    quants = [node for node in exact.graph.node if node.op_type == "Quant"]
+    widths = {constant.name: float(numpy_helper.to_array(constant)) for constant in exact.graph.initializer
+              if constant.name.endswith("_bits")}  # fmt: skip
+    assert len(quants) == 16 and set(widths.values()) == {bits}
+    narrow = {node.output[0]: onnx.helper.get_node_attr_value(node, "narrow") for node in quants}
+    assert all(value == ("weight" in name) for name, value in narrow.items())
+
+
+def test_integer_kernels_keep_biases_inside() -> None:
+    model = network(folded=True)
+    plain, fused = export(model, FEW), export(model, FEW, integer_kernels=True)
+    counts = [[len(n.input) for n in m.graph.node if n.op_type in ("Conv", "Gemm")] for m in (plain, fused)]
+    assert counts == [[2] * 8, [3] * 8]
+    assert (run_onnx(fused, IMAGES).argmax(1) == run_onnx(plain, IMAGES).argmax(1)).mean() > 0.8
+
+
+class Other(nn.Module):
+    """Reshaping by size, pools of every kind, a function instead of a layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, stride=2, padding=(1, 0), dilation=(1, 2))
+        self.pools = nn.Sequential(
+            nn.AvgPool2d(2, padding=1), nn.Dropout(), nn.MaxPool2d(3, 1), nn.AdaptiveAvgPool2d((7, 3))
+        )
+        self.linear = nn.Linear(84, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        some = self.pools(torch.relu(self.conv(images)))
+        return self.linear(some.view(some.size(0), -1))
+
+
+def test_a_network_of_ones_own_is_exported() -> None:
+    torch.manual_seed(1)
+    model = quantise(Other())
+    model(torch.from_numpy(IMAGES))
+    set_bits(model, (4, 8), (8, 4))
+    model.eval()
+    assert agrees(agreement(model, export(model, FEW), IMAGES, LABELS))
+
+
+class Function(nn.Module):
+    def forward(self, values: Tensor) -> Tensor:
+        return torch.sin(values)
+
+
+class Deciding(nn.Module):
+    def forward(self, values: Tensor) -> Tensor:
+        return values if values.sum() > 0 else -values
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (nn.Sigmoid(), r"layer '1' \(Sigmoid\) cannot be exported: it is none of those that the export knows"),
+        (Function(), "the operation 'sin' cannot be exported: it is none of those"),
+        (
+            nn.MaxPool2d(2, ceil_mode=True),
+            r"layer '1' \(MaxPool2d\) cannot be exported: only windows without ceil_mode",
+        ),
+        (nn.AdaptiveAvgPool2d(3), r"layer '1' \(AdaptiveAvgPool2d\) cannot be exported: 3x3 does not divide"),
+        (
+            nn.Conv2d(2, 2, 3, padding="same"),
+            r"layer '1' \(QuantisedConv2d\) cannot be exported: only padding with zeros",
+        ),
+        (nn.Linear(4, 2), r"layer '1' \(QuantisedLinear\) cannot be exported: its output has 4 dimensions"),
+        (nn.Flatten(0), r"layer '1' \(Flatten\) cannot be exported: it makes the shape \(64,\)"),
+        (Deciding(), r"the tracer cannot follow layer '1' \(Deciding\)"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+)
+def test_what_cannot_be_exported_is_named(layer: nn.Module, said: str) -> None:
+    model = quantise(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), layer)).eval()
+    with pytest.raises(ValueError, match=said):
+        export(model, torch.zeros(2, 1, 4, 4))
+
+
+def test_more_bits_than_the_format_holds_are_named_and_fit_the_other() -> None:
+    model = quantise(nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)))
+    model(torch.from_numpy(IMAGES))
+    for weights, activations, what in ((16, 8, "weight"), (8, 12, "activation")):
+        set_bits(model, (weights,), (activations,))
+        with pytest.raises(ValueError, match=rf"layer '1' .* its {what} has {max(weights, activations)} bits.* qonnx"):
+            export(model, FEW)
+        assert agrees(agreement(model.eval(), export(model, FEW, "qonnx"), IMAGES, LABELS))
+    with pytest.raises(ValueError, match="one of onnx, qonnx, not 'tflite'"):
+        export(model, FEW, "tflite")
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+SMALL = ["--schedule", "quick", "--width", "2", "--local-size", "60", "--threads", "1", "--seed", "3"]
+BETTER = ["--activation-range", "lsq", "--fold-batch-norm", "--lr-schedule", "k-decay", "--k", "3"]
+
+
+@dataclass
+class Done:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with everything that retraining can do."""
+    path = tmp_path_factory.mktemp("runs") / "better"
+    main_(["tune", *SMALL, *BETTER, "--out", str(path)])
+    return path
+
+
+def main_(arguments: list[str]) -> int:
+    try:
+        main(arguments)
+    except SystemExit as exit_:
+        return int(exit_.code or 0)
+    return 0
+
+
+@pytest.fixture
+def rlu(capsys: pytest.CaptureFixture[str]):
+    def call(*arguments: object) -> Done:
+        code = main_([str(argument) for argument in arguments])
+        said = capsys.readouterr()
+        return Done(code, said.out, said.err)
+
+    return call
+
+
+@pytest.mark.parametrize("policy", ["found", "best-seen", "int8"])
+def test_export_writes_the_network_that_the_run_measured(run: Path, rlu, tmp_path: Path, policy: str) -> None:
+    done = rlu("export", run, "--policy", policy, "-o", tmp_path / "net.onnx", "--json")
+    assert done.code == 0, done.err
+    assert "another machine" not in done.err
+    answer = json.loads(done.out)
+    summary = json.loads((run / "summary.json").read_text())
+    chosen = answer["networks"][-1]
+    assert [row["policy"] for row in answer["networks"]] == (["int8"] if policy == "int8" else ["int8", policy])
+    assert chosen["measured"] == summary[{"int8": "baseline_int8", "best-seen": "best_seen"}.get(policy, policy)]
+    assert chosen["accuracy"] == chosen["measured"]["accuracy"] == chosen["agreement"]["accuracy"]
+    assert chosen["agreement"]["same_predictions"] == chosen["agreement"]["images"] == 10
+    assert chosen["file_bytes"] == (tmp_path / "net.onnx").stat().st_size
+    sizes = (18, 36, 72, 144, 288, 576, 2048, 160)
+    counts = dict(zip(sizes, chosen["measured"]["weight_bits"], strict=True))
+    assert chosen["weight_bytes"] == sum((size * bits + 7) // 8 for size, bits in counts.items())
+    assert chosen["float_bytes"] == 4 * sum(counts)
+    onnx.checker.check_model(onnx.load(tmp_path / "net.onnx"), full_check=True)
+
+
+def test_export_shows_both_networks_side_by_side(run: Path, rlu, tmp_path: Path) -> None:
+    done = rlu("export", run, "--format", "qonnx", "-o", tmp_path / "net.onnx")
+    assert done.code == 0, done.err
+    assert done.out.startswith("| | INT8 baseline | found (greedy) | change |\n")
+    for row in ("weights, packed, bytes", "accuracy, PyTorch", "accuracy, qonnx", "latency, ms", "energy, uJ"):
+        assert f"\n| {row}" in done.out
+    assert "| same predictions | 10 of 10 | 10 of 10 |" in done.out
+
+
+def test_a_file_that_predicts_otherwise_is_a_failed_check(
+    run: Path, rlu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("algo.onnx_check.run_onnx", lambda model, images: -run_onnx(model, images))
+    done = rlu("export", run, "--policy", "int8", "-o", tmp_path / "net.onnx")
+    assert done.code == 1 and "rlu: ONNX Runtime predicts otherwise than PyTorch on some images" in done.err
+
+
+def test_export_refuses_what_is_no_finished_run(run: Path, rlu, tmp_path: Path) -> None:
+    copied = tmp_path / "copy"
+    shutil.copytree(run, copied)
+    (copied / "summary.json").write_text((copied / "summary.json").read_text().replace("digits", "my.npz"))
+    done = rlu("export", copied, "-o", tmp_path / "net.onnx")
+    assert done.code == 2 and "was made with another network or other data" in done.err
+    (copied / "summary.json").unlink()
+    done = rlu("export", copied, "-o", tmp_path / "net.onnx")
+    assert done.code == 2 and f"is not finished: go on with rlu tune --resume --out {copied}" in done.err
+    done = rlu("export", tmp_path, "-o", tmp_path / "net.onnx")
+    assert done.code == 2 and "holds no run" in done.err
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def test_an_energy_that_there_is_not_is_said() -> None:
+    measured = {"weight_bits": [8], "activation_bits": [8], "voltage_v": None, "frequency_mhz": None,
+                "accuracy": 1.0, "latency_ms": 2.0, "energy_uj": None, "score": 0.5}  # fmt: skip
+    row = Exported("int8", measured, 1.0, 10, 40, 100, Agreement("ONNX Runtime", 10, 1.0, 10, 10, 0, 0.0, 1.0))
+    text = before_after([row, replace(row, policy="found", measured=measured | {"latency_ms": 1.0})])
+    assert "| energy, uJ (chip) | unavailable | unavailable |  |" in text
+    assert "| latency, ms (chip) | 2.00 | 1.00 | -50% |" in text
