@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .chip import Chip, Measurement
 from .policy import OperatingPoint, Policy, PolicySpace
+
+if TYPE_CHECKING:
+    from .chip import Chip, Measurement  # takes as long to import as a table to read
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,6 +73,8 @@ class PolicyTable:
 
     def measure(self, policy: Policy) -> Measurement:
         """Latency and energy of a policy."""
+        from .chip import Measurement
+
         index = self.index(self.space.encode(policy))
         return Measurement(float(self.latency_ms[index]), float(self.energy_uj[index]))
 

@@ -75,11 +75,15 @@ def read_table(path: Path) -> PolicyTable:
         ModuleNotFoundError: without pyarrow.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    # pyarrow.parquet, which is built on it, takes as long to import as a whole table takes to read.
+    from pyarrow._parquet import ParquetReader  # type: ignore[import-untyped]
 
     content = path.read_bytes()
     try:
-        made = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+        reader = ParquetReader()
+        reader.open(pa.BufferReader(content))
+        made = reader.read_all(use_threads=False)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path} is no Parquet file, or a damaged one: {error}") from error
     try:
@@ -242,13 +246,15 @@ def _in_order(present: tuple[Any, ...], given: Sequence[Any] | None, what: str) 
 
 def _order(
     columns: _Columns, space: PolicySpace, points: Sequence[OperatingPoint], actions: Sequence[Integers]
-) -> npt.NDArray[np.intp]:
-    """Row numbers in the order of policies; raises unless every policy has exactly one row."""
+) -> npt.NDArray[np.intp] | slice:
+    """What puts rows in the order of policies; raises unless every policy has exactly one row."""
     if space.size >= 2**62:
         raise ValueError(f"{space.size - columns.rows:,} rows are missing: {columns.rows:,} of {space.size:,}")
     index = np.zeros(columns.rows, np.int64)
     for action, count in zip(actions, space.action_counts, strict=True):
         index = index * count + action
+    if columns.rows == space.size and (index == np.arange(space.size)).all():
+        return slice(None)
     order = np.argsort(index, kind="stable")
     ordered = index[order]
     doubled = ordered[1:] == ordered[:-1]

@@ -27,7 +27,7 @@ from algo.run_folder import RunFolder
 from algo.tuning import long_schedule, published_schedule
 
 ROOT = Path(__file__).resolve().parent.parent
-SLOW = ("baselines", "better-unit", "resnet34")  # Optuna's seeds, and 37 layers
+SLOW = ("activations", "baselines", "better-unit", "resnet34")  # Optuna's seeds, and 37 layers
 
 
 def experiment(*arguments):
@@ -136,6 +136,7 @@ def test_a_run_of_another_configuration_is_begun_anew(out, tmp_path, capsys):
     assert RunFolder.open(folder).config["alpha"] == 0.25 and len(finished.steps) == 33
 
 
+@pytest.mark.slow
 def test_the_rtl_searches_as_the_batch_of_seeds_does(out, tmp_path, capsys):
     main([*experiment("search-curves", "--out", out), "--json"])
     golden = json.loads(capsys.readouterr().out)["results"]["tables"][0]

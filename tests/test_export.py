@@ -77,7 +77,7 @@ def agrees(found: Agreement) -> bool:
     return found.same_predictions == found.images and found.same_logits >= 0.8 * found.images
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(s, marks=pytest.mark.slow) for s in (1, 2))])
 @pytest.mark.parametrize(("activations", "folded"), [("minmax", False), ("lsq", False), ("lsq", True)])
 def test_onnx_runtime_predicts_what_pytorch_does(activations: str, folded: bool, seed: int) -> None:
     model = network(activations=activations, folded=folded, seed=seed)
@@ -91,6 +91,7 @@ def test_qonnx_computes_what_pytorch_does(seed: int) -> None:
     assert found.program == "qonnx" and agrees(found)
 
 
+@pytest.mark.slow
 def test_a_residual_network_is_exported_too() -> None:
     model = network(ShortResNet, seed=1)
     assert agrees(agreement(model, export(model, FEW), IMAGES, LABELS))
@@ -255,7 +256,7 @@ def rlu(capsys: pytest.CaptureFixture[str]):
     return call
 
 
-@pytest.mark.parametrize("policy", ["found", "best-seen", "int8"])
+@pytest.mark.parametrize("policy", ["found", pytest.param("best-seen", marks=pytest.mark.slow), "int8"])
 def test_export_writes_the_network_that_the_run_measured(run: Path, rlu, tmp_path: Path, policy: str) -> None:
     done = rlu("export", run, "--policy", policy, "-o", tmp_path / "net.onnx", "--json")
     assert done.code == 0, done.err

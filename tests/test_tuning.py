@@ -252,7 +252,7 @@ def test_a_full_disk_leaves_the_run_resumable(tmp_path, monkeypatch):
         ({"seed": 256, "lfsr_width": 8}, r"seed must be in 1\.\.255 with an LFSR of 8 bits, not 256"),
         ({"objective": "0.5,0.5,0.5"}, "the weights a,b,c must sum to 1"),
         ({"objective": "speed"}, "energy, latency or three weights a,b,c, not 'speed'"),
-        ({"schedule": "long"}, "schedule must be one of published, quick, not 'long'"),
+        ({"schedule": "short"}, "schedule must be one of published, quick, long, episodic, not 'short'"),
         ({"alpha": 2.0}, r"alpha must be in 0\.\.1, not 2"),
         ({"lfsr_width": 12}, "lfsr_width must be one of 8, 16, 32, not 12"),
         ({"width": 0}, r"width must be in 1\.\.512, not 0"),

@@ -56,8 +56,7 @@ def _build(
     """
     from algo.table_build import Recipe, Workers, build
     from algo.table_file import write_table
-    from sim.files import check_folder
-    from sim.files import cache_dir
+    from sim.files import cache_dir, check_folder
 
     check_folder(out.absolute().parent)  # not after an hour's work
     workers = Workers(folder or cache_dir() / "cells", jobs, ray)
