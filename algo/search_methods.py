@@ -21,7 +21,7 @@ from .chip import INT8_BASELINE, PUBLISHED_VGG8
 from .library_searches import POPULATION, TOURNAMENT
 from .policy_table import Floats, PolicyTable
 from .scored_table import Ints, ScoredTable
-from .tuning import episodic_schedule, published_schedule
+from .tuning import episodic_schedule, stretched_schedule
 
 ALPHA, GAMMA = 0.25, 0.99  # of float Q-learning, as published
 
@@ -41,12 +41,6 @@ class Method:
     run: Search
     summary: str
     seeds_per_cell: int = 1000
-
-
-def stretched_schedule(budget: int) -> tuple[float, ...]:
-    """The published epsilons over another number of iterations, in the same proportions."""
-    published = published_schedule()
-    return tuple(published[k * len(published) // budget] for k in range(budget))
 
 
 def grid(scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:

@@ -8,8 +8,8 @@ from algo.ablation import Variant, ablation, half_up, stochastic, truncated, var
 from algo.batch_search import batch_unit, search_with
 from algo.policy_table import TableEvaluator
 from algo.scored_table import score_table
-from algo.search_methods import METHODS, evolution, float_update, model_sizes, stretched_schedule
-from algo.tuning import published_schedule, quick_schedule, search
+from algo.search_methods import METHODS, evolution, float_update, model_sizes
+from algo.tuning import published_schedule, quick_schedule, search, stretched_schedule
 from rtl.params import GUARD, RLUParams
 from sim.device import GoldenDevice
 from sim.driver import Driver
