@@ -89,9 +89,16 @@ def wait_for_lines(process, trace, count):
     raise AssertionError(f"no {count} iterations: {process.communicate()}")
 
 
-@pytest.mark.parametrize("device", ["golden", "sim"])
-@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT], ids=lambda sign: sign.name)
-def test_killed_and_resumed_ends_in_the_same_bytes(finished, tmp_path, device, sign):
+@pytest.mark.parametrize(
+    ("sign", "device"),
+    [
+        pytest.param(signal.SIGKILL, "sim", id="SIGKILL-sim"),
+        pytest.param(signal.SIGINT, "golden", id="SIGINT-golden"),
+        pytest.param(signal.SIGKILL, "golden", id="SIGKILL-golden", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, "sim", id="SIGINT-sim", marks=pytest.mark.slow),
+    ],
+)
+def test_killed_and_resumed_ends_in_the_same_bytes(finished, tmp_path, sign, device):
     path, _ = finished
     out = tmp_path / "run"
     process = start("tune", *SMALL, "--device", device, "--out", out)

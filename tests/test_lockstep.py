@@ -8,6 +8,7 @@ import pytest
 from rtl.params import RLUParams
 from sim.build import generated_verilog
 from sim.lockstep import run
+from tests.planted_bugs import SIMULATOR
 from tests.require import require_command
 
 SMALL = RLUParams(states=6, actions=5)
@@ -68,7 +69,8 @@ def edited(tmp_path, pattern, replacement, count=1):
     ],
 )
 def test_an_edited_file_diverges(tmp_path, pattern, replacement, what):
-    report = run(SMALL, seed=1, episodes=60, verilog=edited(tmp_path, pattern, replacement, count=0))
+    path = edited(tmp_path, pattern, replacement, count=0)
+    report = run(SMALL, seed=1, episodes=60, verilog=path, simulator=SIMULATOR)
     assert not report.identical and report.divergence.what == what
 
 
