@@ -18,9 +18,15 @@ from tb.designs import BENCHES, CONFIGS, ROOT
 from tests.require import require_command
 
 RUNS = [(bench.name, config) for bench in BENCHES.values() for config in bench.configs]
+# The largest unit and the one in which values saturate and tie all the time; the others are for `make test-slow`.
+QUICK = ("full", "narrow")
+SELECTED = [
+    pytest.param(name, config, marks=[pytest.mark.slow] * (config not in QUICK and len(BENCHES[name].configs) > 1))
+    for name, config in RUNS
+]
 # Icarus sees the same benches, in the configurations that cost it least.
 ICARUS_RUNS = [
-    ("reward", "coarse"),
+    pytest.param("reward", "coarse", marks=pytest.mark.slow),
     ("updater", "narrow"),
     ("sampler", "single"),
     ("rlu", "single"),
@@ -60,7 +66,7 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-@pytest.mark.parametrize(("bench", "config"), RUNS)
+@pytest.mark.parametrize(("bench", "config"), SELECTED)
 def test_on_verilator(bench: str, config: str, outcomes: Outcomes) -> None:
     check(outcomes[bench, config, "verilator"].result())
 
