@@ -89,12 +89,11 @@ def search_with(
         Rewards, in units of 2**-q_frac, and places in the table of the policies tried; both (iterations, seeds).
     """
     accuracy, latency, energy = register_words(table, objective, model.params)
-    weights = np.cumprod([1, *table.space.action_counts[:0:-1]])[::-1]
     rewards = np.empty((len(schedule), len(model.lfsr)), dtype=np.int64)
     chosen = np.empty_like(rewards)
     for iteration, epsilon in enumerate(schedule):
         model.sample(to_fixed(epsilon, model.params.coef_frac))
-        policies = model.policy @ weights
+        policies = model.policy @ table.space.strides
         # An outlier's accuracy is never measured; its reward is 0 whatever it would have been.
         model.compute_reward(accuracy[policies], latency[policies], energy[policies])
         model.update()

@@ -76,8 +76,7 @@ def evolution(
     """PyGlove's regularised evolution; its mutation may draw the action a row already has."""
     import pyglove as pg  # type: ignore[import-untyped]
 
-    counts = scored.table.space.action_counts
-    weights = np.cumprod([1, *counts[:0:-1]])[::-1]
+    counts, strides = scored.table.space.action_counts, scored.table.space.strides
     choices = [pg.geno.oneof([pg.geno.constant() for _ in range(count)]) for count in counts]
     chosen = np.empty((budget, len(seeds)), dtype=np.int64)
     for k, seed in enumerate(seeds):
@@ -87,7 +86,7 @@ def evolution(
         algorithm.setup(pg.geno.space(choices))
         for n in range(budget):
             proposal = algorithm.propose()
-            chosen[n, k] = np.dot(proposal.to_numbers(), weights)
+            chosen[n, k] = np.dot(proposal.to_numbers(), strides)
             algorithm.feedback(proposal, float(scored.scores[chosen[n, k]]))
     return chosen
 
@@ -105,8 +104,7 @@ def _with_optuna(
 
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    counts = scored.table.space.action_counts
-    weights = np.cumprod([1, *counts[:0:-1]])[::-1]
+    counts, strides = scored.table.space.action_counts, scored.table.space.strides
     distributions: dict[str, Any] = {
         f"row{row}": optuna.distributions.CategoricalDistribution(range(n)) for row, n in enumerate(counts)
     }
@@ -119,7 +117,7 @@ def _with_optuna(
                 for n in range(budget):
                     trial = study.ask(distributions)
                     params = trial.params  # a copy each time
-                    chosen[n, k] = np.dot([params[name] for name in distributions], weights)
+                    chosen[n, k] = np.dot([params[name] for name in distributions], strides)
                     if missed is not None:
                         for name, by in missed(chosen[n, k]).items():
                             trial.set_constraint(name, by)

@@ -5,6 +5,7 @@ Torch-free, so that everything short of training can use it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -74,10 +75,16 @@ class PolicySpace:
     @property
     def size(self) -> int:
         """Number of policies in the space."""
-        total = 1
-        for count in self.action_counts:
-            total *= count
-        return total
+        return math.prod(self.action_counts)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """How far apart in a table two policies lie that differ by one action in a row; the last row's is 1.
+
+        A policy's place is the sum of its actions times these.
+        """
+        counts = self.action_counts
+        return tuple(math.prod(counts[row + 1 :]) for row in range(len(counts)))
 
     def decode(self, actions: Sequence[int]) -> Policy:
         """Turn one action a row into a policy; raises ValueError for an action the row has not."""

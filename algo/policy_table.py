@@ -66,10 +66,7 @@ class PolicyTable:
 
     def index(self, actions: Sequence[int]) -> int:
         """Place of a policy in the table: its actions as digits, the first row's the most significant."""
-        index = 0
-        for action, count in zip(actions, self.space.action_counts, strict=True):
-            index = index * count + action
-        return index
+        return sum(action * stride for action, stride in zip(actions, self.space.strides, strict=True))
 
     def measure(self, policy: Policy) -> Measurement:
         """Latency and energy of a policy."""

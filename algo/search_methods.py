@@ -68,8 +68,7 @@ def evolution(
     ``population`` random policies first; then the best of ``tournament`` drawn with replacement from the last
     ``population`` evaluated has one row changed to another action. `pyglove-evolution` is the library's.
     """
-    counts = np.array(scored.table.space.action_counts)
-    weights = np.cumprod([1, *counts[:0:-1]])[::-1]
+    counts, strides = np.array(scored.table.space.action_counts), np.array(scored.table.space.strides)
     changeable = np.flatnonzero(counts > 1)
     first = min(population, budget)
     chosen = np.empty((budget, len(seeds)), dtype=np.int64)
@@ -87,16 +86,15 @@ def evolution(
             chosen[n] = parent
             continue
         row = changeable[(draws[:, n, -2] * len(changeable)).astype(int)]
-        action = parent // weights[row] % counts[row]
+        action = parent // strides[row] % counts[row]
         other = (action + 1 + (draws[:, n, -1] * (counts[row] - 1)).astype(int)) % counts[row]
-        chosen[n] = parent + (other - action) * weights[row]
+        chosen[n] = parent + (other - action) * strides[row]
     return chosen
 
 
 def float_q(scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:
     """The published Q-learning in double precision with NumPy's generator, for all seeds at once."""
     counts = scored.table.space.action_counts
-    weights = np.cumprod([1, *counts[:0:-1]])[::-1]
     rows = len(counts)
     draws = np.stack([_rng(seed).random((budget, rows, 2)) for seed in seeds], axis=-1)
     q: Floats = np.zeros((len(seeds), rows, max(counts)))
@@ -106,7 +104,7 @@ def float_q(scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:
         for row, count in enumerate(counts):
             explored = (draws[n, row, 1] * count).astype(int)
             policy[:, row] = np.where(draws[n, row, 0] < epsilon, explored, q[:, row, :count].argmax(axis=1))
-        chosen[n] = policy @ weights
+        chosen[n] = policy @ scored.table.space.strides
         float_update(q, policy, scored.scores[chosen[n]], counts)
     return chosen
 

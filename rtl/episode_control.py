@@ -266,10 +266,11 @@ class EpisodeControl(wiring.Component):
                         m.next = "VARY"
             with m.State("NEW"):
                 m.d.sync += attempt.eq(0)
-                m.d.comb += score.start.eq(1)
-                m.next = "SCORE"
                 with m.If(last_candidate & (candidate == 0)):
                     m.next = "END"
+                with m.Else():
+                    m.d.comb += score.start.eq(1)
+                    m.next = "SCORE"
             with m.State("SCORE"):
                 m.d.comb += self.scoring.eq(1)
                 with m.If(score.done):

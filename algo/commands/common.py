@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -49,6 +50,39 @@ def unit_options(*names: str) -> Callable[[Command], Command]:
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+
+
+def range_options(command: Command) -> Command:
+    """Options of thresholds and of the ranges that latency and energy are scored over, named as in `Objective`."""
+    for flag, name, default, text in reversed(
+        (
+            ("--latency-th", "latency_th_ms", 20.0, "In ms."),
+            ("--energy-th", "energy_th_uj", 300.0, "In uJ."),
+            ("--latency-low", "latency_low_ms", 3.90, "Scores 1."),
+            ("--latency-high", "latency_high_ms", 10.58, "Scores 0."),
+            ("--energy-low", "energy_low_uj", 41.06, "Scores 1."),
+            ("--energy-high", "energy_high_uj", None, "Scores 0; default --energy-th."),
+        )
+    ):
+        command = click.option(flag, name, type=float, default=default, show_default=default is not None, help=text)(
+            command
+        )
+    return command
+
+
+def worker_options(command: Command) -> Command:
+    """Options of work that is spread over cores or machines and taken up again: --jobs, --ray, --folder."""
+    for option in reversed(
+        (
+            click.option("--jobs", type=int, help="Processes; default one a core."),
+            click.option("--ray", metavar="ADDRESS|local", help="Run on a Ray cluster, or on Ray on this machine."),
+            click.option(
+                "--folder", type=click.Path(path_type=Path), help="Keep finished parts here, and go on from them."
+            ),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 def parse_counts(text: str | None) -> tuple[int, ...] | None:

@@ -15,6 +15,7 @@ from algo.commands.common import CheckFailed, json_option
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
     "-o",
+    "--out",
     "output",
     type=click.Path(path_type=Path),
     help="The page; default report.html in the run's folder, or, of several runs, in the current one.",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from algo.commands.common import json_option
+from algo.commands.common import json_option, range_options, worker_options
 
 
 @click.command()
@@ -24,15 +24,8 @@ from algo.commands.common import json_option
     type=float,
     help="Accuracy at or below which a policy is an outlier; default two points below the widest policy's.",
 )
-@click.option("--latency-th", "latency_th_ms", type=float, default=20.0, show_default=True, help="In ms.")
-@click.option("--energy-th", "energy_th_uj", type=float, default=300.0, show_default=True, help="In uJ.")
-@click.option("--latency-low", "latency_low_ms", type=float, default=3.90, show_default=True, help="Scores 1.")
-@click.option("--latency-high", "latency_high_ms", type=float, default=10.58, show_default=True, help="Scores 0.")
-@click.option("--energy-low", "energy_low_uj", type=float, default=41.06, show_default=True, help="Scores 1.")
-@click.option("--energy-high", "energy_high_uj", type=float, help="Scores 0; default --energy-th.")
-@click.option("--jobs", type=int, help="Processes; default one a core.")
-@click.option("--ray", metavar="ADDRESS|local", help="Run on Ray instead.")
-@click.option("--folder", type=click.Path(path_type=Path), help="Keep finished parts here, and go on from them.")
+@range_options
+@worker_options
 @json_option
 def search(
     table: str, method: str, objective: str, seeds: int, budget: int, accuracy_th: float | None,

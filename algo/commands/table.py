@@ -8,23 +8,12 @@ from typing import Any
 
 import click
 
-from algo.commands.common import CheckFailed, json_option
+from algo.commands.common import CheckFailed, json_option, worker_options
 
 
 @click.group()
 def table() -> None:
     """Tables of accuracy, latency and energy of every policy, as Parquet files."""
-
-
-def _worker_options(command: Any) -> Any:
-    options = (
-        click.option("--jobs", type=int, help="Processes; default one a core."),
-        click.option("--ray", metavar="ADDRESS|local", help="Run on a Ray cluster, or on Ray on this machine."),
-        click.option("--folder", type=click.Path(path_type=Path), help="Of finished cells; default in the cache."),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @table.command("build")
@@ -44,7 +33,7 @@ def _worker_options(command: Any) -> Any:
 @click.option("--pretrain-images", type=int, default=6000, show_default=True, help="Images to pre-train on, at most.")
 @click.option("--steps", type=int, default=500, show_default=True, help="Batches that shared weights are trained on.")
 @click.option("--test-images", type=int, default=2400, show_default=True, help="Images to test with.")
-@_worker_options
+@worker_options
 @json_option
 def _build(
     out: Path, weights: Any, seeds: int, jobs: int | None, ray: str | None, folder: Path | None, as_json: bool,
@@ -52,7 +41,7 @@ def _build(
 ) -> None:  # fmt: skip
     """Build the table of VGG8's 3^8 weight-bit policies on the chip's 9 operating points.
 
-    Interrupted, it goes on where it was when it is started again.
+    Interrupted, it goes on where it was when it is started again; without --folder, finished parts are in the cache.
     """
     from algo.table_build import Recipe, Workers, build
     from algo.table_file import write_table
@@ -74,7 +63,7 @@ def _build(
     metavar="N",
     help="Retrain N policies drawn at random, each by itself, and compare ranks; for tables of `rlu table build`.",
 )
-@_worker_options
+@worker_options
 @json_option
 def _check(
     file: Path, sample: int | None, jobs: int | None, ray: str | None, folder: Path | None, as_json: bool

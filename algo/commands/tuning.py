@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from algo.commands.common import CheckFailed, json_option
+from algo.commands.common import CheckFailed, json_option, range_options
 
 
 @click.command()
@@ -64,12 +64,7 @@ from algo.commands.common import CheckFailed, json_option
     show_default=True,
     help="Without --accuracy-th: this much below the INT8 baseline.",
 )
-@click.option("--latency-th", "latency_th_ms", type=float, default=20.0, show_default=True, help="In ms.")
-@click.option("--energy-th", "energy_th_uj", type=float, default=300.0, show_default=True, help="In uJ.")
-@click.option("--latency-low", "latency_low_ms", type=float, default=3.90, show_default=True, help="Scores 1.")
-@click.option("--latency-high", "latency_high_ms", type=float, default=10.58, show_default=True, help="Scores 0.")
-@click.option("--energy-low", "energy_low_uj", type=float, default=41.06, show_default=True, help="Scores 1.")
-@click.option("--energy-high", "energy_high_uj", type=float, help="Scores 0; default --energy-th.")
+@range_options
 @click.option(
     "--weights",
     type=click.Choice(["carried", "restarted"]),
