@@ -31,7 +31,7 @@ from tb.wrapped import (
     write_every_register,
 )
 
-SETUP = Setup("axi4lite")
+SETUP = Setup()
 PARAMS = SETUP.params
 COVER = SETUP.cover
 FULL = 0xF

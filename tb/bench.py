@@ -26,7 +26,7 @@ from tb.designs import BENCHES, CONFIGS
 
 
 class Setup:
-    """What this simulation runs: read from the environment that `tb.run` gives it.
+    """What this simulation runs: read from the environment, which `tb.designs.Bench` makes.
 
     Attributes:
         bench: the bench.
@@ -36,12 +36,12 @@ class Setup:
         cover: functional coverage of this bench in this configuration.
     """
 
-    def __init__(self, bench: str) -> None:
-        self.bench = BENCHES[bench]
+    def __init__(self) -> None:
+        self.bench = BENCHES[os.environ["RLU_BENCH"]]
         self.config = os.environ["RLU_BENCH_CONFIG"]
         self.params: RLUParams = CONFIGS[self.config]
         self.effort = int(os.environ.get("RLU_BENCH_EFFORT", "1"))
-        self.cover = Coverage(bench)
+        self.cover = Coverage(self.bench.name)
 
 
 class Ports:

@@ -170,8 +170,8 @@ def measure(bench: Bench, configs: Sequence[str], effort: int = 1) -> Covered:
 
 def _simulate(bench: Bench, config: str, build: Path, effort: int) -> str:
     with tempfile.TemporaryDirectory(prefix="coverage-") as folder:
-        variables = {"RLU_BENCH_CONFIG": config, "RLU_BENCH_EFFORT": str(effort)}
-        command, environment = simulation_child(f"tb.{bench.name}", bench.toplevel, build, Path(folder), variables)
+        variables = bench.environment(config, effort)
+        command, environment = simulation_child(bench.module, bench.toplevel, build, Path(folder), variables)
         done = subprocess.run(
             command, env=environment, cwd=ROOT, check=False, capture_output=True, text=True, errors="replace",
             stdin=subprocess.DEVNULL,

@@ -45,6 +45,18 @@ CONFIGS: dict[str, RLUParams] = {
     "fine": RLUParams(states=4, actions=4, q_width=8, q_frac=6, lfsr_width=8),
     # Coefficients so short that the reward is padded with zeros instead of rounded.
     "coarse": RLUParams(states=6, actions=5, q_width=16, q_frac=14, coef_frac=4, gain_frac=8, lfsr_width=16),
+    # An episode memory that is full after four episodes, of policies that take two words; repeats all the time.
+    "episodic": RLUParams(
+        states=11,
+        actions=3,
+        q_width=8,
+        q_frac=6,
+        coef_frac=6,
+        gain_frac=4,
+        lfsr_width=8,
+        action_counts=(2, 1, 3, 2, 1, 3, 2, 2, 1, 3, 2),
+        episodes=4,
+    ),
 }
 
 
@@ -53,11 +65,12 @@ class Bench:
     """A cocotb bench and what it runs on.
 
     Attributes:
-        name: module of this package that holds the bench.
+        name: of the bench, and of the block that mutation and coverage judge it by.
         component: ``module.Class`` of the block under test, in the package ``rtl``, or in ``tb.assemblies``.
         configs: names of the configurations it is run in.
         shows: what the bench is for, in a line.
         arguments: what the block is made from, if not from the configuration's parameters.
+        source: module of this package that holds the tests, if its name is not the bench's.
     """
 
     name: str
@@ -65,6 +78,16 @@ class Bench:
     configs: tuple[str, ...]
     shows: str
     arguments: tuple[int, ...] = ()
+    source: str = ""
+
+    @property
+    def module(self) -> str:
+        """Module that holds the tests."""
+        return f"tb.{self.source or self.name}"
+
+    def environment(self, config: str, effort: int) -> dict[str, str]:
+        """What the simulation reads to know what it runs (`tb.bench.Setup`)."""
+        return {"RLU_BENCH": self.name, "RLU_BENCH_CONFIG": config, "RLU_BENCH_EFFORT": str(effort)}
 
     @property
     def toplevel(self) -> str:
@@ -94,6 +117,7 @@ BENCHES: dict[str, Bench] = {
             "serial_link", "serial_link.SerialLink", ("single",), "frames, damage, repeats on a serial line", (4, 48)
         ),
         Bench("rlu", "top.RLU", (*_ALL, "fine"), "the whole unit through its bus and probe port"),
+        Bench("episodes", "top.RLU", ("episodic",), "a unit with an episode memory, as the whole unit", source="rlu"),
         # What a wrapper does depends little on the unit's size.
         Bench("axi4lite", "axi4lite.AXI4LiteRLU", ("narrow",), "the unit behind AXI4-Lite"),
         Bench("wishbone", "wishbone.WishboneRLU", ("narrow",), "the unit behind Wishbone"),

@@ -25,6 +25,7 @@ from tb.designs import BENCHES, CONFIGS, ROOT, Bench, SideBySide
 #: Parts of a block that are mutated with their own bench, by the end of their instance name.
 ELSEWHERE = {
     "rlu": r"\.(registers|core\..*)",
+    "episodes": r"(?!\.core\.episodes(\.|$)).*",  # all but the episode control and what is in it
     "axi4lite": r"\.rlu(\..*)?",
     "wishbone": r"\.rlu(\..*)?",
     "updater": r"\.reader\.row_max",
@@ -130,7 +131,7 @@ def mutated(bench: Bench, count: int, seed: int = SEED) -> Mutated:
         mutants = [_mutant(bench.name, number, line, modules) for number, line in enumerate(lines, 1)]
         ports = modules[bench.toplevel]["ports"]
         wrappers = [_wrapper(bench.toplevel, ports, width, "")]
-        if bench.name == "rlu":
+        if bench.module == "tb.rlu":
             wrappers.append(_wrapper("rlu", ports, width, f"{config}__"))
         inner = (folder / "inner.v").read_text()
         if f"input [{width - 1}:0] mutsel" not in inner:
@@ -197,7 +198,7 @@ def yosys(folder: Path, *script: str, limit_s: float | None = None) -> None:
 
 def _bench_sources(bench: Bench) -> list[str]:
     """What a verdict depends on besides the RTL: the bench, what all of them share, the models they compare with."""
-    others = {"mutate", "mutants", "prove", "coverage", "run", *BENCHES} - {bench.name}
+    others = {"mutate", "mutants", "prove", "coverage", "run", *BENCHES} - {bench.module.removeprefix("tb.")}
     paths = [path for path in sorted((ROOT / "tb").glob("*.py")) if path.stem not in others]
     paths += [ROOT / "sim" / f"{name}.py" for name in ("arithmetic", "golden", "lockstep", "server")]
     return [path.read_text() for path in paths]

@@ -32,7 +32,7 @@ from tb.mutants import Mutant, Mutated, mutated, yosys
 EXPLAINED = ROOT / "tb" / "mutants.toml"
 #: Mutants of a block, and of those that are larger.
 PER_BLOCK = 30
-LARGER = {"register_file": 50, "reward": 50, "updater": 40, "sampler": 40, "rlu": 50}
+LARGER = {"register_file": 50, "reward": 50, "updater": 40, "sampler": 40, "rlu": 50, "episodes": 50}
 REQUIRED_PERCENT = 95.0
 #: A survivor is tried again with other stimulus: seed and effort of the bench, then episodes of lockstep.
 RETRIES = ((2, 3), (3, 3))
@@ -87,7 +87,7 @@ class Hunt:
             return "proven"
         if any(self._bench_notices(build, mutant.number, seed, effort) for seed, effort in RETRIES):
             return "retry"
-        if self.block.bench.name == "rlu" and self._lockstep_notices(mutant.number):
+        if self.block.bench.module == "tb.rlu" and self._lockstep_notices(mutant.number):
             return "lockstep"
         return "survived"
 
@@ -102,15 +102,13 @@ class Hunt:
 
     def _bench_notices(self, build: Path, number: int, seed: int, effort: int) -> bool:
         with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
-            variables = {
-                "RLU_BENCH_CONFIG": self.block.config,
-                "RLU_BENCH_EFFORT": str(effort),
+            bench = self.block.bench
+            variables = bench.environment(self.block.config, effort) | {
                 "RLU_MUTANT": str(number),
                 "COCOTB_MAX_FAILURES": "1",
                 "COCOTB_LOG_LEVEL": "WARNING",
             }
-            bench = self.block.bench
-            child = simulation_child(f"tb.{bench.name}", bench.toplevel, build, Path(folder), variables, seed=seed)
+            child = simulation_child(bench.module, bench.toplevel, build, Path(folder), variables, seed=seed)
             return not self._succeeds(*child)
 
     def _lockstep_notices(self, number: int) -> bool:

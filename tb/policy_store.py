@@ -14,7 +14,7 @@ import cocotb
 from sim.golden import GoldenModel
 from tb.bench import Setup, Testbench, pack, place, places, some_row
 
-SETUP = Setup("policy_store")
+SETUP = Setup()
 PARAMS = SETUP.params
 COVER = SETUP.cover
 COVER.points(

@@ -14,7 +14,7 @@ import cocotb
 from sim.golden import GoldenModel
 from tb.bench import Setup, Testbench, place, places, random_q, some_row, unpack
 
-SETUP = Setup("q_table")
+SETUP = Setup()
 PARAMS = SETUP.params
 COVER = SETUP.cover
 COVER.points(

@@ -37,7 +37,7 @@ from tb.bus import (
     region,
 )
 
-SETUP = Setup("register_file")
+SETUP = Setup()
 PARAMS = SETUP.params
 COVER = SETUP.cover
 LAYOUT = settings_layout(PARAMS)

@@ -14,7 +14,7 @@ import cocotb
 from sim.golden import GoldenModel
 from tb.bench import Setup, Testbench, random_coefficient, random_q
 
-SETUP = Setup("reward")
+SETUP = Setup()
 PARAMS = SETUP.params
 ONE = PARAMS.coef_one
 SHIFT = 2 * PARAMS.coef_frac - PARAMS.q_frac  # bits that rounding takes off the score

@@ -13,7 +13,7 @@ from typing import Any
 
 import cocotb
 
-from rtl.registers import BY_NAME, CLEAR, REGISTERS, REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME
+from rtl.registers import BY_NAME, CLEAR, REGISTERS, REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME, field_of
 from rtl.top import probe_layout
 from sim.device import GoldenDevice, address_of
 from sim.golden import Action, Draw, Event, QWrite, RewardEvent
@@ -37,9 +37,10 @@ from tb.bus import (
     region,
 )
 
-SETUP = Setup("rlu")
+SETUP = Setup()
 PARAMS = SETUP.params
 ONE = PARAMS.coef_one
+EPISODIC = field_of("MODE", "episodic")
 BIG = PARAMS.states > 100
 COVER = SETUP.cover
 KINDS = {Draw: "draw", Action: "action", QWrite: "write", RewardEvent: "reward"}
@@ -50,7 +51,7 @@ COVER.points(
     alpha=["zero", "between", "one"],
     gamma=["zero", "between", "one"],
     epsilon=["zero", "between", "one"],
-    mode=[0, 1],
+    mode=range(4 if PARAMS.episodes else 2),
     reward=["negative", "zero", "positive"],
     event=list(KINDS.values()),
     explored=[0, 1],
@@ -67,9 +68,17 @@ COVER.points(
 )
 if PARAMS.states > 1:
     COVER.points(saturated=["lowest", "highest"])
+if PARAMS.episodes:
+    COVER.points(
+        stored=range(PARAMS.episodes + 1),  # before a sample
+        tournament=["0 or 1", "more"],
+        candidates=["0 or 1", "more"],
+        drawn=["as many as candidates", "one again"],  # a repeat, or the winner once more
+        replayed=["none", "some"],
+    )
 
 # What a running command changes: how far it has got, and so what a read shows, is left open while busy.
-_MOVING = ("REWARD", "SHARE", "LFSR", "CYCLES")
+_MOVING = ("REWARD", "SHARE", "LFSR", "CYCLES", "EPISODES")
 _VALID = sum(1 << probe_layout(PARAMS)[name].offset for name in ("draw", "action", "write", "reward"))
 _SAVED = [r.name for r in REGISTERS if r.access == "rw"]
 
@@ -199,6 +208,24 @@ class RluBench(Testbench):
             COVER.hit("reward", "negative" if reward < 0 else "positive" if reward > 0 else "zero")
         if value & SAMPLE and address == address_of("COMMAND"):
             COVER.hit("epsilon", {0: "zero", ONE: "one"}.get(self.register("EPSILON"), "between"))
+        if address == address_of("COMMAND") and self.device.model.episodic:
+            self._note_episodes(value)
+
+    def _note_episodes(self, command: int) -> None:
+        """An episodic command: the settings it met, and what it had to do."""
+        register = BY_NAME["EPISODIC"]
+        settings = {
+            field.name: self.register("EPISODIC") >> field.lsb & field.mask >> field.lsb for field in register.fields
+        }
+        if command & UPDATE:
+            COVER.hit("replayed", "some" if settings["replays"] else "none")
+        if command & SAMPLE:
+            COVER.hit("stored", len(self.device.model.episodes))
+            for name in ("tournament", "candidates"):
+                COVER.hit(name, "0 or 1" if settings[name] < 2 else "more")
+            draws = len(self._expected[Draw])
+            asked = self.register("STATES") * max(1, settings["candidates"])
+            COVER.hit("drawn", "as many as candidates" if draws == asked else "one again")
 
     def _note_event(self, event: Event) -> None:
         COVER.hit("event", KINDS[type(event)])
@@ -260,6 +287,11 @@ class RluBench(Testbench):
         await self.write("ACCURACY_TH", 0 if lenient else random_coefficient(PARAMS))
         for name in ("LATENCY_TH", "ENERGY_TH"):
             await self.write(name, ONE if lenient else random_coefficient(PARAMS))
+
+
+def random_settings() -> int:
+    """A value of EPISODIC that does not take long."""
+    return sum(random.choice((0, 1, random.randrange(6))) << field.lsb for field in BY_NAME["EPISODIC"].fields)
 
 
 def window_words() -> list[int]:
@@ -327,7 +359,9 @@ async def episodes(dut: Any, alpha: int | None, gamma: int | None) -> None:
             await bench.write("ALPHA", random_coefficient(PARAMS) if alpha is None else alpha)
             await bench.write("GAMMA", random_coefficient(PARAMS) if gamma is None else gamma)
             await bench.write("EPSILON", random.choice((0, ONE, random_coefficient(PARAMS))))
-            await bench.write("MODE", random.randint(0, 1))
+            await bench.write("MODE", random.randint(0, BY_NAME["MODE"].limits(PARAMS)[1]))
+            if PARAMS.episodes and random.random() < 0.5:
+                await bench.write("EPISODIC", random_settings())
             if random.random() < 0.4:
                 await bench.write("STATES", random.choice((1, PARAMS.states, random.randint(1, PARAMS.states))))
                 await bench.idle()
@@ -346,6 +380,27 @@ async def episodes(dut: Any, alpha: int | None, gamma: int | None) -> None:
                 await bench.read(name)
             if random.random() < 0.3:
                 await bench.write("STATUS", ALL_ERRORS)
+        await bench.read_windows(at_most=300)
+
+
+@cocotb.test(skip=not PARAMS.episodes)
+async def episode_memory(dut: Any) -> None:
+    """In episodic mode, until the memory is full and the oldest episodes are gone; then once more after a clear."""
+    bench = RluBench(dut)
+    await bench.set_up()
+    await bench.write("LFSR", random.randint(1, PARAMS.lfsr_max))
+    await bench.write("STATES", PARAMS.states)
+    await bench.idle()
+    await bench.write("MODE", EPISODIC.mask)
+    for _ in range(2 * SETUP.effort):
+        await bench.command(CLEAR)
+        for _ in range(3 * PARAMS.episodes):
+            await bench.write("EPSILON", random.choice((0, ONE // 8, ONE)))
+            await bench.write("EPISODIC", random_settings())
+            await bench.write("REWARD", random_q(PARAMS))
+            await bench.idle()
+            await bench.command(random.choice((UPDATE | SAMPLE, UPDATE | SAMPLE, SAMPLE, UPDATE)))
+            await bench.read("EPISODES")
         await bench.read_windows(at_most=300)
 
 

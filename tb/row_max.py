@@ -15,7 +15,7 @@ from tb.bench import Setup, Testbench, pack, random_q
 
 LATENCY = 5  # cycles, the block's contract
 
-SETUP = Setup("row_max")
+SETUP = Setup()
 PARAMS = SETUP.params
 COVER = SETUP.cover
 COVER.points(

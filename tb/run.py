@@ -77,10 +77,10 @@ def run(
     for name in ("results.xml", "coverage.xml", "dump.vcd", "log"):
         (folder / name).unlink(missing_ok=True)
     build = compiled(bench, config, simulator, folder, waves=waves, rtl=rtl)
-    variables = {"RLU_BENCH_CONFIG": config, "RLU_BENCH_EFFORT": str(effort)}
     command, environment = simulation_child(
-        f"tb.{bench.name}", bench.toplevel, build, folder, variables, simulator=simulator, seed=seed, waves=waves
-    )
+        bench.module, bench.toplevel, build, folder, bench.environment(config, effort),
+        simulator=simulator, seed=seed, waves=waves,
+    )  # fmt: skip
     done = subprocess.run(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         check=False,

@@ -16,7 +16,7 @@ from sim.arithmetic import explore_limit, next_draw
 from sim.golden import Action, Draw, GoldenModel
 from tb.bench import Setup, Testbench, pack, random_coefficient, random_q
 
-SETUP = Setup("sampler")
+SETUP = Setup()
 PARAMS = SETUP.params
 ONE = PARAMS.coef_one
 WIDTH = PARAMS.lfsr_width

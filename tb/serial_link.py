@@ -35,7 +35,7 @@ from sim.serial_frames import Request, Response, request_frame, response_frame, 
 from tb.bench import Setup, Testbench
 from tb.serial_model import LinkModel
 
-SETUP = Setup("serial_link")
+SETUP = Setup()
 COVER = SETUP.cover
 COVER.points(
     operation=["open", "read", "write", "read when idle", "write when idle", "unknown"],

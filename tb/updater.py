@@ -17,7 +17,7 @@ from sim.arithmetic import discount, updated
 from sim.golden import GoldenModel, QWrite
 from tb.bench import Setup, Testbench, pack, place, places, random_coefficient, random_q
 
-SETUP = Setup("updater")
+SETUP = Setup()
 PARAMS = SETUP.params
 ONE = PARAMS.coef_one
 MANY = PARAMS.states > 1

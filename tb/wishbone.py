@@ -30,7 +30,7 @@ from tb.wrapped import (
     write_every_register,
 )
 
-SETUP = Setup("wishbone")
+SETUP = Setup()
 PARAMS = SETUP.params
 COVER = SETUP.cover
 FULL = 0xF

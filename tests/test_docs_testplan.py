@@ -24,8 +24,8 @@ def test_every_named_test_exists(name: str) -> None:
 
 
 def test_every_test_of_a_bench_is_named() -> None:
-    for bench in BENCHES:
-        path = f"tb/{bench}.py"
+    for bench in BENCHES.values():
+        path = f"{bench.module.replace('.', '/')}.py"
         source = (ROOT / path).read_text()
         tests = re.findall(r"^@cocotb\.test\(.*?^async def (\w+)\(", source, re.MULTILINE | re.DOTALL)
         assert "coverage" in tests
