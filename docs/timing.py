@@ -18,6 +18,7 @@ from rtl.row_reader import LATENCY, RowReader
 from rtl.top import RLU
 from rtl.wishbone import WishboneRLU
 from sim.device import address_of
+from sim.episodic import Episodic, settings_of
 
 from .waveform import Recorder, bit, hexadecimal, number
 
@@ -37,13 +38,14 @@ class _Unit:
     Attributes:
         design: the unit, which is simulated.
         registers, core, updater, sampler, reader: its blocks.
+        core_blocks: all blocks of the core, by name.
     """
 
     def __init__(self, params: RLUParams) -> None:
         self.design = RLU(params)
         blocks = _opened(self.design)
         self.registers, self.core = blocks.registers, blocks.core
-        blocks = _opened(self.core)
+        self.core_blocks = blocks = _opened(self.core)
         self.updater, self.sampler, self.reader = blocks.updater, blocks.sampler, blocks.row_reader
 
     async def access(self, recorder: Recorder, address: int, value: int | None = None, *, drawn: bool = False) -> None:
@@ -365,6 +367,36 @@ def _core() -> str:
     return recorder.run(stimulus)
 
 
+def _episode_control() -> str:
+    unit = _Unit(RLUParams(states=2, actions=4, episodes=4))
+    core, probe = unit.core, unit.core.probe
+    control = unit.core_blocks.episodes
+    recorder = Recorder(
+        unit.design,
+        [
+            bit(control.start_sample, "start_sample"),
+            bit(control.lfsr_advance, "lfsr_advance"),
+            bit(control.sample, "sample"),
+            number(probe.draw_row, "draw_row", when=probe.draw),
+            number(probe.action_row, "action_row", when=probe.action),
+            number(probe.action_value, "action_value", when=probe.action),
+            bit(control.scanning, "scanning"),
+            bit(control.done, "done"),
+        ],
+    )
+
+    async def stimulus(r: Recorder) -> None:
+        episodic = Episodic(tournament=2, candidates=1, replays=0)
+        for name, value in (*settings_of(False, episodic).items(), ("STATES", 2), ("EPSILON", 1 << 14), ("LFSR", 24)):
+            await unit.write(r, name, value)
+        await unit.write(r, "COMMAND", UPDATE)  # stores the policy that chooses action 0 twice
+        await unit.access(r, address_of("COMMAND"), SAMPLE, drawn=True)
+        while r.get(core.busy):
+            await r.cycle()
+
+    return recorder.run(stimulus)
+
+
 def _top() -> str:
     unit = _Unit(_SMALL)
     bus = unit.design.bus
@@ -477,6 +509,7 @@ DIAGRAMS: dict[str, Callable[[], str]] = {
     "reward-calculator": _reward_calculator,
     "updater": _updater,
     "sampler": _sampler,
+    "episode-control": _episode_control,
     "core": _core,
     "top": _top,
     "axi4lite": _axi4lite,
