@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rtl.params import RLUParams
 
+from . import object_cache
 from .files import cache_dir, write_atomically
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ _NEEDS = {
 #: precompiled header that larger designs get, and optimises for size.
 _MAKE_FLAGS = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2 OPT_GLOBAL=-O2"
 #: For simulations whose time goes into Python anyway: half the time to compile.
-_QUICK_MAKE_FLAGS = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0 OPT_GLOBAL=-O0"
+_QUICK_MAKE_FLAGS = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0 OPT_GLOBAL=-O2"
 
 
 class ToolMissing(RuntimeError):
@@ -144,9 +146,15 @@ def built(
                     "ports": list(ports),
                     "coverage": coverage,
                 }
-                _build(verilog.name, arguments, environment | {"MAKEFLAGS": flags})
+                _build(verilog.name, arguments, environment | {"MAKEFLAGS": flags, "OBJCACHE": _object_cache()})
                 stamp.touch()
     return folder
+
+
+def _object_cache() -> str:
+    """What Verilator's makefile is to put before the compiler; plain Python, since it is started for every file."""
+    command = (sys.executable, "-S", "-E", object_cache.__file__, str(cache_dir().absolute() / "objects"))
+    return shlex.join(command)
 
 
 def _build(name: str, arguments: Mapping[str, Any], environment: dict[str, str]) -> None:
