@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from algo.cells import run_cells
-from algo.chip import EvolverChip
+from algo.chip import EvolverChip, LayerChip
 from algo.data import LOCAL_SIZES, NOISE_STD, PUBLISHED_LOCAL_SIZE, Dataset, LocalData, load_dataset
 from algo.device_choice import training_device
 from algo.networks import VGG8, weight_layers
@@ -246,7 +246,9 @@ def shared_accuracy(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> N
     return np.array(workers.run(tested, cells, "testing")).reshape(len(seeds), -1) / recipe.test_images
 
 
-def build(recipe: Recipe, weights: Weights, seeds: Sequence[int], workers: Workers) -> PolicyTable:
+def build(
+    recipe: Recipe, weights: Weights, seeds: Sequence[int], workers: Workers, chip: LayerChip | None = None
+) -> PolicyTable:
     """The table of all policies of VGG8 at the chip's operating points.
 
     Args:
@@ -254,19 +256,23 @@ def build(recipe: Recipe, weights: Weights, seeds: Sequence[int], workers: Worke
         weights: ``shared``, or each policy's own, ``retrained``.
         seeds: of training; accuracy is the mean over them.
         workers: who does the work.
+        chip: gives latency and energy; default the model of the published chip, with the full-width network on it.
 
     Raises:
-        ValueError: if there is no seed, or a count or the data do not suit.
+        ValueError: if there is no seed, a count or the data do not suit, or the chip runs a network of other depth.
     """
     if not seeds:
         raise ValueError("a table needs at least 1 seed")
     names = tuple(name for name, _ in weight_layers(_network(recipe)))
+    costs_of = f"{chip.name}: {chip.origin}" if chip else "modelled, Evolver chip with the full-width VGG8"
+    chip = chip or EvolverChip()
+    if len(chip.layer_names) != len(names):
+        raise ValueError(f"the chip's network has {len(chip.layer_names)} layers with weights; VGG8 has {len(names)}")
     if weights == "shared":
         accuracy = shared_accuracy(recipe, seeds, workers)
     else:
         policies = list(itertools.product(recipe.choices, repeat=len(names)))
         accuracy = retrained_accuracy(recipe, seeds, policies, workers)
-    chip = EvolverChip()
     space = PolicySpace(len(names), len(chip.points), recipe.choices, (ACTIVATION_BITS,))
     costs = [
         chip.measure(Policy(bits, (ACTIVATION_BITS,) * len(bits), point))
@@ -277,7 +283,7 @@ def build(recipe: Recipe, weights: Weights, seeds: Sequence[int], workers: Worke
     del described["data_folder"]
     source = (
         f"accuracy: VGG8 of width {recipe.width} on {recipe.data} with noise {recipe.noise:g}, weights {weights}, "
-        f"mean over {len(seeds)} seeds; latency and energy: modelled, Evolver chip with the full-width VGG8"
+        f"mean over {len(seeds)} seeds; latency and energy: {costs_of}"
     )
     return PolicyTable(
         space,

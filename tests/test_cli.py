@@ -190,6 +190,7 @@ def test_bench_measures_what_was_asked_for():
     for rows, cycles in figures["cycles"].items():
         assert cycles["sample"] <= int(rows) + 8 and cycles["update"] <= int(rows) + 12
     assert all(rate > 0 for rate in figures["iterations_per_s"].values()) and figures["help_ms"] > 0
+    assert figures["load_table_ms"] > 0
 
 
 @pytest.mark.parametrize(

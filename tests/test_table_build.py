@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from algo import qvf_bench
-from algo.chip import EvolverChip
+from algo.chip import EvolverChip, vgg8_layers
 from algo.policy import Policy
 from algo.table_file import read_table, write_table
 
@@ -137,6 +137,18 @@ def test_a_built_table_is_whole(tiny, tmp_path):
     assert tiny.measure(policy) == EvolverChip().measure(policy)
     write_table(tiny, tmp_path / "t.parquet")
     assert recipe_of(read_table(tmp_path / "t.parquet")) == TINY
+
+
+def test_another_chip_gives_other_latencies_and_energies(tiny, folder):
+    layers = vgg8_layers(4, 1, 10)
+    chip = EvolverChip(layers)
+    other = build(TINY, "shared", [1, 2], Workers(folder, 1), chip)
+    policy = Policy((2, 8, 8, 2, 2, 2, 8, 8), (8,) * 8, 4)
+    assert np.array_equal(other.accuracy, tiny.accuracy)
+    assert other.measure(policy) == chip.measure(policy) != tiny.measure(policy)
+    assert other.source.endswith(f"latency and energy: {chip.name}: {chip.origin}")
+    with pytest.raises(ValueError, match="the chip's network has 7 layers with weights; VGG8 has 8"):
+        build(TINY, "shared", [1, 2], Workers(folder, 1), EvolverChip(layers[:-1]))
 
 
 def test_accuracy_is_what_the_shared_network_answers(tiny, folder):

@@ -70,6 +70,30 @@ def range_options(command: Command) -> Command:
     return command
 
 
+def chip_options(command: Command) -> Command:
+    """Options of the chip that gives latency and energy: --chip, --chip-network."""
+    for option in reversed(
+        (
+            click.option(
+                "--chip",
+                metavar="evolver|zigzag|measured|FILE",
+                default="evolver",
+                show_default=True,
+                help="What gives latency and energy: see rlu chip table --help.",
+            ),
+            click.option(
+                "--chip-network",
+                metavar="vgg8|vgg8:WIDTHxCHANNELSxCLASSES|FILE.onnx",
+                default="vgg8",
+                show_default=True,
+                help="Network whose layers run on it; default the published one.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 def worker_options(command: Command) -> Command:
     """Options of work that is spread over cores or machines and taken up again: --jobs, --ray, --folder."""
     for option in reversed(

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from algo.commands.common import CheckFailed, json_option, worker_options
+from algo.commands.common import CheckFailed, chip_options, json_option, worker_options
 
 
 @click.group()
@@ -33,23 +33,27 @@ def table() -> None:
 @click.option("--pretrain-images", type=int, default=6000, show_default=True, help="Images to pre-train on, at most.")
 @click.option("--steps", type=int, default=500, show_default=True, help="Batches that shared weights are trained on.")
 @click.option("--test-images", type=int, default=2400, show_default=True, help="Images to test with.")
+@chip_options
 @worker_options
 @json_option
 def _build(
-    out: Path, weights: Any, seeds: int, jobs: int | None, ray: str | None, folder: Path | None, as_json: bool,
-    **recipe: Any,
+    out: Path, weights: Any, seeds: int, chip: str, chip_network: str, jobs: int | None, ray: str | None,
+    folder: Path | None, as_json: bool, **recipe: Any,
 ) -> None:  # fmt: skip
-    """Build the table of VGG8's 3^8 weight-bit policies on the chip's 9 operating points.
+    """Build the table of VGG8's 3^8 weight-bit policies on the chip's operating points, 9 of the published one.
 
     Interrupted, it goes on where it was when it is started again; without --folder, finished parts are in the cache.
     """
+    from algo.chips import network_layers, open_chip
     from algo.table_build import Recipe, Workers, build
     from algo.table_file import write_table
     from sim.files import cache_dir, check_folder
 
     check_folder(out.absolute().parent)  # not after an hour's work
     workers = Workers(folder or cache_dir() / "cells", jobs, ray)
-    made = build(Recipe(**recipe), weights, range(1, seeds + 1), workers)
+    published = (chip, chip_network) == ("evolver", "vgg8")
+    costs = None if published else open_chip(chip, network_layers(chip_network), needs_energy=True)
+    made = build(Recipe(**recipe), weights, range(1, seeds + 1), workers, costs)
     write_table(made, out)
     _tell(out, made, {}, as_json)
 

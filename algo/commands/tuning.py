@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from algo.commands.common import CheckFailed, json_option, range_options
+from algo.commands.common import CheckFailed, chip_options, json_option, range_options
 
 
 @click.command()
@@ -24,20 +24,7 @@ from algo.commands.common import CheckFailed, json_option, range_options
 )
 @click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
 @click.option("--bus", default="none", show_default=True, help="Of the simulated RTL: none, axi4lite or wishbone.")
-@click.option(
-    "--chip",
-    metavar="evolver|zigzag|measured|FILE",
-    default="evolver",
-    show_default=True,
-    help="What gives latency and energy: see rlu chip table --help.",
-)
-@click.option(
-    "--chip-network",
-    metavar="vgg8|vgg8:WIDTHxCHANNELSxCLASSES|FILE.onnx",
-    default="vgg8",
-    show_default=True,
-    help="Network whose layers run on it; default the published one.",
-)
+@chip_options
 @click.option(
     "--data",
     default="digits",
