@@ -77,7 +77,11 @@ def test_compare_of_different_runs_names_the_place(finished, tmp_path):
 def start(*arguments):
     command = [sys.executable, "-m", "algo.cli", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        # A shell has background jobs ignore Ctrl-C, and these tests with them; a terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
 
 
 def wait_for_lines(process, trace, count):
