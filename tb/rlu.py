@@ -75,6 +75,7 @@ if PARAMS.episodes:
         candidates=["0 or 1", "more"],
         drawn=["as many as candidates", "one again"],  # a repeat, or the winner once more
         replayed=["none", "some"],
+        kept=["an action of the row", "one the row has lost"],
     )
 
 # What a running command changes: how far it has got, and so what a read shows, is left open while busy.
@@ -223,6 +224,10 @@ class RluBench(Testbench):
             COVER.hit("stored", len(self.device.model.episodes))
             for name in ("tournament", "candidates"):
                 COVER.hit(name, "0 or 1" if settings[name] < 2 else "more")
+            for event in self._expected[Action]:
+                assert isinstance(event, Action)
+                lost = event.action >= self.device.model.counts[event.row]
+                COVER.hit("kept", "one the row has lost" if lost else "an action of the row")
             draws = len(self._expected[Draw])
             asked = self.register("STATES") * max(1, settings["candidates"])
             COVER.hit("drawn", "as many as candidates" if draws == asked else "one again")
@@ -385,7 +390,7 @@ async def episodes(dut: Any, alpha: int | None, gamma: int | None) -> None:
 
 @cocotb.test(skip=not PARAMS.episodes)
 async def episode_memory(dut: Any) -> None:
-    """In episodic mode, until the memory is full and the oldest episodes are gone; then once more after a clear."""
+    """In episodic mode, until the memory is full and the oldest are gone, then again after a clear; counts change."""
     bench = RluBench(dut)
     await bench.set_up()
     await bench.write("LFSR", random.randint(1, PARAMS.lfsr_max))
@@ -394,8 +399,11 @@ async def episode_memory(dut: Any) -> None:
     await bench.write("MODE", EPISODIC.mask)
     for _ in range(2 * SETUP.effort):
         await bench.command(CLEAR)
-        for _ in range(3 * PARAMS.episodes):
-            await bench.write("EPSILON", random.choice((0, ONE // 8, ONE)))
+        for _ in range(6 * PARAMS.episodes):
+            if random.random() < 0.5:  # stored policies may have actions that the row loses here
+                row = random.randrange(PARAMS.states)
+                await bench.access(address_of("ACTION_COUNT") + 4 * row, random.choice((1, PARAMS.actions)))
+            await bench.write("EPSILON", random.choice((0, ONE // 8, ONE // 8, ONE)))
             await bench.write("EPISODIC", random_settings())
             await bench.write("REWARD", random_q(PARAMS))
             await bench.idle()

@@ -61,7 +61,6 @@ def test_rtl_equals_the_golden_model(params):
     [
         ("tournament", "less(self.winner_reward, self.reward)", "less(self.reward, self.winner_reward)"),
         ("policy_scan", "(i <= last_row[:3])", "(i < last_row[:3])"),
-        ("policy_scan", "answered & self.legal", "answered"),
         ("episode_control", "seen.seen & (attempt != ATTEMPTS - 1)", "seen.seen"),
         ("episode_control", "best_total < score.total", "best_total <= score.total"),
         ("episode_control", "self.stored != p.episodes", "self.stored != p.episodes - 1"),
