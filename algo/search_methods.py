@@ -36,11 +36,13 @@ class Method:
         run: called with scored table, seeds and budget; places in the table, (budget, seeds).
         summary: what it does, in a line.
         seeds_per_cell: how many seeds one process searches for at a time.
+        version: to be raised when it searches differently, so that results kept from before are not taken for its.
     """
 
     run: Search
     summary: str
     seeds_per_cell: int = 1000
+    version: int = 1
 
 
 def grid(scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:
@@ -186,7 +188,9 @@ def _rng(seed: int) -> np.random.Generator:
 #: Every method by the name `rlu search` knows it by.
 METHODS: dict[str, Method] = {
     "rlu": Method(rlu, "the published search by the golden model, bit-exact with the RTL"),
-    "rlu-plus": Method(rlu_plus, "the unit with an episode memory, by the golden model, bit-exact with the RTL"),
+    "rlu-plus": Method(
+        rlu_plus, "the unit with an episode memory, by the golden model, bit-exact with the RTL", version=2
+    ),
     "float": Method(float_q, "the published search in double precision"),
     "random": Method(random, "uniform draws with replacement"),
     "grid": Method(grid, "the table's order, from a place that the seed draws"),

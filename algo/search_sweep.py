@@ -35,6 +35,7 @@ class SearchCell:
         method: name in `METHODS`.
         first_seed, seeds: the seeds are ``first_seed``, ``first_seed + 1`` ..., so many.
         budget: evaluations.
+        version: of the method; results of another are not its.
     """
 
     table: str
@@ -44,6 +45,7 @@ class SearchCell:
     first_seed: int
     seeds: int
     budget: int
+    version: int
 
 
 @dataclass(frozen=True)
@@ -120,9 +122,9 @@ def sweep(
     digest = table_digest(scored.table)
     results = {}
     for method in methods:
-        step = METHODS[method].seeds_per_cell
+        step, version = METHODS[method].seeds_per_cell, METHODS[method].version
         cells = [
-            SearchCell(name, digest, scored.objective, method, first, min(step, seeds - first + 1), budget)
+            SearchCell(name, digest, scored.objective, method, first, min(step, seeds - first + 1), budget, version)
             for first in range(1, seeds + 1, step)
         ]
         quick = len(cells) == 1 or step >= 1000

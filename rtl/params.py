@@ -12,7 +12,7 @@ MAX_ACTIONS = 16
 MAX_EPISODES = 1024
 
 #: Draws of a candidate before one that has been tried already is taken after all.
-ATTEMPTS = 8
+ATTEMPTS = 16
 
 #: Fraction bits of alpha gamma, one coefficient of the update; with its sign it fills an 18-bit multiplier.
 DISCOUNT_FRAC = 17

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,14 @@ def test_seconds_searched_are_kept_and_a_damaged_part_is_redone(capsys, table, t
     assert code == 0 and out == first[1] and "is damaged" in said
 
 
+def test_what_an_earlier_version_of_a_method_found_is_not_taken(table, tmp_path, monkeypatch):
+    scored = small_scored()
+    for version, kept in ((1, 1), (1, 1), (2, 2)):
+        monkeypatch.setitem(METHODS, "random", replace(METHODS["random"], version=version))
+        sweep(str(table), scored, ["random"], seeds=2, budget=3, folder=tmp_path / "kept", jobs=1)
+        assert len(list((tmp_path / "kept").iterdir())) == kept
+
+
 def test_cells_of_seeds_join_to_one_sweep(table):
     scored = small_scored()
     found = sweep(str(table), scored, ["nsga2"], seeds=60, budget=4, jobs=1)["nsga2"]
@@ -82,10 +91,10 @@ def test_cells_of_seeds_join_to_one_sweep(table):
 
 def test_a_table_that_is_another_one_elsewhere_is_refused(table):
     scored = small_scored()
-    cell = SearchCell(str(table), table_digest(scored.table), scored.objective, "random", 1, 2, 3)
+    cell = SearchCell(str(table), table_digest(scored.table), scored.objective, "random", 1, 2, 3, 1)
     assert run_cell(cell)["chosen"].shape == (3, 2)
     with pytest.raises(ValueError, match="is not the one that the search was started with"):
-        run_cell(SearchCell(str(table), "0" * 16, scored.objective, "random", 1, 2, 3))
+        run_cell(SearchCell(str(table), "0" * 16, scored.objective, "random", 1, 2, 3, 1))
 
 
 def test_the_digest_is_of_the_figures():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from algo.regret import CHECKPOINTS, arrival, as_json, mean_regret
+from algo.search_methods import METHODS
 
 from .base import NOT_PUBLISHED, Page, Row, Settings, markdown_table
 from .plots import COLOURS, figure
@@ -34,6 +35,7 @@ def configuration_of(settings: Settings, names: Sequence[str]) -> dict[str, Any]
     return {
         "tables": digests(settings.scale),
         "objectives": objectives(settings.scale),
+        "versions": {method: METHODS[method].version for method in names},
         "seeds": seeds,
         "budget": BUDGET,
     }

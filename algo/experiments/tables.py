@@ -48,7 +48,7 @@ def objectives(scale: Scale) -> tuple[str, ...]:
 def seeds_of(settings: Settings, method: str) -> int:
     """How many seeds a method is run with: fewer, but at full scale, for those that search for one seed at a time."""
     slow = METHODS[method].seeds_per_cell < 1000
-    return settings.pick(quick=1 if slow else 20, cpu=50 if slow else 1000, full=1000)
+    return settings.pick(quick=1 if slow else 20, cpu=100 if slow else 1000, full=1000)
 
 
 def methods(scale: Scale) -> tuple[str, ...]:
