@@ -65,7 +65,7 @@ def network_layers(name: str) -> tuple[LayerShape, ...]:
 def _no_energy(name: str, reason: str) -> ValueError:
     return ValueError(
         f"chip {name} has no energies ({reason}), so no objective can weigh them: set the weight c to 0, "
-        "such as with --objective 0.3,0.7,0, or choose another chip"
+        "as rlu tune --objective 0.3,0.7,0 does, or choose another chip"
     )
 
 
