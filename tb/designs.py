@@ -161,11 +161,12 @@ def compiled(
     *,
     waves: bool = False,
     rtl: Path | None = None,
+    alongside: Iterable[str] | None = None,
 ) -> Path:
     """Folder of the compiled simulation for a bench in a configuration.
 
-    Compiling for Verilator takes seconds whatever the size, so that one build holds all configurations;
-    Icarus starts at once, but every part costs it time as long as it runs.
+    For Verilator one build holds several configurations, since a build costs seconds whatever its size; Icarus
+    starts at once, but every part costs it time as long as it runs.
 
     Args:
         bench: the bench.
@@ -174,10 +175,12 @@ def compiled(
         folder: where the Verilog is written.
         waves: compile with waveforms; then only the one configuration is in the build.
         rtl: Verilog file to compile instead of the generated one.
+        alongside: other configurations for the same build, which will be wanted too; all of the bench by default.
     """
     if rtl is None:
         together = simulator == "verilator" and not waves
+        wanted = {config, *(bench.configs if alongside is None else alongside)} if together else {config}
         rtl = folder / f"{bench.toplevel}.v"
         with _generating:
-            write_atomically(rtl, _generated_once(bench, bench.configs if together else (config,)))
+            write_atomically(rtl, _generated_once(bench, tuple(c for c in bench.configs if c in wanted)))
     return built(rtl, simulator, toplevel=bench.toplevel, waves=waves, name=bench.toplevel, quick=True)

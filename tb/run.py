@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,6 +56,7 @@ def run(
     waves: bool = False,
     rtl: Path | None = None,
     out: Path | None = None,
+    alongside: Iterable[str] | None = None,
 ) -> Outcome:
     """Run a bench in one configuration.
 
@@ -68,6 +69,7 @@ def run(
         waves: write the waveform, dump.vcd (Verilator only).
         rtl: Verilog file to run instead of the one just generated.
         out: folder in which the bench gets a folder of its own, build/benches if not given.
+        alongside: see `tb.designs.compiled`.
 
     Raises:
         ToolMissing, BuildFailed: if the simulator is missing or refuses the Verilog.
@@ -76,7 +78,7 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("results.xml", "coverage.xml", "dump.vcd", "log"):
         (folder / name).unlink(missing_ok=True)
-    build = compiled(bench, config, simulator, folder, waves=waves, rtl=rtl)
+    build = compiled(bench, config, simulator, folder, waves=waves, rtl=rtl, alongside=alongside)
     command, environment = simulation_child(
         bench.module, bench.toplevel, build, folder, bench.environment(config, effort),
         simulator=simulator, seed=seed, waves=waves,

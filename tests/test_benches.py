@@ -18,19 +18,21 @@ from tb.designs import BENCHES, CONFIGS, ROOT
 from tests.require import require_command
 
 RUNS = [(bench.name, config) for bench in BENCHES.values() for config in bench.configs]
-# The largest unit and the one in which values saturate and tie all the time; the others are for `make test-slow`.
-QUICK = ("full", "narrow")
-SELECTED = [
-    pytest.param(name, config, marks=[pytest.mark.slow] * (config not in QUICK and len(BENCHES[name].configs) > 1))
-    for name, config in RUNS
-]
+
+
+def quick(bench: str, config: str) -> bool:
+    """Whether a run is in `make test`: where values saturate and tie all the time, and the whole unit at full size."""
+    return config == "narrow" or len(BENCHES[bench].configs) == 1 or (bench, config) == ("rlu", "full")
+
+
+SELECTED = [pytest.param(*run, marks=[] if quick(*run) else pytest.mark.slow) for run in RUNS]
 # Icarus sees the same benches, in the configurations that cost it least.
 ICARUS_RUNS = [
     pytest.param("reward", "coarse", marks=pytest.mark.slow),
     ("updater", "narrow"),
     ("sampler", "single"),
     ("rlu", "single"),
-    ("rlu", "narrow"),
+    pytest.param("rlu", "narrow", marks=pytest.mark.slow),
 ]
 
 
@@ -58,9 +60,12 @@ def outcomes(request: pytest.FixtureRequest) -> Iterator[Outcomes]:
     ]
     # Runs of one bench share a build: apart, so that two benches are compiled at the same time.
     selected.sort(key=lambda run: (run[2] == "icarus", BENCHES[run[0]].configs.index(run[1])))
+    together = {bench: [config for name, config, _ in selected if name == bench] for bench, _, _ in selected}
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         yield {
-            (bench, config, simulator): pool.submit(bench_run.run, BENCHES[bench], config, simulator=simulator)
+            (bench, config, simulator): pool.submit(
+                bench_run.run, BENCHES[bench], config, simulator=simulator, alongside=together[bench]
+            )
             for bench, config, simulator in selected
         }
         pool.shutdown(wait=False, cancel_futures=True)
@@ -83,6 +88,7 @@ def test_every_configuration_is_run() -> None:
     assert {bench.module.removeprefix("tb.") for bench in BENCHES.values()} <= files
 
 
+@pytest.mark.slow
 def test_waves_are_written(tmp_path: Path) -> None:
     outcome = bench_run.run(BENCHES["row_max"], "single", waves=True, out=tmp_path)
     assert outcome.passed, outcome.text

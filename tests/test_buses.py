@@ -85,21 +85,8 @@ QUICK = {
     "an answer does not wait for ready": Bug(
         "axi4lite", "narrow", "axi4lite", "with m.If(self.s_axi_rready):", "with m.If(1):",
     ),
-    "a refused write is answered OKAY": Bug(
-        "axi4lite", "narrow", "axi4lite", "Mux(bus.err & ~empty, SLVERR, OKAY)", "OKAY",
-    ),
-    "a read address is cut, so that it has aliases": Bug(
-        "axi4lite", "narrow", "axi4lite", "read_address.eq(self.s_axi_araddr)",
-        "read_address.eq(self.s_axi_araddr[:13])",
-    ),
     "a Wishbone error is acknowledged": Bug(
         "wishbone", "narrow", "wishbone", "(bus.ack & ~bus.err) | skipped", "bus.ack | skipped",
-    ),
-    "a Wishbone address is cut, so that it has aliases": Bug(
-        "wishbone", "narrow", "wishbone", "0, self.wb_adr)", "0, self.wb_adr[:11])",
-    ),
-    "strobe is answered without cycle": Bug(
-        "wishbone", "narrow", "wishbone", "self.wb_cyc & self.wb_stb", "self.wb_stb",
     ),
     "the probe port shows nothing": Bug(
         "wishbone", "narrow", "top", "self.probe.eq(core.probe)", "self.probe.eq(0)",
@@ -107,6 +94,19 @@ QUICK = {
 }  # fmt: skip
 
 THOROUGH = {
+    "a refused write is answered OKAY": Bug(
+        "axi4lite", "narrow", "axi4lite", "Mux(bus.err & ~empty, SLVERR, OKAY)", "OKAY",
+    ),
+    "a read address is cut, so that it has aliases": Bug(
+        "axi4lite", "narrow", "axi4lite", "read_address.eq(self.s_axi_araddr)",
+        "read_address.eq(self.s_axi_araddr[:13])",
+    ),
+    "a Wishbone address is cut, so that it has aliases": Bug(
+        "wishbone", "narrow", "wishbone", "0, self.wb_adr)", "0, self.wb_adr[:11])",
+    ),
+    "strobe is answered without cycle": Bug(
+        "wishbone", "narrow", "wishbone", "self.wb_cyc & self.wb_stb", "self.wb_stb",
+    ),
     "data that waits is overwritten": Bug(
         "axi4lite", "narrow", "axi4lite", "self.s_axi_wready.eq(~have_data)", "self.s_axi_wready.eq(1)",
     ),

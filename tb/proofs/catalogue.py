@@ -33,6 +33,23 @@ _PROOFS = (
         "16 actions of 16 bit, every mask",
         induction(5, 7),
         partial(row_max.maximum, params=FULL),
+        quick=False,
+        bugs=(
+            Bug("the higher action wins a tie", "row_max", "less(left[0], right[0])", "left[0] <= right[0]"),
+            Bug(
+                "the comparison ignores the sign",
+                "row_max",
+                "less(left[0], right[0])",
+                "left[0] < right[0].as_unsigned()",
+            ),
+        ),
+    ),
+    Proof(
+        "row-max-small",
+        "The row maximum is the largest of the entries that take part, and its index the lowest action that has it.",
+        "8 actions of 8 bit, every mask",
+        induction(5, 7),
+        partial(row_max.maximum, params=RLUParams(states=2, actions=8, q_width=8, q_frac=6)),
         (
             Bug("the higher action wins a tie", "row_max", "less(left[0], right[0])", "left[0] <= right[0]"),
             Bug(
