@@ -259,31 +259,31 @@ def build(
         chip: gives latency and energy; default the model of the published chip, with the full-width network on it.
 
     Raises:
-        ValueError: if there is no seed, a count or the data do not suit, or the chip runs a network of other depth.
+        ValueError: if there is no seed, a count or the data do not suit, or the chip runs a network of other
+            depth or lacks a bit-width.
     """
     if not seeds:
         raise ValueError("a table needs at least 1 seed")
     names = tuple(name for name, _ in weight_layers(_network(recipe)))
-    costs_of = f"{chip.name}: {chip.origin}" if chip else "modelled, Evolver chip with the full-width VGG8"
     chip = chip or EvolverChip()
     if len(chip.layer_names) != len(names):
         raise ValueError(f"the chip's network has {len(chip.layer_names)} layers with weights; VGG8 has {len(names)}")
+    space = PolicySpace(len(names), len(chip.points), recipe.choices, (ACTIVATION_BITS,))
+    costs = [  # before the long work, since a chip may not know a bit-width
+        chip.measure(Policy(bits, (ACTIVATION_BITS,) * len(bits), point))
+        for bits in itertools.product(recipe.choices, repeat=len(names))
+        for point in range(len(chip.points))
+    ]
     if weights == "shared":
         accuracy = shared_accuracy(recipe, seeds, workers)
     else:
         policies = list(itertools.product(recipe.choices, repeat=len(names)))
         accuracy = retrained_accuracy(recipe, seeds, policies, workers)
-    space = PolicySpace(len(names), len(chip.points), recipe.choices, (ACTIVATION_BITS,))
-    costs = [
-        chip.measure(Policy(bits, (ACTIVATION_BITS,) * len(bits), point))
-        for bits in itertools.product(recipe.choices, repeat=len(names))
-        for point in range(len(chip.points))
-    ]
     described = asdict(recipe)
     del described["data_folder"]
     source = (
         f"accuracy: VGG8 of width {recipe.width} on {recipe.data} with noise {recipe.noise:g}, weights {weights}, "
-        f"mean over {len(seeds)} seeds; latency and energy: {costs_of}"
+        f"mean over {len(seeds)} seeds; latency and energy: {chip.name}, {chip.origin}"
     )
     return PolicyTable(
         space,

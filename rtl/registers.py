@@ -40,6 +40,10 @@ class Field:
         """The field's bits set, in place."""
         return ((1 << self.width) - 1) << self.lsb
 
+    def of(self, word: int) -> int:
+        """The field's value in a word of its register."""
+        return (word & self.mask) >> self.lsb
+
 
 @dataclass(frozen=True)
 class Register:

@@ -180,8 +180,7 @@ class BatchModel:
 
     def _setting(self, field: str) -> int:
         """A field of EPISODIC."""
-        where = field_of("EPISODIC", field)
-        return (self._settings["EPISODIC"] & where.mask) >> where.lsb
+        return field_of("EPISODIC", field).of(self._settings["EPISODIC"])
 
 
 def _keys(policies: Ints) -> Ints:

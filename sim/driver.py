@@ -77,14 +77,14 @@ class Driver:
             raise DriverError(f"register map version {words['VERSION'] >> 16} is not {VERSION_VALUE >> 16}")
         config, formats = words["CONFIG"], words["FORMATS"]
         self.params = RLUParams(
-            states=_field("CONFIG", "states", config),
-            actions=_field("CONFIG", "actions", config),
-            lfsr_width=_field("CONFIG", "lfsr_width", config),
-            q_width=_field("FORMATS", "q_width", formats),
-            q_frac=_field("FORMATS", "q_frac", formats),
-            coef_frac=_field("FORMATS", "coef_frac", formats),
-            gain_frac=_field("FORMATS", "gain_frac", formats),
-            episodes=_field("EPISODES", "capacity", words["EPISODES"]),
+            states=field_of("CONFIG", "states").of(config),
+            actions=field_of("CONFIG", "actions").of(config),
+            lfsr_width=field_of("CONFIG", "lfsr_width").of(config),
+            q_width=field_of("FORMATS", "q_width").of(formats),
+            q_frac=field_of("FORMATS", "q_frac").of(formats),
+            coef_frac=field_of("FORMATS", "coef_frac").of(formats),
+            gain_frac=field_of("FORMATS", "gain_frac").of(formats),
+            episodes=field_of("EPISODES", "capacity").of(words["EPISODES"]),
         )
         self.objective = Objective()
         self.action_counts: tuple[int, ...] = ()
@@ -175,7 +175,7 @@ class Driver:
                 Op(READ, address_of("STATUS")),
             ]
         )[0]
-        return bool(_field("STATUS", "latency_outlier", status) or _field("STATUS", "energy_outlier", status))
+        return bool(field_of("STATUS", "latency_outlier").of(status) or field_of("STATUS", "energy_outlier").of(status))
 
     def reward(self, accuracy: float) -> int:
         """Hand over the accuracy; the reward, in units of 2**-q_frac, without learning from it."""
@@ -362,11 +362,6 @@ def _store_ops(episodes: Sequence[Sequence[Any]]) -> list[Op]:
     for words, reward in episodes:
         ops += [Op(WRITE, base + 4 * i, word) for i, word in enumerate(words)] + _learn_ops(reward)
     return ops
-
-
-def _field(register: str, name: str, word: int) -> int:
-    field = field_of(register, name)
-    return (word & field.mask) >> field.lsb
 
 
 def _error_names(status: int) -> tuple[str, ...]:

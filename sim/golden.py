@@ -266,8 +266,7 @@ class GoldenModel:
 
     def _setting(self, field: str) -> int:
         """A field of EPISODIC."""
-        where = field_of("EPISODIC", field)
-        return (self.registers["EPISODIC"] & where.mask) >> where.lsb
+        return field_of("EPISODIC", field).of(self.registers["EPISODIC"])
 
     def _note(self, event: Event) -> None:
         if self.record:

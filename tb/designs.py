@@ -20,6 +20,8 @@ from sim.files import write_atomically
 
 ROOT = Path(__file__).resolve().parent.parent
 
+_SHORT = {"q_width": 8, "q_frac": 6, "coef_frac": 6, "gain_frac": 4, "lfsr_width": 8}
+
 #: Corner configurations, by name: they are build parameters.
 CONFIGS: dict[str, RLUParams] = {
     # One row: the first row is the last one, and there is no next row. The shortest LFSR.
@@ -31,32 +33,13 @@ CONFIGS: dict[str, RLUParams] = {
         states=11, actions=9, action_counts=(9, 1, 3, 9, 2, 8, 7, 1, 4, 5, 6), lfsr_width=32, gain_frac=8
     ),
     # Short numbers, so that saturation, ties and clipping are met all the time.
-    "narrow": RLUParams(
-        states=5,
-        actions=3,
-        q_width=8,
-        q_frac=6,
-        coef_frac=6,
-        gain_frac=4,
-        lfsr_width=8,
-        action_counts=(3, 2, 3, 1, 2),
-    ),
+    "narrow": RLUParams(states=5, actions=3, action_counts=(3, 2, 3, 1, 2), **_SHORT),
     # Short numbers with the longest coefficients.
     "fine": RLUParams(states=4, actions=4, q_width=8, q_frac=6, lfsr_width=8),
     # Coefficients so short that the reward is padded with zeros instead of rounded.
     "coarse": RLUParams(states=6, actions=5, q_width=16, q_frac=14, coef_frac=4, gain_frac=8, lfsr_width=16),
     # An episode memory that is full after four episodes, of policies that take two words; repeats all the time.
-    "episodic": RLUParams(
-        states=11,
-        actions=3,
-        q_width=8,
-        q_frac=6,
-        coef_frac=6,
-        gain_frac=4,
-        lfsr_width=8,
-        action_counts=(2, 1, 3, 2, 1, 3, 2, 2, 1, 3, 2),
-        episodes=4,
-    ),
+    "episodic": RLUParams(states=11, actions=3, action_counts=(2, 1, 3, 2, 1, 3, 2, 2, 1, 3, 2), episodes=4, **_SHORT),
 }
 
 

@@ -214,10 +214,7 @@ class RluBench(Testbench):
 
     def _note_episodes(self, command: int) -> None:
         """An episodic command: the settings it met, and what it had to do."""
-        register = BY_NAME["EPISODIC"]
-        settings = {
-            field.name: self.register("EPISODIC") >> field.lsb & field.mask >> field.lsb for field in register.fields
-        }
+        settings = {field.name: field.of(self.register("EPISODIC")) for field in BY_NAME["EPISODIC"].fields}
         if command & UPDATE:
             COVER.hit("replayed", "some" if settings["replays"] else "none")
         if command & SAMPLE:

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,7 +147,11 @@ def test_another_chip_gives_other_latencies_and_energies(tiny, folder):
     policy = Policy((2, 8, 8, 2, 2, 2, 8, 8), (8,) * 8, 4)
     assert np.array_equal(other.accuracy, tiny.accuracy)
     assert other.measure(policy) == chip.measure(policy) != tiny.measure(policy)
-    assert other.source.endswith(f"latency and energy: {chip.name}: {chip.origin}")
+    assert other.source.endswith(f"latency and energy: {chip.name}, {chip.origin}")
+    other_widths = replace(TINY, choices=(3, 8))
+    with pytest.raises(ValueError, match="must be one of 2, 4, 8, not 3"):  # before any training: there is no such folder
+        build(other_widths, "shared", [1], Workers(folder / "never made", 1), chip)
+    assert not (folder / "never made").exists()
     with pytest.raises(ValueError, match="the chip's network has 7 layers with weights; VGG8 has 8"):
         build(TINY, "shared", [1, 2], Workers(folder, 1), EvolverChip(layers[:-1]))
 

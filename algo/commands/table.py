@@ -51,9 +51,8 @@ def _build(
 
     check_folder(out.absolute().parent)  # not after an hour's work
     workers = Workers(folder or cache_dir() / "cells", jobs, ray)
-    published = (chip, chip_network) == ("evolver", "vgg8")
-    costs = None if published else open_chip(chip, network_layers(chip_network), needs_energy=True)
-    made = build(Recipe(**recipe), weights, range(1, seeds + 1), workers, costs)
+    opened = open_chip(chip, network_layers(chip_network), needs_energy=True)
+    made = build(Recipe(**recipe), weights, range(1, seeds + 1), workers, opened)
     write_table(made, out)
     _tell(out, made, {}, as_json)
 

@@ -14,6 +14,16 @@ FULL = RLUParams()
 RATES = ((4, 16), (0, 16), (16, 16), (16, 14), (8, 15), (5, 11))
 SMALL = RLUParams(states=2, actions=2, q_width=8, q_frac=6, coef_frac=4, gain_frac=4, lfsr_width=8)
 
+ROW_MAX = "The row maximum is the largest of the entries that take part, and its index the lowest action that has it."
+ROW_MAX_BUGS = (
+    Bug("the higher action wins a tie", "row_max", "less(left[0], right[0])", "left[0] <= right[0]"),
+    Bug(
+        "the comparison ignores the sign",
+        "row_max",
+        "less(left[0], right[0])",
+        "left[0] < right[0].as_unsigned()",
+    ),
+)
 UPDATER_BUGS = (
     Bug(
         "the maximum is that before the row's own update",
@@ -29,36 +39,20 @@ UPDATER_BUGS = (
 _PROOFS = (
     Proof(
         "row-max",
-        "The row maximum is the largest of the entries that take part, and its index the lowest action that has it.",
+        ROW_MAX,
         "16 actions of 16 bit, every mask",
         induction(5, 7),
         partial(row_max.maximum, params=FULL),
         quick=False,
-        bugs=(
-            Bug("the higher action wins a tie", "row_max", "less(left[0], right[0])", "left[0] <= right[0]"),
-            Bug(
-                "the comparison ignores the sign",
-                "row_max",
-                "less(left[0], right[0])",
-                "left[0] < right[0].as_unsigned()",
-            ),
-        ),
+        bugs=ROW_MAX_BUGS,
     ),
     Proof(
         "row-max-small",
-        "The row maximum is the largest of the entries that take part, and its index the lowest action that has it.",
+        ROW_MAX,
         "8 actions of 8 bit, every mask",
         induction(5, 7),
         partial(row_max.maximum, params=RLUParams(states=2, actions=8, q_width=8, q_frac=6)),
-        (
-            Bug("the higher action wins a tie", "row_max", "less(left[0], right[0])", "left[0] <= right[0]"),
-            Bug(
-                "the comparison ignores the sign",
-                "row_max",
-                "less(left[0], right[0])",
-                "left[0] < right[0].as_unsigned()",
-            ),
-        ),
+        ROW_MAX_BUGS,
     ),
     Proof(
         "row-reader",
