@@ -149,9 +149,9 @@ def test_another_chip_gives_other_latencies_and_energies(tiny, folder):
     assert other.measure(policy) == chip.measure(policy) != tiny.measure(policy)
     assert other.source.endswith(f"latency and energy: {chip.name}, {chip.origin}")
     other_widths = replace(TINY, choices=(3, 8))
-    with pytest.raises(ValueError, match="must be one of 2, 4, 8, not 3"):  # before any training: there is no such folder
+    with pytest.raises(ValueError, match="must be one of 2, 4, 8, not 3"):
         build(other_widths, "shared", [1], Workers(folder / "never made", 1), chip)
-    assert not (folder / "never made").exists()
+    assert not (folder / "never made").exists()  # refused before any training
     with pytest.raises(ValueError, match="the chip's network has 7 layers with weights; VGG8 has 8"):
         build(TINY, "shared", [1, 2], Workers(folder, 1), EvolverChip(layers[:-1]))
 
