@@ -119,6 +119,18 @@ def test_another_configuration_or_damaged_data_are_made_anew(tmp_path, monkeypat
         assert len(calls) == expected and done.content["results"] == {"answer": answer}
 
 
+def test_runs_of_several_experiments_are_made_together_but_not_those_of_a_finished_one(out, tmp_path, monkeypatch):
+    main(experiment("latency-first", "--out", out))
+    asked = []
+    monkeypatch.setattr(runs, "tuned", lambda settings, *tasks: asked.append(tasks))
+    names, settings = ("search-curves", "latency-first", "outliers"), Settings(scale="quick", out=tmp_path, jobs=1)
+    runs.run_for(names, settings)
+    shutil.copytree(out / "latency-first", tmp_path / "latency-first")
+    runs.run_for(names, settings)
+    runs.run_for(names[:2], settings)
+    assert asked == [("latency", "energy", "excluding"), ("energy", "excluding")]
+
+
 def test_a_run_of_another_configuration_is_begun_anew(out, tmp_path, capsys):
     main(experiment("latency-first", "--out", out))
     settings = Settings(scale="quick", out=tmp_path, jobs=1)

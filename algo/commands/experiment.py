@@ -50,6 +50,7 @@ def experiment(
         raise ValueError("--full and --quick exclude each other")
     from algo.experiments.base import Settings, load, perform
     from algo.experiments.results_page import publish
+    from algo.experiments.runs import run_for
 
     if name is None:
         raise ValueError("name an experiment, or all; rlu experiment --list says which there are")
@@ -59,10 +60,13 @@ def experiment(
     scale = "full" if full else "quick" if quick else "cpu"
     default = Path("runs") / ("experiments" if scale == "cpu" else f"experiments-{scale}")
     settings = Settings(scale=scale, out=out or default, **others)  # type: ignore[arg-type]
+    first_tuned = next((one for one in names if hasattr(load(one), "TASKS")), None)
     told = []
     for one in names:
         if not as_json:
             click.echo(f"{one}: {EXPERIMENTS[one]}", err=True)
+        if one == first_tuned:
+            run_for(names, settings)
         done = perform(one, settings)
         if docs is not None:
             publish(done, docs)

@@ -7,18 +7,21 @@ from typing import Any
 
 from .base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
 from .plots import COLOURS, figure
-from .runs import description, policy_line, tuned
+from .runs import Task, description, policy_line, tuned
 from .statistics import mean_of_few, shown
+
+#: Tuning runs that the data are made from.
+TASKS: tuple[Task, ...] = ("activations", "energy")
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """What the runs depend on."""
-    return {task: description(settings, task) for task in ("activations", "energy")}
+    return {task: description(settings, task) for task in TASKS}
 
 
 def compute(settings: Settings) -> dict[str, Any]:
     """Curves and policies with activation bits searched and fixed."""
-    found = tuned(settings, "activations", "energy")
+    found = tuned(settings, *TASKS)
     kinds = {}
     for kind, task in (("searched", "activations"), ("fixed", "energy")):
         runs = found[task]  # type: ignore[index]

@@ -134,13 +134,7 @@ def perform(name: str, settings: Settings) -> Done:
     """Run an experiment, or take its data if they are there under the same configuration; write table and plot."""
     experiment = load(name)
     folder = settings.out / name
-    # As it comes back from the file: tuples are lists there.
-    wanted = json.loads(
-        json.dumps(
-            {"format": _FORMAT, "scale": settings.scale, "device": settings.device} | experiment.configuration(settings)
-        )
-    )
-    content = _stored(folder / DATA, wanted)
+    content, wanted = _stored(name, settings)
     repeated = content is not None
     if content is None:
         content = {"experiment": name, "configuration": wanted, "results": experiment.compute(settings)}
@@ -151,6 +145,11 @@ def perform(name: str, settings: Settings) -> Done:
     write_atomically(folder / PLOT, page.plot)
     write_atomically(folder / TABLE, page.markdown(PLOT))
     return Done(folder, repeated, content, page)
+
+
+def is_done(name: str, settings: Settings) -> bool:
+    """Whether an experiment's data are there under these settings."""
+    return _stored(name, settings)[0] is not None
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -164,10 +163,15 @@ def bits(widths: Sequence[int]) -> str:
     return f"all {widths[0]}" if len(set(widths)) == 1 else " ".join(map(str, widths))
 
 
-def _stored(path: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """The data in a file, if they are of this configuration and whole."""
+def _stored(name: str, settings: Settings) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """An experiment's data, if they are there, whole and of its configuration; and that configuration."""
+    configuration = load(name).configuration(settings)
+    # As it comes back from the file: tuples are lists there.
+    wanted = json.loads(
+        json.dumps({"format": _FORMAT, "scale": settings.scale, "device": settings.device} | configuration)
+    )
     try:
-        content = json.loads(path.read_text())
-        return content if content["configuration"] == wanted and "results" in content else None
+        content = json.loads((settings.out / name / DATA).read_text())
+        return (content if content["configuration"] == wanted and "results" in content else None), wanted
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return None, wanted

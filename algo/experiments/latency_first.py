@@ -10,18 +10,21 @@ from algo.chip import evolver_facts
 from .base import NOT_PUBLISHED, Page, Row, Settings
 from .plots import COLOURS, figure
 from .policies import ENERGY, LATENCY
-from .runs import description, policy_line, tuned
+from .runs import Task, description, policy_line, tuned
 from .statistics import mean_of_few, shown
+
+#: Tuning runs that the data are made from.
+TASKS: tuple[Task, ...] = ("latency", "energy")
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """What the runs depend on."""
-    return {task: description(settings, task) for task in ("latency", "energy")}
+    return {task: description(settings, task) for task in TASKS}
 
 
 def compute(settings: Settings) -> dict[str, Any]:
     """Both tasks' deployed policies, and the latency-first search's curve."""
-    found = tuned(settings, "latency", "energy")
+    found = tuned(settings, *TASKS)
     return {
         "data": found["latency"][0].summary["data"],
         "curves": [one.best_so_far for one in found["latency"]],

@@ -74,6 +74,10 @@ def published_from_its_inputs() -> tuple[LongTerm, LongTerm]:
     )
 
 
+#: Tuning runs that the data are made from.
+TASKS = policies.TASKS
+
+
 def configuration(settings: Settings) -> dict[str, Any]:
     """That of the policies compared."""
     return policies.configuration(settings)

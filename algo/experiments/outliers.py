@@ -18,14 +18,17 @@ from algo.tuning import published_schedule
 from .base import NOT_PUBLISHED, Page, Row, Settings
 from .excluding import excluding_factor
 from .plots import COLOURS, figure
-from .runs import description, tuned
+from .runs import Task, description, tuned
 from .statistics import mean_of_few, mean_of_many, shown
 from .tables import digests, scored, table_names
+
+#: Tuning runs that the data are made from, beside tables.
+TASKS: tuple[Task, ...] = ("energy", "excluding")
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """Tables, seeds and runs."""
-    runs = {task: description(settings, task) for task in ("energy", "excluding")}
+    runs: dict[str, Any] = {task: description(settings, task) for task in TASKS}
     return {"tables": digests(settings.scale), "seeds": _seeds(settings), **runs}
 
 
@@ -42,7 +45,7 @@ def compute(settings: Settings) -> dict[str, Any]:
                 "excluding": _skipped(excluding(published), _seeds(settings)),
             }
         )
-    found = tuned(settings, "energy", "excluding")
+    found = tuned(settings, *TASKS)
     real = {
         task: {
             "skipped": [one.summary["skipped"] for one in finished],

@@ -14,22 +14,24 @@ from sim.objective import Objective
 
 from .base import Page, Row, Settings, bits, markdown_table
 from .plots import COLOURS, figure
-from .runs import Finished, config_of, data_of, description, policy_line, tuned
+from .runs import Finished, Task, config_of, data_of, description, policy_line, tuned
 from .statistics import mean_of_few, shown
 
 #: Names in `algo/evolver.json`, in the order shown.
 SMALLEST, BEST_BY_SIZE, ENERGY, LATENCY = "smallest model", "model size, best score", "energy first", "latency first"
+#: Tuning runs that the data are made from.
+TASKS: tuple[Task, ...] = ("energy", "latency", "model-size")
 _FIGURES = ("accuracy", "latency_ms", "energy_uj", "score")
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """What the runs depend on."""
-    return {task: description(settings, task) for task in ("energy", "latency", "model-size")}
+    return {task: description(settings, task) for task in TASKS}
 
 
 def compute(settings: Settings) -> dict[str, Any]:
     """For every seed, what each search deploys and the best it saw."""
-    found = tuned(settings, "energy", "latency", "model-size")
+    found = tuned(settings, *TASKS)
     config = config_of("energy", settings.scale, settings.device, data_of(settings.scale), 1)
     deployments: dict[str, list[dict[str, Any]]] = {SMALLEST: [], BEST_BY_SIZE: [], ENERGY: [], LATENCY: []}
     for proxy in found["model-size"]:

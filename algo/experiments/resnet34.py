@@ -14,17 +14,20 @@ from sim.objective import Objective
 from .base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
 from .plots import COLOURS, figure
 from .resnet34_setup import FULL_WIDTH, full_width_layers, groups, network, scaled_ranges
-from .runs import Finished, config_of, data_of, description, policy_line, tuned
+from .runs import Finished, Task, config_of, data_of, description, policy_line, tuned
+
+#: Tuning runs that the data are made from.
+TASKS: tuple[Task, ...] = ("resnet34", "resnet34-size")
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """What the runs depend on."""
-    return {task: description(settings, task) for task in ("resnet34", "resnet34-size")}
+    return {task: description(settings, task) for task in TASKS}
 
 
 def compute(settings: Settings) -> dict[str, Any]:
     """Both searches; the model-size search's policies are scored as the other's, at its operating point."""
-    found = tuned(settings, "resnet34", "resnet34-size")
+    found = tuned(settings, *TASKS)
     config = config_of("resnet34", settings.scale, settings.device, data_of(settings.scale), 1)
     seeds = []
     for ours, proxy in zip(found["resnet34"], found["resnet34-size"], strict=True):

@@ -19,7 +19,7 @@ from algo.run_folder import CONFIG, SUMMARY, RunFolder, RunFolderError
 from algo.tuning import Step
 from algo.tuning_run import TuneConfig, run
 
-from .base import Scale, Settings
+from .base import Scale, Settings, is_done, load
 from .excluding import excluding_thresholds
 from .model_size import ModelSizeChip
 
@@ -89,14 +89,23 @@ def tuned(settings: Settings, *tasks: Task) -> dict[Task, list[Finished]]:
         for task in tasks
         for seed in seeds_of(settings, task)
     ]
-    # Seeds first: an interrupted experiment then has whole tasks of the first seeds.
-    run_cells(perform_run, sorted(runs, key=lambda one: one.seed), jobs=settings.jobs, ray=settings.ray, label="runs")
+    # The longest first, which leaves cores idle for the shortest time; then by seeds: an interrupted experiment has
+    # whole tasks of the first ones.
+    runs.sort(key=lambda one: (one.task not in _RESNET_TASKS, one.seed))
+    run_cells(perform_run, runs, jobs=settings.jobs, ray=settings.ray, label="runs")
     finished: dict[Task, list[Finished]] = {task: [] for task in tasks}
-    for one in runs:
+    for one in sorted(runs, key=lambda one: one.seed):
         folder = RunFolder.open(Path(one.folder))
         summary = json.loads((folder.path / SUMMARY).read_text())
         finished[one.task].append(Finished(one.seed, summary, folder.steps))
     return finished
+
+
+def run_for(names: Sequence[str], settings: Settings) -> None:
+    """Make the tuning runs of several experiments together, so that no core waits for the last run of each."""
+    tasks = {task: None for name in names if not is_done(name, settings) for task in getattr(load(name), "TASKS", ())}
+    if tasks:
+        tuned(settings, *tasks)
 
 
 def folder_of(settings: Settings, task: Task, seed: int) -> Path:
