@@ -101,6 +101,15 @@ def search_with(
     return rewards, chosen
 
 
+def deployed(model: BatchModel, table: PolicyTable) -> npt.NDArray[np.int64]:
+    """Places in the table of the policies that the published search deploys: the greedy one of every seed.
+
+    The units draw it, so this comes last. Of episodic units it is a variation.
+    """
+    model.sample(0)
+    return model.policy @ table.space.strides
+
+
 def register_words(
     table: PolicyTable, objective: Objective, params: RLUParams
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:

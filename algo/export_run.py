@@ -177,7 +177,7 @@ def before_after(rows: list[Exported]) -> str:
     def bits(values: list[int]) -> str:
         return str(values[0]) if len(set(values)) == 1 else " ".join(map(str, values))
 
-    names = {"int8": "INT8 baseline", "found": "found (greedy)", "best-seen": "best seen"}
+    names = {"int8": "INT8 baseline", "found": "found", "best-seen": "best seen"}
     program = rows[0].agreement.program
     lines: list[tuple[str, Callable[[Exported], str], Callable[[Exported], float | None] | None]] = [
         ("weight bits", lambda r: bits(r.measured["weight_bits"]), None),

@@ -199,7 +199,7 @@ def _role(row: Deployment, run: RunFacts) -> str:
     if row.name == "best seen":
         best = max(run.steps, key=lambda step: step.reward)
         return f"best seen (iteration {best.iteration})"
-    return {"INT8": "INT8 baseline", "found": "found (greedy)"}[row.name]
+    return {"INT8": "INT8 baseline", "found": run.found_name}[row.name]
 
 
 def _figures(run: RunFacts) -> dict[str, Any]:

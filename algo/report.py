@@ -10,7 +10,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     """INT8 baseline, policy found and best policy seen as a Markdown table, with what they cost to find."""
     rows = [
         ("INT8 baseline", summary["baseline_int8"]),
-        ("found (greedy)", summary["found"]),
+        (found_name(summary), summary["found"]),
         (f"best seen (iteration {summary['best_seen']['iteration']})", summary["best_seen"]),
     ]
     lines = [
@@ -33,6 +33,11 @@ def summary_table(summary: Mapping[str, Any]) -> str:
             f"| {_figure(row['energy_uj'], '.2f')} | {row['score']:.3f} |"
         )
     return "\n".join(lines)
+
+
+def found_name(summary: Mapping[str, Any]) -> str:
+    """What tables call the policy found: with how it was found, which runs made before 2026-11-22 do not say."""
+    return f"found ({summary.get('found_how', 'greedy')})"
 
 
 def _figure(figure: float | None, how: str) -> str:

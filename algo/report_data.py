@@ -90,6 +90,7 @@ class RunFacts:
         notes: what is wrong with it or missing, in sentences.
         chip: where its latencies and energies come from.
         golden_words: words of the RTL that the golden model agreed with.
+        found_name: what tables call the policy found.
     """
 
     label: str
@@ -104,6 +105,7 @@ class RunFacts:
     notes: tuple[str, ...]
     chip: ChipFacts
     golden_words: int = 0
+    found_name: str = ""
 
     @property
     def finished(self) -> bool:

@@ -10,10 +10,11 @@ from typing import Any
 
 from .chip import UNAVAILABLE
 from .q_replay import q_history
+from .report import found_name
 from .report_chip import ChipFacts, chip_facts
 from .report_data import Deployment, RunFacts, known
 from .run_folder import SUMMARY, TRACE, RunFolder, RunFolderError
-from .tuning import SCHEDULES, Step, parse_weights
+from .tuning import Step, parse_weights, schedule_of
 
 
 def load_runs(paths: Sequence[Path], *, on_run: Callable[[], object] = lambda: None) -> list[RunFacts]:
@@ -57,7 +58,7 @@ def _load(path: Path, label: str) -> RunFacts:
             f"{path} has no whole iteration to report on: go on with it first, rlu tune --resume --out {path}"
         )
     try:
-        planned = len(SCHEDULES[config["schedule"]]())
+        planned = len(schedule_of(config["schedule"], config.get("iterations")))
         parse_weights(config["objective"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise RunFolderError(f"{path} was made by another version, or its configuration is damaged: {error}") from None
@@ -94,6 +95,7 @@ def _load(path: Path, label: str) -> RunFacts:
         notes=tuple(notes),
         chip=chip,
         golden_words=0 if summary is None else int(summary.get("golden_words_compared") or 0),
+        found_name="" if summary is None else found_name(summary),
     )
 
 

@@ -64,34 +64,51 @@ def evolution(
     *,
     population: int = POPULATION,
     tournament: int = TOURNAMENT,
+    attempts: int = 1,
 ) -> Ints:
     """Regularised evolution (Real et al., AAAI 2019), for all seeds at once.
 
     ``population`` random policies first; then the best of ``tournament`` drawn with replacement from the last
-    ``population`` evaluated has one row changed to another action. `pyglove-evolution` is the library's.
+    ``population`` evaluated has one row changed to another action. `pyglove-evolution` is the library's. One that was
+    tried before is drawn anew, parent and all, up to ``attempts`` draws in all: not a part of the original.
     """
     counts, strides = np.array(scored.table.space.action_counts), np.array(scored.table.space.strides)
     changeable = np.flatnonzero(counts > 1)
     first = min(population, budget)
     chosen = np.empty((budget, len(seeds)), dtype=np.int64)
     draws = np.empty((len(seeds), budget, tournament + 2))
-    for k, seed in enumerate(seeds):
-        rng = _rng(seed)
+    generators = [_rng(seed) for seed in seeds]
+    for k, rng in enumerate(generators):
         chosen[:first, k] = rng.integers(scored.table.space.size, size=first)
         draws[k] = rng.random((budget, tournament + 2))
-    column = np.arange(len(seeds))
-    for n in range(first, budget):
-        drawn = n - population + (draws[:, n, :tournament] * population).astype(int)  # (seeds, tournament)
+
+    def children(n: int, column: Ints, numbers: Floats) -> Ints:
+        drawn = n - population + (numbers[:, :tournament] * population).astype(int)  # (seeds, tournament)
         candidates = chosen[drawn, column[:, None]]
-        parent = candidates[column, scored.rewards[candidates].argmax(axis=1)]
+        parent: Ints = candidates[np.arange(len(column)), scored.rewards[candidates].argmax(axis=1)]
         if not len(changeable):
-            chosen[n] = parent
-            continue
-        row = changeable[(draws[:, n, -2] * len(changeable)).astype(int)]
+            return parent
+        row = changeable[(numbers[:, -2] * len(changeable)).astype(int)]
         action = parent // strides[row] % counts[row]
-        other = (action + 1 + (draws[:, n, -1] * (counts[row] - 1)).astype(int)) % counts[row]
-        chosen[n] = parent + (other - action) * strides[row]
+        other = (action + 1 + (numbers[:, -1] * (counts[row] - 1)).astype(int)) % counts[row]
+        changed: Ints = parent + (other - action) * strides[row]
+        return changed
+
+    everyone = np.arange(len(seeds))
+    for n in range(first, budget):
+        chosen[n] = children(n, everyone, draws[:, n])
+        for _ in range(attempts - 1):
+            again = np.flatnonzero((chosen[:n] == chosen[n]).any(axis=0))
+            if not len(again):
+                break
+            numbers = np.stack([generators[k].random(tournament + 2) for k in again])
+            chosen[n, again] = children(n, again, numbers)
     return chosen
+
+
+def evolution_new(scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:
+    """Regularised evolution that draws up to 16 times before it tries a policy again, as `rlu_plus` does."""
+    return evolution(scored, seeds, budget, attempts=16)
 
 
 def float_q(scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:
@@ -196,6 +213,7 @@ METHODS: dict[str, Method] = {
     "grid": Method(grid, "the table's order, from a place that the seed draws"),
     "model-size": Method(model_size, "the published search rewarded for a small model, at one operating point"),
     "evolution": Method(evolution, "regularised evolution, all seeds at once"),
+    "evolution-new": Method(evolution_new, "the same, but no policy is tried twice"),
     "pyglove-evolution": Method(library_searches.evolution, "regularised evolution by PyGlove", 5),
     "tpe": Method(library_searches.tpe, "tree-structured Parzen estimator by Optuna", 10),
     "nsga2": Method(library_searches.nsga2, "NSGA-II by Optuna on the score", 25),

@@ -150,6 +150,18 @@ SCHEDULES = {
 }
 
 
+def schedule_of(name: str, iterations: int | None = None) -> tuple[float, ...]:
+    """Epsilons of a schedule by name, over its own number of iterations or another.
+
+    Args:
+        name: one of `SCHEDULES`.
+        iterations: 1 or more; the published epsilons are stretched to it, the episodic unit's end or go on.
+    """
+    if iterations is None:
+        return SCHEDULES[name]()
+    return episodic_schedule(iterations) if name == "episodic" else stretched_schedule(iterations)
+
+
 def search(
     driver: Driver,
     space: PolicySpace,

@@ -29,11 +29,12 @@ from .chips.layer_csv import TableChip
 from .chips.table import or_none
 from .policy import Policy, PolicySpace
 from .run_folder import CHIP_TABLE, LEARNING_CURVE, Q_TABLE, SUMMARY, RunFolder, RunFolderError
-from .tuning import SCHEDULES, Evaluator, Step, parse_weights, score, search
+from .tuning import SCHEDULES, Evaluator, Step, parse_weights, schedule_of, score, search
 
 if TYPE_CHECKING:
     from .training import Retrainer
 
+MOST_ITERATIONS = 100_000
 _WIDTHS: tuple[int, ...] = tuple(evolver_facts()["bit_widths"])
 _ACTIVATIONS: dict[str, tuple[int, ...]] = {"fixed": (8,), "searched": _WIDTHS}
 
@@ -53,7 +54,8 @@ class TuneConfig:
         data_folder: where its original files lie, if not where they are looked for.
         local_size: images of the local private set; ``None`` for the data set's own default.
         noise_std: standard deviation of the noise on them.
-        schedule: ``published`` (330 iterations), ``quick`` (33) or ``long`` (1,200).
+        schedule: ``published`` (330 iterations), ``quick`` (33), ``long`` (1,200), or ``episodic`` (330).
+        iterations: another number of them, see `algo.tuning.schedule_of`.
         seed: of everything random: weights, local set, order of images, LFSR; 1..2**lfsr_width - 1.
         objective: ``energy``, ``latency``, or the weights ``a,b,c``.
         accuracy_th: accuracy at or below which a policy is an outlier; ``None`` for ``accuracy_drop`` below
@@ -87,6 +89,7 @@ class TuneConfig:
     local_size: int | None = None
     noise_std: float | None = None
     schedule: str = "published"
+    iterations: int | None = None
     seed: int = 1
     objective: str = "energy"
     accuracy_th: float | None = None
@@ -139,6 +142,8 @@ class TuneConfig:
         for name in ("alpha", "gamma", "accuracy_drop"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be in 0..1, not {getattr(self, name):g}")
+        if self.iterations is not None and not 1 <= self.iterations <= MOST_ITERATIONS:
+            raise ValueError(f"iterations must be in 1..{MOST_ITERATIONS}, not {self.iterations}")
         for name, most in (("width", 512), ("epochs", 1000), ("threads", 256)):
             if not 1 <= getattr(self, name) <= most:
                 raise ValueError(f"{name} must be in 1..{most}, not {getattr(self, name)}")
@@ -208,7 +213,7 @@ def run(
         DeviceError: if the simulator dies, or the board is gone or reset; the folder can be resumed.
         Disagreement: if the RTL and the golden model differ.
     """
-    schedule = SCHEDULES[config.schedule]()
+    schedule = schedule_of(config.schedule, config.iterations)
     saved = folder.load_checkpoint()
     for note in folder.notes:
         say(note)
@@ -257,9 +262,10 @@ def run(
             folder.save_checkpoint(driver.save(), evaluator.state())
             on_step(step, len(schedule))
         q_table = driver.q_table()
-        # An episodic unit varies policies in place of taking the greedy one, which the table tells all the same.
-        greedy = driver.sample(0.0) if config.unit == "published" else [row.index(max(row)) for row in q_table]
-        found = space.decode(greedy)
+        best = max(folder.steps, key=lambda step: step.reward)
+        # An episodic unit's greedy policy is a combination that may never have been tried, and is often a bad one
+        # (docs/episodic.md).
+        found = space.decode(driver.sample(0.0) if config.unit == "published" else best.actions)
         compared = device.compared if isinstance(device, ShadowedDevice) else 0
 
     def measured(policy: Policy, accuracy: float) -> dict[str, Any]:
@@ -268,7 +274,6 @@ def run(
     # The same point as published, or the fastest of a chip that has fewer.
     eights = (8,) * layers
     baseline = Policy(eights, eights, min(INT8_BASELINE.point, len(chip.points) - 1))
-    best = max(folder.steps, key=lambda step: step.reward)
     summary = {
         "data": evaluator.source,
         "iterations": len(folder.steps),
@@ -277,6 +282,7 @@ def run(
         "skipped": sum(step.served == "skipped" for step in folder.steps),
         "accuracy_th": objective.accuracy_th,
         "baseline_int8": measured(baseline, baseline_accuracy),
+        "found_how": "greedy" if config.unit == "published" else "best seen, retrained",
         "found": measured(found, evaluator.accuracy(found, len(schedule))),
         "best_seen": {"iteration": best.iteration, **measured(space.decode(best.actions), best.accuracy or 0.0)},
         "golden_words_compared": compared,

@@ -279,7 +279,7 @@ def test_export_writes_the_network_that_the_run_measured(run: Path, rlu, tmp_pat
 def test_export_shows_both_networks_side_by_side(run: Path, rlu, tmp_path: Path) -> None:
     done = rlu("export", run, "--format", "qonnx", "-o", tmp_path / "net.onnx")
     assert done.code == 0, done.err
-    assert done.out.startswith("| | INT8 baseline | found (greedy) | change |\n")
+    assert done.out.startswith("| | INT8 baseline | found | change |\n")
     for row in ("weights, packed, bytes", "accuracy, PyTorch", "accuracy, qonnx", "latency, ms", "energy, uJ"):
         assert f"\n| {row}" in done.out
     assert "| same predictions | 10 of 10 | 10 of 10 |" in done.out

@@ -104,6 +104,13 @@ def change_line(path, number, **fields):
     (path / TRACE).write_text("\n".join(lines) + "\n")
 
 
+def test_the_policy_found_is_named_for_how_it_was_found(tmp_path):
+    run = make_run(tmp_path / "run", unit="episodic", schedule="episodic", iterations=20)
+    assert load_runs([run])[0].planned == 20
+    names = [row[0] for row in Elements(page(load_runs([run]))).rows if row]
+    assert "found (best seen, retrained)" in names and "found (greedy)" not in names
+
+
 def test_the_figures_are_those_of_the_summary(finished):
     summary = json.loads((finished / SUMMARY).read_text())
     rows = {row[0]: row[1:] for row in Elements(page(load_runs([finished]))).rows if row}

@@ -110,6 +110,15 @@ def test_evolution_prefers_the_better_parent():
     assert np.median(scored.scores[chosen[150:]]) > at_random + 0.3 * (scored.optimum - at_random)
 
 
+def test_evolution_new_tries_nothing_twice():
+    scored = small_scored(layers=5)
+    plain, new = (METHODS[name].run(scored, range(1, 21), 120) for name in ("evolution", "evolution-new"))
+    # Its random beginning may repeat one, as random draws do.
+    repeats = [sum(120 - len(np.unique(one)) for one in chosen.T) for chosen in (plain, new)]
+    assert repeats[0] > 100 and repeats[1] == sum(20 - len(np.unique(one)) for one in new[:20].T)
+    assert np.array_equal(METHODS["evolution-new"].run(scored, [5], 120)[:, 0], new[:, 4])
+
+
 @pytest.mark.slow
 def test_evolution_does_as_well_as_the_librarys():
     scored = small_scored(layers=5, accuracy_th=0.0)

@@ -9,7 +9,7 @@ from algo.chip import INT8_BASELINE, EvolverChip, LayerShape, evolver_facts
 from algo.policy import Policy, PolicySpace
 from algo.policy_table import TableEvaluator, synthetic_table
 from algo.run_folder import CHECKPOINT, TRACE, RunFolder, RunFolderError, compare
-from algo.tuning import Step, published_schedule, quick_schedule, score, search
+from algo.tuning import SCHEDULES, Step, published_schedule, quick_schedule, schedule_of, score, search
 from algo.tuning_run import TuneConfig, resumed_config, run
 from rtl.params import RLUParams
 from sim.device import GoldenDevice
@@ -78,6 +78,13 @@ def test_the_published_schedule_is_the_published_one():
     assert len(quick_schedule()) == 33 and quick_schedule()[-1] == 0.0
 
 
+def test_a_schedule_has_as_many_iterations_as_wanted():
+    for name, schedule in SCHEDULES.items():
+        assert schedule_of(name) == schedule() and len(schedule_of(name, 80)) == 80
+    assert schedule_of("published", 33) == quick_schedule()
+    assert schedule_of("episodic", 80) == schedule_of("episodic")[:80]  # to end early is to have searched less
+
+
 @pytest.mark.parametrize(
     "row", [row for row in evolver_facts()["measurements"] if "score" in row], ids=lambda row: row["name"]
 )
@@ -135,6 +142,18 @@ def test_the_summary_is_what_the_trace_says(tmp_path):
     greedy = [row.index(max(row)) for row in table["rows"]]
     assert summary["found"]["weight_bits"] == list(TABLE.space.decode(greedy).weight_bits)
     assert (folder.path / "learning-curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_episodic_run_deploys_the_best_policy_it_saw(tmp_path):
+    settings = {"unit": "episodic", "schedule": "episodic", "iterations": 30}
+    folder, summary, _ = tuned(tmp_path / "run", **settings)
+    assert len(folder.steps) == 30 and summary["iterations"] == 30
+    best = max(folder.steps, key=lambda step: step.reward)
+    rows = json.loads((folder.path / "q_table.json").read_text())["rows"]
+    assert best.actions != tuple(row.index(max(row)) for row in rows)  # else this shows nothing
+    assert summary["found_how"] == "best seen, retrained"
+    assert summary["found"]["weight_bits"] == list(TABLE.space.decode(best.actions).weight_bits)
+    assert tuned(tmp_path / "run", **settings)[2] == [f"{tmp_path / 'run'} is complete; nothing to do"]
 
 
 @pytest.mark.parametrize("device", ["golden", "sim"])
@@ -255,6 +274,7 @@ def test_a_full_disk_leaves_the_run_resumable(tmp_path, monkeypatch):
         ({"schedule": "short"}, "schedule must be one of published, quick, long, episodic, not 'short'"),
         ({"alpha": 2.0}, r"alpha must be in 0\.\.1, not 2"),
         ({"lfsr_width": 12}, "lfsr_width must be one of 8, 16, 32, not 12"),
+        ({"iterations": 0}, r"iterations must be in 1\.\.100000, not 0"),
         ({"width": 0}, r"width must be in 1\.\.512, not 0"),
         ({"accuracy_th": 70.0}, r"accuracy_th must be a fraction in 0\.\.1, not 70"),
     ],

@@ -41,6 +41,11 @@ from algo.commands.common import CheckFailed, chip_options, json_option, range_o
     show_default=True,
     help="330 iterations as published, 33, or 1200; episodic is the default of --unit episodic.",
 )
+@click.option(
+    "--iterations",
+    type=int,
+    help="Another number of them: the published epsilons stretched, or fewer or more of the episodic ones.",
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
 @click.option("--objective", default="energy", show_default=True, help="energy, latency, or weights a,b,c.")
 @click.option("--accuracy-th", type=float, help="Accuracy at or below which a policy is an outlier.")

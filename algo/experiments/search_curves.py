@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from algo.batch_search import batch_unit, search_with
+from algo.batch_search import batch_unit, deployed, search_with
 from algo.chip import evolver_facts
 from algo.policy_table import Floats, TableEvaluator
 from algo.scored_table import ScoredTable
@@ -44,8 +44,7 @@ def _of_table(name: str, settings: Settings) -> dict[str, Any]:
     seeds = range(1, 1 + _seeds(settings))
     unit = batch_unit(known.table, known.objective, seeds)
     rewards, chosen = search_with(unit, known.table, known.objective, published_schedule())
-    unit.sample(0)
-    deployed = unit.policy @ np.cumprod([1, *known.table.space.action_counts[:0:-1]])[::-1]
+    found = deployed(unit, known.table)
     best = known.optimum - known.regret(chosen)
     proxy = known.optimum - known.regret(METHODS["model-size"].run(known, seeds, BUDGET))
     target = float(best[-1].mean())
@@ -55,7 +54,7 @@ def _of_table(name: str, settings: Settings) -> dict[str, Any]:
     return {
         "table": name, "source": known.table.source, "optimum": known.optimum,
         "accuracy_th": known.objective.accuracy_th,
-        "rl": {"best": mean_of_many(best[-1]), "deployed": mean_of_many(known.scores[deployed]),
+        "rl": {"best": mean_of_many(best[-1]), "deployed": mean_of_many(known.scores[found]),
                "curve": _curve(best), "seeds_at_target": float(np.mean(best[-1] >= target)),
                "to_grid": None if np.isinf(matched).any() else mean_of_many(matched)},
         "proxy": {"best": mean_of_many(proxy[-1]), "curve": _curve(proxy),
