@@ -1,4 +1,4 @@
-# Two commands: `make demo` and `make test`. Each sets up .venv from requirements.lock when it has to.
+# Begin with `make demo` and `make test`. Each target sets up .venv from requirements.lock when it has to.
 VENV := .venv
 PYTHON ?= python3
 export RLU_CACHE_DIR := $(CURDIR)/.cache
