@@ -36,7 +36,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 
 
 def found_name(summary: Mapping[str, Any]) -> str:
-    """What tables call the policy found: with how it was found, which runs made before 2026-11-22 do not say."""
+    """What tables call the policy found: with how it was found, which older runs do not say."""
     return f"found ({summary.get('found_how', 'greedy')})"
 
 
