@@ -58,7 +58,7 @@ def _build(
 
 
 @table.command("check")
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("name", metavar="NAME|FILE")
 @click.option(
     "--against-retrained",
     "sample",
@@ -69,11 +69,15 @@ def _build(
 @worker_options
 @json_option
 def _check(
-    file: Path, sample: int | None, jobs: int | None, ray: str | None, folder: Path | None, as_json: bool
+    name: str, sample: int | None, jobs: int | None, ray: str | None, folder: Path | None, as_json: bool
 ) -> None:
-    """Check that a table is whole and its figures are possible; exit 1 if not."""
+    """Check that a table, one of QVF-Bench or a Parquet file, is whole and its figures possible; exit 1 if not."""
+    from algo import qvf_bench
     from algo.table_file import read_table
 
+    file = qvf_bench.FOLDER / f"{name}.parquet" if name in qvf_bench.names() else Path(name)
+    if not file.is_file():
+        raise ValueError(f"there is no table {name!r}: give {', '.join(qvf_bench.names())}, or a Parquet file")
     try:
         read = read_table(file)
     except ValueError as error:
