@@ -106,7 +106,7 @@ def evolution(
     return chosen
 
 
-def evolution_new(scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:
+def evolution_no_repeats(scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:
     """Regularised evolution that draws up to 16 times before it tries a policy again, as `rlu_plus` does."""
     return evolution(scored, seeds, budget, attempts=16)
 
@@ -213,7 +213,7 @@ METHODS: dict[str, Method] = {
     "grid": Method(grid, "the table's order, from a place that the seed draws"),
     "model-size": Method(model_size, "the published search rewarded for a small model, at one operating point"),
     "evolution": Method(evolution, "regularised evolution, all seeds at once"),
-    "evolution-new": Method(evolution_new, "the same, but no policy is tried twice"),
+    "evolution-no-repeats": Method(evolution_no_repeats, "the same, but no policy is tried twice"),
     "pyglove-evolution": Method(library_searches.evolution, "regularised evolution by PyGlove", 5),
     "tpe": Method(library_searches.tpe, "tree-structured Parzen estimator by Optuna", 10),
     "nsga2": Method(library_searches.nsga2, "NSGA-II by Optuna on the score", 25),

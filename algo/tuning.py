@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
 
@@ -123,43 +123,29 @@ def stretched_schedule(iterations: int) -> tuple[float, ...]:
     return tuple(published[k * len(published) // iterations] for k in range(iterations))
 
 
-def quick_schedule() -> tuple[float, ...]:
-    """The published schedule with a tenth of the iterations: 33, for trying things out."""
-    return stretched_schedule(33)
-
-
-def long_schedule() -> tuple[float, ...]:
-    """The published schedule over the 1,200 iterations of the published ResNet34 search (reading: same proportions)."""
-    return stretched_schedule(1200)
-
-
 #: Of the episodic unit: iterations that only explore, and the share of rows that a variation changes after them.
 EXPLORING, VARIED = 12, 0.125
 
 
-def episodic_schedule(iterations: int = 330) -> tuple[float, ...]:
+def episodic_schedule(iterations: int) -> tuple[float, ...]:
     """Epsilons of the episodic unit (docs/episodic.md), however many iterations there are."""
     return tuple(1.0 if k < EXPLORING else VARIED for k in range(iterations))
 
 
-SCHEDULES = {
-    "published": published_schedule,
-    "quick": quick_schedule,
-    "long": long_schedule,
-    "episodic": episodic_schedule,
+#: By name: the epsilons over some number of iterations, and how many there are unless another number is wanted. The
+#: published ones of ResNet34 are not known: the proportions are read as VGG8's.
+SCHEDULES: dict[str, tuple[Callable[[int], tuple[float, ...]], int]] = {
+    "published": (stretched_schedule, 330),
+    "quick": (stretched_schedule, 33),
+    "long": (stretched_schedule, 1200),
+    "episodic": (episodic_schedule, 330),
 }
 
 
 def schedule_of(name: str, iterations: int | None = None) -> tuple[float, ...]:
-    """Epsilons of a schedule by name, over its own number of iterations or another.
-
-    Args:
-        name: one of `SCHEDULES`.
-        iterations: 1 or more; the published epsilons are stretched to it, the episodic unit's end or go on.
-    """
-    if iterations is None:
-        return SCHEDULES[name]()
-    return episodic_schedule(iterations) if name == "episodic" else stretched_schedule(iterations)
+    """Epsilons of a schedule of `SCHEDULES`, over its own number of iterations or another, at least 1."""
+    epsilons, usual = SCHEDULES[name]
+    return epsilons(usual if iterations is None else iterations)
 
 
 def search(

@@ -34,7 +34,6 @@ from .tuning import SCHEDULES, Evaluator, Step, parse_weights, schedule_of, scor
 if TYPE_CHECKING:
     from .training import Retrainer
 
-MOST_ITERATIONS = 100_000
 _WIDTHS: tuple[int, ...] = tuple(evolver_facts()["bit_widths"])
 _ACTIVATIONS: dict[str, tuple[int, ...]] = {"fixed": (8,), "searched": _WIDTHS}
 
@@ -142,11 +141,10 @@ class TuneConfig:
         for name in ("alpha", "gamma", "accuracy_drop"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} must be in 0..1, not {getattr(self, name):g}")
-        if self.iterations is not None and not 1 <= self.iterations <= MOST_ITERATIONS:
-            raise ValueError(f"iterations must be in 1..{MOST_ITERATIONS}, not {self.iterations}")
-        for name, most in (("width", 512), ("epochs", 1000), ("threads", 256)):
-            if not 1 <= getattr(self, name) <= most:
-                raise ValueError(f"{name} must be in 1..{most}, not {getattr(self, name)}")
+        for name, most in (("iterations", 100_000), ("width", 512), ("epochs", 1000), ("threads", 256)):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= most:
+                raise ValueError(f"{name} must be in 1..{most}, not {value}")
         if not 0.0 < self.lr_k <= 100.0:
             raise ValueError(f"lr_k must be above 0 and at most 100, not {self.lr_k:g}")
         self.objective_at(0.0)  # checks weights and thresholds

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from algo.batch_search import batch_search
 from algo.chip import EvolverChip, LayerShape
 from algo.policy_table import TableEvaluator, synthetic_table
-from algo.tuning import quick_schedule, search
+from algo.tuning import schedule_of, search
 from rtl.params import RLUParams
 from sim.batch import BatchModel
 from sim.device import GoldenDevice
@@ -56,7 +56,7 @@ def test_equals_the_scalar_model(counts, width, alpha, gamma, epsilons, mode, se
 def test_batch_search_equals_the_search_through_the_driver():
     layers = [LayerShape(f"l{k}", 10**8, 10**6, 10**4, 10**4) for k in range(3)]
     table = synthetic_table(EvolverChip(layers), layers=3, seed=5)
-    objective, schedule = Objective(accuracy_th=0.66), quick_schedule()
+    objective, schedule = Objective(accuracy_th=0.66), schedule_of("quick")
     rewards, model = batch_search(table, objective, schedule, range(1, 6))
     counts = table.space.action_counts
     for k, seed in enumerate(range(1, 6)):

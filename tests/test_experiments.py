@@ -24,7 +24,7 @@ from algo.experiments.statistics import mean_of_few
 from algo.experiments.tables import scored
 from algo.policy import Policy
 from algo.run_folder import RunFolder
-from algo.tuning import long_schedule, published_schedule
+from algo.tuning import published_schedule, schedule_of
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOW = ("activations", "baselines", "better-unit", "resnet34")  # Optuna's seeds, and 37 layers
@@ -209,7 +209,7 @@ def test_model_size_takes_the_place_of_energy():
 
 
 def test_the_long_schedule_keeps_the_published_proportions():
-    long, published = long_schedule(), published_schedule()
+    long, published = schedule_of("long"), published_schedule()
     assert len(long) == 1200 and sorted(set(long)) == sorted(set(published))
     for epsilon in set(published):
         assert long.count(epsilon) / 1200 == pytest.approx(published.count(epsilon) / 330, abs=1 / 1200)

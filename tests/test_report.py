@@ -27,7 +27,7 @@ from algo.report_load import load_runs
 from algo.report_published import published_scores
 from algo.run_folder import CHECKPOINT, CONFIG, Q_TABLE, SUMMARY, TRACE, RunFolderError
 from algo.svg import ticks
-from algo.tuning import Step, long_schedule
+from algo.tuning import Step, schedule_of
 from sim.driver import q_digest
 from tests.report_runs import make_run
 
@@ -494,5 +494,5 @@ def test_heat_maps_end_where_epsilon_changes_and_are_not_too_many():
     published = steps([1.0] * 90 + [0.5] * 30)
     assert frame_iterations(published) == [29, 59, 89, 119]
     assert frame_iterations(published[:100]) == [29, 59, 89, 99]
-    many = frame_iterations(steps(long_schedule()))
+    many = frame_iterations(steps(schedule_of("long")))
     assert many[-1] == 1199 and len(many) <= 16

@@ -9,7 +9,7 @@ from algo.batch_search import batch_unit, search_with
 from algo.policy_table import TableEvaluator
 from algo.scored_table import score_table
 from algo.search_methods import METHODS, evolution, float_update, model_sizes
-from algo.tuning import published_schedule, quick_schedule, search, stretched_schedule
+from algo.tuning import published_schedule, schedule_of, search, stretched_schedule
 from rtl.params import GUARD, RLUParams
 from sim.device import GoldenDevice
 from sim.driver import Driver
@@ -65,7 +65,7 @@ def through_the_driver(table, objective, seed, schedule):
 
 def test_rlu_is_the_unit(monkeypatch):
     scored, seeds = small_scored(), [1, 77, 65535]
-    expected = [through_the_driver(scored.table, scored.objective, seed, quick_schedule()) for seed in seeds]
+    expected = [through_the_driver(scored.table, scored.objective, seed, schedule_of("quick")) for seed in seeds]
     assert METHODS["rlu"].run(scored, seeds, 33).T.tolist() == expected
     # A planted bug is seen: other random numbers.
     monkeypatch.setattr(sim.batch, "next_draws", lambda states, width: (states * 5 + 1) % 65535 + 1)
@@ -73,7 +73,7 @@ def test_rlu_is_the_unit(monkeypatch):
 
 
 def test_the_schedule_stretches_in_proportion():
-    assert stretched_schedule(330) == published_schedule() and stretched_schedule(33) == quick_schedule()
+    assert stretched_schedule(330) == published_schedule()
     assert len(stretched_schedule(1200)) == 1200 and stretched_schedule(1200)[-1] == 0.0
 
 
@@ -110,13 +110,13 @@ def test_evolution_prefers_the_better_parent():
     assert np.median(scored.scores[chosen[150:]]) > at_random + 0.3 * (scored.optimum - at_random)
 
 
-def test_evolution_new_tries_nothing_twice():
+def test_evolution_no_repeats_tries_nothing_twice():
     scored = small_scored(layers=5)
-    plain, new = (METHODS[name].run(scored, range(1, 21), 120) for name in ("evolution", "evolution-new"))
+    plain, new = (METHODS[name].run(scored, range(1, 21), 120) for name in ("evolution", "evolution-no-repeats"))
     # Its random beginning may repeat one, as random draws do.
     repeats = [sum(120 - len(np.unique(one)) for one in chosen.T) for chosen in (plain, new)]
     assert repeats[0] > 100 and repeats[1] == sum(20 - len(np.unique(one)) for one in new[:20].T)
-    assert np.array_equal(METHODS["evolution-new"].run(scored, [5], 120)[:, 0], new[:, 4])
+    assert np.array_equal(METHODS["evolution-no-repeats"].run(scored, [5], 120)[:, 0], new[:, 4])
 
 
 @pytest.mark.slow
@@ -180,7 +180,7 @@ def test_rows_of_one_action_are_left_alone():
 
 
 def test_ablation_starts_with_the_published_search_and_changes_one_thing_at_a_time(monkeypatch):
-    monkeypatch.setattr("algo.ablation.published_schedule", quick_schedule)  # a tenth of the time
+    monkeypatch.setattr("algo.ablation.published_schedule", lambda: schedule_of("quick"))  # a tenth of the time
     scored = small_scored(accuracy_th=0.6)
     variants = variants_of_the_published_search()
     rows = list(ablation(scored, range(1, 11), variants))

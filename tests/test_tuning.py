@@ -9,7 +9,7 @@ from algo.chip import INT8_BASELINE, EvolverChip, LayerShape, evolver_facts
 from algo.policy import Policy, PolicySpace
 from algo.policy_table import TableEvaluator, synthetic_table
 from algo.run_folder import CHECKPOINT, TRACE, RunFolder, RunFolderError, compare
-from algo.tuning import SCHEDULES, Step, published_schedule, quick_schedule, schedule_of, score, search
+from algo.tuning import SCHEDULES, Step, published_schedule, schedule_of, score, search
 from algo.tuning_run import TuneConfig, resumed_config, run
 from rtl.params import RLUParams
 from sim.device import GoldenDevice
@@ -75,13 +75,15 @@ def test_the_published_schedule_is_the_published_one():
     schedule = published_schedule()
     assert len(schedule) == 330 and schedule[:90] == (1.0,) * 90 and schedule[-30:] == (0.0,) * 30
     assert schedule[90:120] == (0.875,) * 30 and schedule[299] == 0.125
-    assert len(quick_schedule()) == 33 and quick_schedule()[-1] == 0.0
+    assert len(schedule_of("quick")) == 33 and schedule_of("quick")[-1] == 0.0
 
 
 def test_a_schedule_has_as_many_iterations_as_wanted():
-    for name, schedule in SCHEDULES.items():
-        assert schedule_of(name) == schedule() and len(schedule_of(name, 80)) == 80
-    assert schedule_of("published", 33) == quick_schedule()
+    assert all(len(schedule_of(name, 80)) == 80 for name in SCHEDULES)
+    assert {name: len(schedule_of(name)) for name in SCHEDULES} == {
+        "published": 330, "quick": 33, "long": 1200, "episodic": 330
+    }  # fmt: skip
+    assert schedule_of("published") == published_schedule() and schedule_of("published", 33) == schedule_of("quick")
     assert schedule_of("episodic", 80) == schedule_of("episodic")[:80]  # to end early is to have searched less
 
 

@@ -90,7 +90,10 @@ class Page:
 
 
 class Experiment(Protocol):
-    """The functions of an experiment's module."""
+    """The functions of an experiment's module.
+
+    One whose data are made from tuning runs names them in ``TASKS``, so that `runs.run_for` finds them.
+    """
 
     def configuration(self, settings: Settings) -> dict[str, Any]:
         """All that the data depend on, as JSON holds it; another configuration makes them anew."""
