@@ -19,7 +19,8 @@ from algo.experiments.base import DATA, PLOT, TABLE, Settings
 from algo.experiments.excluding import excluding_thresholds
 from algo.experiments.model_size import ModelSizeChip
 from algo.experiments.outliers import excluding
-from algo.experiments.results_page import PAGE, part, with_part
+from algo.experiments.plots import figure, score_axis
+from algo.experiments.results_page import PAGE, part, place, with_part
 from algo.experiments.statistics import mean_of_few
 from algo.experiments.tables import scored
 from algo.policy import Policy
@@ -223,10 +224,27 @@ def test_one_seed_has_no_interval():
 
 def test_the_results_page_has_a_place_for_each_and_shows_the_data_beside_it():
     page = (ROOT / "docs" / PAGE).read_text()
-    for name in EXPERIMENTS:
-        data = ROOT / "docs" / "results" / f"{name}.json"
-        content = json.loads(data.read_text()) if data.exists() else None
-        assert with_part(page, name, part(content)) == page if content else f"<!-- experiment {name} begins -->" in page
+    for name in (*EXPERIMENTS, "baselines-full"):
+        content = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text())
+        assert place(content, page) == name and with_part(page, name, part(content, name)) == page
+
+
+def test_at_full_scale_an_experiment_has_a_place_of_its_own_where_the_page_has_one():
+    marks = "".join(f"<!-- experiment {name} begins -->\n<!-- experiment {name} ends -->\n" for name in ("a", "a-full"))
+    full, cpu = ({"experiment": "a", "configuration": {"scale": scale}} for scale in ("full", "cpu"))
+    assert place(full, marks) == "a-full" and place(cpu, marks) == "a"
+    assert place(full, marks.replace("-full", "-other")) == "a"
+
+
+def test_score_axes_leave_out_where_a_search_starts_but_no_line():
+    with figure() as drawn:
+        axes = drawn.axes[0]
+        score_axis(axes, [[0.0] * 2 + [0.9] * 38 + [1.0], [0.1] * 2 + [0.95] * 39])
+        assert axes.get_ylim() == pytest.approx((0.895, 1.005))
+        score_axis(axes, [[0.0] * 2 + [0.9] * 39], 0.7)
+        assert axes.get_ylim() == pytest.approx((0.69, 0.91))
+        score_axis(axes, [[0.5] * 3])
+        assert axes.get_ylim() == pytest.approx((0.49, 0.51))
 
 
 def test_docs_takes_tables_plots_and_data(out, tmp_path, capsys):
@@ -239,7 +257,7 @@ def test_docs_takes_tables_plots_and_data(out, tmp_path, capsys):
     page = (docs / PAGE).read_text()
     assert page.startswith("before\n") and page.endswith("after\n") and "OUTDATED" not in page and "| 887 |" in page
     assert (docs / "results" / "search-curves.png").exists()
-    assert part(json.loads((docs / "results" / "search-curves.json").read_text())) in page
+    assert part(json.loads((docs / "results" / "search-curves.json").read_text()), "search-curves") in page
     with pytest.raises(SystemExit) as end:
         main([*experiment("outliers", "--out", out), "--docs", str(docs)])
     assert end.value.code == 2 and re.search(r"has no place for experiment outliers", capsys.readouterr().err)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
-from .plots import COLOURS, figure
+from .plots import COLOURS, figure, score_axis
 from .runs import Task, description, policy_line, tuned
 from .statistics import mean_of_few, shown
 
@@ -61,6 +61,7 @@ def present(data: Mapping[str, Any]) -> Page:
         for colour, name, kind in ((COLOURS[0], "searched", searched), (COLOURS[2], "at 8 bits", fixed)):
             for number, curve in enumerate(kind["curves"]):
                 axes.plot(curve, color=colour, alpha=0.8, label=None if number else f"activations {name}, best so far")
+        score_axis(axes, [*searched["curves"], *fixed["curves"]])
         axes.set(xlabel="iteration", ylabel="score")
     lines = [
         (f"seed {seed}: {name}", bits(one["weight_bits"]), bits(one["activation_bits"]), f"{one['voltage_v']:.2f}",

@@ -8,7 +8,7 @@ from typing import Any
 from algo.chip import evolver_facts
 
 from .base import NOT_PUBLISHED, Page, Row, Settings
-from .plots import COLOURS, figure
+from .plots import COLOURS, figure, score_axis
 from .policies import ENERGY, LATENCY
 from .runs import Task, description, policy_line, tuned
 from .statistics import mean_of_few, shown
@@ -63,6 +63,7 @@ def present(data: Mapping[str, Any]) -> Page:
         for seed, curve in enumerate(data["curves"], start=1):
             axes.plot(curve, color=COLOURS[seed - 1], label=f"seed {seed}, best so far")
         axes.axhline(fast["score"], color="grey", linestyle=":", label="published policy (its own network and data)")
+        score_axis(axes, data["curves"], fast["score"])
         axes.set(xlabel="iteration", ylabel="score")
     return Page(
         rows, drawn.png, "Best latency-first score so far, a line a seed",

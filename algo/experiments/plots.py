@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,3 +54,14 @@ def figure(panels: int = 1, height: float = 4.0) -> Iterator[Figure]:
     drawn = Figure(panels, height)
     yield drawn
     drawn.close()
+
+
+def score_axis(axes: Any, curves: Sequence[Sequence[float]], *lines: float) -> None:
+    """Begin the score axis where the curves of best scores so far are after a twentieth of the search.
+
+    From 0, where searches start, what they gain later could not be seen. ``lines`` are scores to be seen in any case.
+    """
+    lowest = min([*lines, *(curve[len(curve) // 20] for curve in curves)])
+    highest = max([*lines, *(curve[-1] for curve in curves)])
+    margin = 0.05 * (highest - lowest) or 0.01
+    axes.set_ylim(lowest - margin, highest + margin)

@@ -12,7 +12,7 @@ from algo.tuning import score
 from sim.objective import Objective
 
 from .base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
-from .plots import COLOURS, figure
+from .plots import COLOURS, figure, score_axis
 from .resnet34_setup import FULL_WIDTH, full_width_layers, groups, network, scaled_ranges
 from .runs import Finished, Task, config_of, data_of, description, policy_line, tuned
 
@@ -97,6 +97,7 @@ def present(data: Mapping[str, Any]) -> Page:
         axes.axhline(
             facts["best_score"], color="grey", linestyle=":", label="published best (its own network and data)"
         )
+        score_axis(axes, [first["curve"], first["proxy_curve"]], facts["best_score"])
         axes.set(xlabel="iteration", ylabel="score")
     policies = [
         (f"seed {seed['seed']}: {name}", bits(seed[key]["weight_bits"]), f"{seed[key]['voltage_v']:.2f}",

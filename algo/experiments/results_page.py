@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +21,44 @@ def publish(done: Done, docs: Path) -> None:
     Raises:
         ValueError: if the page has no place for the experiment.
     """
-    name = str(done.content["experiment"])
     path = docs / PAGE
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    new = with_part(text, name, part(done.content))
+    name = place(done.content, text)
+    new = with_part(text, name, part(done.content, name))
     (docs / FOLDER).mkdir(exist_ok=True)
     write_atomically(docs / FOLDER / f"{name}.json", json.dumps(done.content, separators=(",", ":")) + "\n")
     write_atomically(docs / FOLDER / f"{name}.png", done.page.plot)
     write_atomically(path, new)
 
 
-def part(content: dict[str, Any] | Any) -> str:
-    """The generated part of the page, from the content of a data file."""
-    name, configuration = content["experiment"], content["configuration"]
-    page = load(name).present(content["results"])
+def place(content: Mapping[str, Any], text: str) -> str:
+    """The name of an experiment's place in the page: at full scale one of its own where there is one, ``NAME-full``."""
+    name = str(content["experiment"])
+    full = f"{name}-full"
+    return full if content["configuration"]["scale"] == "full" and _marks(full).search(text) else name
+
+
+def part(content: Mapping[str, Any], name: str) -> str:
+    """The generated part of the page for a place, from the content of a data file."""
+    configuration = content["configuration"]
+    page = load(content["experiment"]).present(content["results"])
     made = f"Scale `{configuration['scale']}`, device `{configuration['device']}`."
     return f"{page.markdown(f'{FOLDER}/{name}.png')}\n{made}\n"
 
 
 def with_part(text: str, name: str, new: str) -> str:
-    """The page with an experiment's part replaced; ValueError if it has no place for it."""
-    pattern = re.compile(
-        rf"(<!-- experiment {re.escape(name)} begins -->\n).*?(<!-- experiment {re.escape(name)} ends -->)", re.DOTALL
-    )
+    """The page with the part of a place replaced; ValueError if it has no such place."""
+    pattern = _marks(name)
     if not pattern.search(text):
         raise ValueError(
             f"{PAGE} has no place for experiment {name}: add the lines <!-- experiment {name} begins --> and "
             f"<!-- experiment {name} ends -->"
         )
     return pattern.sub(lambda found: found[1] + new + found[2], text)
+
+
+def _marks(name: str) -> re.Pattern[str]:
+    """What a place lies between."""
+    return re.compile(
+        rf"(<!-- experiment {re.escape(name)} begins -->\n).*?(<!-- experiment {re.escape(name)} ends -->)", re.DOTALL
+    )

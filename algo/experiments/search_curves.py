@@ -21,7 +21,7 @@ from sim.shadow import Disagreement, ShadowedDevice
 from sim.simulator import SimDevice
 
 from .base import NOT_PUBLISHED, Page, Row, Settings
-from .plots import COLOURS, figure
+from .plots import COLOURS, figure, score_axis
 from .statistics import mean_of_many, shown
 from .tables import BUDGET, digests, scored, table_names
 
@@ -135,6 +135,7 @@ def present(data: Mapping[str, Any]) -> Page:
                 axes.plot(curve["at"], curve["mean"], color=colour, label=label)
                 axes.fill_between(curve["at"], curve["low"], curve["high"], color=colour, alpha=0.2)
             axes.axhline(one["optimum"], color="black", linewidth=0.6, label="optimum")
+            score_axis(axes, [one[key]["curve"]["low"] for key in ("rl", "grid", "proxy")], one["optimum"])
             axes.set(xlabel="iteration")
             axes.set_title(one["table"], fontsize="small")
         drawn.axes[0].set(ylabel="best score so far")
