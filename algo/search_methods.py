@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from rtl.params import ATTEMPTS
 from sim.episodic import Episodic
 from sim.objective import Objective
 
@@ -107,8 +108,8 @@ def evolution(
 
 
 def evolution_no_repeats(scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:
-    """Regularised evolution that draws up to 16 times before it tries a policy again, as `rlu_plus` does."""
-    return evolution(scored, seeds, budget, attempts=16)
+    """Regularised evolution that draws as often as `rlu_plus` before it tries a policy again."""
+    return evolution(scored, seeds, budget, attempts=ATTEMPTS)
 
 
 def float_q(scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:
@@ -213,7 +214,9 @@ METHODS: dict[str, Method] = {
     "grid": Method(grid, "the table's order, from a place that the seed draws"),
     "model-size": Method(model_size, "the published search rewarded for a small model, at one operating point"),
     "evolution": Method(evolution, "regularised evolution, all seeds at once"),
-    "evolution-no-repeats": Method(evolution_no_repeats, "the same, but no policy is tried twice"),
+    "evolution-no-repeats": Method(
+        evolution_no_repeats, f"the same; one tried before is drawn anew, up to {ATTEMPTS} times"
+    ),
     "pyglove-evolution": Method(library_searches.evolution, "regularised evolution by PyGlove", 5),
     "tpe": Method(library_searches.tpe, "tree-structured Parzen estimator by Optuna", 10),
     "nsga2": Method(library_searches.nsga2, "NSGA-II by Optuna on the score", 25),

@@ -124,6 +124,6 @@ def curves(data: Mapping[str, Any]) -> bytes:
                 axes.plot(_CURVE, found["curve"], color=COLOURS[number % len(COLOURS)],
                           linestyle="-" if number < len(COLOURS) else "--", label=name)  # fmt: skip
             axes.set(xlabel="evaluations", yscale="log")
-            axes.set_title(f"{case['table']},\n{case['objective']} first", fontsize="small")
+            axes.set_title(title(case).replace(", ", ",\n"), fontsize="small")
         drawn.axes[0].set(ylabel="mean regret")
     return drawn.png

@@ -14,7 +14,8 @@ from .runs import EARLY, Finished, Task, description, tuned
 from .statistics import mean_of_few, mean_of_many, shown
 from .tables import BUDGET, scored, seeds_of
 
-METHODS_COMPARED = ("rlu", "rlu-plus", "evolution", "evolution-no-repeats", "tpe")
+_OTHERS = ("evolution", "evolution-no-repeats", "tpe")
+METHODS_COMPARED = ("rlu", "rlu-plus", *_OTHERS)
 #: Tuning runs that the data are made from, beside tables.
 TASKS: tuple[Task, ...] = ("energy", "episodic")
 CHECKPOINTS = (50, EARLY, 100, BUDGET)
@@ -82,7 +83,7 @@ def present(data: Mapping[str, Any]) -> Page:
                 f"{shown(better[str(EARLY)], 4)}: {'as good' if reached else 'not as good'}",
             )
         )  # fmt: skip
-        for other in ("evolution", "evolution-no-repeats", "tpe"):
+        for other in _OTHERS:
             verdicts = ", ".join(
                 f"{at}: {_verdict(better[str(at)], methods[other]['regret'][str(at)])}" for at in _NO_WORSE_AT
             )
