@@ -25,16 +25,21 @@ for _module in (chip, experiment, export, report, search, table, tuning, unit):
 
 
 class _terminable:
-    """While inside, SIGTERM ends a command as Ctrl-C does: with its children killed and its scratch folders gone."""
+    """While inside, SIGTERM and the terminal's end (SIGHUP) do what Ctrl-C does: children and scratch folders go.
+
+    A signal that is ignored stays so: `nohup` ignores SIGHUP.
+    """
 
     def __enter__(self) -> None:
         def interrupt(number: int, frame: object) -> None:
             raise KeyboardInterrupt
 
-        self._before = signal.signal(signal.SIGTERM, interrupt)
+        taken = [sign for sign in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(sign) is not signal.SIG_IGN]
+        self._before = {sign: signal.signal(sign, interrupt) for sign in taken}
 
     def __exit__(self, *exception: object) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        for sign, before in self._before.items():
+            signal.signal(sign, before)
 
 
 #: The extra that brings a module; of those not here, ``train`` does.

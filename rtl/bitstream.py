@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from . import yowasp
 from .boards.board import Board
-from .files import check_folder, write_atomically
+from .files import check_folder, scratch_folder, write_atomically
 from .params import RLUParams
 from .synth_targets import OPTIONS
 
@@ -122,8 +121,7 @@ def build(
         if path.is_file():
             path.unlink()  # whatever it was made from, it was not this
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=kept.parent, prefix=f".{board.name}-") as temporary:
-            folder = Path(temporary)
+        with scratch_folder(f".{board.name}-", kept.parent) as folder:
             plan.extract(folder)
             for tool, *arguments in commands:
                 say(f"{board.name}: {tool}")

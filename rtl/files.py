@@ -1,10 +1,17 @@
-"""Files that survive a full disk or a kill."""
+"""Files that survive a full disk or a kill, and scratch folders that a kill does not leave behind."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+
+_OWNER = ".owner"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -46,3 +53,35 @@ def check_folder(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
     if not os.access(there, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
+
+
+@contextlib.contextmanager
+def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
+    """A new folder that is removed at the end.
+
+    A process that is killed cannot remove its folder: the next one that asks for a folder of the same prefix in the
+    same place does. A lock, which the system drops with its process, tells which folders are in use.
+
+    Args:
+        prefix: how the folder's name begins; only folders of ours may begin so.
+        parent: where it is made; default the system's folder of temporary files.
+    """
+    parent = parent or Path(tempfile.gettempdir())
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob(f"{prefix}*/{_OWNER}"):
+        _remove_if_left(left)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
+    try:
+        # Locked before it has its name, so that nobody takes the new folder for one that was left.
+        with (folder / f"{_OWNER}-new").open("w") as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX)
+            Path(owner.name).rename(folder / _OWNER)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_if_left(owner: Path) -> None:
+    with contextlib.suppress(OSError), owner.open("r+") as lock:  # somebody else's, gone already, or in use
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(owner.parent, ignore_errors=True)

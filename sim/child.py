@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
+from cocotb_tools import config
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import VerilatorControlFile, get_runner
+
+from .files import plain_path
 
 
 def build(arguments: dict[str, Any]) -> None:
@@ -25,6 +29,8 @@ def build(arguments: dict[str, Any]) -> None:
         flags.append("--no-public-flat-rw")
     if arguments.get("coverage"):
         flags += ["--coverage-line", "--coverage-toggle"]
+    # The runner writes these paths into a makefile.
+    config.share_dir, config.libs_dir = plain_path(config.share_dir), plain_path(config.libs_dir)
     get_runner(arguments["simulator"]).build(
         sources=sources,
         hdl_toplevel=arguments["toplevel"],
@@ -38,6 +44,8 @@ def build(arguments: dict[str, Any]) -> None:
 
 def test(arguments: dict[str, Any]) -> None:
     """Run a cocotb module on a compiled design; exit code 1 if a test in it failed."""
+    # The simulation was linked with a path of cocotb's libraries that may be no more.
+    libraries = {"LD_LIBRARY_PATH": os.pathsep.join([str(plain_path(config.libs_dir)), *_libraries()])}
     results = get_runner(arguments["simulator"]).test(
         test_module=arguments["module"],
         hdl_toplevel=arguments["toplevel"],
@@ -46,11 +54,15 @@ def test(arguments: dict[str, Any]) -> None:
         test_dir=arguments["test_dir"],
         seed=arguments["seed"],
         results_xml=arguments["results_xml"],
-        extra_env=arguments["environment"],
+        extra_env=libraries | arguments["environment"],
         waves=arguments["waves"],
     )
     _, failed = get_results(results)
     sys.exit(1 if failed else 0)
+
+
+def _libraries() -> list[str]:
+    return [path for path in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if path]
 
 
 if __name__ == "__main__":

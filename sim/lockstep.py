@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from rtl.registers import BY_NAME, CLEAR, REWARD, SAMPLE, UPDATE, field_of
 from .arithmetic import to_fixed
 from .build import Simulator
 from .device import READ, WAIT, WRITE, DeviceError, GoldenDevice, Op, address_of
+from .files import scratch_folder
 from .golden import Action, Draw, Event, QWrite, RewardEvent
 from .simulator import SimDevice
 from .waves import cut_vcd
@@ -260,8 +260,8 @@ def _save_waves(
     divergence: Divergence,
 ) -> None:
     """Repeat the run up to the divergence with waveforms on, and keep what lies around it."""
-    with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder) / "whole.vcd"
+    with scratch_folder("rlu-waves-") as folder:
+        whole = folder / "whole.vcd"
         with SimDevice(params, simulator=simulator, verilog=verilog, waves=whole) as device:
             for episode, ops in enumerate(episodes):
                 try:

@@ -9,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Sequence
 from functools import cache
@@ -22,6 +21,7 @@ from rtl.params import RLUParams
 
 from .build import Simulator, built, generated_verilog, simulation_child, tool_environment
 from .device import DeviceError, Op, check_ops
+from .files import scratch_folder, temporary_folder
 from .golden import Action, Draw, Event, QWrite, RewardEvent
 
 _START_SECONDS = 60.0
@@ -70,7 +70,8 @@ class SimDevice:
         folder = built(
             source, simulator, toplevel=toplevel, waves=waves is not None, quick=record, ports=_ports(source, toplevel)
         )
-        self._folder = Path(_short_folder())
+        self._scratch = contextlib.ExitStack()
+        self._folder = self._scratch.enter_context(scratch_folder("rlu-sim-", temporary_folder()))
         self._connection: Connection[Any, Any] | None = None
         variables = {
             "RLU_BUS": bus,
@@ -157,7 +158,7 @@ class SimDevice:
         if self._waves is not None and dump.exists():
             self._waves.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(dump, self._waves)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._scratch.close()
 
     def _death(self, what: str) -> DeviceError:
         """Close down and say what the simulator's log ends with."""
@@ -214,9 +215,3 @@ def _ports(verilog: Path, module: str) -> tuple[str, ...]:
 def _valid_mask(params: RLUParams) -> int:
     fields = _probe_fields(params)
     return sum(1 << fields[name][0] for name in ("draw", "action", "write", "reward"))
-
-
-def _short_folder() -> str:
-    """A temporary folder whose path leaves room for a socket's name, which Unix limits to about 100 bytes."""
-    usual = tempfile.gettempdir()
-    return tempfile.mkdtemp(prefix="rlu-", dir="/tmp" if len(usual) > 70 else usual)

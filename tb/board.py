@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +24,7 @@ from rtl.boards.board import Board
 from rtl.boards.top import TOP, simulation_top
 from rtl.params import RLUParams
 from sim.build import Simulator, built, simulation_child
-from sim.files import write_atomically
+from sim.files import scratch_folder, write_atomically
 
 #: Clock cycles a bit, and bit times of silence after which the bridge forgets half a request.
 DIVISOR, GAP_BITS = 4, 256
@@ -68,8 +66,7 @@ def simulated(which: Board, params: RLUParams, simulator: Simulator = "verilator
         simulator: ``verilator`` or ``icarus``.
     """
     text, names = simulation_top(which, params, DIVISOR, GAP_BITS)
-    folder = Path(tempfile.mkdtemp(prefix="rlu-board-"))
-    try:
+    with scratch_folder("rlu-board-") as folder:
         source = folder / "board.v"
         write_atomically(source, text)
         ports = [name.lstrip("~") for name in names.values()]
@@ -91,8 +88,6 @@ def simulated(which: Board, params: RLUParams, simulator: Simulator = "verilator
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
             process.wait()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _port(folder: Path, process: subprocess.Popen[bytes]) -> str:

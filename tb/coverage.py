@@ -15,7 +15,6 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 import tomllib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +25,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from sim.build import built, simulation_child
-from sim.files import cache_dir, write_atomically
+from sim.files import cache_dir, scratch_folder, write_atomically
 from tb.designs import BENCHES, ROOT, Bench, generate
 from tb.mutants import ELSEWHERE
 
@@ -169,9 +168,9 @@ def measure(bench: Bench, configs: Sequence[str], effort: int = 1) -> Covered:
 
 
 def _simulate(bench: Bench, config: str, build: Path, effort: int) -> str:
-    with tempfile.TemporaryDirectory(prefix="coverage-") as folder:
+    with scratch_folder("rlu-coverage-") as folder:
         variables = bench.environment(config, effort)
-        command, environment = simulation_child(bench.module, bench.toplevel, build, Path(folder), variables)
+        command, environment = simulation_child(bench.module, bench.toplevel, build, folder, variables)
         done = subprocess.run(
             command, env=environment, cwd=ROOT, check=False, capture_output=True, text=True, errors="replace",
             stdin=subprocess.DEVNULL,
@@ -179,7 +178,7 @@ def _simulate(bench: Bench, config: str, build: Path, effort: int) -> str:
         if done.returncode != 0:
             last = "\n".join((done.stdout + done.stderr).splitlines()[-5:])
             raise RuntimeError(f"the bench {bench.name} fails in {config}; see `python -m tb.run {bench.name}`\n{last}")
-        return (Path(folder) / "coverage.dat").read_text(errors="replace")
+        return (folder / "coverage.dat").read_text(errors="replace")
 
 
 def excuse(covered: Covered, listed: Iterable[Excuse]) -> None:

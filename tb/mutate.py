@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 import tomllib
 from collections import Counter
@@ -25,7 +24,7 @@ from typing import Literal
 from tqdm import tqdm
 
 from sim.build import built, simulation_child, tool_environment
-from sim.files import write_atomically
+from sim.files import scratch_folder, write_atomically
 from tb.designs import BENCHES, CONFIGS, ROOT
 from tb.mutants import Mutant, Mutated, mutated, yosys
 
@@ -101,14 +100,14 @@ class Hunt:
         return built(self.block.verilog, "verilator", toplevel=top, name=f"mutants-{self.block.bench.name}", quick=True)
 
     def _bench_notices(self, build: Path, number: int, seed: int, effort: int) -> bool:
-        with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        with scratch_folder("rlu-mutant-") as folder:
             bench = self.block.bench
             variables = bench.environment(self.block.config, effort) | {
                 "RLU_MUTANT": str(number),
                 "COCOTB_MAX_FAILURES": "1",
                 "COCOTB_LOG_LEVEL": "WARNING",
             }
-            child = simulation_child(bench.module, bench.toplevel, build, Path(folder), variables, seed=seed)
+            child = simulation_child(bench.module, bench.toplevel, build, folder, variables, seed=seed)
             return not self._succeeds(*child)
 
     def _lockstep_notices(self, number: int) -> bool:
@@ -133,7 +132,7 @@ def _proven_equivalent(block: Mutated, mutant: Mutant) -> bool:
     """
     module = mutant.option("module")
     prepared = [f"hierarchy -top {module}", "flatten", "memory_map", "opt_clean"]
-    with tempfile.TemporaryDirectory(prefix="proof-") as folder:
+    with scratch_folder("rlu-proof-") as folder:
         shutil.copy(block.folder / "base.il", folder)
         script = [
             "read_rtlil base.il", *prepared, f"rename {module} gold", "design -stash gold",
@@ -143,7 +142,7 @@ def _proven_equivalent(block: Mutated, mutant: Mutant) -> bool:
             "equiv_induct -seq 3", "equiv_status -assert",
         ]  # fmt: skip
         try:
-            yosys(Path(folder), *script, limit_s=PROOF_SECONDS)
+            yosys(folder, *script, limit_s=PROOF_SECONDS)
         except (RuntimeError, subprocess.TimeoutExpired):
             return False
     return True

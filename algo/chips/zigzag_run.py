@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from sim.files import scratch_folder
 
 _SEARCHED_FACTORS = 6  # ZigZag's own default: loops are cut into so many pieces at most
 
@@ -33,7 +34,7 @@ def evaluate(
     Raises:
         Refused: if ZigZag finds no mapping, or refuses what it was given.
     """
-    with tempfile.TemporaryDirectory(prefix="rlu-zigzag-") as folder, _silent():
+    with scratch_folder("rlu-zigzag-") as folder, _silent():
         import yaml  # type: ignore[import-untyped]
         from zigzag.cost_model.cost_model import CostModelEvaluation
         from zigzag.mapping.temporal_mapping import TemporalMappingType
