@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from typing import Any
 
@@ -49,12 +50,18 @@ def generate(params: RLUParams, bus: Bus = "none", technology: str = "generic") 
     return header + emitted(component(params, bus), top_name(bus), technology)
 
 
+def converted(top: wiring.Component, **options: Any) -> str:
+    """What Amaranth makes of a component with the Yosys of its own: one on PATH may be of any version."""
+    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
+    return verilog.convert(top, emit_src=False, strip_internal_attrs=True, **options)
+
+
 def emitted(top: wiring.Component, name: str, technology: str = "generic") -> str:
     """Any component as Verilog, with ``name`` as its module's."""
     if technology not in TECHNOLOGIES:
         raise ValueError(f"no technology {technology!r}; there are: {', '.join(TECHNOLOGIES)}")
     platform = TECHNOLOGIES[technology]
-    text = verilog.convert(top, name=name, platform=platform, emit_src=False, strip_internal_attrs=True)
+    text = converted(top, name=name, platform=platform)
     return _WAKE.sub(r"\1;\n  initial\2= 0;", text)
 
 

@@ -53,12 +53,14 @@ def shadows(tmp_path):
 
 
 def hostile_path(tmp_path):
-    """A PATH whose Python and Verilator are others, which fail, before the tools of a stock Debian."""
+    """A PATH whose Python, Verilator and Yosys are others, which fail, before the tools of a stock Debian."""
     folder = tmp_path / "others"
     folder.mkdir()
     for name in ("python", "python3", "verilator", "verilator_bin", "cocotb-config"):
         (folder / name).write_text("#!/bin/sh\necho another $0 >&2\nexit 3\n")
         (folder / name).chmod(0o755)
+    (folder / "yosys").write_text("#!/bin/sh\n[ $1 = -V ] && echo 'Yosys 0.60 (git sha1 0)' || exit 3\n")
+    (folder / "yosys").chmod(0o755)
     return f"{folder}:/usr/bin:/bin"
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.back import verilog
 from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Module, ResetInserter, ResetSignal, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
@@ -13,6 +12,7 @@ from ..params import RLUParams
 from ..serial_link import SerialLink
 from ..serial_protocol import GAP_BITS, divisor
 from ..top import RLU
+from ..verilog import converted
 from .board import Board, Pins, request_pins
 
 #: Clock cycles of reset after power-up and after the button is let go: long enough for iCE40 block RAM, which
@@ -92,6 +92,6 @@ def simulation_top(board: Board, params: RLUParams, divisor: int, gap_bits: int)
     pins = request_pins(board, board.make_platform())
     top = BoardTop(pins, params, divisor, gap_bits)
     used = (pins.clk, pins.rx, pins.tx, pins.reset, *pins.lights)
-    text = verilog.convert(top, name=TOP, ports=[pin.io for pin in used], emit_src=False, strip_internal_attrs=True)
+    text = converted(top, name=TOP, ports=[pin.io for pin in used])
     names = {"clk": pins.clk.io.name, "rx": pins.rx.io.name, "tx": pins.tx.io.name}
     return text, names | {"reset": ("~" if pins.reset.invert[0] else "") + pins.reset.io.name}
