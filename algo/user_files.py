@@ -28,7 +28,7 @@ LARGEST_FIGURE = 1e12
 
 @contextmanager
 def reading(
-    path: Path, problem: str = "cannot be used", advice: str = "", raises: type[ValueError] = ValueError
+    path: Path, problem: str = "{} cannot be used", advice: str = "", raises: type[ValueError] = ValueError
 ) -> Iterator[None]:
     """While a file is read and understood: whatever goes wrong becomes one error that names the file.
 
@@ -37,7 +37,7 @@ def reading(
 
     Args:
         path: the file.
-        problem: what its name is followed by.
+        problem: what is wrong, with {} for its name.
         advice: the next step.
         raises: class of the error.
     """
@@ -51,7 +51,7 @@ def reading(
             raise
         if isinstance(error, OSError) and error.errno is not None and error.filename is not None:
             raise
-        said = str(error) if named else f"{path} {problem}: {_reason(error)}"
+        said = str(error) if named else f"{problem.format(path)}: {_reason(error)}"
         raise raises(f"{said}; {advice}" if advice else said) from error
 
 
@@ -68,7 +68,7 @@ def _reason(error: Exception) -> str:
 
 def read_text(path: Path) -> str:
     """A text in UTF-8, with or without a byte order mark; raises as `reading` says."""
-    with reading(path, "cannot be read"):
+    with reading(path, "cannot read {}"):
         return path.read_text(encoding="utf-8-sig")
 
 
@@ -83,7 +83,7 @@ def read_values(path: Path) -> Any:
     """
     kind = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML"}.get(path.suffix.lower(), "JSON")
     text = read_text(path)
-    with reading(path, f"is no {kind}"):
+    with reading(path, f"{{}} is no {kind}"):
         return {"JSON": parse_json, "TOML": _parse_toml, "YAML": _parse_yaml}[kind](text)
 
 

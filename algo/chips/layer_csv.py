@@ -104,7 +104,7 @@ def read_csv(path: Path) -> LayerTable:
 
 
 def _cells(path: Path, line: str) -> list[str]:
-    with reading(path, "is no CSV"):
+    with reading(path, "{} is no CSV"):
         return [cell.strip() for cell in next(csv.reader([line]))]
 
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from algo.cells import run_cells
 from algo.chip import EvolverChip
-from algo.run_folder import CONFIG, SUMMARY, RunFolder, RunFolderError
+from algo.run_folder import CONFIG, RunFolder, RunFolderError
 from algo.tuning import Step
 from algo.tuning_run import TuneConfig, run
 
@@ -98,7 +98,8 @@ def tuned(settings: Settings, *tasks: Task) -> dict[Task, list[Finished]]:
     finished: dict[Task, list[Finished]] = {task: [] for task in tasks}
     for one in sorted(runs, key=lambda one: one.seed):
         folder = RunFolder.open(Path(one.folder))
-        summary = json.loads((folder.path / SUMMARY).read_text())
+        summary = folder.summary
+        assert summary is not None, "perform_run has finished it"
         finished[one.task].append(Finished(one.seed, summary, folder.steps))
     return finished
 
@@ -165,7 +166,7 @@ def perform_run(one: Run) -> None:
     path = Path(one.folder)
     stored = dataclasses.asdict(config) | _network(one.task, one.scale)
     folder = _opened(path, json.loads(json.dumps(stored)))
-    if (folder.path / SUMMARY).exists():  # written last of all
+    if folder.summary is not None:  # written last of all
         return
     parts = _parts(one, config)
     with tqdm(
@@ -215,7 +216,7 @@ def _opened(path: Path, wanted: dict[str, Any]) -> RunFolder:
         try:
             folder = RunFolder.open(path)
             stored = folder.config
-            if (path / SUMMARY).exists():
+            if folder.summary is not None:
                 stored = json.loads(json.dumps(dataclasses.asdict(TuneConfig()))) | stored
             if stored == wanted:
                 return folder
