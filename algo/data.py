@@ -348,7 +348,7 @@ def _check_seen(dataset: Dataset, given: NDArray[Any]) -> None:
     Values far from 0 and a pixel that lies far out take the digits from all others, as float32 has only seven.
     """
     name, train, test = dataset.name, dataset.train_images, dataset.test_images
-    advice = "remove such pixels, and save (images - images.mean()) / images.std()"
+    advice = "save (images - images.mean()) / images.std()"
     for channel in range(train.shape[1]):
         values = given[:, channel].astype(np.float64)
         lost = train[:, channel] - (values - values.mean()) / values.std()
@@ -363,7 +363,7 @@ def _check_seen(dataset: Dataset, given: NDArray[Any]) -> None:
         if not farthest <= _FARTHEST:
             raise DataError(
                 f"{name}: an image for {part} has a pixel {farthest:.3g} standard deviations from the mean of the "
-                f"pre-training images; at most {_FARTHEST:g} make sense: {advice}"
+                f"pre-training images; at most {_FARTHEST:g} make sense: correct it"
             )
     some = train[:1000]  # in no order
     typical = np.median(some, 0)
@@ -372,7 +372,7 @@ def _check_seen(dataset: Dataset, given: NDArray[Any]) -> None:
         raise DataError(
             f"{name}: once shifted and scaled, nine in ten images are within {difference:.1g} standard deviations of "
             f"one and the same image (at least {_LEAST_DIFFERENCE:g} are needed), so nothing can be learned from them: "
-            f"give images that differ, or if a few pixels of {given.min():.3g}..{given.max():.3g} are wrong, {advice}"
+            f"give images that differ, or correct wrong pixels, if values of {given.min():.3g}..{given.max():.3g} are any"
         )
 
 
