@@ -372,7 +372,7 @@ def _check_seen(dataset: Dataset, given: NDArray[Any]) -> None:
         raise DataError(
             f"{name}: once shifted and scaled, nine in ten images are within {difference:.1g} standard deviations of "
             f"one and the same image (at least {_LEAST_DIFFERENCE:g} are needed), so nothing can be learned from them: "
-            f"give images that differ, or correct wrong pixels, if values of {given.min():.3g}..{given.max():.3g} are any"
+            f"give images that differ, or correct wrong pixels (values go from {given.min():.3g} to {given.max():.3g})"
         )
 
 

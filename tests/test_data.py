@@ -445,7 +445,7 @@ def labelled(some: Any, label: int, kind: type = np.int64) -> np.ndarray:
         ({"images": np.zeros((90, 0, 4))}, r"images \(90, 0, 4\) .*: there is nothing in an axis of 0"),
         ({"images": np.zeros((0, 4, 4)), "labels": np.zeros(0, int)}, r"images \(0, 4, 4\) .* an axis of 0"),
         ({"images": NOISE[:26], "labels": np.arange(26) % 2}, "holds 26 images; at least 27 are needed"),
-        ({"images": np.zeros((90, 32, 30, 3))}, r"\(90, 32, 30, 3\), channels last.*\(images, \(0, 3, 1, 2\)\)"),
+        ({"images": np.zeros((90, 32, 30, 3))}, r"with the channels last.*\(0, 3, 1, 2\)"),
         ({"images": np.zeros((90, 2, 2), np.int64)}, r"are int64, not uint8 or floating point; .*astype"),
         ({"images": np.zeros((90, 2, 2), bool)}, r"are bool, not uint8 or floating point; .*astype"),
         ({"images": np.zeros((90, 2, 2), complex)}, "are complex128, not uint8 or floating point"),
