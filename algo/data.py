@@ -236,7 +236,7 @@ def _own_file(path: Path) -> tuple[NDArray[np.uint8] | Images, Labels]:
         raise DataError(f"cannot read {path}: there is no such file; name one, or one of {', '.join(DATASETS)}")
     with reading(path, "cannot read {}", _ADVICE, DataError):
         images, labels = _arrays(path)
-    if labels.ndim == 2 and labels.shape[1] > 1 and len(labels) == len(images):
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.shape[:1] == images.shape[:1]:
         raise DataError(
             f"labels in {path} are of shape {labels.shape}, not (N,): if a row has a 1 at its class, "
             "save labels.argmax(1) instead"
@@ -322,7 +322,7 @@ def _classes(name: str, labels: NDArray[Any], train_labels: NDArray[Any], test_l
     if len(present) < 2:
         raise DataError(f"labels in {name} must have at least two classes, and all are {present[0]}; {_RENUMBER}")
     if len(present) < classes:
-        missing = [label for label in range(min(classes, len(present) + 5)) if label not in set(present)][:5]
+        missing = sorted(set(range(min(classes, len(present) + 5))) - set(present))[:5]
         raise DataError(
             f"labels in {name} go up to {present[-1]}, but {classes - len(present):,} of these {classes:,} classes "
             f"have no image: {_listed(missing, classes - len(present))}; {_RENUMBER}"

@@ -442,6 +442,7 @@ def labelled(some: Any, label: int, kind: type = np.int64) -> np.ndarray:
     [
         ({"labels": np.arange(89)}, r"images \(90, 2, 2\) and labels \(89,\): give as many labels as images"),
         ({"images": np.zeros((90, 4), np.uint8)}, r"images \(90, 4\)"),
+        ({"images": np.array(1.0), "labels": np.eye(3)}, r"images \(\) and labels \(3, 3\)"),
         ({"images": np.zeros((90, 0, 4))}, r"images \(90, 0, 4\) .*: there is nothing in an axis of 0"),
         ({"images": np.zeros((0, 4, 4)), "labels": np.zeros(0, int)}, r"images \(0, 4, 4\) .* an axis of 0"),
         ({"images": NOISE[:26], "labels": np.arange(26) % 2}, "holds 26 images; at least 27 are needed"),

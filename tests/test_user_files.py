@@ -17,6 +17,7 @@ from algo.chip import EvolverChip
 from algo.chips import open_chip
 from algo.data import load_dataset
 from algo.experiments import base
+from algo.experiments import runs as experiment_runs
 from algo.report_load import load_runs
 from algo.run_folder import CHECKPOINT, CHIP_TABLE, CONFIG, Q_TABLE, SUMMARY, TRACE, RunFolder, RunFolderError
 from algo.tuning_run import resumed_config, run
@@ -317,6 +318,15 @@ def test_a_run_resumes_from_files_saved_with_a_byte_order_mark(runs, tmp_path):
         (path / name).write_bytes(b"\xef\xbb\xbf" + (path / name).read_bytes())
     resume(path)
     assert (path / TRACE).read_bytes() == (runs[0] / TRACE).read_bytes()
+
+
+def test_an_experiments_run_with_a_damaged_summary_keeps_its_trace(runs, tmp_path, capsys):
+    path = tmp_path / "run"
+    shutil.copytree(runs[0], path)
+    (path / SUMMARY).write_text("{")
+    folder = experiment_runs._opened(path, RunFolder(path).config)
+    assert len(folder.steps) == 33 and folder.summary is None
+    assert str(path / SUMMARY) in capsys.readouterr().err
 
 
 # --- experiments ---------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from algo.cells import run_cells
 from algo.chip import EvolverChip
-from algo.run_folder import CONFIG, RunFolder, RunFolderError
+from algo.run_folder import CONFIG, SUMMARY, RunFolder, RunFolderError
 from algo.tuning import Step
 from algo.tuning_run import TuneConfig, run
 
@@ -216,15 +216,25 @@ def _opened(path: Path, wanted: dict[str, Any]) -> RunFolder:
         try:
             folder = RunFolder.open(path)
             stored = folder.config
-            if folder.summary is not None:
+            if (path / SUMMARY).exists():
                 stored = json.loads(json.dumps(dataclasses.asdict(TuneConfig()))) | stored
             if stored == wanted:
+                _drop_damaged_summary(folder)
                 return folder
             print(f"{path} is of another configuration: begun anew", file=sys.stderr)
         except RunFolderError as error:
             print(f"{error}: begun anew", file=sys.stderr)
     shutil.rmtree(path, ignore_errors=True)
     return RunFolder.create(path, wanted)
+
+
+def _drop_damaged_summary(folder: RunFolder) -> None:
+    """Remove a summary that cannot be read: the end of the run makes it again, from trace and checkpoint."""
+    try:
+        _ = folder.summary
+    except RunFolderError as error:
+        print(f"{error}: this is done now", file=sys.stderr)
+        (folder.path / SUMMARY).unlink()
 
 
 def policy_line(measured: dict[str, Any]) -> dict[str, Any]:
