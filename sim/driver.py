@@ -288,7 +288,7 @@ class Driver:
             "q_table": isinstance(table, list)
             and len(table) == len(counts)
             and all(_whole(row, count, q_value) for row, count in zip(table, counts, strict=True)),
-            "episodes": episodes is None
+            "episodes": (episodes is None and "episodes" in state)
             or (
                 isinstance(episodes, list)
                 and len(episodes) <= p.episodes

@@ -299,6 +299,21 @@ def test_a_changed_configuration_is_refused_with_its_field_and_what_is_allowed(r
             assert str(path / CONFIG) in str(caught.value) and said in str(caught.value)
 
 
+def test_a_checkpoint_that_lacks_a_part_of_the_unit_is_refused_by_its_name(runs, tmp_path):
+    with zipfile.ZipFile(runs[1] / CHECKPOINT) as archive:
+        header = json.loads(archive.read("unit.json"))
+    for part in header["unit"]:
+        path = tmp_path / part
+        shutil.copytree(runs[1], path)
+        with zipfile.ZipFile(path / CHECKPOINT, "w") as archive:
+            archive.writestr("unit.json", json.dumps(without(header, ("unit", part))))
+            archive.writestr("evaluator.bin", b"")
+        with pytest.raises(
+            RunFolderError, match=rf"{path / CHECKPOINT} is not of this run: .*({part}|saved unit None)"
+        ):
+            resume(path)
+
+
 @pytest.mark.parametrize("damage", ["{", "[]", "{}", '{"data": 1}', "\xff", "[" * 100_000])
 def test_a_damaged_summary_is_named_by_all_who_read_it(damage, runs, tmp_path):
     path = tmp_path / "run"
