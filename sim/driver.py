@@ -291,7 +291,6 @@ class Driver:
             "episodes": (episodes is None and "episodes" in state)
             or (
                 isinstance(episodes, list)
-                and len(episodes) <= p.episodes
                 and all(
                     isinstance(one, list)
                     and len(one) == 2
