@@ -203,7 +203,7 @@ def test_a_damaged_file_is_taken_or_refused_by_name(name, data, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-@settings(max_examples=3000, suppress_health_check=QUIET)
+@settings(max_examples=1000, suppress_health_check=QUIET)
 @given(data=st.data())
 def test_a_damaged_file_is_taken_or_refused_by_name_deep(name, data, tmp_path):
     check_one_file(name, data, tmp_path)
@@ -272,7 +272,7 @@ def test_a_run_with_a_damaged_file_is_taken_or_refused_by_name(name, data, runs,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUN_FILES)
-@settings(max_examples=1000, suppress_health_check=QUIET)
+@settings(max_examples=300, suppress_health_check=QUIET)
 @given(data=st.data())
 def test_a_run_with_a_damaged_file_is_taken_or_refused_by_name_deep(name, data, runs, tmp_path):
     check_a_run(name, data, runs, tmp_path / "run")
