@@ -9,13 +9,14 @@ import pickle
 import tarfile
 import urllib.error
 import urllib.request
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from algo.user_files import reading
 
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -41,6 +42,10 @@ _CIFAR = {
 
 class DataError(ValueError):
     """Data that cannot be had or used; says which file or value, what is allowed and what to do."""
+
+
+#: What `reading` is to say of a file of a public data set.
+_DAMAGED = ("damaged file {}", "remove it and fetch it again", DataError)
 
 
 def sha256(path: Path) -> str:
@@ -141,13 +146,10 @@ def fashion_mnist(
 
 def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     """Array of unsigned bytes from a gzipped IDX file; raises DataError if it is missing or damaged."""
-    try:
-        with gzip.open(path, "rb") as file:
-            content = file.read()
-    except FileNotFoundError as error:
-        raise DataError(f"{path} is missing: name the folder that holds {path.name}") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, str(error)) from error
+    if not path.is_file():
+        raise DataError(f"{path} is missing: name the folder that holds {path.name}")
+    with reading(path, *_DAMAGED), gzip.open(path, "rb") as file:
+        content = file.read()
     start = 4 + 4 * dimensions
     if len(content) < start or content[:4] != bytes((0, 0, 8, dimensions)):
         raise _damaged(path, f"it does not start as an IDX file of bytes in {dimensions} dimensions")
@@ -183,14 +185,11 @@ def cifar(
     members = [[f"data_batch_{i}" for i in range(1, 6)], ["test_batch"]] if ten else [["train"], ["test"]]
     key, classes = ("labels", 10) if ten else ("fine_labels", 100)
     parts = []
-    try:
-        with tarfile.open(path, "r:gz") as packed:
-            for names in members:
-                batches = [_cifar_batch(path, packed, f"{inside}/{n}", key, classes) for n in names]
-                images, labels = zip(*batches, strict=True)
-                parts.append((np.concatenate(images), np.concatenate(labels)))
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise _damaged(path, str(error)) from error
+    with reading(path, *_DAMAGED), tarfile.open(path, "r:gz") as packed:
+        for names in members:
+            batches = [_cifar_batch(path, packed, f"{inside}/{n}", key, classes) for n in names]
+            images, labels = zip(*batches, strict=True)
+            parts.append((np.concatenate(images), np.concatenate(labels)))
     return parts[0], parts[1]
 
 
@@ -219,15 +218,11 @@ def _cifar_batch(path: Path, packed: tarfile.TarFile, member: str, key: str, cla
         file = None
     if file is None:
         raise _damaged(path, f"it holds no file {member}")
-    try:
+    with reading(path, f"damaged file {{}}: cannot read {member}", *_DAMAGED[1:]):
         content = _ArrayUnpickler(file, encoding="bytes").load()
         images = content[b"data"]
         labels = np.asarray(content[key.encode()])
         fits = images.dtype == np.uint8 and images.ndim == 2 and images.shape[1] == 3072
-    except (OSError, tarfile.TarError):  # damage of the archive around it
-        raise
-    except Exception as error:  # a damaged pickle may raise nearly anything
-        raise _damaged(path, f"cannot read {member}: {error}") from error
     if not fits:
         raise _damaged(path, f"{member} holds images of {images.dtype} {images.shape}, not uint8 (N, 3072)")
     return images.reshape(-1, 3, 32, 32), _labels(path, labels, len(images), classes)
@@ -242,4 +237,5 @@ def _labels(path: Path, labels: NDArray[Any], images: int, classes: int) -> NDAr
 
 
 def _damaged(path: Path, what: str) -> DataError:
-    return DataError(f"damaged file {path}: {what}; remove it and fetch it anew")
+    problem, advice, kind = _DAMAGED
+    return kind(f"{problem.format(path)}: {what}; {advice}")

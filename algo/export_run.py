@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +18,10 @@ from algo.onnx_check import Agreement, agreement
 from algo.onnx_export import FORMATS, Format, export
 from algo.policy import Policy
 from algo.quantisation import model_size_bytes, quantised_layers
-from algo.run_folder import SUMMARY, RunFolder, RunFolderError
+from algo.run_folder import CHECKPOINT, RunFolder, RunFolderError
 from algo.training import Retrainer
 from algo.tuning_run import TuneConfig, resumed_config, retrainer_of
+from algo.user_files import reading
 from sim.files import write_atomically
 
 Which = Literal["found", "best-seen", "int8"]
@@ -75,9 +75,9 @@ def trained_again(
     Raises:
         RunFolderError: if the run is not finished, or was not one of `rlu tune`.
     """
-    if not (folder.path / SUMMARY).exists():
+    summary = folder.summary
+    if summary is None:
         raise RunFolderError(f"{folder.path} is not finished: go on with rlu tune --resume --out {folder.path}")
-    summary = json.loads((folder.path / SUMMARY).read_text())
     row = summary[_ROWS[which]]
     if retrainer.source != summary["data"] or retrainer.layers != len(row["weight_bits"]):
         raise RunFolderError(
@@ -90,7 +90,8 @@ def trained_again(
         saved = folder.load_checkpoint()
         if saved is None:
             raise RunFolderError(f"{folder.path} has no checkpoint, which holds the weights: begin the run anew")
-        retrainer.restore(saved[1])
+        with reading(folder.path / CHECKPOINT, "{} is not of this run", raises=RunFolderError):
+            retrainer.restore(saved[1])
         iteration = len(folder.steps)
     elif which == "best-seen":
         iteration = row["iteration"]

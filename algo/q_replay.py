@@ -6,7 +6,6 @@ what the unit held.
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from sim.episodic import EPISODES, Episodic
 
 from .run_folder import CHECKPOINT, Q_TABLE
 from .tuning import Step
+from .user_files import check_object, check_type, parse_json, reading
 
 QTable = tuple[tuple[int, ...], ...]
 
@@ -82,38 +82,49 @@ def replay(steps: Sequence[Step], params: RLUParams, counts: Sequence[int], conf
 def q_history(folder: Path, steps: Sequence[Step], config: Mapping[str, Any]) -> QHistory:
     """The Q-table over time of a run folder; what stands in the way is said in ``mismatch``."""
     try:
-        params, counts = _unit(folder, steps, config)
+        params, counts = _unit(folder, config)
         history = replay(steps, params, counts, config)
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError) as error:
         return QHistory(0, (), f"the Q-table cannot be reconstructed: {type(error).__name__}: {error}")
     if history.mismatch or not (folder / Q_TABLE).exists():
         return history
     try:
-        stored = json.loads((folder / Q_TABLE).read_text())["rows"]
-    except (ValueError, KeyError, TypeError) as error:
-        return QHistory(history.q_frac, history.tables, f"{Q_TABLE} is damaged: {error}", False)
+        stored = _stored_rows(folder)
+    except (OSError, ValueError) as error:
+        return QHistory(history.q_frac, history.tables, str(error), False)
     same = stored == [list(row) for row in history.tables[-1]]
     return QHistory(
         history.q_frac, history.tables, "" if same else f"{Q_TABLE} is not the Q-table that the trace ends with", same
     )
 
 
-def _unit(folder: Path, steps: Sequence[Step], config: Mapping[str, Any]) -> tuple[RLUParams, list[int]]:
+def _unit(folder: Path, config: Mapping[str, Any]) -> tuple[RLUParams, list[int]]:
     """The unit's parameters and its rows' numbers of actions: from the checkpoint, else from the last Q-table."""
     if (folder / CHECKPOINT).exists():
-        with zipfile.ZipFile(folder / CHECKPOINT) as archive:
-            unit = json.loads(archive.read("unit.json"))["unit"]
-        return RLUParams.from_json(unit["params"]), [int(count) for count in unit["action_counts"]]
+        with reading(folder / CHECKPOINT, "{} is damaged"):
+            with zipfile.ZipFile(folder / CHECKPOINT) as archive:
+                unit = parse_json(archive.read("unit.json"))["unit"]
+            check_type(unit["action_counts"], list[int], "action_counts")
+            return RLUParams.from_json(unit["params"]), unit["action_counts"]
     if not (folder / Q_TABLE).exists():
         raise FileNotFoundError(
             f"the folder holds neither {CHECKPOINT} nor {Q_TABLE}, which say how many actions a row has"
         )
-    counts = [len(row) for row in json.loads((folder / Q_TABLE).read_text())["rows"]]
-    params = RLUParams(
-        states=len(counts),
-        actions=max(counts),
-        action_counts=tuple(counts),
-        lfsr_width=config["lfsr_width"],
-        episodes=EPISODES if config.get("unit") == "episodic" else 0,
-    )
+    counts = [len(row) for row in _stored_rows(folder)]
+    with reading(folder / Q_TABLE, "{} is damaged"):
+        params = RLUParams(
+            states=len(counts),
+            actions=max(counts),
+            action_counts=tuple(counts),
+            lfsr_width=config["lfsr_width"],
+            episodes=EPISODES if config.get("unit") == "episodic" else 0,
+        )
     return params, counts
+
+
+def _stored_rows(folder: Path) -> list[list[int]]:
+    """Rows of the last Q-table; ValueError for a damaged file."""
+    with reading(folder / Q_TABLE, "{} is damaged"):
+        stored = check_object(parse_json((folder / Q_TABLE).read_bytes()), {"rows": list[list[int]]}, "what it holds")
+        rows: list[list[int]] = stored["rows"]
+        return rows

@@ -16,6 +16,7 @@ from typing import Any
 from sim.files import write_atomically
 
 from .tuning import Step
+from .user_files import check_object, parse_json, reading, shown
 
 CONFIG, TRACE, CHECKPOINT = "config.json", "trace.jsonl", "checkpoint.zip"
 CHIP_TABLE = "chip.csv"
@@ -24,6 +25,29 @@ Q_TABLE, SUMMARY, LEARNING_CURVE = "q_table.json", "summary.json", "learning-cur
 
 class RunFolderError(ValueError):
     """A run folder that cannot be used as asked; the message says why and what to do."""
+
+
+#: What `reading` is to say of a file that nothing can replace, and the advice on a summary.
+DAMAGED = ("{} is damaged", "begin again with another --out", RunFolderError)
+SUMMARY_AGAIN = "move it away and finish the run again,"
+#: Types of what a summary says about a policy, and of all that it says.
+MEASURED: dict[str, Any] = {
+    "weight_bits": list[int],
+    "activation_bits": list[int],
+    "voltage_v": float | None,
+    "frequency_mhz": float | None,
+    "accuracy": float,
+    "latency_ms": float,
+    "energy_uj": float | None,
+    "score": float,
+}
+_SUMMARY: dict[str, Any] = {
+    "data": str,
+    **dict.fromkeys(("iterations", "trained", "cached", "skipped", "golden_words_compared"), int),
+    "accuracy_th": float,
+    "found_how": str,
+    **dict.fromkeys(("baseline_int8", "found", "best_seen"), dict[str, Any]),
+}
 
 
 class RunFolder:
@@ -61,13 +85,24 @@ class RunFolder:
     @property
     def config(self) -> dict[str, Any]:
         """The configuration the run was begun with."""
-        try:
-            config = json.loads((self.path / CONFIG).read_text())
-        except ValueError as error:
-            raise RunFolderError(f"{self.path / CONFIG} is damaged ({error}): begin anew with another --out") from None
-        if not isinstance(config, dict):
-            raise RunFolderError(f"{self.path / CONFIG} is damaged: begin anew with another --out")
-        return config
+        with reading(self.path / CONFIG, *DAMAGED):
+            return dict(check_object(parse_json((self.path / CONFIG).read_bytes()), {}, "what it holds"))
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What a finished run found, checked; ``None`` if it is unfinished. Raises RunFolderError."""
+        path = self.path / SUMMARY
+        if not path.exists():
+            return None
+        with reading(path, "{} is damaged", f"{SUMMARY_AGAIN} rlu tune --resume --out {self.path}", RunFolderError):
+            summary = check_object(parse_json(path.read_bytes()), _SUMMARY, "what it holds", optional=("found_how",))
+            for name in ("baseline_int8", "found", "best_seen"):
+                row = check_object(summary[name], MEASURED, name)
+                bits = [*row["weight_bits"], *row["activation_bits"]]
+                if not bits or len(bits) != 2 * len(row["weight_bits"]) or not 2 <= min(bits) <= max(bits) <= 16:
+                    raise ValueError(f"bit-widths of {name} are {shown(bits)}, not two in 2..16 for each layer")
+            check_object(summary["best_seen"], {"iteration": int}, "best_seen")
+            return dict(summary)
 
     def append(self, step: Step) -> None:
         """Add a step to the trace; it counts once `save_checkpoint` has followed."""
@@ -96,12 +131,13 @@ class RunFolder:
         if not path.exists():
             self._keep(0)
             return None
-        try:
+        with reading(path, *DAMAGED):
             with zipfile.ZipFile(path) as archive:
-                header, evaluator = json.loads(archive.read("unit.json")), archive.read("evaluator.bin")
-                iterations, unit = int(header["iterations"]), dict(header["unit"])
-        except (zipfile.BadZipFile, KeyError, ValueError, TypeError) as error:
-            raise RunFolderError(f"{path} is damaged ({error}): begin anew with another --out") from None
+                header, evaluator = parse_json(archive.read("unit.json")), archive.read("evaluator.bin")
+            check_object(header, {"iterations": int, "unit": dict[str, Any]}, "unit.json")
+            iterations, unit = header["iterations"], header["unit"]
+            if iterations < 0:
+                raise ValueError(f"iterations of unit.json must be 0 or more, not {shown(iterations)}")
         if iterations > len(self.steps):
             raise RunFolderError(
                 f"{self.path / TRACE} has {len(self.steps)} whole lines, but the checkpoint follows line "
@@ -122,9 +158,11 @@ class RunFolder:
             self.notes.append(f"the last line of {path} was cut short: its iteration is run again")
         for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
             try:
-                self.steps.append(Step.from_line(line.decode()))
-            except ValueError:
-                self.notes.append(f"line {number} of {path} is damaged: what follows it is run again if it can be")
+                self.steps.append(Step.from_line(line.decode("utf-8-sig")))
+            except (ValueError, RecursionError) as error:
+                self.notes.append(
+                    f"line {number} of {path} is damaged ({error}): what follows it is run again if it can be"
+                )
                 break
 
     def _keep(self, iterations: int) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from algo.cells import run_cells
 from algo.chip import EvolverChip, LayerChip
-from algo.data import LOCAL_SIZES, NOISE_STD, PUBLISHED_LOCAL_SIZE, Dataset, LocalData, load_dataset
+from algo.data import LOCAL_SIZES, NOISE_STD, PUBLISHED_LOCAL_SIZE, Dataset, LocalData, check_noise, load_dataset
 from algo.device_choice import training_device
 from algo.networks import VGG8, weight_layers
 from algo.policy import Policy, PolicySpace
@@ -76,8 +76,7 @@ class Recipe:
         for name, least in (("width", 1), ("pretrain_images", 2), ("test_images", 1), ("steps", 1), ("calibration", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
-        if not 0 <= self.noise < float("inf"):
-            raise ValueError(f"noise_std must be at least 0 and finite, not {self.noise_std}")
+        check_noise(self.noise)
 
     @property
     def noise(self) -> float:

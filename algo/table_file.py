@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from algo.policy import OperatingPoint, PolicySpace
 from algo.policy_table import Floats, PolicyTable
+from algo.user_files import check_object, parse_json, reading, shown
 from sim.files import write_atomically
 
 __all__ = ["FORMAT", "UNITS", "read_table", "write_table"]
@@ -24,6 +25,17 @@ __all__ = ["FORMAT", "UNITS", "read_table", "write_table"]
 FORMAT = 1
 UNITS = {"accuracy": "fraction", "latency_ms": "ms", "energy_uj": "µJ", "voltage_v": "V", "frequency_mhz": "MHz"}
 _METADATA = b"rlu.policy_table"
+#: Types of the metadata, each of which may be left out.
+_DESCRIBED: dict[str, Any] = {
+    "format": int,
+    "source": str,
+    "units": dict[str, str],
+    "layer_names": list[str],
+    "weight_choices": list[int],
+    "activation_choices": list[int],
+    "points": list[tuple[float, float]],
+    "origin": dict[str, Any],
+}
 _WEIGHTS, _ACTIVATIONS = "weight_bits_", "activation_bits_"
 
 Integers = npt.NDArray[np.int64]
@@ -80,16 +92,12 @@ def read_table(path: Path) -> PolicyTable:
     from pyarrow._parquet import ParquetReader  # type: ignore[import-untyped]
 
     content = path.read_bytes()
-    try:
+    with reading(path, "{} is no Parquet file, or a damaged one"):
         reader = ParquetReader()
         reader.open(pa.BufferReader(content))
         made = reader.read_all(use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path} is no Parquet file, or a damaged one: {error}") from error
-    try:
+    with reading(path, "table {}"):
         return _table(_Columns(made, pa.types), path.name)
-    except ValueError as error:
-        raise ValueError(f"table {path}: {error}") from error
 
 
 class _Columns:
@@ -104,16 +112,15 @@ class _Columns:
         for name in self.names:
             if self.names.count(name) > 1:
                 raise ValueError(f"it has two columns {name}")
+        words = f"its metadata {_METADATA.decode()}"
         try:
-            described = json.loads((table.schema.metadata or {}).get(_METADATA, b"{}"))
-            if not isinstance(described, dict):
-                raise ValueError("they are no JSON object")
-        except ValueError as error:
-            raise ValueError(f"its metadata {_METADATA.decode()} are damaged: {error}") from error
-        self.described: Mapping[str, Any] = described
+            described = parse_json((table.schema.metadata or {}).get(_METADATA, b"{}"))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{words} are damaged: {error}") from error
+        self.described = check_object(described, _DESCRIBED, words, optional=_DESCRIBED)
         if described.get("format", FORMAT) != FORMAT:
-            raise ValueError(f"it has format {described['format']!r}; this version reads format {FORMAT}")
-        for name, unit in dict(described.get("units", {})).items():
+            raise ValueError(f"it has format {shown(described['format'])}; this version reads format {FORMAT}")
+        for name, unit in described.get("units", {}).items():
             if UNITS.get(name, unit) != unit:
                 raise ValueError(f"{name} is in {unit!r}, says its metadata; give it in {UNITS[name]!r}")
 
@@ -128,6 +135,8 @@ class _Columns:
         values = self._numbers(name)
         if values.dtype.kind not in "iu":
             raise ValueError(f"column {name} must hold integers, not {self._table.schema.field(name).type}")
+        if values.dtype == np.uint64:  # may exceed the other
+            values = values.clip(max=np.iinfo(np.int64).max)
         return values.astype(np.int64)
 
     def refuse(self, wrong: npt.NDArray[np.bool_], values: npt.NDArray[Any], rule: str, name: str) -> None:
@@ -140,10 +149,14 @@ class _Columns:
 
     def policy(self, row: int) -> str:
         """A row's policy in words."""
-        picked = {name: self._table.column(name)[row].as_py() for name in self.names}
+        # Not of all columns: some of anybody's own may have no value in Python.
+        needed = [
+            name for name in self.names if name.startswith((_WEIGHTS, _ACTIVATIONS, "voltage_v", "frequency_mhz"))
+        ]
+        picked = {name: self._table.column(name)[row].as_py() for name in needed}
         parts = []
         for prefix, what in ((_WEIGHTS, "weight bits"), (_ACTIVATIONS, "activation bits")):
-            bits = [picked[f"{prefix}{k}"] for k in range(1, len(picked)) if f"{prefix}{k}" in picked]
+            bits = [picked[f"{prefix}{k}"] for k in range(1, len(picked) + 1) if f"{prefix}{k}" in picked]
             parts += [f"{what} {' '.join(map(str, bits))}"] * bool(bits)
         return ", ".join([*parts, f"{picked.get('voltage_v')} V", f"{picked.get('frequency_mhz')} MHz"])
 
@@ -209,6 +222,8 @@ def _bits(columns: _Columns, prefix: str, given: Sequence[int] | None) -> tuple[
         fixed = tuple(given or (8,))
         if len(fixed) > 1:
             raise ValueError(f"activation bits are {list(fixed)}, say its metadata, but it has no column {prefix}1")
+        if not 2 <= fixed[0] <= 16:
+            raise ValueError(f"activation bits must be in 2..16, not {shown(fixed[0])} as its metadata say")
         return [], fixed
     names = [f"{prefix}{k + 1}" for k in range(len(found))]
     if set(names) != set(found):

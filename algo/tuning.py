@@ -6,7 +6,8 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from functools import cache
+from typing import Any, Literal, Protocol, get_type_hints
 
 from sim.device import GoldenDevice
 from sim.driver import Driver
@@ -14,6 +15,7 @@ from sim.objective import Objective
 
 from .chip import UNAVAILABLE, Chip, evolver_facts
 from .policy import Policy, PolicySpace
+from .user_files import check_object, parse_json, shown
 
 #: Weights a, b, c of the two published tasks.
 OBJECTIVES = {"energy": (0.25, 0.10, 0.65), "latency": (0.25, 0.65, 0.10)}
@@ -21,6 +23,10 @@ OBJECTIVES = {"energy": (0.25, 0.10, 0.65), "latency": (0.25, 0.65, 0.10)}
 Served = Literal["trained", "cached", "skipped"]
 
 _MAYBE_UNAVAILABLE = ("voltage_v", "frequency_mhz", "energy_uj")  # of a step
+_MOST = {  # of figures that are 0 or more
+    "epsilon": 1.0, "reward": 2.0, "accuracy": 1.0, "iteration": math.inf,
+    **dict.fromkeys(("voltage_v", "frequency_mhz", "latency_ms", "energy_uj"), math.inf),
+}  # fmt: skip
 
 
 class Evaluator(Protocol):
@@ -98,16 +104,32 @@ class Step:
 
     @classmethod
     def from_line(cls, line: str) -> Step:
-        """The inverse of `line`; raises ValueError for anything else."""
-        try:
-            fields = json.loads(line)
-            for name in ("actions", "weight_bits", "activation_bits"):
-                fields[name] = tuple(fields[name])
-            for name in _MAYBE_UNAVAILABLE:
-                fields[name] = UNAVAILABLE if fields[name] is None else fields[name]
-            return cls(**fields)
-        except (TypeError, KeyError) as error:
-            raise ValueError(f"not a line of a trace: {error}") from None
+        """The inverse of `line`; raises ValueError, which names the field, for anything else."""
+        hints = _step_hints()
+        fields = dict(check_object(parse_json(line), hints, "the line"))
+        for name in sorted(set(fields) - set(hints)):
+            raise ValueError(f"{name} is no field of a step")
+        for name in ("actions", "weight_bits", "activation_bits"):
+            fields[name] = tuple(fields[name])
+            if len(fields[name]) != len(fields["actions"]) - (name != "actions") or not fields[name]:
+                raise ValueError(f"{name} are {len(fields[name])}, for {len(fields['actions'])} actions")
+            if not all(0 <= value <= 16 for value in fields[name]):
+                raise ValueError(f"{name} are {shown(list(fields[name]))}, not all in 0..16")
+        for name, most in _MOST.items():
+            if fields[name] is not None and not 0 <= fields[name] <= most:
+                raise ValueError(f"{name} is {shown(fields[name])}, not in 0..{most:g}")
+        if fields["accuracy"] is None and fields["served"] != "skipped":
+            raise ValueError(f"accuracy is null, but served is {fields['served']}")
+        for name in _MAYBE_UNAVAILABLE:
+            fields[name] = UNAVAILABLE if fields[name] is None else fields[name]
+        return cls(**fields)
+
+
+@cache
+def _step_hints() -> dict[str, Any]:
+    """Types of a step's fields in the trace."""
+    hints = get_type_hints(Step)
+    return hints | {name: hints[name] | None for name in _MAYBE_UNAVAILABLE}
 
 
 def published_schedule() -> tuple[float, ...]:

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
-from rtl.buses import BUSES, Bus
+from rtl.buses import Bus
 from rtl.params import RLUParams
-from sim.build import SIMULATORS
 from sim.device import Device, GoldenDevice
-from sim.driver import Driver
+from sim.driver import Driver, DriverError
 from sim.episodic import EPISODES, Episodic
 from sim.files import cache_dir
 from sim.objective import Objective
@@ -28,8 +27,19 @@ from .chips import fixed_chip, network_layers
 from .chips.layer_csv import TableChip
 from .chips.table import or_none
 from .policy import Policy, PolicySpace
-from .run_folder import CHIP_TABLE, LEARNING_CURVE, Q_TABLE, SUMMARY, RunFolder, RunFolderError
+from .run_folder import (
+    CHECKPOINT,
+    CHIP_TABLE,
+    CONFIG,
+    DAMAGED,
+    LEARNING_CURVE,
+    Q_TABLE,
+    SUMMARY,
+    RunFolder,
+    RunFolderError,
+)
 from .tuning import SCHEDULES, Evaluator, Step, parse_weights, schedule_of, score, search
+from .user_files import check_type, reading
 
 if TYPE_CHECKING:
     from .training import Retrainer
@@ -115,18 +125,10 @@ class TuneConfig:
     threads: int = 2
 
     def __post_init__(self) -> None:
-        choices = {
-            "device": ("golden", "sim", self.device if self.device.startswith(PREFIX) else f"{PREFIX}PORT"),
-            "simulator": SIMULATORS,
-            "bus": BUSES,
-            "schedule": tuple(SCHEDULES),
-            "weights": ("carried", "restarted"),
-            "activations": ("fixed", "searched"),
-            "activation_range": ("minmax", "lsq"),
-            "lr_schedule": ("constant", "cosine", "k-decay"),
-            "unit": ("published", "episodic"),
-        }
-        for name, allowed in choices.items():
+        for name, hint in get_type_hints(TuneConfig).items():
+            check_type(getattr(self, name), hint, name)
+        devices = ("golden", "sim", self.device if self.device.startswith(PREFIX) else f"{PREFIX}PORT")
+        for name, allowed in (("device", devices), ("schedule", tuple(SCHEDULES))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         if self.bus != "none" and self.device != "sim":
@@ -164,6 +166,10 @@ class TuneConfig:
             energy_low_uj=self.energy_low_uj,
             energy_high_uj=self.energy_th_uj if self.energy_high_uj is None else self.energy_high_uj,
         )
+
+
+#: Names of its fields.
+TUNE_FIELDS = frozenset(field.name for field in dataclasses.fields(TuneConfig))
 
 
 @contextmanager
@@ -215,9 +221,9 @@ def run(
     saved = folder.load_checkpoint()
     for note in folder.notes:
         say(note)
-    if len(folder.steps) == len(schedule) and (folder.path / SUMMARY).exists():
+    if len(folder.steps) == len(schedule) and (summary := folder.summary) is not None:
         say(f"{folder.path} is complete; nothing to do")
-        return cast(dict[str, Any], json.loads((folder.path / SUMMARY).read_text()))
+        return summary
     chip = chip or chip_of(config, folder.path)
     if isinstance(chip, TableChip) and not (folder.path / CHIP_TABLE).exists():
         folder.write(CHIP_TABLE, chip.table.to_csv())
@@ -252,8 +258,12 @@ def run(
             episodic=Episodic() if config.unit == "episodic" else None,
         )
         if saved is not None:
-            driver.restore(saved[0], objective)
-            evaluator.restore(saved[1])
+            try:
+                driver.restore(saved[0], objective)
+            except (ValueError, DriverError) as error:
+                raise RunFolderError(f"{folder.path / CHECKPOINT} is not of this run: {error}") from None
+            with reading(folder.path / CHECKPOINT, "{} is not of this run", raises=RunFolderError):
+                evaluator.restore(saved[1])
             say(f"going on after iteration {len(folder.steps) - 1} of {folder.path}")
         for step in search(driver, space, chip, evaluator, schedule, first=len(folder.steps)):
             folder.append(step)
@@ -363,8 +373,7 @@ def resumed_config(folder: RunFolder, given: dict[str, Any]) -> TuneConfig:
         RunFolderError: naming the first field that differs, or that the folder should not have.
     """
     stored = folder.config
-    fields = {field.name for field in dataclasses.fields(TuneConfig)}
-    for name in sorted(set(stored) ^ fields):
+    for name in sorted(set(stored) ^ TUNE_FIELDS):
         raise RunFolderError(f"{folder.path} was made by another version: field {name} of its configuration")
     if str(given.get("device", "")).startswith(PREFIX) and str(stored["device"]).startswith(PREFIX):
         stored["device"] = given["device"]  # a board may be plugged in elsewhere today
@@ -374,4 +383,5 @@ def resumed_config(folder: RunFolder, given: dict[str, Any]) -> TuneConfig:
                 f"{folder.path} was begun with {name} = {stored[name]!r}, not {value!r}: "
                 f"leave {name} out, or begin anew with another --out"
             )
-    return TuneConfig(**stored)
+    with reading(folder.path / CONFIG, *DAMAGED):
+        return TuneConfig(**stored)

@@ -241,16 +241,17 @@ class Driver:
         """Put back what `save` returned; the objective must be the one it was saved under.
 
         Raises:
-            ValueError: if it was saved from a unit of other parameters.
+            ValueError: if it was saved from a unit of other parameters, or is not what `save` returns.
         """
-        if state["params"] != self.params.to_json():
-            raise ValueError(f"the saved unit {state['params']} is not this one, {self.params.to_json()}")
-        registers, counts, policy, q_table, episodes = (
-            state["registers"], state["action_counts"], state["policy"], state["q_table"], state["episodes"],
-        )  # fmt: skip
-        assert episodes is None or isinstance(episodes, list)
-        assert isinstance(registers, dict) and isinstance(counts, list)
-        assert isinstance(policy, list) and isinstance(q_table, list) and isinstance(state["reward"], int)
+        if state.get("params") != self.params.to_json():
+            raise ValueError(f"the saved unit {state.get('params')!r:.200} is not this one, {self.params.to_json()}")
+        self._check_saved(state)
+        registers: Any = state["registers"]
+        counts: Any = state["action_counts"]
+        policy: Any = state["policy"]
+        q_table: Any = state["q_table"]
+        episodes: Any = state["episodes"]
+        reward: Any = state["reward"]
         base, policy_base = address_of("ACTION_COUNT"), address_of("POLICY")
         self._transact(
             [
@@ -258,7 +259,7 @@ class Driver:
                 _write("STATES", len(counts)), Op(WAIT),
                 *(Op(WRITE, base + 4 * row, count) for row, count in enumerate(counts)),
                 *_store_ops(episodes or []),
-                _write("REWARD", state["reward"]), Op(WAIT),
+                _write("REWARD", reward), Op(WAIT),
                 *(_write(name, value) for name, value in registers.items()),
                 *(Op(WRITE, policy_base + 4 * i, word) for i, word in enumerate(policy)),
                 *self._q_write_ops(q_table),
@@ -268,6 +269,40 @@ class Driver:
         self._set_counts(counts)
         self._episodic, self._policy = episodes is not None, list(policy)
         self._episodes = [(list(words), reward) for words, reward in episodes or []]
+
+    def _check_saved(self, state: Mapping[str, object]) -> None:
+        """Raise ValueError, naming the part, unless a state has the form of what `save` returns."""
+        p, counts = self.params, state.get("action_counts")
+        if not isinstance(counts, list) or not 1 <= len(counts) <= p.states:
+            raise ValueError(f"action_counts of the saved unit are damaged: {counts!r:.80}")
+        for row, count in enumerate(counts):
+            _check_whole(f"number of actions of row {row}", count, 1, p.actions)
+        word, q_value, words = range(1 << 32), range(p.q_min, p.q_max + 1), (len(counts) + 7) // 8
+        registers, episodes, table = state.get("registers"), state.get("episodes"), state.get("q_table")
+        sound = {
+            "registers": isinstance(registers, dict)
+            and set(registers) == set(_SAVED)
+            and _whole(list(registers.values()), len(_SAVED), word),
+            "reward": _whole([state.get("reward")], 1, q_value),
+            "policy": _whole(state.get("policy"), words, word),
+            "q_table": isinstance(table, list)
+            and len(table) == len(counts)
+            and all(_whole(row, count, q_value) for row, count in zip(table, counts, strict=True)),
+            "episodes": (episodes is None and "episodes" in state)
+            or (
+                isinstance(episodes, list)
+                and all(
+                    isinstance(one, list)
+                    and len(one) == 2
+                    and _whole(one[0], words, word)
+                    and _whole(one[1:], 1, q_value)
+                    for one in episodes
+                )
+            ),
+        }
+        for name, right in sound.items():
+            if not right:
+                raise ValueError(f"{name} of the saved unit are damaged: {state.get(name)!r:.80}")
 
     def errors(self) -> tuple[str, ...]:
         """Names of the sticky error flags that are set."""
@@ -339,6 +374,11 @@ class Driver:
             self.device.transact([_write("STATUS", sum(f.mask for f in _ERRORS))])
             raise DriverError(f"the unit refused an access: {', '.join(names)}")
         return words
+
+
+def _whole(values: object, count: int, among: range) -> bool:
+    """Whether they are a list of so many whole numbers, all in a range."""
+    return isinstance(values, list) and len(values) == count and all(type(v) is int and v in among for v in values)
 
 
 def _write(name: str, value: int) -> Op:

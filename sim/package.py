@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rtl.params import RLUParams
 from rtl.registers import field_of
@@ -127,12 +127,11 @@ def _manifest(folder: Path) -> list[str]:
     problem = NotAPackage(f"{folder} is not empty and no package of ours: name another folder, or empty it")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        names = manifest["files"] if manifest["generator"] == _GENERATOR else None
-    except (OSError, ValueError, KeyError, TypeError):
+        names: Any = manifest["files"] if manifest["generator"] == _GENERATOR else None
+        inside = folder.resolve()
+        ours = isinstance(names, list) and all((folder / name).resolve().is_relative_to(inside) for name in names)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise problem from None
-    inside = folder.resolve()
-    if not isinstance(names, list) or not all(
-        isinstance(name, str) and (folder / name).resolve().is_relative_to(inside) for name in names
-    ):
+    if not ours:
         raise problem
-    return names
+    return list(names)

@@ -35,10 +35,13 @@ memory_energy_pj_per_bit = 0.25
 """
 
 
-@pytest.mark.parametrize("name", ["chip.json", "chip.yaml", "chip.toml"])
-def test_a_description_is_a_chip_in_any_of_the_formats(tmp_path, name):
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("name", ["chip.json", "chip.yaml", "chip.toml", "chip.YML"])
+def test_a_description_is_a_chip_in_any_of_the_formats(tmp_path, name, mark):
     path = tmp_path / name
-    path.write_text(TOML if name.endswith("toml") else json.dumps(DESCRIPTION))  # JSON is YAML
+    path.write_text(
+        mark + (TOML if name.endswith("toml") else json.dumps(DESCRIPTION)), encoding="utf-8"
+    )  # JSON is YAML
     chip = open_chip(str(path), [TINY])
     assert (chip.name, chip.bit_widths) == ("mine", (4, 8)) and str(path) in chip.origin
     assert chip.points == (OperatingPoint(0.8, 100.0), OperatingPoint(1.0, 200.0))
@@ -70,6 +73,15 @@ def test_a_description_is_a_chip_in_any_of_the_formats(tmp_path, name):
         ({"colour": "red"}, "unknown key 'colour': allowed are model, operating_points"),
         ({"model": "spice"}, "model must be bit-scalable or zigzag, not 'spice'"),
         ({"bit_widths": [8, 4]}, r"bit_widths must rise and not repeat, not \[8, 4\]"),
+        ({"constants": {"leakage_mw": 10**400}}, "constants: leakage_mw must be a number of 0 or more, not 1000"),
+        ({"constants": {"leakage_mw": float("inf")}}, "leakage_mw must be a number of 0 or more, not inf"),
+        ({"constants": {"leakage_mw": 1e300}}, r"constants: leakage_mw must be in 0\.\.1e\+12, not 1e\+300"),
+        ({"constants": {"macs_per_cycle": 1e-300}}, r"macs_per_cycle must be in 1e-12\.\.1e\+12, not 1e-300"),
+        (
+            {"operating_points": [{"voltage_v": 1e200, "frequency_mhz": 5}]},
+            r"voltage_v must be in 1e-12\.\.1e\+12, not",
+        ),
+        ({"operating_points": [[1, 2]]}, r"operating point 0 must be keys with values, not \[1, 2\]"),
         ({"bit_widths": [1, 8]}, r"bit_widths must be a list of whole numbers in 2..16, not \[1, 8\]"),
     ],
 )
@@ -94,6 +106,14 @@ def test_bad_descriptions_are_refused_by_key(tmp_path, changes, message):
         ("chip.json", "{", "is no JSON"),
         ("chip.toml", "= 1", "is no TOML"),
         ("chip.yaml", "a: [", "is no YAML"),
+        ("chip.JSON", "{", "is no JSON"),
+        ("chip.yaml", "model: bit-scalable\nmodel: zigzag", "key 'model' occurs twice"),
+        ("chip.yaml", "model: zigzag\nreference_voltage_v: 010", "010 is an octal number"),
+        ("chip.json", "[" * 100_000, "chip.json is no JSON: it is nested too deeply"),
+        ("chip.toml", "a = " + "[" * 5_000, "chip.toml is no TOML: it is nested too deeply"),
+        ("chip.json", '{"model": ' + "9" * 5_000 + "}", "chip.json is no JSON: Exceeds the limit"),
+        ("chip.yaml", "model: " + "9" * 5_000, "chip.yaml is no YAML: Exceeds the limit"),
+        ("chip.yaml", "model: 0x" + "f" * 5_000, "chip.yaml.*(is no YAML|a number of thousands of digits)"),
         ("chip.yaml", "- 1", r"must be keys with values, not \[1\]"),
         ("chip.xml", "<chip/>", r"there is no chip '.*chip.xml': say evolver, zigzag, measured, or name a file"),
     ],

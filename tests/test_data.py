@@ -7,7 +7,9 @@ import http.server
 import io
 import pickle
 import tarfile
+import tempfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -187,8 +189,12 @@ def test_local_set_of_other_data_has_the_published_6000() -> None:
     [
         ({"size": 800}, r"local set of digits can have 12\.\.799 images, not 800"),
         ({"size": 11}, r"12\.\.799 images, not 11"),
-        ({"noise_std": -0.1}, "must be at least 0 and finite, not -0.1"),
-        ({"noise_std": float("nan")}, "must be at least 0 and finite, not nan"),
+        (
+            {"noise_std": -0.1},
+            r"\(--noise-std\) must be in 0\.\.100, where images have 1, not -0.1; the default is 1.5",
+        ),
+        ({"noise_std": float("nan")}, r"must be in 0\.\.100, .* not nan"),
+        ({"noise_std": 1e38}, r"must be in 0\.\.100, .* not 1e\+38"),
         ({"seed": -1}, "seed of the local set must be at least 0, not -1"),
     ],
 )
@@ -361,7 +367,7 @@ class Malicious:
         (lambda batch: Malicious(), r"asks for builtins\.exec"),
         (
             lambda batch: {b"fine_labels": batch[b"fine_labels"]},
-            "cannot read cifar-100-python/train: b'data'",
+            "cannot read cifar-100-python/train: it has no b'data'",
         ),
         (lambda batch: batch | {b"data": batch[b"data"][:, :5]}, r"holds images of uint8 \(20, 5\)"),
         (lambda batch: batch | {b"fine_labels": [100] * 20}, r"not all integers in 0\.\.99"),
@@ -412,26 +418,119 @@ def test_own_images_are_split_and_normalised(tmp_path: Path, shape: tuple[int, .
     assert dataset.classes == 3
 
 
+NOISE = np.random.default_rng(0).normal(size=(90, 2, 2))
 FINE = {"images": np.arange(90 * 4, dtype=np.uint8).reshape(90, 2, 2), "labels": np.arange(90) % 3}
+ORDER = np.random.default_rng(0).permutation(90)  # the first 50 are for pre-training
+
+
+def lit(image: int, by: float) -> np.ndarray:
+    """Images of noise, with one pixel of one of them brighter."""
+    images = NOISE.copy()
+    images[image, 0, 0] += by
+    return images
+
+
+def labelled(some: Any, label: int, kind: type = np.int64) -> np.ndarray:
+    """Labels 0 and 1, and another one of some images."""
+    labels = np.arange(90).astype(kind) % kind(2)
+    labels[some] = label
+    return labels
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"labels": np.arange(89)}, r"images \(90, 1, 2, 2\) and labels \(89,\)"),
+        ({"labels": np.arange(89)}, r"images \(90, 2, 2\) and labels \(89,\): give as many labels as images"),
         ({"images": np.zeros((90, 4), np.uint8)}, r"images \(90, 4\)"),
-        ({"images": np.zeros((90, 2, 2), np.int64)}, "are int64, not uint8 or floating point"),
+        ({"images": np.array(1.0), "labels": np.eye(3)}, r"images \(\) and labels \(3, 3\)"),
+        ({"images": np.zeros((90, 0, 4))}, r"images \(90, 0, 4\) .*: there is nothing in an axis of 0"),
+        ({"images": np.zeros((0, 4, 4)), "labels": np.zeros(0, int)}, r"images \(0, 4, 4\) .* an axis of 0"),
+        ({"images": NOISE[:26], "labels": np.arange(26) % 2}, "holds 26 images; at least 27 are needed"),
+        ({"images": np.zeros((90, 32, 30, 3))}, r"with the channels last.*\(0, 3, 1, 2\)"),
+        ({"images": np.zeros((90, 2, 2), np.int64)}, r"are int64, not uint8 or floating point; .*astype"),
+        ({"images": np.zeros((90, 2, 2), bool)}, r"are bool, not uint8 or floating point; .*astype"),
+        ({"images": np.zeros((90, 2, 2), complex)}, "are complex128, not uint8 or floating point"),
+        ({"images": np.full((90, 2, 2), "a")}, "are <U1, not uint8 or floating point"),
+        ({"images": np.zeros((90, 2, 2), "M8[s]")}, r"are datetime64\[s\], not uint8"),
+        ({"images": np.zeros(90, [("x", "f4", (2, 2))])}, r"images \(90,\)"),
+        ({"images": np.full((90, 2, 2), {})}, "its images are Python objects; make them an array of numbers"),
+        ({"images": lit(7, np.inf)}, r"not finite.*\(1 of 90 images, the first is image 7\)"),
         ({"images": np.full((90, 2, 2), np.nan)}, "not finite"),
         ({"images": np.zeros((90, 2, 2))}, "every pixel of a channel has the same value"),
-        ({"labels": np.full(90, -1)}, "integers from 0"),
-        ({"labels": np.zeros(90, int)}, "at least two classes"),
-        ({"labels": np.arange(90) / 2}, "must be integers"),
-        ({"labels": np.array([{}] * 90)}, "cannot read .*own.npz"),
+        ({"images": np.stack([NOISE, np.ones_like(NOISE)], 1)}, "same value.*channel 1"),
+        ({"images": NOISE * 1e39}, r"reach -?\d\.\d+e\+39; training computes in float32.*3.4e\+38: scale them"),
+        ({"images": NOISE.astype(np.longdouble) * np.longdouble("1e400")}, r"reach .*e\+400; training"),
+        ({"images": NOISE * 1e38}, "cannot tell them apart|reach"),
+        ({"images": NOISE * 1e-60}, "every pixel of a channel has the same value, as far as float32 can tell"),
+        ({"images": NOISE + 1e9}, r"values from 99999999\d.*deviation of .*; training computes in float32"),
+        ({"images": NOISE + 1e7}, r"values from 999999\d.*deviation of .*; training computes in float32"),
+        ({"images": np.repeat(NOISE[:1], 90, 0)}, "nine in ten images are within .* of one and the same image"),
+        ({"images": lit(ORDER[0], 1e7)}, "nine in ten images are within .* of one and the same image"),
+        ({"images": lit(ORDER[-1], 1e9)}, "an image for testing has a pixel .*e\\+08 standard"),
+        ({"labels": np.full(90, -1)}, r"integers from 0, not -1; number the classes with numpy\.unique"),
+        ({"labels": np.zeros(90, int)}, "at least two classes, and all are 0"),
+        ({"labels": np.ones(90, int)}, "at least two classes, and all are 1"),
+        ({"labels": labelled([4], 3_000_000)}, "to 3000000, but 2,999,998 .*: 2, 3, 4, 5, 6 and 2,999,993 more"),
+        ({"labels": np.arange(90) % 3 * 2}, "2 of these 5 classes have no image: 1, 3; number"),
+        ({"labels": labelled([4], 2**64 - 1, np.uint64)}, "go up to 18446744073709551615"),
+        ({"labels": labelled(ORDER[-2:], 2)}, "50 are drawn for pre-training, and none is of class 2: add"),
+        ({"labels": labelled(ORDER[:2], 2)}, "40 are drawn for testing, and none is of class 2: add"),
+        ({"labels": np.arange(90)}, r"none is of class \d+, \d+, \d+, \d+, \d+ and 35 more"),
+        ({"labels": np.arange(90) / 2}, "must be integers from 0, not float64; number"),
+        ({"labels": np.arange(90) % 2 == 0}, "must be integers from 0, not bool; number"),
+        ({"labels": np.full(90, "cat")}, "must be integers from 0, not <U3; number"),
+        ({"labels": np.zeros(90, complex)}, "must be integers from 0, not complex128"),
+        ({"labels": np.eye(3)[np.arange(90) % 3]}, r"labels .*\(90, 3\), not \(N,\): .* labels.argmax\(1\)"),
+        ({"labels": np.array([{}] * 90)}, "cannot read .*own.npz: its labels are Python objects"),
     ],
-)
+)  # fmt: skip
+@pytest.mark.filterwarnings("error")
 def test_unsuitable_own_images_are_named(tmp_path: Path, changed: dict[str, np.ndarray], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as caught:
         load_dataset(save(tmp_path / "own.npz", **(FINE | changed)))
+    assert str(tmp_path / "own.npz") in str(caught.value)
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([np.uint8, np.float16, np.float32, np.float64, np.longdouble]),
+    st.floats(-60, 60),
+    st.floats(-1e12, 1e12),
+    st.integers(0, 2**32),
+)
+def test_own_images_are_refused_or_seen_as_they_are(kind: type, power: float, offset: float, seed: int) -> None:
+    """What training sees is the file's images, shifted and scaled, to a hundredth of a standard deviation."""
+    rng = np.random.default_rng(seed)
+    with np.errstate(all="ignore"), tempfile.TemporaryDirectory() as folder:
+        images = (rng.normal(size=(90, 3, 3)) * 10.0**power + offset).astype(kind)
+        name = save(Path(folder) / "own.npz", images=images, labels=np.arange(90) % 3)
+        try:
+            dataset = load_dataset(name)
+        except DataError as error:
+            assert name in str(error)
+            return
+    order = np.random.default_rng(0).permutation(90)
+    exact = images[order[:50]].astype(np.float64)
+    exact = (exact - exact.mean()) / exact.std()
+    assert np.sqrt(np.mean((dataset.train_images[:, 0] - exact) ** 2)) <= 0.01
+    assert np.abs(dataset.train_images.std() - 1) < 0.02 and np.isfinite(dataset.test_images).all()
+
+
+def test_large_and_small_images_of_one_own_are_taken(tmp_path: Path) -> None:
+    for images in (NOISE * 1e30, NOISE * 1e-30, NOISE + 1000, NOISE.astype(np.float16), (NOISE > 0).astype(np.uint8)):
+        save(tmp_path / "own.npz", **(FINE | {"images": images}))
+        dataset = load_dataset(str((tmp_path / "own.npz").replace(tmp_path / "own.NPZ")))
+        assert dataset.train_images.std() == pytest.approx(1, abs=0.01)
+
+
+def announced(shape: tuple[int, ...]) -> bytes:
+    """An NPZ file whose images are not as many as its header says."""
+    array, packed = io.BytesIO(), io.BytesIO()
+    np.lib.format.write_array_header_1_0(array, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("images.npy", array.getvalue() + bytes(1000))
+        archive.writestr("labels.npy", array.getvalue())
+    return packed.getvalue()
 
 
 def test_an_unreadable_own_file_is_named(tmp_path: Path) -> None:
@@ -440,7 +539,20 @@ def test_an_unreadable_own_file_is_named(tmp_path: Path) -> None:
         (tmp_path / "own.npz").write_bytes(content)
         with pytest.raises(DataError, match=r"cannot read .*own\.npz"):
             load_dataset(str(tmp_path / "own.npz"))
-    with pytest.raises(DataError, match=r"cannot read .*other\.npz"):
+    for content, message in (
+        (
+            b"<!DOCTYPE html>\n<html>not found</html>",
+            r"own\.npz: it is no NPZ file, but begins with b'<!DOCTYPE html>.*web page",
+        ),
+        (b"\x93NUMPY\x01\x00" + bytes(80), r"own\.npz: it is a single array, of numpy\.save"),
+        (announced((9_999_999_999,)), r"own\.npz: its images are damaged: \(9999999999,\) .* 39,999,999,996 bytes"),
+        (announced((1 << 40, 1 << 40)), r"own\.npz: its images are damaged"),
+    ):
+        (tmp_path / "own.npz").write_bytes(content)
+        with pytest.raises(DataError, match=message) as caught:
+            load_dataset(str(tmp_path / "own.npz"))
+        assert "pickle" not in str(caught.value)
+    with pytest.raises(DataError, match=r"cannot read .*other\.npz: there is no such file"):
         load_dataset(str(tmp_path / "other.npz"))
     with pytest.raises(DataError, match="labels"):
         load_dataset(save(tmp_path / "own.npz", images=FINE["images"]))

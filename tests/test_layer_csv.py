@@ -80,6 +80,9 @@ def test_a_csv_of_ones_own_is_a_chip(tmp_path):
         ("b,4,8,0.8", "b,4,8,0", "line 5: voltage_v must be above 0, or unavailable, not 0"),
         ("b,4,8", "b,4.5,8", "line 5: weight_bits must be a whole number in 1..32, not '4.5'"),
         ("b,4,8", ",4,8", "line 5: the layer has no name"),
+        ("b,4,8", "b," + "4" * 5000 + ",8", "line 5: weight_bits must be a whole number in 1..32, not '444"),
+        ("b,4,8", "b" * 200_000 + ",4,8", "is no CSV: Error: field larger than field limit"),
+        ("0.5,1\n", "1e300,1\n", r"line 5: latency_ms must be at most 1e\+12, not 1e300"),
         (GOOD_CSV, "# nothing\n", "has no rows"),
     ],
 )

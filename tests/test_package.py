@@ -468,6 +468,9 @@ def test_an_interrupted_package_is_written_anew(tmp_path, monkeypatch):
         "[]",
         '{"generator": "somebody", "files": []}',
         '{"generator": "rlu verilog of rlu-cosim", "files": ["../x"]}',
+        '{"generator": "rlu verilog of rlu-cosim", "files": ["a\\u0000"]}',
+        '{"generator": "rlu verilog of rlu-cosim", "files": [5]}',
+        "[" * 100_000,
     ],
 )
 def test_a_folder_with_something_else_is_left_alone(content, tmp_path):

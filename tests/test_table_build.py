@@ -229,7 +229,7 @@ def test_refuses_bad_recipes():
         table_build.images(Recipe(local_images=799))
     with pytest.raises(ValueError, match="width must be at least 1, not 0"):
         Recipe(width=0)
-    with pytest.raises(ValueError, match="noise_std must be at least 0 and finite, not nan"):
+    with pytest.raises(ValueError, match=r"must be in 0\.\.100, where images have 1, not nan"):
         Recipe(noise_std=float("nan"))
     with pytest.raises(ValueError, match="at least 1 seed"):
         build(TINY, "shared", [], Workers())

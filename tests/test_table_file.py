@@ -1,6 +1,7 @@
 """Policy tables as files: what is written is read again, and what is not a whole table is refused with a reason."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 import time
@@ -192,8 +193,38 @@ METADATA = {
     '{"activation_choices": [4, 8]}': "but it has no column activation_bits_1",
     '{"layer_names": ["a", "b"]}': "layer_names must name 3 layers",
     "[": "metadata rlu.policy_table are damaged",
-    "[1]": "they are no JSON object",
+    "[1]": r"metadata rlu.policy_table must be an object, not \[1\]",
+    '{"activation_choices": [99]}': r"activation bits must be in 2\.\.16, not 99",
+    '{"format": 1, "format": 1}': "metadata rlu.policy_table are damaged: key 'format' occurs twice",
+    "[" * 100_000: "metadata rlu.policy_table are damaged",
 }
+TYPES = [None, True, 5, 1.5, "abc", [], [5], ["a", 1], [[1]], {"a": 1}, [{"a": 1}], 10**400, [10**400]]
+#: Values of these types that each field may have; for any other it is refused by name.
+RIGHT = {
+    "format": [], "source": ["abc"], "units": [], "layer_names": [], "weight_choices": [], "activation_choices": [[5]],
+    "points": [], "origin": [{"a": 1}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", RIGHT)
+def test_refuses_metadata_of_another_type_by_the_field(field, columns, tmp_path):
+    path = tmp_path / "bad.parquet"
+    for value in TYPES:
+        if value in RIGHT[field] or (value == [] and field in ("layer_names", "activation_choices")):
+            continue
+        metadata = {"rlu.policy_table": json.dumps({field: value})}
+        pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)
+        with pytest.raises(
+            ValueError, match=f"^table {path}: .*({field}|{field.replace('_', ' ')}|operating points|bits )"
+        ):
+            read_table(path)
+
+
+def test_names_a_row_beside_columns_that_python_cannot_hold(columns, tmp_path):
+    foreign = pa.array([2**62] * len(TABLE.accuracy), pa.timestamp("us"))
+    path = written(tmp_path / "bad.parquet", changed(columns, "accuracy", 9, np.nan) | {"made": foreign})
+    with pytest.raises(ValueError, match=r"accuracy must be a number, not nan as in row 10 \(weight bits 2 2 4"):
+        read_table(path)
 
 
 @pytest.mark.parametrize("metadata", METADATA)

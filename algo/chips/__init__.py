@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from algo.chip import PUBLISHED_VGG8, EvolverChip, LayerChip, LayerShape, vgg8_layers
+from algo.user_files import reading
 
 #: Chips with a name; any other chip is a file.
 NAMES = ("evolver", "zigzag", "measured")
@@ -49,10 +50,11 @@ def network_layers(name: str) -> tuple[LayerShape, ...]:
     """Layers of a network: ``vgg8`` as published, ``vgg8:WIDTHxCHANNELSxCLASSES``, or an ONNX file; else ValueError."""
     if name == "vgg8":
         return PUBLISHED_VGG8
-    if name.endswith(".onnx"):
+    if name.lower().endswith(".onnx"):
         from algo.chips.onnx_layers import onnx_layers
 
-        return onnx_layers(Path(name))
+        with reading(Path(name)):
+            return onnx_layers(Path(name))
     sizes = re.fullmatch(r"vgg8:(\d+)x(\d+)x(\d+)", name)
     if sizes is None or not all(0 < int(size) <= 65536 for size in sizes.groups()):
         raise ValueError(
@@ -83,12 +85,14 @@ def _open(name: str, layers: Sequence[LayerShape] | None) -> LayerChip:
         with resources.as_file(SHIPPED) as path:
             return described_chip(read_description(path), shapes)
     path = Path(name)
-    if path.suffix == ".csv":
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
         from algo.chips.layer_csv import TableChip, read_csv
 
         return TableChip(read_csv(path), None if layers is None else [layer.name for layer in layers], str(path))
-    if path.suffix in SUFFIXES:
-        return described_chip(read_description(path), shapes)
+    if suffix in SUFFIXES:
+        with reading(path):
+            return described_chip(read_description(path), shapes)
     raise ValueError(
         f"there is no chip {name!r}: say {', '.join(NAMES)}, or name a file that ends in .csv, {', '.join(SUFFIXES)}"
     )

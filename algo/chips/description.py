@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import Any
 
 from algo.chip import BIT_WIDTHS, ChipConstants, EvolverChip, LayerChip, LayerShape
 from algo.policy import OperatingPoint
+from algo.user_files import LARGEST_FIGURE, finite, read_values, shown
 
 SUFFIXES = (".json", ".toml", ".yaml", ".yml")
 #: Keys of every description.
@@ -28,7 +26,7 @@ class Description:
 
     def __init__(self, content: object, where: str) -> None:
         if not isinstance(content, Mapping):
-            raise ValueError(f"{where} must be keys with values, not {content!r}")
+            raise ValueError(f"{where} must be keys with values, not {shown(content)}")
         self.content: Mapping[str, Any] = content
         self.where = where
 
@@ -46,20 +44,21 @@ class Description:
         return Description(self.content[key], f"{self.where}: {key}")
 
     def number(self, key: str, above_zero: bool = False) -> float:
-        """A finite number of 0 or more, or above 0."""
+        """A number of 0 or more, or above 0 (and not below 1e-12), up to `LARGEST_FIGURE`."""
         value = self.content[key]
         range_ = "above 0" if above_zero else "of 0 or more"
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{self.where}: {key} must be a number {range_}, not {value!r}")
-        if value < 0 or (above_zero and value == 0):
-            raise ValueError(f"{self.where}: {key} must be a number {range_}, not {value:g}")
+        if not finite(value) or value < 0 or (above_zero and value == 0):
+            raise ValueError(f"{self.where}: {key} must be a number {range_}, not {shown(value)}")
+        if value > LARGEST_FIGURE or (above_zero and value < 1 / LARGEST_FIGURE):
+            least = f"{1 / LARGEST_FIGURE:g}" if above_zero else "0"
+            raise ValueError(f"{self.where}: {key} must be in {least}..{LARGEST_FIGURE:g}, not {shown(value)}")
         return float(value)
 
     def text(self, key: str, default: str) -> str:
         """A text that is not empty."""
         value = self.content.get(key, default)
         if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"{self.where}: {key} must be text, not {value!r}")
+            raise ValueError(f"{self.where}: {key} must be text, not {shown(value)}")
         return " ".join(value.split())
 
     def operating_points(self) -> tuple[OperatingPoint, ...]:
@@ -68,7 +67,7 @@ class Description:
         if not isinstance(given, Sequence) or isinstance(given, str) or not given:
             raise ValueError(
                 f"{self.where}: operating_points must be a list of at least 1 pair of voltage_v and frequency_mhz, "
-                f"not {given!r}"
+                f"not {shown(given)}"
             )
         points: list[OperatingPoint] = []
         for number, entry in enumerate(given):
@@ -84,7 +83,7 @@ class Description:
         """Bit-widths the chip knows; 2, 4 and 8 if nothing is said."""
         given = self.content.get("bit_widths", BIT_WIDTHS)
         if not isinstance(given, Sequence) or not given or not all(type(b) is int and 2 <= b <= 16 for b in given):
-            raise ValueError(f"{self.where}: bit_widths must be a list of whole numbers in 2..16, not {given!r}")
+            raise ValueError(f"{self.where}: bit_widths must be a list of whole numbers in 2..16, not {shown(given)}")
         if list(given) != sorted(set(given)):
             raise ValueError(f"{self.where}: bit_widths must rise and not repeat, not {list(given)}")
         return tuple(given)
@@ -92,20 +91,7 @@ class Description:
 
 def read_description(path: Path) -> Description:
     """Read a description; ValueError if it is not of the format its name says."""
-    text = path.read_text(encoding="utf-8")
-    try:
-        if path.suffix == ".json":
-            return Description(json.loads(text), str(path))
-        if path.suffix == ".toml":
-            return Description(tomllib.loads(text), str(path))
-    except ValueError as error:
-        raise ValueError(f"{path} is no {path.suffix[1:].upper()}: {error}") from None
-    import yaml  # type: ignore[import-untyped]
-
-    try:
-        return Description(yaml.safe_load(text), str(path))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from None
+    return Description(read_values(path), str(path))
 
 
 def described_chip(description: Description, layers: Sequence[LayerShape]) -> LayerChip:
@@ -117,7 +103,7 @@ def described_chip(description: Description, layers: Sequence[LayerShape]) -> La
         return ZigzagChip(description, layers)
     if model == "bit-scalable":
         return bit_scalable_chip(description, layers)
-    raise ValueError(f"{description.where}: model must be bit-scalable or zigzag, not {model!r}")
+    raise ValueError(f"{description.where}: model must be bit-scalable or zigzag, not {shown(model)}")
 
 
 def bit_scalable_chip(description: Description, layers: Sequence[LayerShape]) -> EvolverChip:

@@ -14,6 +14,7 @@ from pathlib import Path
 from algo.chip import UNAVAILABLE, LayerChip, Measurement
 from algo.chips.table import COLUMNS, UNAVAILABLE_TEXT, LayerRow, LayerTable
 from algo.policy import OperatingPoint
+from algo.user_files import LARGEST_FIGURE, read_text, reading, shown
 
 _Key = tuple[str, int, int, OperatingPoint]
 
@@ -74,19 +75,16 @@ def read_csv(path: Path) -> LayerTable:
         ValueError: naming column or line, for wrong units, unknown, missing or repeated columns, text that is no
             number, figures out of range, repeated rows, or energies of which only some are available.
     """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is no CSV in UTF-8: save it as such") from None
+    lines = read_text(path).splitlines()
     head = list(itertools.takewhile(lambda line: line.startswith("#") or not line.strip(), lines))
     comments = [line[1:].strip() for line in head]
     numbered = [(n, line) for n, line in enumerate(lines, start=1) if n > len(head) and line.strip()]
     if len(numbered) < 2:
         raise ValueError(f"{path} has no rows: a header {','.join(COLUMNS)} and a row a layer are wanted")
-    columns = _columns(path, [column.strip() for column in next(csv.reader([numbered[0][1]]))])
+    columns = _columns(path, _cells(path, numbered[0][1]))
     rows: dict[_Key, tuple[int, LayerRow]] = {}
     for number, line in numbered[1:]:
-        row = _row(f"{path} line {number}", columns, [cell.strip() for cell in next(csv.reader([line]))])
+        row = _row(f"{path} line {number}", columns, _cells(path, line))
         if _key(row) in rows:
             raise ValueError(f"{path} line {number} repeats line {rows[_key(row)][0]}: {_in_words(_key(row))}")
         rows[_key(row)] = number, row
@@ -103,6 +101,11 @@ def read_csv(path: Path) -> LayerTable:
     no_energy = (said("energy unavailable") or [f"{path} has none"])[0] if without else None
     name, origin = (said("chip") or [path.stem])[0], (said("origin") or [f"measured layers of {path.name}"])[0]
     return LayerTable(name, origin, tuple(said("note")), no_energy, tuple(row for _, row in rows.values()))
+
+
+def _cells(path: Path, line: str) -> list[str]:
+    with reading(path, "{} is no CSV"):
+        return [cell.strip() for cell in next(csv.reader([line]))]
 
 
 def _columns(path: Path, given: list[str]) -> list[str]:
@@ -129,8 +132,8 @@ def _row(where: str, columns: list[str], cells: list[str]) -> LayerRow:
         raise ValueError(f"{where}: the layer has no name")
     bits = []
     for column in ("weight_bits", "activation_bits"):
-        if not given[column].isdecimal() or not 1 <= int(given[column]) <= 32:
-            raise ValueError(f"{where}: {column} must be a whole number in 1..32, not {given[column]!r}")
+        if not given[column].isdecimal() or len(given[column]) > 2 or not 1 <= int(given[column]) <= 32:
+            raise ValueError(f"{where}: {column} must be a whole number in 1..32, not {shown(given[column])}")
         bits.append(int(given[column]))
     figures = {
         column: _figure(f"{where}: {column}", given[column], may_be_unavailable=column != "latency_ms")
@@ -150,9 +153,11 @@ def _figure(where: str, text: str, may_be_unavailable: bool) -> float:
     try:
         figure = float(text)
     except ValueError:
-        raise ValueError(f"{where} must be a number{or_so}, not {text!r}") from None
+        raise ValueError(f"{where} must be a number{or_so}, not {shown(text)}") from None
     if not 0 <= figure < math.inf:
         raise ValueError(f"{where} must be a number of 0 or more{or_so}, not {text}")
+    if figure > LARGEST_FIGURE:
+        raise ValueError(f"{where} must be at most {LARGEST_FIGURE:g}{or_so}, not {text}")
     return figure
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from algo.chip import Geometry, LayerChip, LayerShape, Measurement
 from algo.chips.description import COMMON, Description
 from algo.chips.zigzag_run import Refused, evaluate, zigzag_version
+from algo.user_files import check_type
 from sim.files import cache_dir, write_atomically
 
 #: The description that ships with the project.
@@ -106,6 +107,7 @@ class _Hardware:
                 raise ValueError(f"{memory.where}: auto_cost_extraction is not served: give r_cost and w_cost, in pJ")
             checked[name] = {"area": 0, "latency": 1} | dict(memory.content)
         self.fixed: Sequence[str] = content.get("fixed_supply", [])
+        check_type(self.fixed, list[str], f"{where}: fixed_supply")
         for name in self.fixed:
             if name not in checked:
                 raise ValueError(f"{where}: fixed_supply: there is no memory {name!r}, only {', '.join(checked)}")
@@ -123,8 +125,11 @@ class _Hardware:
         dimensions, sizes = self.array.get("dimensions"), self.array.get("sizes")
         if not isinstance(dimensions, list) or not isinstance(sizes, list) or len(dimensions) != len(sizes):
             raise ValueError(f"{mapping.where}: operational_array needs dimensions and as many sizes")
+        check_type(dimensions, list[str], f"{mapping.where}: dimensions of operational_array")
+        check_type(sizes, list[int], f"{mapping.where}: sizes of operational_array")
         mapping.check_keys(dimensions)
         loops = list(mapping.content.values())
+        check_type(loops, list[str], f"{mapping.where}: what it gives the dimensions")
         if len(set(loops)) != len(loops) or not set(loops) <= set(LOOPS):
             raise ValueError(
                 f"{mapping.where} must give each dimension another loop of {', '.join(LOOPS)}, not {loops}"
@@ -208,7 +213,8 @@ def _loop_orders(given: Any, where: str) -> tuple[tuple[str, ...], ...] | None:
         return None
     orders = given if isinstance(given, list) and given else [given]
     for order in orders:
-        if not isinstance(order, list) or not order or len(set(order)) != len(order) or not set(order) <= set(LOOPS):
+        check_type(order, str | list[str], f"{where}: loop_orders")
+        if isinstance(order, str) or not order or len(set(order)) != len(order) or not set(order) <= set(LOOPS):
             raise ValueError(
                 f"{where}: loop_orders must be search, or lists of different loops of {', '.join(LOOPS)}, not {order!r}"
             )

@@ -58,7 +58,7 @@ def _table(
     from sim.files import write_atomically
 
     # A CSV brings layers of its own.
-    layers = network_layers(network or "vgg8") if network or not chip_name.endswith(".csv") else None
+    layers = network_layers(network or "vgg8") if network or not chip_name.lower().endswith(".csv") else None
     weights, activations = _bit_widths("--weight-bits", weight_bits), _bit_widths("--activation-bits", activation_bits)
     opened = open_chip(chip_name, layers, threads=threads)
     made = layer_table(opened, weights or opened.bit_widths, activations or opened.bit_widths, point or None)

@@ -29,7 +29,7 @@ def table() -> None:
 )
 @click.option("--seeds", type=int, default=3, show_default=True, help="Trainings to take the mean over.")
 @click.option("--width", type=int, default=2, show_default=True, help="Channels of VGG8's first layer.")
-@click.option("--noise-std", type=float, help="Noise on local images; default 2.5 for digits, else 1.5.")
+@click.option("--noise-std", type=float, help="Noise on local images, 0..100; default 2.5 for digits, else 1.5.")
 @click.option("--pretrain-images", type=int, default=6000, show_default=True, help="Images to pre-train on, at most.")
 @click.option("--steps", type=int, default=500, show_default=True, help="Batches that shared weights are trained on.")
 @click.option("--test-images", type=int, default=2400, show_default=True, help="Images to test with.")

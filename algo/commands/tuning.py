@@ -33,7 +33,7 @@ from algo.commands.common import CheckFailed, chip_options, json_option, range_o
 )
 @click.option("--data-folder", help="Where the data set's files lie; nothing is downloaded then.")
 @click.option("--local-size", type=int, help="Images of the local private set.")
-@click.option("--noise-std", type=float, help="Standard deviation of the noise on them.")
+@click.option("--noise-std", type=float, help="Standard deviation of the noise on them, 0..100; default 1.5.")
 @click.option(
     "--schedule",
     type=click.Choice(["published", "quick", "long", "episodic"]),

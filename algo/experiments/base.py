@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
+from algo.user_files import check_object, read_values, reading
 from sim.files import write_atomically
 
 from . import EXPERIMENTS
@@ -144,7 +145,8 @@ def perform(name: str, settings: Settings) -> Done:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / DATA, json.dumps(content, indent=1) + "\n")
         content = json.loads((folder / DATA).read_text())
-    page = experiment.present(content["results"])
+    with reading(folder / DATA, "{} cannot be shown", "remove it, and it is made again"):
+        page = experiment.present(content["results"])
     write_atomically(folder / PLOT, page.plot)
     write_atomically(folder / TABLE, page.markdown(PLOT))
     return Done(folder, repeated, content, page)
@@ -174,7 +176,7 @@ def _stored(name: str, settings: Settings) -> tuple[dict[str, Any] | None, dict[
         json.dumps({"format": _FORMAT, "scale": settings.scale, "device": settings.device} | configuration)
     )
     try:
-        content = json.loads((settings.out / name / DATA).read_text())
-        return (content if content["configuration"] == wanted and "results" in content else None), wanted
-    except (OSError, ValueError, KeyError, TypeError):
+        content = check_object(read_values(settings.out / name / DATA), {"configuration": Any, "results": Any}, DATA)
+        return (dict(content) if content["configuration"] == wanted else None), wanted
+    except (OSError, ValueError):  # not there, or damaged: made again
         return None, wanted

@@ -98,7 +98,8 @@ def tuned(settings: Settings, *tasks: Task) -> dict[Task, list[Finished]]:
     finished: dict[Task, list[Finished]] = {task: [] for task in tasks}
     for one in sorted(runs, key=lambda one: one.seed):
         folder = RunFolder.open(Path(one.folder))
-        summary = json.loads((folder.path / SUMMARY).read_text())
+        summary = folder.summary
+        assert summary is not None, "perform_run has finished it"
         finished[one.task].append(Finished(one.seed, summary, folder.steps))
     return finished
 
@@ -165,7 +166,7 @@ def perform_run(one: Run) -> None:
     path = Path(one.folder)
     stored = dataclasses.asdict(config) | _network(one.task, one.scale)
     folder = _opened(path, json.loads(json.dumps(stored)))
-    if (folder.path / SUMMARY).exists():  # written last of all
+    if folder.summary is not None:  # written last of all
         return
     parts = _parts(one, config)
     with tqdm(
@@ -218,12 +219,22 @@ def _opened(path: Path, wanted: dict[str, Any]) -> RunFolder:
             if (path / SUMMARY).exists():
                 stored = json.loads(json.dumps(dataclasses.asdict(TuneConfig()))) | stored
             if stored == wanted:
+                _drop_damaged_summary(folder)
                 return folder
             print(f"{path} is of another configuration: begun anew", file=sys.stderr)
         except RunFolderError as error:
             print(f"{error}: begun anew", file=sys.stderr)
     shutil.rmtree(path, ignore_errors=True)
     return RunFolder.create(path, wanted)
+
+
+def _drop_damaged_summary(folder: RunFolder) -> None:
+    """Remove a summary that cannot be read: the end of the run makes it again, from trace and checkpoint."""
+    try:
+        _ = folder.summary
+    except RunFolderError as error:
+        print(f"{error}: this is done now", file=sys.stderr)
+        (folder.path / SUMMARY).unlink()
 
 
 def policy_line(measured: dict[str, Any]) -> dict[str, Any]:
