@@ -1,6 +1,7 @@
 """The search, its runs and their folders, with a table in place of training; tests/test_cli.py trains for real."""
 
 import dataclasses
+import fcntl
 import itertools
 import json
 import os
@@ -8,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -288,27 +288,23 @@ def test_a_second_writer_is_refused_by_name_and_a_dead_ones_folder_is_taken_over
     assert not (run_ / LOCK).exists()
 
 
-def test_a_lock_has_one_holder_however_many_try(tmp_path):
-    inside, most, taken = [], [], []
+def test_a_lock_on_a_file_that_its_last_owner_has_removed_is_none(tmp_path, monkeypatch):
+    first, locked, third = FolderLock(tmp_path), fcntl.flock, []
 
-    def try_often():
-        for _ in range(1000):
-            try:
-                lock = FolderLock(tmp_path)
-            except FolderInUse:
-                continue
-            inside.append(1)
-            most.append(len(inside))
-            inside.pop()
-            lock.release()
-            taken.append(1)
+    def late(*given):
+        """The first owner goes, and another comes, between the opening of the file and its locking."""
+        monkeypatch.undo()
+        first.release()
+        third.append(FolderLock(tmp_path))
+        locked(*given)
 
-    threads = [threading.Thread(target=try_often) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(taken) > 100 and max(most) == 1 and not list(tmp_path.iterdir())
+    monkeypatch.setattr("fcntl.flock", late)
+    with pytest.raises(FolderInUse, match=f"is in use by process {os.getpid()} on"):
+        FolderLock(tmp_path)
+    third[0].release()
+    with FolderLock(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b" / LOCK).read_text().startswith(f"process {os.getpid()} on ")
+    assert not list(tmp_path.iterdir())
 
 
 class Refusing(Retraining):
