@@ -322,6 +322,7 @@ def test_a_refused_run_leaves_nothing_behind(tmp_path):
         tuned(tmp_path / "runs" / "a", Refusing(TABLE))
     assert not list(tmp_path.iterdir())
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / LOCK).write_text("process 1 on a host that crashed\n")
     with pytest.raises(ValueError, match="these data cannot be used"):
         folder = RunFolder.create(tmp_path / "mine", dataclasses.asdict(TuneConfig()))
         run(TuneConfig(), folder, chip=CHIP, evaluator=Refusing(TABLE))
