@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -337,6 +338,20 @@ def test_a_full_disk_is_named_with_what_to_do(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["registers", "--format", "c", "-o", str(tmp_path / "regs.h" / "x")])
     assert exit_.value.code == 2 and ": Not a directory: choose another path (-o" in capsys.readouterr().err
+
+
+def test_writers_of_one_file_do_not_meet_in_a_temporary_one(tmp_path):
+    """Threads stand for processes of the same number, in containers that share a folder."""
+    contents = [bytes([65 + k]) * 300_000 for k in range(4)]
+
+    def write(content):
+        for _ in range(10):
+            write_atomically(tmp_path / "cell", content)
+            assert (tmp_path / "cell").read_bytes() in contents
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, contents))
+    assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
 
 def test_links_and_devices_are_written_through(tmp_path):
