@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 import signal
 import sys
 
@@ -22,6 +24,17 @@ for _module in (chip, experiment, export, report, search, table, tuning, unit):
     for _name, _command in vars(_module).items():
         if isinstance(_command, click.Command) and not _name.startswith("_"):  # _: a group's own command
             rlu.add_command(_command)
+
+
+def _open_standard_streams() -> None:
+    """Give the null device to standard streams that are closed: the next file opened would take their place."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # gets the lowest number that is free: this one
+        if getattr(sys, name) is None:  # as Python leaves it
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 class _terminable:
@@ -55,11 +68,13 @@ EXTRAS = {
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: errors become one message and an exit code."""
+    _open_standard_streams()
     try:
         with _terminable():
             rlu.main(arguments, prog_name="rlu", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        with contextlib.suppress(OSError):  # standard error may be full
+            error.show()
         sys.exit(BAD_USE)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
@@ -94,7 +109,8 @@ def _what_failed(error: OSError) -> str:
 
 
 def _complain(message: str, code: int = BAD_USE) -> None:
-    click.echo(f"rlu: {message}", err=True)
+    with contextlib.suppress(OSError):
+        click.echo(f"rlu: {message}", err=True)
     sys.exit(code)
 
 

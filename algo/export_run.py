@@ -79,7 +79,8 @@ def trained_again(
     if summary is None:
         raise RunFolderError(f"{folder.path} is not finished: go on with rlu tune --resume --out {folder.path}")
     row = summary[_ROWS[which]]
-    if retrainer.source != summary["data"] or retrainer.layers != len(row["weight_bits"]):
+    same_data = "data" in folder.inputs or retrainer.source == Path(summary["data"]).name  # the former are checked
+    if not same_data or retrainer.layers != len(row["weight_bits"]):
         raise RunFolderError(
             f"{folder.path} was made with another network or other data than its {folder.path / 'config.json'} names "
             f"({summary['data']!r}): export your own network with algo.onnx_export.export"
@@ -87,11 +88,11 @@ def trained_again(
     policy = Policy(tuple(row["weight_bits"]), tuple(row["activation_bits"]), 0)
     iteration = None
     if which == "found":
-        saved = folder.load_checkpoint()
+        saved = folder.read_checkpoint()
         if saved is None:
             raise RunFolderError(f"{folder.path} has no checkpoint, which holds the weights: begin the run anew")
         with reading(folder.path / CHECKPOINT, "{} is not of this run", raises=RunFolderError):
-            retrainer.restore(saved[1])
+            retrainer.restore(saved[-1])
         iteration = len(folder.steps)
     elif which == "best-seen":
         iteration = row["iteration"]
@@ -101,9 +102,10 @@ def trained_again(
                 retrainer.accuracy(Policy(step.weight_bits, step.activation_bits, 0), step.iteration)
     network, accuracy = retrainer.network(policy, iteration)
     if accuracy != row["accuracy"]:
+        unchecked = "" if "data" in folder.inputs else ", or the data have changed since"
         say(
             f"{which}: the network trained again has an accuracy of {accuracy:.4f}, the run's had "
-            f"{row['accuracy']:.4f}: another machine, device or version of PyTorch adds up in another order"
+            f"{row['accuracy']:.4f}: another machine, device or version of PyTorch adds up in another order{unchecked}"
         )
     return network, accuracy, row
 
@@ -133,7 +135,7 @@ def export_run(
 
     Raises:
         ValueError: as `trained_again` and `algo.onnx_export.export`; if the run is one of another version, or its data
-            are gone; for a policy that there is not.
+            are gone or changed; for a policy that there is not.
     """
     if which not in WHICH:
         raise ValueError(f"the policy must be one of {', '.join(WHICH)}, not {which!r}")
@@ -143,7 +145,7 @@ def export_run(
         importlib.import_module(needed)  # before anything is trained
     folder = RunFolder.open(path)
     config = resumed_config(folder, {})
-    retrainer = retrainer_of(config, say)
+    retrainer = retrainer_of(config, folder, say)
     images, labels = retrainer.test_images()
     few = torch.from_numpy(images[:2])
     rows: list[Exported] = []

@@ -8,18 +8,19 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sim.files import write_atomically
+from sim.files import LOCK, FolderLock, write_atomically
 
 from .tuning import Step
 from .user_files import check_object, parse_json, reading, shown
 
 CONFIG, TRACE, CHECKPOINT = "config.json", "trace.jsonl", "checkpoint.zip"
-CHIP_TABLE = "chip.csv"
+CHIP_TABLE, INPUTS = "chip.csv", "inputs.json"
 Q_TABLE, SUMMARY, LEARNING_CURVE = "q_table.json", "summary.json", "learning-curve.png"
 
 
@@ -51,7 +52,10 @@ _SUMMARY: dict[str, Any] = {
 
 
 class RunFolder:
-    """The folder of one run.
+    """The folder of one run. Any number of processes may read it, and one at a time write to it.
+
+    As a context manager, and for `algo.tuning_run.run`, it is held for writing until the end of the block. A run that
+    was begun here and fails before its first iteration leaves nothing behind then.
 
     Args:
         path: the folder; `create` makes it, `open` expects it.
@@ -61,17 +65,40 @@ class RunFolder:
         self.path = path
         self.steps: list[Step] = []
         self.notes: list[str] = []
+        self.begun_here = False
+        self._lock: FolderLock | None = None
 
     @classmethod
-    def create(cls, path: Path, config: Mapping[str, Any]) -> RunFolder:
-        """Begin a new run. Raises RunFolderError if there is something in the folder already."""
+    def create(cls, path: Path, config: Mapping[str, Any], *, replace: bool = False) -> RunFolder:
+        """Begin a new run, and hold its folder for writing.
+
+        Args:
+            path: the folder.
+            config: what the run depends on.
+            replace: remove what is in the folder.
+
+        Raises:
+            RunFolderError: if there is something in the folder already.
+            FolderInUse: if another process writes to it.
+        """
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"{path} is a file, not a folder: choose another --out")
-        if path.exists() and any(path.iterdir()):
-            raise RunFolderError(f"{path} is not empty: continue it with --resume, or choose another --out")
-        path.mkdir(parents=True, exist_ok=True)
-        write_atomically(path / CONFIG, json.dumps(config, indent=2) + "\n")
-        return cls(path)
+        folder = cls(path)
+        folder._lock = FolderLock(path)
+        try:
+            for there in content(path):
+                if not replace:
+                    raise RunFolderError(f"{path} is not empty: continue it with --resume, or choose another --out")
+                if there.is_dir() and not there.is_symlink():
+                    shutil.rmtree(there)
+                else:
+                    there.unlink()
+            folder.begun_here = True
+            write_atomically(path / CONFIG, json.dumps(config, indent=2) + "\n")
+        except BaseException:
+            folder.release()
+            raise
+        return folder
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -81,6 +108,29 @@ class RunFolder:
         folder = cls(path)
         folder._read_trace()
         return folder
+
+    def hold(self) -> None:
+        """Take the folder for writing, unless it is held already; raises FolderInUse if another process has it."""
+        if self._lock is None:
+            self._lock = FolderLock(self.path)
+            self._read_trace()  # again: another process may have gone on with it
+
+    def release(self) -> None:
+        """Let other processes write to the folder."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def __enter__(self) -> RunFolder:
+        self.hold()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        # Ctrl-C is no refusal: such a run can be resumed.
+        if kind is not None and issubclass(kind, Exception) and self.begun_here and not self.steps and self._lock:
+            for name in (CONFIG, INPUTS, CHIP_TABLE, TRACE):
+                (self.path / name).unlink(missing_ok=True)
+        self.release()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -121,15 +171,52 @@ class RunFolder:
             archive.writestr("evaluator.bin", evaluator)
         write_atomically(self.path / CHECKPOINT, buffer.getvalue())
 
+    def check_input(self, name: str, what: str, digest: str, say: Callable[[str], None]) -> None:
+        """Refuse a file that is not as it was when the run was begun; before its first iteration, keep its digest.
+
+        Args:
+            name: under which the digest is kept.
+            what: the file in words, with its verb in the plural.
+            digest: of its content as the run sees it.
+            say: is told if an earlier version began the run, which kept no digests.
+
+        Raises:
+            RunFolderError: if the digest is another.
+        """
+        known = self.inputs
+        if name in known and known[name] != digest:
+            raise RunFolderError(
+                f"{what} are not those that {self.path} was begun with (SHA-256 {digest[:12]}..., not "
+                f"{str(known[name])[:12]}...): put back what was there, or begin a new run with another --out"
+            )
+        if name not in known and self.steps:
+            say(f"{self.path} was begun by a version that kept no digests: nobody can tell whether {what} have changed")
+        elif name not in known and self._lock is not None:
+            write_atomically(self.path / INPUTS, json.dumps(known | {name: digest}, indent=2) + "\n")
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """Digests of what the run was begun with, by name: none of a run that an earlier version began."""
+        path = self.path / INPUTS
+        try:
+            return dict(json.loads(path.read_text())) if path.exists() else {}
+        except (ValueError, TypeError) as error:
+            raise RunFolderError(f"{path} is damaged ({error}): begin a new run with another --out") from None
+
     def load_checkpoint(self) -> tuple[dict[str, Any], bytes] | None:
         """State of unit and evaluator to go on from, with the trace cut to match; ``None`` to begin at 0.
 
         Raises:
             RunFolderError: if the checkpoint is damaged, or says more than the trace.
         """
+        iterations, unit, evaluator = self.read_checkpoint() or (0, {}, None)
+        self._keep(iterations)
+        return None if evaluator is None else (unit, evaluator)
+
+    def read_checkpoint(self) -> tuple[int, dict[str, Any], bytes] | None:
+        """Iterations before the checkpoint, state of unit and evaluator; errors as of `load_checkpoint`."""
         path = self.path / CHECKPOINT
         if not path.exists():
-            self._keep(0)
             return None
         with reading(path, *DAMAGED):
             with zipfile.ZipFile(path) as archive:
@@ -143,17 +230,16 @@ class RunFolder:
                 f"{self.path / TRACE} has {len(self.steps)} whole lines, but the checkpoint follows line "
                 f"{iterations}: the trace is damaged, begin anew with another --out"
             )
-        self._keep(iterations)
-        return unit, evaluator
+        return iterations, unit, evaluator
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write one of the results."""
         write_atomically(self.path / name, content)
 
     def _read_trace(self) -> None:
+        self.steps, self.notes = [], []
         path = self.path / TRACE
-        content = path.read_bytes() if path.exists() else b""
-        whole, _, rest = content.rpartition(b"\n")
+        whole, _, rest = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
         if rest:
             self.notes.append(f"the last line of {path} was cut short: its iteration is run again")
         for number, line in enumerate(whole.split(b"\n") if whole else [], start=1):
@@ -172,6 +258,11 @@ class RunFolder:
         path = self.path / TRACE
         if not path.exists() or path.read_bytes() != lines.encode():
             write_atomically(path, lines)
+
+
+def content(path: Path) -> list[Path]:
+    """What is in a folder, or in none, apart from the lock of a writer."""
+    return [there for there in path.iterdir() if there.name != LOCK] if path.is_dir() else []
 
 
 def compare(left: RunFolder, right: RunFolder) -> str | None:

@@ -145,6 +145,11 @@ def images(recipe: Recipe) -> tuple[Dataset, LocalData]:
     return shorter, split
 
 
+def images_digest(recipe: Recipe) -> str:
+    """Hexadecimal SHA-256 of a recipe's images and labels."""
+    return hashlib.sha256("".join(part.digest() for part in images(recipe)).encode()).hexdigest()
+
+
 def _network(recipe: Recipe) -> VGG8:
     dataset, _ = images(recipe)
     with torch.random.fork_rng(devices=()):
@@ -214,8 +219,7 @@ class Workers:
 
 def starts(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> list[Cell]:
     """A cell a seed, which starts from that seed's pre-trained weights."""
-    data = "".join(part.digest() for part in images(recipe))
-    origin = repr((_FORMAT, torch.__version__, training_device().type, hashlib.sha256(data.encode()).hexdigest()))
+    origin = repr((_FORMAT, torch.__version__, training_device().type, images_digest(recipe)))
     fresh = [Cell(recipe, origin, seed) for seed in seeds]
     states = workers.run(pretrained, fresh, "pre-training")
     return [Cell(recipe, origin, seed, State(state)) for seed, state in zip(seeds, states, strict=True)]
@@ -297,6 +301,7 @@ def build(
             "weights": weights,
             "seeds": list(seeds),
             "recipe": described,
+            "images_sha256": images_digest(recipe),
             "torch": torch.__version__,
             "device": training_device().type,
         },

@@ -8,7 +8,7 @@ import numpy as np
 
 from algo.policy_table import Floats, PolicyTable
 from algo.sgd import TrainingConfig
-from algo.table_build import Recipe, Workers, retrained_accuracy
+from algo.table_build import Recipe, Workers, images_digest, retrained_accuracy
 
 
 def recipe_of(table: PolicyTable) -> Recipe:
@@ -37,11 +37,17 @@ def against_retrained(table: PolicyTable, sample: int, workers: Workers) -> dict
         of retrained accuracies between the first two seeds, a limit for what can be expected, if there are two.
 
     Raises:
-        ValueError: if there are not so many policies, or the table was made otherwise.
+        ValueError: if there are not so many policies, or the table was made otherwise or of other images.
     """
     from scipy.stats import bootstrap
 
     recipe = recipe_of(table)
+    # Tables of earlier versions have no digest.
+    if table.origin.get("images_sha256", present := images_digest(recipe)) != present:
+        raise ValueError(
+            f"the data {recipe.data} are not those that the table was built of (SHA-256 {present[:12]}..., not "
+            f"{str(table.origin['images_sha256'])[:12]}...): put back what was there, or build the table again"
+        )
     choices, count = table.space.weight_choices, table.space.size // len(table.points)
     if not 10 <= sample <= count:
         raise ValueError(f"the number of policies to retrain must be in 10..{count}, not {sample}")

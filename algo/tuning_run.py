@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 _WIDTHS: tuple[int, ...] = tuple(evolver_facts()["bit_widths"])
 _ACTIVATIONS: dict[str, tuple[int, ...]] = {"fixed": (8,), "searched": _WIDTHS}
+_PLACES = ("data", "data_folder", "chip", "chip_network")  # fields that may name a file or a folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,6 +206,8 @@ def run(
 ) -> dict[str, Any]:
     """Run, or go on with, a tuning run; returns its summary, which is also ``summary.json``.
 
+    The folder is held for writing until the end; see `RunFolder`.
+
     Args:
         config: what to run.
         folder: where; its checkpoint says where to begin.
@@ -213,10 +217,23 @@ def run(
         say: where progress messages go.
 
     Raises:
-        ValueError: for a configuration or data that cannot be used.
+        ValueError: for a configuration or data that cannot be used, or that are not those the run was begun with.
+        FolderInUse: if another process writes to the folder.
         DeviceError: if the simulator dies, or the board is gone or reset; the folder can be resumed.
         Disagreement: if the RTL and the golden model differ.
     """
+    with folder:
+        return _run(config, folder, chip, evaluator, on_step, say)
+
+
+def _run(
+    config: TuneConfig,
+    folder: RunFolder,
+    chip: Chip | None,
+    evaluator: Evaluator | None,
+    on_step: Callable[[Step, int], None],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
     schedule = schedule_of(config.schedule, config.iterations)
     saved = folder.load_checkpoint()
     for note in folder.notes:
@@ -224,11 +241,11 @@ def run(
     if len(folder.steps) == len(schedule) and (summary := folder.summary) is not None:
         say(f"{folder.path} is complete; nothing to do")
         return summary
-    chip = chip or chip_of(config, folder.path)
+    chip = chip or _chip_of(config, folder, say)
     if isinstance(chip, TableChip) and not (folder.path / CHIP_TABLE).exists():
         folder.write(CHIP_TABLE, chip.table.to_csv())
     if evaluator is None:
-        evaluator = retrainer_of(config, say)
+        evaluator = retrainer_of(config, folder, say)
     baseline_accuracy = evaluator.retrained_baseline()
     objective = config.objective_at(max(0.0, baseline_accuracy - config.accuracy_drop))
     layers = evaluator.layers
@@ -303,19 +320,26 @@ def run(
     return summary
 
 
-def chip_of(config: TuneConfig, folder: Path) -> Chip:
-    """The chip of a run that has, or will have, this folder.
+def _chip_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None]) -> Chip:
+    """The chip of a run.
 
     Raises:
-        ValueError: if it cannot be used, or has no energies and the objective weighs them.
+        ValueError: if it cannot be used, or has no energies and the objective weighs them, or the layers of its network
+            are not those the run was begun with.
     """
+    saved = folder.path / CHIP_TABLE
+    _check_places(config, folder, "chip_network", *([] if saved.exists() else ["chip"]))
+    layers = network_layers(config.chip_network)
+    if _is_path("chip_network", config.chip_network):
+        digest = hashlib.sha256(repr(layers).encode()).hexdigest()
+        folder.check_input("chip_network", f"the layers in {config.chip_network}", digest, say)
     return fixed_chip(
         config.chip,
-        network_layers(config.chip_network),
+        layers,
         weight_bits=_WIDTHS,
         activation_bits=_ACTIVATIONS[config.activations],
         needs_energy=config.objective_at(0.0).weight_e > 0.0,
-        saved=folder / CHIP_TABLE,
+        saved=saved,
     )
 
 
@@ -333,12 +357,13 @@ def _measured(policy: Policy, accuracy: float, chip: Chip, objective: Objective)
     }
 
 
-def retrainer_of(config: TuneConfig, say: Callable[[str], None]) -> Retrainer:
-    """The retraining that a configuration describes, at its start; pre-trains the network unless it is in the cache.
+def retrainer_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None]) -> Retrainer:
+    """The retraining that a run's configuration describes, at its start; pre-trains unless the network is in the cache.
 
     Raises:
-        ValueError: for data that cannot be used.
+        ValueError: for data that cannot be used, or that are not those the run was begun with.
     """
+    _check_places(config, folder, "data", "data_folder")
     from .data import NOISE_STD, load_dataset, local_private_set
     from .training import Retrainer, TrainingConfig, pretrain  # brings torch
 
@@ -351,6 +376,9 @@ def retrainer_of(config: TuneConfig, say: Callable[[str], None]) -> Retrainer:
         threads=config.threads,
     )
     dataset = load_dataset(config.data, folder=Path(config.data_folder) if config.data_folder else None)
+    # As training sees them: what else is in the files, and how it is packed, does not matter.
+    folder.check_input("data", f"the data {config.data}", dataset.digest(), say)
+    dataset = dataclasses.replace(dataset, name=Path(config.data).name)  # a report shows it to others
     noise = NOISE_STD if config.noise_std is None else config.noise_std
     local = local_private_set(dataset, config.local_size, noise, config.seed)
     say(
@@ -378,10 +406,37 @@ def resumed_config(folder: RunFolder, given: dict[str, Any]) -> TuneConfig:
     if str(given.get("device", "")).startswith(PREFIX) and str(stored["device"]).startswith(PREFIX):
         stored["device"] = given["device"]  # a board may be plugged in elsewhere today
     for name, value in given.items():
-        if stored[name] != value:
+        if _located(name, stored[name]) != _located(name, value):
             raise RunFolderError(
                 f"{folder.path} was begun with {name} = {stored[name]!r}, not {value!r}: "
                 f"leave {name} out, or begin anew with another --out"
             )
     with reading(folder.path / CONFIG, *DAMAGED):
         return TuneConfig(**stored)
+
+
+def located(config: TuneConfig) -> TuneConfig:
+    """The same with absolute paths, so that a run is taken up again from any working directory."""
+    return dataclasses.replace(config, **{name: _located(name, getattr(config, name)) for name in _PLACES})
+
+
+def _located(name: str, value: Any) -> Any:
+    return str(Path(value).absolute()) if _is_path(name, value) else value
+
+
+def _is_path(name: str, value: Any) -> bool:
+    """Whether a field names a file or a folder: files are told from names by their suffix."""
+    return name in _PLACES and value is not None and (name == "data_folder" or bool(Path(value).suffix))
+
+
+def _check_places(config: TuneConfig, folder: RunFolder, *names: str) -> None:
+    """Say which file of a run that is taken up again has been moved."""
+    for name in names:
+        value = getattr(config, name)
+        if folder.begun_here or not _is_path(name, value) or Path(value).exists():
+            continue
+        here = "" if Path(value).is_absolute() else f" (seen from {Path.cwd()})"
+        raise RunFolderError(
+            f"{folder.path} was begun with {name} = {value!r}, which is not there{here}: put it back, or write its new "
+            f"place into {folder.path / CONFIG}; whether it is the same is checked"
+        )

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -31,7 +32,8 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         target = path.resolve()
         check_folder(target.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        # Not the process's number: in two containers that share a folder it may be the same.
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
         try:
             with temporary.open("wb") as file:
                 file.write(data)

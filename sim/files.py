@@ -1,21 +1,39 @@
-"""Files that survive a full disk or a kill, and where the cache lies."""
+"""Files that survive a full disk or a kill, folders with one writer at a time, and where the cache lies."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import hashlib
 import os
+import platform
 import re
+import sys
 import tempfile
 from pathlib import Path
 
 from rtl.files import check_folder, scratch_folder, write_atomically
 
 __all__ = [
-    "cache_dir", "check_folder", "is_plain", "plain_path", "scratch_folder", "temporary_folder", "write_atomically"
-]  # fmt: skip
+    "LOCK",
+    "FolderInUse",
+    "FolderLock",
+    "cache_dir",
+    "check_folder",
+    "is_plain",
+    "plain_path",
+    "scratch_folder",
+    "temporary_folder",
+    "write_atomically",
+]
 
 #: Unix limits the path of a socket to about 100 bytes; ours end in a scratch folder's name and "socket".
 _SOCKET_ROOM = 70
+#: File in a folder that somebody writes to; it names the process.
+LOCK = ".lock"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that have none
+_held: set[int] = set()
 
 
 def cache_dir() -> Path:
@@ -57,3 +75,91 @@ def plain_path(path: Path) -> Path:
         part.symlink_to(path)
         part.replace(link)
     return link
+
+
+class FolderInUse(ValueError):
+    """Another process writes to the folder; the message names it."""
+
+
+class FolderLock:
+    """The right to write to a folder, held from here to `release` or to the end of this process, whatever ends it.
+
+    The operating system holds the lock, so that a dead owner's is gone. Child processes do not inherit it. Use it as a
+    context manager, or call `release`.
+
+    Args:
+        folder: is made when missing. One that this process may not write to is not locked: nothing can happen to it.
+
+    Raises:
+        FolderInUse: if the lock is held, also by this process.
+        OSError: if the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK
+        self._made = [path for path in (folder, *folder.parents) if not path.exists()]
+        self._process = os.getpid()
+        self._file: int | None = None
+        while self._file is None:
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            except OSError:
+                if os.access(folder, os.F_OK) and not os.access(folder, os.W_OK):
+                    return
+                raise
+            if self._lock(file):
+                self._file = file
+            else:
+                os.close(file)
+        _held.add(self._file)
+        os.ftruncate(self._file, 0)
+        os.write(self._file, f"process {self._process} on {platform.node()}\n".encode())
+
+    def _lock(self, file: int) -> bool:
+        """Lock an open file; whether it is still the one of that name, which its last owner removes."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.path.samestat(os.fstat(file), self._path.stat())
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            owner = os.read(file, 200).decode(errors="replace").strip() or "another process"
+            os.close(file)
+            raise FolderInUse(
+                f"{self._path.parent} is in use by {owner}: wait until that has ended, or choose another --out"
+            ) from None
+        except OSError as error:
+            if error.errno in _NO_LOCKS:
+                print(f"{self._path.parent}: files cannot be locked there: start nothing else in it", file=sys.stderr)
+                return True
+            os.close(file)
+            raise
+
+    def release(self) -> None:
+        """Let others write to the folder; it is removed again if it was made here and has stayed empty."""
+        if self._file is None or self._process != os.getpid():
+            return
+        self._path.unlink(missing_ok=True)  # while it is still locked, so that nobody holds a file that is gone
+        _held.discard(self._file)
+        os.close(self._file)
+        self._file = None
+        for folder in self._made:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def __enter__(self) -> FolderLock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+def _let_go() -> None:
+    """In a forked child, which would hold the locks beyond the life of their owner."""
+    for file in _held:
+        os.close(file)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

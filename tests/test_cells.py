@@ -149,6 +149,25 @@ def slow(cell):
     return 10 * number
 
 
+def test_two_commands_share_a_folder(tmp_path):
+    """As two sweeps or builds do: each cell is a file that is written whole, and the same whoever writes it."""
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom algo.cells import run_cells\nfrom tests.test_cells import large\n"
+        "found = run_cells(large, [(n,) for n in range(40)], folder=Path(sys.argv[1]), jobs=1)\n"
+        "sys.exit([r['ones'].sum() for r in found] != [n * 10**6 // 8 for n in range(40)])"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "cells")]
+    children = [subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    ends = [(child.communicate()[1], child.returncode) for child in children]
+    assert [code for _, code in ends] == [0, 0, 0] and not any("damaged" in said for said, _ in ends), ends
+    assert len(list((tmp_path / "cells").iterdir())) == 40
+    assert run_cells(large, [(3,)], folder=tmp_path / "cells", jobs=1)[0]["ones"].sum() == 3 * 10**6 // 8
+
+
+def large(cell):
+    return {"ones": np.full(10**6 // 8, cell[0], np.int64)}
+
+
 @pytest.mark.parametrize("damage", ["cut short", "one bit", "empty", "of another cell"])
 def test_a_damaged_file_is_redone(damage, tmp_path, capsys):
     cells = cells_in(tmp_path / "marks")

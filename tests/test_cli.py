@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,8 @@ def test_help_lists_the_commands():
 
 def test_tune_writes_its_folder_and_one_json_object(finished):
     path, summary = finished
-    names = {"config.json", "trace.jsonl", "checkpoint.zip", "q_table.json", "summary.json", "learning-curve.png"}
+    names = {"config.json", "inputs.json", "trace.jsonl", "checkpoint.zip", "q_table.json", "summary.json"}
+    names.add("learning-curve.png")
     assert {p.name for p in path.iterdir()} == names
     assert summary["iterations"] == 33 and summary["trained"] > 20 and summary["data"].startswith("digits")
     lines = [json.loads(line) for line in (path / "trace.jsonl").read_text().splitlines()]
@@ -108,6 +110,10 @@ def test_killed_and_resumed_ends_in_the_same_bytes(finished, tmp_path, sign, dev
     out = tmp_path / "run"
     process = start("tune", *SMALL, "--device", device, "--out", out)
     wait_for_lines(process, out / "trace.jsonl", 6)
+    process.send_signal(signal.SIGSTOP)  # it must not end before the second one tries
+    second = rlu("tune", *(["--resume"] if sign == signal.SIGKILL else []), "--out", out)
+    assert second.returncode == 2 and f"{out} is in use by process {process.pid} on" in second.stderr
+    process.send_signal(signal.SIGCONT)
     process.send_signal(sign)
     _, said = process.communicate(timeout=60)
     assert process.returncode == (130 if sign == signal.SIGINT else -signal.SIGKILL)
@@ -135,6 +141,50 @@ def test_a_simulator_that_dies_leaves_the_run_resumable(finished, tmp_path):
     assert f"the run can be resumed: rlu tune --resume --out {out}" in said
     assert rlu("tune", "--resume", "--out", out).returncode == 0
     assert (out / "trace.jsonl").read_bytes() == (path / "trace.jsonl").read_bytes()
+
+
+CLOSINGS = {"2>&-": [2], "<&- >&- 2>&-": [0, 1, 2]}
+
+
+def closed(descriptors, *arguments, **options):
+    """A command that is started with standard streams closed; its exit code."""
+    command = [sys.executable, "-m", "algo.cli", *map(str, arguments)]
+    return subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False, stdout=subprocess.DEVNULL,
+        preexec_fn=lambda: [os.close(number) for number in descriptors], **options,
+    ).returncode  # fmt: skip
+
+
+@pytest.mark.parametrize("closing", CLOSINGS)
+def test_commands_work_without_standard_streams_and_keep_their_exit_codes(finished, tmp_path, closing):
+    path, descriptors = finished[0], CLOSINGS[closing]
+    assert closed(descriptors, "report", path, "-o", tmp_path / "page.html") == 0
+    assert (tmp_path / "page.html").read_text().rstrip().endswith("</html>")
+    cells = tmp_path / "cells"
+    search = ("search", "--table", "synthetic", "--method", "random", "--seeds", 1, "--budget", 3, "--folder", cells)
+    assert closed(descriptors, *search) == 0 and len(list(cells.iterdir())) == 1
+    shutil.copytree(path, tmp_path / "other")
+    (tmp_path / "other" / "trace.jsonl").write_text("")
+    assert closed(descriptors, "compare", path, tmp_path / "other") == 1
+    assert closed(descriptors, "tune", "--seed", 0) == closed(descriptors, "no-such-command") == 2
+
+
+@pytest.mark.parametrize("device", ["golden", pytest.param("sim", marks=pytest.mark.slow)])
+def test_tune_without_standard_streams_writes_what_it_does_with_them(finished, tmp_path, device):
+    path, _ = finished
+    assert closed([0, 1, 2], "tune", *SMALL, "--device", device, "--out", tmp_path / "run") == 0
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {p.name for p in path.iterdir()}
+    # A stream's number must not have gone to a file of the run.
+    for name in ("trace.jsonl", "q_table.json", "inputs.json"):
+        assert (tmp_path / "run" / name).read_bytes() == (path / name).read_bytes()
+
+
+def test_a_message_that_cannot_be_written_leaves_the_exit_code(tmp_path):
+    for arguments in (["no-such-command"], ["compare", "a", "b"]):
+        with Path("/dev/full").open("w") as full:
+            command = [sys.executable, "-m", "algo.cli", *arguments]
+            environment = os.environ | {"PYTHONPATH": str(ROOT)}
+            assert subprocess.run(command, cwd=tmp_path, env=environment, stderr=full, check=False).returncode == 2
 
 
 def test_restarted_weights_serve_repeats_from_the_cache(tmp_path):
@@ -221,7 +271,6 @@ def test_bench_measures_what_was_asked_for():
         (["tune", "--device", "serial:/dev/null@fast"], "a serial port is PORT or PORT@BAUD, such as /dev/ttyUSB0@"),
         (["tune", "--data", "mnist-1000"], "unknown data set 'mnist-1000': choose one of digits, fashion-mnist"),
         (["tune", "--data", "cifar10", "--data-folder", "nowhere"], "nowhere"),
-        (["tune", "--resume", "--out", "."], "holds no run: there is no config.json"),
         (["lockstep", "--states", "257"], "states must be a whole number in 1..256, not 257"),
         (["lockstep", "--actions", "17"], "actions must be a whole number in 2..16, not 17"),
         (["lockstep", "--alpha", "1.5"], "alpha must be in 0..1, not 1.5"),
@@ -250,7 +299,8 @@ def test_a_damaged_data_file_is_named(tmp_path):
     content = (tmp_path / "own.npz").read_bytes()
     (tmp_path / "own.npz").write_bytes(content[: len(content) // 2])
     done = rlu("tune", "--data", "own.npz", cwd=tmp_path)
-    assert done.returncode == 2 and "cannot read own.npz" in done.stderr and "Traceback" not in done.stderr
+    assert done.returncode == 2 and "own.npz" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()  # so that the corrected command finds no folder of its own
 
 
 def test_resume_with_another_setting_names_the_field(finished):
@@ -267,6 +317,8 @@ def test_a_folder_in_use_is_not_overwritten(finished):
 
 def test_a_file_is_no_folder_for_a_run(tmp_path):
     (tmp_path / "file").write_text("")
+    done = rlu("tune", "--resume", "--out", tmp_path)
+    assert done.returncode == 2 and f"{tmp_path} holds no run: there is no config.json" in done.stderr
     done = rlu("tune", *SMALL, "--out", tmp_path / "file")
     assert done.returncode == 2 and "file is a file, not a folder: choose another --out" in done.stderr
 
@@ -286,6 +338,20 @@ def test_a_full_disk_is_named_with_what_to_do(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["registers", "--format", "c", "-o", str(tmp_path / "regs.h" / "x")])
     assert exit_.value.code == 2 and ": Not a directory: choose another path (-o" in capsys.readouterr().err
+
+
+def test_writers_of_one_file_do_not_meet_in_a_temporary_one(tmp_path):
+    """Threads stand for processes of the same number, in containers that share a folder."""
+    contents = [bytes([65 + k]) * 300_000 for k in range(4)]
+
+    def write(content):
+        for _ in range(10):
+            write_atomically(tmp_path / "cell", content)
+            assert (tmp_path / "cell").read_bytes() in contents
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, contents))
+    assert [path.name for path in tmp_path.iterdir()] == ["cell"]
 
 
 def test_links_and_devices_are_written_through(tmp_path):

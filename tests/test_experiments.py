@@ -26,6 +26,7 @@ from algo.experiments.tables import scored
 from algo.policy import Policy
 from algo.run_folder import RunFolder
 from algo.tuning import published_schedule, schedule_of
+from sim.files import LOCK, FolderLock
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOW = ("activations", "baselines", "better-unit", "resnet34")  # Optuna's seeds, and 37 layers
@@ -147,6 +148,28 @@ def test_a_run_of_another_configuration_is_begun_anew(out, tmp_path, capsys):
     (finished,) = runs.tuned(settings, "energy")["energy"]
     assert "another configuration: begun anew" in capsys.readouterr().err
     assert RunFolder.open(folder).config["alpha"] == 0.25 and len(finished.steps) == 33
+
+
+def test_one_command_at_a_time_works_in_a_folder(out, tmp_path, capsys):
+    settings = Settings(scale="quick", out=tmp_path, jobs=1)
+    with FolderLock(tmp_path):
+        with pytest.raises(SystemExit) as end:
+            main(experiment("latency-first", "--out", tmp_path))
+        assert end.value.code == 2
+        assert f"{tmp_path} is in use by process {os.getpid()} on" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK]
+    main(experiment("latency-first", "--out", out))
+    folder = runs.folder_of(settings, "energy", 1)
+    shutil.copytree(runs.folder_of(Settings(out=out), "energy", 1), folder)
+    stored = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(stored | {"alpha": 0.5}))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    # A run of another configuration, which would be begun anew, is under way.
+    with RunFolder.open(folder) as run, pytest.raises(ValueError, match="in use by process"):
+        runs.tuned(settings, "energy")
+    assert run.steps and {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    runs.tuned(settings, "energy")
+    assert RunFolder.open(folder).config == stored and not (folder / LOCK).exists()
 
 
 @pytest.mark.slow

@@ -296,6 +296,7 @@ def test_a_file_that_predicts_otherwise_is_a_failed_check(
 def test_export_refuses_what_is_no_finished_run(run: Path, rlu, tmp_path: Path) -> None:
     copied = tmp_path / "copy"
     shutil.copytree(run, copied)
+    (copied / "inputs.json").unlink()  # whoever ran it gave an evaluator of their own
     (copied / "summary.json").write_text((copied / "summary.json").read_text().replace("digits", "my.npz"))
     done = rlu("export", copied, "-o", tmp_path / "net.onnx")
     assert done.code == 2 and "was made with another network or other data" in done.err
@@ -305,6 +306,75 @@ def test_export_refuses_what_is_no_finished_run(run: Path, rlu, tmp_path: Path) 
     done = rlu("export", tmp_path, "-o", tmp_path / "net.onnx")
     assert done.code == 2 and "holds no run" in done.err
     assert not (tmp_path / "net.onnx").exists()
+
+
+def own_images(path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = np.arange(60) % 2
+    images = (random.normal(size=(60, 1, 32, 32)) * 20 + 60 + 100 * labels[:, None, None, None]).clip(0, 255)
+    np.savez(path, images=images.astype(np.uint8), labels=labels)
+
+
+def test_a_run_is_exported_and_gone_on_with_from_its_own_data_alone(
+    rlu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir(), elsewhere.mkdir()
+    monkeypatch.chdir(project)
+    data, run, net = project / "my.npz", project / "run", tmp_path / "net.onnx"
+    own_images(data, seed=1)
+    options = ("--schedule", "quick", "--iterations", "2", "--width", "2", "--threads", "1", "--accuracy-drop", "1")
+    done = rlu("tune", "--data", "my.npz", *options, "--out", "run")
+    assert done.code == 0, done.err
+    finished = json.loads((run / "summary.json").read_text())
+    assert finished["data"] == "my.npz (not the published CIFAR-100)"
+
+    monkeypatch.chdir(elsewhere)  # where another file has the same name
+    own_images(elsewhere / "my.npz", seed=2)
+    (run / "summary.json").unlink()
+    done = rlu("tune", "--resume", "--out", run)
+    assert done.code == 0 and json.loads((run / "summary.json").read_text()) == finished, done.err
+    assert rlu("export", run, "--policy", "int8", "-o", net).code == 0
+    done = rlu("tune", "--resume", "--out", run, "--data", "my.npz")
+    assert done.code == 2 and f"was begun with data = {str(data)!r}, not 'my.npz'" in done.err
+
+    net.unlink()
+    own_images(data, seed=2)
+    for policy in ("int8", "best-seen", "found"):
+        done = rlu("export", run, "--policy", policy, "-o", net)
+        assert done.code == 2 and f"the data {data} are not those that {run} was begun with" in done.err
+        assert "another machine" not in done.err and not net.exists()
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(run, unfinished)
+    (unfinished / "summary.json").unlink()
+    before = {path.name: path.read_bytes() for path in unfinished.iterdir()}
+    done = rlu("tune", "--resume", "--out", unfinished)
+    assert done.code == 2 and f"the data {data} are not those that {unfinished} was begun with" in done.err
+    assert {path.name: path.read_bytes() for path in unfinished.iterdir()} == before
+
+    own_images(elsewhere / "moved.npz", seed=1)
+    data.unlink()
+    for command in (("export", run, "-o", net), ("tune", "--resume", "--out", unfinished)):
+        done = rlu(*command)
+        assert done.code == 2 and f"was begun with data = {str(data)!r}, which is not there: put it back" in done.err
+    assert rlu("tune", "--resume", "--out", run).code == 0  # complete: it needs no data
+    config = run / "config.json"
+    config.write_text(config.read_text().replace(str(data), str(elsewhere / "moved.npz")))
+    done = rlu("export", run, "--policy", "int8", "-o", net)
+    assert done.code == 0 and "another machine" not in done.err, done.err
+
+
+def test_a_run_that_an_earlier_version_began_is_exported_with_a_word_about_its_data(
+    run: Path, rlu, tmp_path: Path
+) -> None:
+    copied = tmp_path / "copy"
+    shutil.copytree(run, copied)
+    (copied / "inputs.json").unlink()
+    done = rlu("export", copied, "--policy", "int8", "-o", tmp_path / "net.onnx")
+    assert done.code == 0, done.err
+    assert "kept no digests: nobody can tell whether the data digits have changed" in done.err
+    done = rlu("export", run, "--policy", "int8", "-o", tmp_path / "net.onnx")
+    assert "kept no digests" not in done.err
 
 
 def test_an_energy_that_there_is_not_is_said() -> None:

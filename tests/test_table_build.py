@@ -138,6 +138,7 @@ def test_a_built_table_is_whole(tiny, tmp_path):
     assert tiny.measure(policy) == EvolverChip().measure(policy)
     write_table(tiny, tmp_path / "t.parquet")
     assert recipe_of(read_table(tmp_path / "t.parquet")) == TINY
+    assert read_table(tmp_path / "t.parquet").origin["images_sha256"] == table_build.images_digest(TINY)
 
 
 def test_another_chip_gives_other_latencies_and_energies(tiny, folder):
@@ -205,6 +206,12 @@ def test_ranks_against_retraining(sign, expected, tiny, monkeypatch):
     assert found["spearman"] == pytest.approx(expected) and found["spearman_interval"] == pytest.approx([expected] * 2)
     with pytest.raises(ValueError, match=r"must be in 10\.\.256, not 9"):
         table_check.against_retrained(tiny, 9, Workers())
+
+
+def test_retraining_on_other_images_is_refused(tiny, tmp_path):
+    write_table(replace(tiny, origin=tiny.origin | {"images_sha256": "0" * 64}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"the data digits are not those that the table was built of \(SHA-256 "):
+        table_check.against_retrained(read_table(tmp_path / "t.parquet"), 60, Workers())
 
 
 def test_rank_correlation_equals_scipys():

@@ -1,23 +1,35 @@
 """The search, its runs and their folders, with a table in place of training; tests/test_cli.py trains for real."""
 
 import dataclasses
+import fcntl
+import itertools
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from algo.chip import INT8_BASELINE, EvolverChip, LayerShape, evolver_facts
 from algo.policy import Policy, PolicySpace
 from algo.policy_table import TableEvaluator, synthetic_table
-from algo.run_folder import CHECKPOINT, TRACE, RunFolder, RunFolderError, compare
+from algo.run_folder import CHECKPOINT, INPUTS, TRACE, RunFolder, RunFolderError, compare
 from algo.tuning import SCHEDULES, Step, published_schedule, schedule_of, score, search
 from algo.tuning_run import TuneConfig, resumed_config, run
 from rtl.params import RLUParams
 from sim.device import GoldenDevice
 from sim.driver import Driver
+from sim.files import LOCK, FolderInUse, FolderLock
 from sim.objective import Objective
 from sim.shadow import Disagreement
 from sim.simulator import SimDevice
 
+ROOT = Path(__file__).resolve().parent.parent
 CHIP = EvolverChip([LayerShape(f"layer{k}", 10**8, 10**6, 10**4, 10**4) for k in range(3)])
 TABLE = synthetic_table(CHIP, layers=3, seed=9)
 # Limits that this small network's cheapest policies keep and its dearest do not.
@@ -51,20 +63,24 @@ class Retraining(TableEvaluator):
         self.trained[0] = int(saved)
 
 
-def tuned(path, evaluator=None, stop=None, **fields):
-    """Run, or go on with, a tuning run over the table; ``stop`` ends it after so many iterations."""
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def tuned(path, evaluator=None, stop=None, then=interrupt, chip=CHIP, **fields):
+    """Run, or go on with, a tuning run over the table; ``stop`` ends it, or does what ``then`` says, after so many."""
     config = TuneConfig(**({"schedule": "quick", "seed": 5} | LIMITS | fields))
     folder = RunFolder.open(path) if path.exists() else RunFolder.create(path, dataclasses.asdict(config))
 
     def on_step(step, total):
         if stop is not None and step.iteration + 1 == stop:
-            raise KeyboardInterrupt
+            then()
 
     said = []
     summary = None
     try:
         summary = run(
-            config, folder, chip=CHIP, evaluator=evaluator or Retraining(TABLE), on_step=on_step, say=said.append
+            config, folder, chip=chip, evaluator=evaluator or Retraining(TABLE), on_step=on_step, say=said.append
         )
     except KeyboardInterrupt:
         assert stop is not None
@@ -204,6 +220,7 @@ def test_killed_before_the_first_checkpoint(tmp_path):
     whole, _, _ = tuned(tmp_path / "whole")
     config = dataclasses.asdict(TuneConfig(schedule="quick", seed=5, **LIMITS))
     folder = RunFolder.create(tmp_path / "run", config)
+    folder.release()
     (folder.path / TRACE).write_bytes((whole.path / TRACE).read_bytes().splitlines(keepends=True)[0])
     tuned(folder.path)
     assert (folder.path / TRACE).read_bytes() == (whole.path / TRACE).read_bytes()
@@ -223,6 +240,152 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(RunFolderError, match=r"checkpoint\.zip is damaged"):
         tuned(tmp_path / "run")
+
+
+def stuck(path):
+    """A run that stops, with children of its own that live on, and waits to be killed; see the test below."""
+
+    def wait():
+        forked = os.fork()
+        if not forked:
+            time.sleep(60)
+            os._exit(0)
+        print(forked, subprocess.Popen(["sleep", "60"]).pid, flush=True)
+        sys.stdin.read()
+
+    tuned(Path(path), device="sim", stop=9, then=wait)
+
+
+def test_a_second_writer_is_refused_by_name_and_a_dead_ones_folder_is_taken_over(tmp_path):
+    whole, _, _ = tuned(tmp_path / "whole")
+    run_ = tmp_path / "run"
+    code = f"from tests.test_tuning import stuck; stuck({str(run_)!r})"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )  # fmt: skip
+    left = [int(number) for number in child.stdout.readline().split()]
+    try:
+        before = (run_ / TRACE).read_bytes()
+        assert before.count(b"\n") == 9
+        with pytest.raises(
+            ValueError, match=rf"run is in use by process {child.pid} on \S+: wait until that has ended"
+        ):
+            tuned(run_)
+        config = dataclasses.asdict(TuneConfig())
+        for replace in (False, True):
+            with pytest.raises(ValueError, match=f"is in use by process {child.pid} on"):
+                RunFolder.create(run_, config, replace=replace)
+        assert (run_ / TRACE).read_bytes() == before
+        assert compare(RunFolder.open(run_), whole).endswith("has 33")  # whoever only reads may
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        tuned(run_)
+    finally:
+        for process in left:
+            os.kill(process, signal.SIGKILL)  # an error if they had ended, which would show nothing
+        child.communicate()
+    assert (run_ / TRACE).read_bytes() == (whole.path / TRACE).read_bytes()
+    assert not (run_ / LOCK).exists()
+
+
+def test_a_lock_on_a_file_that_its_last_owner_has_removed_is_none(tmp_path, monkeypatch):
+    first, locked, third = FolderLock(tmp_path), fcntl.flock, []
+
+    def late(*given):
+        """The first owner goes, and another comes, between the opening of the file and its locking."""
+        monkeypatch.undo()
+        first.release()
+        third.append(FolderLock(tmp_path))
+        locked(*given)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    with pytest.raises(FolderInUse, match=f"is in use by process {os.getpid()} on"):
+        FolderLock(tmp_path)
+    third[0].release()
+    with FolderLock(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b" / LOCK).read_text().startswith(f"process {os.getpid()} on ")
+    assert not list(tmp_path.iterdir())
+
+
+class Refusing(Retraining):
+    def retrained_baseline(self):
+        raise ValueError("these data cannot be used")
+
+
+class Interrupted(Retraining):
+    def retrained_baseline(self):
+        raise KeyboardInterrupt
+
+
+def test_a_refused_run_leaves_nothing_behind(tmp_path):
+    with pytest.raises(ValueError, match="these data cannot be used"):
+        tuned(tmp_path / "runs" / "a", Refusing(TABLE))
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / LOCK).write_text("process 1 on a host that crashed\n")
+    with pytest.raises(ValueError, match="these data cannot be used"):
+        folder = RunFolder.create(tmp_path / "mine", dataclasses.asdict(TuneConfig()))
+        run(TuneConfig(), folder, chip=CHIP, evaluator=Refusing(TABLE))
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"] and not list((tmp_path / "mine").iterdir())
+
+
+def test_what_a_refusal_must_not_remove(tmp_path):
+    tuned(tmp_path / "run", Interrupted(TABLE), stop=0)
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 5  # it can be resumed
+    with pytest.raises(ValueError, match="these data cannot be used"):
+        tuned(tmp_path / "run", Refusing(TABLE))
+    tuned(tmp_path / "run", stop=3)
+    with pytest.raises(ValueError, match="these data cannot be used"):
+        tuned(tmp_path / "run", Refusing(TABLE))
+    assert len(RunFolder.open(tmp_path / "run").steps) == 3
+    other = {"notes.txt": "mine", "config.json": "{}"}
+    for name, text in other.items():
+        (tmp_path / "used").mkdir(exist_ok=True)
+        (tmp_path / "used" / name).write_text(text)
+    with pytest.raises(RunFolderError, match="is not empty"):
+        RunFolder.create(tmp_path / "used", {})
+    assert {path.name: path.read_text() for path in (tmp_path / "used").iterdir()} == other
+
+
+def network_file(path, hidden):
+    """An ONNX model of as many layers as the table's."""
+    helper = pytest.importorskip("onnx").helper
+    sizes = (16, hidden, hidden, 10)
+    weights = [
+        helper.make_tensor(f"layer{k}", 1, pair, np.zeros(pair, np.float32).tobytes(), raw=True)
+        for k, pair in enumerate(itertools.pairwise(sizes))
+    ]
+    nodes = [helper.make_node("MatMul", [f"x{k}", f"layer{k}"], [f"x{k + 1}"]) for k in range(3)]
+    ends = [helper.make_tensor_value_info(name, 1, [1, size]) for name, size in (("x0", 16), ("x3", 10))]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
+
+
+def test_a_run_is_not_gone_on_with_on_the_layers_of_another_file(tmp_path):
+    file = tmp_path / "net.onnx"
+    network_file(file, 4000)
+    settings = {"chip": None, "chip_network": str(file)}
+    whole, _, _ = tuned(tmp_path / "whole", **settings)
+    tuned(tmp_path / "run", stop=9, **settings)
+    network_file(file, 4001)
+    with pytest.raises(RunFolderError, match=r"the layers in .*net\.onnx are not those that .*run was begun with"):
+        tuned(tmp_path / "run", **settings)
+    file.unlink()
+    with pytest.raises(
+        RunFolderError, match=r"chip_network = '.*net\.onnx', which is not there: put it back, or write"
+    ):
+        tuned(tmp_path / "run", **settings)
+    network_file(file, 4000)
+    tuned(tmp_path / "run", **settings)
+    assert (tmp_path / "run" / TRACE).read_bytes() == (whole.path / TRACE).read_bytes()
+    # As an earlier version left it.
+    tuned(tmp_path / "old", stop=9, **settings)
+    (tmp_path / "old" / INPUTS).unlink()
+    _, _, said = tuned(tmp_path / "old", **settings)
+    assert any(
+        re.search(r"kept no digests: nobody can tell whether the layers in .* have changed", text) for text in said
+    )
+    assert (tmp_path / "old" / TRACE).read_bytes() == (whole.path / TRACE).read_bytes()
 
 
 def test_another_configuration_is_refused_and_the_field_named(tmp_path):

@@ -35,7 +35,8 @@ def experiment(
 ) -> None:  # fmt: skip
     """Run experiment NAME of the published chapter, or all, and set the published figures beside ours.
 
-    Interrupted and called again it goes on; what is done is not done again unless its configuration changed.
+    Interrupted and called again it goes on; what is done is not done again unless its configuration changed. One
+    command at a time works in a folder.
     """
     from algo.experiments import EXPERIMENTS
 
@@ -51,6 +52,7 @@ def experiment(
     from algo.experiments.base import Settings, load, perform
     from algo.experiments.results_page import publish
     from algo.experiments.runs import run_for
+    from sim.files import FolderLock
 
     if name is None:
         raise ValueError("name an experiment, or all; rlu experiment --list says which there are")
@@ -62,17 +64,18 @@ def experiment(
     settings = Settings(scale=scale, out=out or default, **others)  # type: ignore[arg-type]
     first_tuned = next((one for one in names if hasattr(load(one), "TASKS")), None)
     told = []
-    for one in names:
-        if not as_json:
-            click.echo(f"{one}: {EXPERIMENTS[one]}", err=True)
-        if one == first_tuned:
-            run_for(names, settings)
-        done = perform(one, settings)
-        if docs is not None:
-            publish(done, docs)
-        told.append({"experiment": one, "folder": str(done.folder), "computed": not done.repeated, **done.content})
-        if not as_json:
-            click.echo(done.page.markdown(str(done.folder / "plot.png")))
-            click.echo(f"folder: {done.folder}")
+    with FolderLock(settings.out):  # experiments share runs
+        for one in names:
+            if not as_json:
+                click.echo(f"{one}: {EXPERIMENTS[one]}", err=True)
+            if one == first_tuned:
+                run_for(names, settings)
+            done = perform(one, settings)
+            if docs is not None:
+                publish(done, docs)
+            told.append({"experiment": one, "folder": str(done.folder), "computed": not done.repeated, **done.content})
+            if not as_json:
+                click.echo(done.page.markdown(str(done.folder / "plot.png")))
+                click.echo(f"folder: {done.folder}")
     if as_json:
         click.echo(json.dumps(told[0] if name != "all" else told))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -109,8 +110,8 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
     """Search bit-widths, voltage and frequency for a network on local data."""
     # Idle training threads that spin keep the simulator, and one another, from the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from algo.run_folder import RunFolder
-    from algo.tuning_run import TuneConfig, chip_of, resumed_config, run
+    from algo.run_folder import CONFIG, RunFolder, content
+    from algo.tuning_run import TuneConfig, located, resumed_config, run
 
     if settings["unit"] == "episodic" and context.get_parameter_source("schedule") is ParameterSource.DEFAULT:
         settings["schedule"] = "episodic"
@@ -123,21 +124,18 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
             *(["episodic"] if settings["unit"] == "episodic" else []),
         ]
     )
-    folder = RunFolder.open(out) if resume and out.exists() else None
-    if folder is not None:
+    if resume and content(out):
+        folder = RunFolder.open(out)
         given = {
             name: value
             for name, value in settings.items()
             if context.get_parameter_source(name) is not ParameterSource.DEFAULT
         }
         config = resumed_config(folder, given)
+        _check_tools(config.device, config.simulator)
     else:
-        config = TuneConfig(**settings)
-    _check_tools(config.device, config.simulator)
-    chip = chip_of(config, out)
-    if folder is None:
-        import dataclasses
-
+        config = located(TuneConfig(**settings))
+        _check_tools(config.device, config.simulator)
         folder = RunFolder.create(out, dataclasses.asdict(config))
     from tqdm import tqdm
 
@@ -152,7 +150,7 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
             bar.update()
 
         try:
-            summary = run(config, folder, chip=chip, on_step=on_step, say=lambda text: bar.write(text, file=sys.stderr))
+            summary = run(config, folder, on_step=on_step, say=lambda text: bar.write(text, file=sys.stderr))
         except KeyboardInterrupt:
             bar.close()
             click.echo(
@@ -160,6 +158,8 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
             )
             raise click.Abort from None
         except RuntimeError as error:
+            if not (out / CONFIG).exists():  # nothing had been done yet
+                raise
             raise RuntimeError(f"{error}\nthe run can be resumed: rlu tune --resume --out {out}") from error
     if as_json:
         click.echo(json.dumps({"folder": str(out), **summary}))

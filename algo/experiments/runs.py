@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -165,25 +164,25 @@ def perform_run(one: Run) -> None:
     config = config_of(one.task, one.scale, one.device, one.data, one.seed)
     path = Path(one.folder)
     stored = dataclasses.asdict(config) | _network(one.task, one.scale)
-    folder = _opened(path, json.loads(json.dumps(stored)))
-    if folder.summary is not None:  # written last of all
-        return
-    parts = _parts(one, config)
-    with tqdm(
-        initial=len(folder.steps), desc=path.name, unit="policy", leave=False, disable=None, file=sys.stderr
-    ) as bar:
+    with _opened(path, json.loads(json.dumps(stored))) as folder:
+        if folder.summary is not None:  # written last of all
+            return
+        parts = _parts(one, config)
+        with tqdm(
+            initial=len(folder.steps), desc=path.name, unit="policy", leave=False, disable=None, file=sys.stderr
+        ) as bar:
 
-        def on_step(step: Step, total: int) -> None:
-            bar.total = total
-            bar.update()
+            def on_step(step: Step, total: int) -> None:
+                bar.total = total
+                bar.update()
 
-        run(
-            config,
-            folder,
-            on_step=on_step,
-            say=lambda text: bar.write(f"{path.name}: {text}", file=sys.stderr),
-            **parts,
-        )
+            run(
+                config,
+                folder,
+                on_step=on_step,
+                say=lambda text: bar.write(f"{path.name}: {text}", file=sys.stderr),
+                **parts,
+            )
 
 
 def _parts(one: Run, config: TuneConfig) -> dict[str, Any]:
@@ -208,13 +207,14 @@ def _network(task: Task, scale: Scale) -> dict[str, Any]:
 
 
 def _opened(path: Path, wanted: dict[str, Any]) -> RunFolder:
-    """The run's folder, as it is if it is of this configuration, else begun anew.
+    """The run's folder, held for writing: as it is if it is of this configuration, else begun anew.
 
     A finished run that was made before a setting existed was made with that setting's default.
     """
     if (path / CONFIG).exists():
+        folder = RunFolder.open(path)
+        folder.hold()
         try:
-            folder = RunFolder.open(path)
             stored = folder.config
             if (path / SUMMARY).exists():
                 stored = json.loads(json.dumps(dataclasses.asdict(TuneConfig()))) | stored
@@ -224,8 +224,8 @@ def _opened(path: Path, wanted: dict[str, Any]) -> RunFolder:
             print(f"{path} is of another configuration: begun anew", file=sys.stderr)
         except RunFolderError as error:
             print(f"{error}: begun anew", file=sys.stderr)
-    shutil.rmtree(path, ignore_errors=True)
-    return RunFolder.create(path, wanted)
+        folder.release()
+    return RunFolder.create(path, wanted, replace=True)
 
 
 def _drop_damaged_summary(folder: RunFolder) -> None:
