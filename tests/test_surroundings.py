@@ -162,13 +162,16 @@ def test_the_end_of_the_terminal_leaves_nothing_behind():
         command = [RLU, "lockstep", "--episodes", "1000000", "--states", "4", "--actions", "3"]
         quiet = subprocess.DEVNULL
         process = subprocess.Popen(command, env=os.environ | {"TMPDIR": short}, stdout=quiet, stderr=quiet)
-        deadline = time.monotonic() + 100
-        while not list(Path(short).glob("rlu-sim-*/socket")):
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(signal.SIGHUP)
-        assert process.wait(timeout=60) == 130
-        assert not list(Path(short).glob("rlu-sim-*"))
+        try:
+            deadline = time.monotonic() + 100
+            while not list(Path(short).glob("rlu-sim-*/socket")):
+                assert time.monotonic() < deadline and process.poll() is None
+                time.sleep(0.05)
+            process.send_signal(signal.SIGHUP)
+            assert process.wait(timeout=60) == 130
+            assert not list(Path(short).glob("rlu-sim-*"))
+        finally:
+            process.kill()
 
 
 def test_temporary_files_may_lie_in_a_folder_with_any_name(tmp_path):
