@@ -102,7 +102,7 @@ def test_a_wrong_file_is_found_out() -> None:
     model = network(seed=3)
     made = export(model, FEW)
     assert agrees(agreement(model, made, IMAGES, LABELS))
-    array = next(constant for constant in made.graph.initializer if constant.name == "classifier_3_weight_levels")
+    array = next(constant for constant in made.graph.initializer if constant.name == "classifier_3.weight")
     levels = numpy_helper.to_array(array).copy()
     levels[0] = -levels[0]
     array.CopyFrom(numpy_helper.from_array(levels, array.name))
@@ -120,11 +120,11 @@ def test_the_file_holds_the_very_levels_and_steps(bits: int) -> None:
     for name, layer in quantised_layers(model):
         prefix = name.replace(".", "_")
         levels, step = weight_levels(layer.weight.detach(), bits)
-        assert arrays[f"{prefix}_weight_levels"].dtype == np.int8
-        assert np.array_equal(arrays[f"{prefix}_weight_levels"], levels.numpy())
-        assert np.array_equal(arrays[f"{prefix}_weight_step"], step.flatten().numpy())
-        assert np.abs(arrays[f"{prefix}_weight_levels"]).max() < 2 ** (bits - 1)
-        assert arrays[f"{prefix}_input_zero"] == int(layer.input_levels().zero)
+        assert arrays[f"{prefix}.weight"].dtype == np.int8
+        assert np.array_equal(arrays[f"{prefix}.weight"], levels.numpy())
+        assert np.array_equal(arrays[f"{prefix}.weight_step"], step.flatten().numpy())
+        assert np.abs(arrays[f"{prefix}.weight"]).max() < 2 ** (bits - 1)
+        assert arrays[f"{prefix}.input_zero"] == int(layer.input_levels().zero)
     kinds = [node.op_type for node in made.graph.node]
     assert kinds.count("Clip") == (0 if bits == 8 else 8)
     exact = export(model, FEW, "qonnx")
@@ -200,7 +200,11 @@ class Deciding(nn.Module):
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
 def test_what_cannot_be_exported_is_named(layer: nn.Module, said: str) -> None:
-    model = quantise(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), layer)).eval()
+    model = quantise(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), layer))
+    if not isinstance(layer, nn.Conv2d | nn.Linear | Deciding):
+        model.train()(torch.randn(2, 1, 4, 4))
+    else:
+        model[0].train()(torch.randn(2, 1, 4, 4))
     with pytest.raises(ValueError, match=said):
         export(model, torch.zeros(2, 1, 4, 4))
 
