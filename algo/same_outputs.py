@@ -12,7 +12,7 @@ from algo.tracing import evaluating, tensors_in
 
 FLOAT_ROUNDING = 1e-5  # of the largest number: what sums in another order may come to
 _SUM_ROUNDING = 2e-6  # of a layer's inputs and outputs: float32 resolves 6e-8, and sums have thousands of products
-_PERTURBED_RUNS = 2
+_PERTURBED_RUNS = 4
 
 
 def noise_like(images: Tensor, count: int) -> Tensor:
