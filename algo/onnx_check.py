@@ -111,7 +111,8 @@ def check(network: nn.Module, traced: fx.GraphModule, model: Any, images: Tensor
     The traced operations must give the network's logits to float rounding. So must the file, but for sums that lie
     near the middle between two levels. How many images have such sums, and what comes of them, is seen from the
     network itself, with noise the size of float rounding before and after every layer: in order of size, the
-    differences of the file may be twice those that the noise makes, two images aside.
+    differences of the file may be twice those that the noise makes, two images aside. Where that could hide a wrong
+    file, three images must agree to float rounding, which those of a wrong one do not.
 
     Args:
         network: any mode.
@@ -122,7 +123,7 @@ def check(network: nn.Module, traced: fx.GraphModule, model: Any, images: Tensor
 
     Raises:
         ValueError: if the network does not take another number of images, or its logits are not (N, classes), are
-            not numbers, or differ from image to image by no more than rounding moves them: nothing could be found.
+            not numbers, or differ from image to image by no more than rounding moves them: nothing would be found.
         Disagreement: if the file computes otherwise.
     """
     kind = type(network).__name__
@@ -141,15 +142,15 @@ def check(network: nn.Module, traced: fx.GraphModule, model: Any, images: Tensor
         raise ValueError(f"{kind} gives outputs of shape {shapes} for {len(some)} images, not logits (N, classes)")
     if not bool(logits.isfinite().all()):
         raise ValueError(f"{kind} gives logits that are infinite or no numbers: train it first")
-    wobbles = torch.stack([(run[0] - logits).abs().amax(1) for run in perturbed_outputs(network, some)])
-    allowed = FLOAT_ROUNDING * logits.abs().max() + 2 * wobbles.amax(0).sort().values[_SPARE:]
-    usual = float(allowed.median())
+    rounding = FLOAT_ROUNDING * float(logits.abs().max())
     spread = float((logits.amax(0) - logits.amin(0)).max())
-    if not 2 * usual < spread:
+    if not 2 * rounding < spread:
         raise ValueError(
-            f"{kind} gives all images the same logits to within {spread:.3g}, where float rounding moves them by "
-            f"{usual:.3g}: whether a file computes the same cannot be told; train the network, or give it more bits"
+            f"{kind} gives all images the same logits to within {spread:.3g}: whether a file computes the same cannot "
+            "be told; train the network first, or give it more bits"
         )
+    wobbles = torch.stack([(run[0] - logits).abs().amax(1) for run in perturbed_outputs(network, some)])
+    allowed = rounding + 2 * wobbles.amax(0).sort().values[_SPARE:].cpu()
     with evaluating(network), full_precision():
         followed = [run_functional(traced, some)]
     if difference := moved(wanted, followed, [wanted]):
@@ -159,9 +160,16 @@ def check(network: nn.Module, traced: fx.GraphModule, model: Any, images: Tensor
     if found.shape != tuple(logits.shape):
         raise Disagreement(f"the file gives logits of shape {found.shape}, {kind} of {tuple(logits.shape)}")
     differences = (torch.from_numpy(found) - logits.cpu()).abs().amax(1).sort().values[: len(allowed)]
-    wrong = ~(differences <= allowed.cpu())  # what is no number, too
+    wrong, usual = ~(differences <= allowed), float(allowed.median())  # what is no number is wrong too
     if bool(wrong.any()):
         raise Disagreement(
             f"the file computes otherwise than {kind}: logits differ by {float(differences[wrong][-1]):.3g}, where "
             f"they differ from image to image by {spread:.3g} and float rounding moves them by {usual:.3g}"
+        )
+    # Where rounding alone could hide anything, some images must agree as only the right file can.
+    if not 2 * usual < spread and not float(differences[_SPARE]) <= rounding:
+        raise ValueError(
+            f"float rounding moves the logits of {kind} by {usual:.3g}, where they differ from image to image by "
+            f"{spread:.3g}: whether its file computes the same cannot be told; train the network first, or give it "
+            "more bits"
         )
