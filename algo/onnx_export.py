@@ -6,15 +6,18 @@ the network was trained with. Biases and normalisation stay float32, as in train
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
+from algo.onnx_check import check
 from algo.quantisation import QuantisedConv2d, QuantisedLinear, weight_levels
-from algo.tracing import called, shape_of, trace
+from algo.tracing import called, described, functional_trace, shape_of
 
 Format = Literal["onnx", "qonnx"]
 FORMATS: tuple[Format, ...] = ("onnx", "qonnx")
@@ -33,9 +36,15 @@ def export(model: nn.Module, images: Tensor, form: Format = "onnx", integer_kern
     these types: -1..1 and -7..7 for weights of 2 and 4 bits; for activations a Clip to 0..3 or 0..15 follows.
     Form ``qonnx`` holds float weights and a Quant node with the exact bit-width wherever something is rounded.
 
+    What is made of a layer is called by the layer's name in the traced network, a dot and what it is: no layer's name
+    can be that of another's weights, or of the file's input or output.
+
+    The file is run before it is given: see `algo.onnx_check.check`.
+
     Args:
-        model: a model that went through `quantise`, with its bit-widths set; its mode does not matter.
-        images: (N, ...), a few that the model takes, on its device, for the shapes.
+        model: a model that went through `quantise`, with its bit-widths set and its ranges of activations too; its
+            mode does not matter.
+        images: float32 (N, ...), a few that the model takes, on its device.
         form: one of `FORMATS`.
         integer_kernels: leaves biases inside convolutions and fully connected layers, which ONNX Runtime then fuses
             with the rounding of their result into integer kernels where it can: faster, but it rounds the biases
@@ -44,13 +53,15 @@ def export(model: nn.Module, images: Tensor, form: Format = "onnx", integer_kern
 
     Raises:
         ValueError: naming the layer, if the tracer cannot follow it, it computes something that has no place in
-            the file, or has more bits than the format holds.
+            the file, has more bits than the format holds or no range; or if the network's outputs are such that
+            nothing can be compared with them.
+        Disagreement: if the file computes otherwise than the network.
     """
     import onnx
 
     if form not in FORMATS:
         raise ValueError(f"the format must be one of {', '.join(FORMATS)}, not {form!r}")
-    traced = trace(model, images)
+    traced = functional_trace(model, images)
     builder = _Builder(traced, form, integer_kernels)
     with torch.no_grad():
         for node in traced.graph.nodes:
@@ -67,6 +78,7 @@ def export(model: nn.Module, images: Tensor, form: Format = "onnx", integer_kern
     made_model = helper.make_model(graph, opset_imports=opsets, ir_version=_IR, producer_name="rlu-cosim")
     if form == "onnx":  # the checker does not know Quant
         onnx.checker.check_model(made_model, full_check=True)
+    check(model, traced, made_model, images, optimised=not integer_kernels)
     return made_model
 
 
@@ -83,27 +95,31 @@ class _Builder:
     def add(self, node: fx.Node) -> None:
         """Add what a node computes; nodes before it have been added."""
         if node.op == "placeholder":
-            self._names[node] = INPUT
+            if not self._names:  # others have default values
+                self._names[node] = INPUT
         elif node.op == "output":
             self.result = node.args[0] if isinstance(node.args[0], fx.Node) else None
             if self.result is not None:
                 self._emit("Identity", [self._name(self.result)], OUTPUT)
-        elif "tensor_meta" in node.meta:  # else a size, which matters only to what makes a shape of it
+        elif "tensor" in node.meta:  # else a size, which matters only to what makes a shape of it
             self._names[node] = self._compute(node)
 
     def _compute(self, node: fx.Node) -> str:
         layer = called(self._traced, node)
-        where = f"layer {str(node.target)!r} ({type(layer).__name__})" if layer else f"the operation {node.name!r}"
-        if layer is None:
-            key = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
-            convert = _FUNCTIONS.get(str(key))
+        if layer is not None:
+            convert = _LAYERS.get(type(layer))
+        elif node.op == "call_function":
+            convert = _FUNCTIONS.get(node.target)
         else:
-            convert = next((made for kind, made in _LAYERS.items() if type(layer) is kind), None)
+            convert = _METHODS.get(str(node.target)) if node.op == "call_method" else None
         try:
             if convert is None:
                 raise ValueError("it is none of those that the export knows")
+            if node.meta["tensor"].dtype != torch.float32:
+                raise ValueError(f"it makes {node.meta['tensor'].dtype}, only torch.float32 can")
             return convert(self, node, layer)
         except ValueError as error:
+            where = described(self._traced, node)
             raise ValueError(f"{where} cannot be exported: {error}; docs/export.md lists what can") from None
 
     def _name(self, node: object) -> str:
@@ -111,11 +127,15 @@ class _Builder:
             raise ValueError(f"it takes {node!r} where another layer's output was expected")
         return self._names[node]
 
+    def _given(self, node: fx.Node) -> str:
+        """What a node that takes one tensor takes."""
+        return self._name(_input_of(node))
+
     def _emit(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         import onnx
 
         domain = _QONNX_DOMAIN if kind == "Quant" else None
-        name = f"{output}_{kind}"
+        name = f"{output}.{kind}"
         self.nodes.append(onnx.helper.make_node(kind, inputs, [output], name=name, domain=domain, **attributes))
         return output
 
@@ -130,7 +150,11 @@ class _Builder:
 
     def _quantised_input(self, node: fx.Node, layer: QuantisedConv2d | QuantisedLinear) -> str:
         """The layer's input rounded to its levels."""
-        given, name = self._name(node.args[0]), f"{node.name}_input"
+        given, name = self._given(node), f"{node.name}.input"
+        if not layer.seen and not layer.low < layer.high:
+            raise ValueError(
+                "the range of its input was never set: give the network some images in training mode first"
+            )
         grid = layer.input_levels()
         step = self._constant(f"{name}_step", grid.step)
         if self._form == "qonnx":
@@ -145,7 +169,7 @@ class _Builder:
 
     def _quantised_weight(self, node: fx.Node, layer: QuantisedConv2d | QuantisedLinear) -> str:
         levels, step = weight_levels(layer.weight, layer.weight_bits)
-        name = f"{node.name}_weight"
+        name = f"{node.name}.weight"
         if self._form == "qonnx":
             # Rounded weights rather than trained ones: rounding them again cannot end on another level.
             weight = self._constant(name, levels * step)
@@ -153,7 +177,7 @@ class _Builder:
             return self._quant(weight, f"{name}_rounded", step_name, 0.0, layer.weight_bits, signed=True)
         self._check_bits("weight", layer.weight_bits)
         parts = [
-            self._constant(f"{name}_levels", levels.to(torch.int8)),
+            self._constant(name, levels.to(torch.int8)),
             self._constant(f"{name}_step", step.flatten()),
             self._constant(f"{name}_zero", torch.zeros(len(step), dtype=torch.int8)),
         ]
@@ -195,12 +219,14 @@ class _Builder:
     def _product(self, kind: str, node: fx.Node, layer: QuantisedConv2d | QuantisedLinear, **attributes: Any) -> str:
         inputs = [self._quantised_input(node, layer), self._quantised_weight(node, layer)]
         if layer.bias is None:
-            return self._emit(kind, inputs, node.name, **attributes)
+            return self._emit(kind, inputs, _output(node), **attributes)
         if self._integer_kernels:
-            return self._emit(kind, [*inputs, self._constant(f"{node.name}_bias", layer.bias)], node.name, **attributes)
-        product = self._emit(kind, inputs, f"{node.name}_product", **attributes)
+            return self._emit(
+                kind, [*inputs, self._constant(f"{node.name}.bias", layer.bias)], _output(node), **attributes
+            )
+        product = self._emit(kind, inputs, f"{node.name}.product", **attributes)
         by_channel = layer.bias.view(-1, *[1] * (len(shape_of(node)) - 2))
-        return self._emit("Add", [product, self._constant(f"{node.name}_bias", by_channel)], node.name)
+        return self._emit("Add", [product, self._constant(f"{node.name}.bias", by_channel)], _output(node))
 
     def norm(self, node: fx.Node, layer: Any) -> str:
         """Batch normalisation by its running statistics."""
@@ -209,18 +235,16 @@ class _Builder:
         scale = torch.ones_like(layer.running_mean) if layer.weight is None else layer.weight
         shift = torch.zeros_like(layer.running_mean) if layer.bias is None else layer.bias
         values = {"scale": scale, "shift": shift, "mean": layer.running_mean, "variance": layer.running_var}
-        inputs = [self._constant(f"{node.name}_{name}", value) for name, value in values.items()]
-        return self._emit(
-            "BatchNormalization", [self._name(node.args[0]), *inputs], node.name, epsilon=float(layer.eps)
-        )
+        inputs = [self._constant(f"{node.name}.{name}", value) for name, value in values.items()]
+        return self._emit("BatchNormalization", [self._given(node), *inputs], _output(node), epsilon=float(layer.eps))
 
     def relu(self, node: fx.Node, layer: Any) -> str:
         """The larger of a value and 0."""
-        return self._emit("Relu", [self._name(node.args[0])], node.name)
+        return self._emit("Relu", [self._given(node)], _output(node))
 
     def same(self, node: fx.Node, layer: Any) -> str:
         """What does nothing once trained."""
-        return self._name(node.args[0])
+        return self._given(node)
 
     def pool(self, node: fx.Node, layer: Any) -> str:
         """The largest, or the mean, of windows."""
@@ -233,41 +257,51 @@ class _Builder:
                 raise ValueError("only means without divisor_override can")
             extra["count_include_pad"] = int(layer.count_include_pad)
         kind = "AveragePool" if isinstance(layer, nn.AvgPool2d) else "MaxPool"
-        inputs = [self._name(node.args[0])]
-        return self._emit(kind, inputs, node.name, kernel_shape=kernel, strides=strides, pads=padding * 2, **extra)
+        inputs = [self._given(node)]
+        return self._emit(kind, inputs, _output(node), kernel_shape=kernel, strides=strides, pads=padding * 2, **extra)
 
     def adaptive_pool(self, node: fx.Node, layer: Any) -> str:
         """Means of windows whose size follows from what they make."""
-        given, made = self._shape(node.args[0])[2:], shape_of(node)[2:]
+        given, made = shape_of(_input_of(node))[2:], shape_of(node)[2:]
         if any(g % m for g, m in zip(given, made, strict=True)):
             raise ValueError(f"{made[0]}x{made[1]} does not divide its input of {given[0]}x{given[1]}")
         kernel = [g // m for g, m in zip(given, made, strict=True)]
-        return self._emit("AveragePool", [self._name(node.args[0])], node.name, kernel_shape=kernel, strides=kernel)
+        return self._emit("AveragePool", [self._given(node)], _output(node), kernel_shape=kernel, strides=kernel)
 
     def flatten(self, node: fx.Node, layer: Any) -> str:
         """All dimensions but the first made one."""
-        if len(shape_of(node)) != 2 or shape_of(node)[0] != self._shape(node.args[0])[0]:
+        if len(shape_of(node)) != 2 or shape_of(node)[0] != shape_of(_input_of(node))[0]:
             raise ValueError(f"it makes the shape {shape_of(node)}, only (N, values) can")
-        return self._emit("Flatten", [self._name(node.args[0])], node.name, axis=1)
+        return self._emit("Flatten", [self._given(node)], _output(node), axis=1)
 
     def add_two(self, node: fx.Node, layer: Any) -> str:
         """The sum of two layers' outputs."""
-        if node.kwargs:
-            raise ValueError(f"only plain sums can, not one with {', '.join(node.kwargs)}")
-        return self._emit("Add", [self._name(part) for part in node.args], node.name)
+        if len(node.args) != 2 or node.kwargs:
+            raise ValueError(f"only plain sums can, not one with {', '.join(node.kwargs) or len(node.args)}")
+        return self._emit("Add", [self._name(part) for part in node.args], _output(node))
 
     def mean(self, node: fx.Node, layer: Any) -> str:
         """The mean over some dimensions."""
+        if node.kwargs.keys() - {"input", "dim", "keepdim"}:
+            raise ValueError("only a mean with dim and keepdim can")
         dims = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
         axes = [dims] if isinstance(dims, int) else list(dims) if isinstance(dims, tuple | list) else None
         if axes is None:
             raise ValueError("only a mean over named dimensions can")
-        keep = len(shape_of(node)) == len(self._shape(node.args[0]))
-        return self._emit("ReduceMean", [self._name(node.args[0])], node.name, axes=axes, keepdims=int(keep))
+        keep = len(shape_of(node)) == len(shape_of(_input_of(node)))
+        return self._emit("ReduceMean", [self._given(node)], _output(node), axes=axes, keepdims=int(keep))
 
-    def _shape(self, node: object) -> tuple[int, ...]:
-        assert isinstance(node, fx.Node)
-        return shape_of(node)
+
+def _output(node: fx.Node) -> str:
+    """Name of what a node makes: of all names that are made of a node's, this form alone ends so."""
+    return f"{node.name}.output"
+
+
+def _input_of(node: fx.Node) -> fx.Node:
+    given = node.args[0] if node.args else node.kwargs.get("input")
+    if not isinstance(given, fx.Node) or "tensor" not in given.meta:
+        raise ValueError(f"it takes {given!r} where another layer's output was expected")
+    return given
 
 
 def _pair(value: Any) -> list[int]:
@@ -289,14 +323,25 @@ _LAYERS: dict[type[nn.Module], _Convert] = {
     nn.Dropout: _Builder.same,
     nn.Dropout2d: _Builder.same,
 }
-# By name: of functions and of a tensor's methods alike.
-_FUNCTIONS: dict[str, _Convert] = {
+# By the function itself: a user's own may have the same name.
+_FUNCTIONS: dict[Any, _Convert] = {
+    torch.relu: _Builder.relu,
+    torch.relu_: _Builder.relu,
+    functional.relu: _Builder.relu,
+    torch.flatten: _Builder.flatten,
+    torch.reshape: _Builder.flatten,
+    torch.add: _Builder.add_two,
+    operator.add: _Builder.add_two,
+    operator.iadd: _Builder.add_two,
+    torch.mean: _Builder.mean,
+}
+_METHODS: dict[str, _Convert] = {
     "relu": _Builder.relu,
     "relu_": _Builder.relu,
     "flatten": _Builder.flatten,
     "view": _Builder.flatten,
     "reshape": _Builder.flatten,
     "add": _Builder.add_two,
-    "iadd": _Builder.add_two,
+    "add_": _Builder.add_two,
     "mean": _Builder.mean,
 }

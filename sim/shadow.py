@@ -11,7 +11,7 @@ from .device import READ, WRITE, Device, GoldenDevice, Op
 
 
 class Disagreement(RuntimeError):
-    """A device answered other than the golden model; the message says where."""
+    """Two that must compute the same do not, such as a device and the golden model; the message says where."""
 
 
 class ShadowedDevice:

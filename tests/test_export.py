@@ -13,17 +13,21 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from algo import onnx_export
 from algo.cli import main
 from algo.export_run import Exported, before_after
 from algo.folding import fold_batch_norm
 from algo.networks import VGG8, ResNet34
 from algo.onnx_check import Agreement, agreement, run_onnx
-from algo.onnx_export import export
+from algo.onnx_export import FORMATS, Format, export
 from algo.quantisation import quantise, quantised_layers, set_bits, weight_levels
 from algo.sgd import TrainingConfig, train
+from sim.shadow import Disagreement
 
 _random = np.random.default_rng(0)
 LABELS = np.arange(60) % 10
@@ -102,7 +106,7 @@ def test_a_wrong_file_is_found_out() -> None:
     model = network(seed=3)
     made = export(model, FEW)
     assert agrees(agreement(model, made, IMAGES, LABELS))
-    array = next(constant for constant in made.graph.initializer if constant.name == "classifier_3_weight_levels")
+    array = next(constant for constant in made.graph.initializer if constant.name == "classifier_3.weight")
     levels = numpy_helper.to_array(array).copy()
     levels[0] = -levels[0]
     array.CopyFrom(numpy_helper.from_array(levels, array.name))
@@ -120,11 +124,11 @@ def test_the_file_holds_the_very_levels_and_steps(bits: int) -> None:
     for name, layer in quantised_layers(model):
         prefix = name.replace(".", "_")
         levels, step = weight_levels(layer.weight.detach(), bits)
-        assert arrays[f"{prefix}_weight_levels"].dtype == np.int8
-        assert np.array_equal(arrays[f"{prefix}_weight_levels"], levels.numpy())
-        assert np.array_equal(arrays[f"{prefix}_weight_step"], step.flatten().numpy())
-        assert np.abs(arrays[f"{prefix}_weight_levels"]).max() < 2 ** (bits - 1)
-        assert arrays[f"{prefix}_input_zero"] == int(layer.input_levels().zero)
+        assert arrays[f"{prefix}.weight"].dtype == np.int8
+        assert np.array_equal(arrays[f"{prefix}.weight"], levels.numpy())
+        assert np.array_equal(arrays[f"{prefix}.weight_step"], step.flatten().numpy())
+        assert np.abs(arrays[f"{prefix}.weight"]).max() < 2 ** (bits - 1)
+        assert arrays[f"{prefix}.input_zero"] == int(layer.input_levels().zero)
     kinds = [node.op_type for node in made.graph.node]
     assert kinds.count("Clip") == (0 if bits == 8 else 8)
     exact = export(model, FEW, "qonnx")
@@ -200,7 +204,8 @@ class Deciding(nn.Module):
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
 def test_what_cannot_be_exported_is_named(layer: nn.Module, said: str) -> None:
-    model = quantise(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), layer)).eval()
+    model = quantise(nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), layer))
+    model(torch.randn(2, 1, 4, 4))
     with pytest.raises(ValueError, match=said):
         export(model, torch.zeros(2, 1, 4, 4))
 
@@ -215,6 +220,203 @@ def test_more_bits_than_the_format_holds_are_named_and_fit_the_other() -> None:
         assert agrees(agreement(model.eval(), export(model, FEW, "qonnx"), IMAGES, LABELS))
     with pytest.raises(ValueError, match="one of onnx, qonnx, not 'tflite'"):
         export(model, FEW, "tflite")
+
+
+# --- names of layers ------------------------------------------------------------------------------------------------
+
+
+class Named(nn.Module):
+    """Layers of given names, one of a kind each."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.names = names
+        layers = nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)
+        for name, layer in zip(names, layers, strict=True):
+            self.add_module(name, layer)
+
+    def forward(self, values: Tensor) -> Tensor:
+        for name in self.names:
+            values = self.get_submodule(name)(values)
+        return values
+
+
+def exported(names: tuple[str, ...], form: Format) -> onnx.ModelProto:
+    """Export checks the file with the images itself."""
+    torch.manual_seed(0)
+    model = quantise(Named(names)).train()
+    model(torch.randn(20, 1, 4, 4))
+    set_bits(model, (4, 4), (4, 4))
+    return export(model, torch.randn(2, 1, 4, 4), form)
+
+
+def names_in(model: onnx.ModelProto) -> list[str]:
+    outputs = [name for node in model.graph.node for name in node.output]
+    return [value.name for value in (*model.graph.input, *model.graph.initializer)] + outputs
+
+
+BASES = ("conv", "norm", "act", "flat", "fc")
+
+
+@cache
+def words() -> list[str]:
+    """All that the exporter's names are made of."""
+    names = [name for form in FORMATS for name in names_in(exported(BASES, form))]
+    return sorted({word for name in names for word in name.split(".")} | {"images", "logits"})
+
+
+@st.composite
+def exporters_own(draw: st.DrawFn) -> tuple[str, ...]:
+    """Names of layers out of the words that the exporter makes its own names of."""
+    word = st.sampled_from(words())
+    plain = draw(st.lists(word, min_size=3, max_size=3, unique=True))
+    joined = st.tuples(st.sampled_from(plain), word).map("_".join).filter(lambda name: name not in plain)
+    return tuple(draw(st.permutations([*plain, *draw(st.lists(joined, min_size=2, max_size=2, unique=True))])))
+
+
+@settings(max_examples=15)
+@given(exporters_own(), st.sampled_from(FORMATS))
+@example(("images", "logits", "output", "images_logits", "weight"), "onnx")
+@example(("logits", "images", "input", "bias", "images_weight"), "qonnx")
+@example(("conv", "conv_product", "fc_weight", "conv_bias", "fc"), "onnx")
+@example(("fc", "fc_input", "fc_weight_rounded", "fc_product", "fc_bias"), "qonnx")
+def test_no_layers_name_can_be_one_of_the_files_own(names: tuple[str, ...], form: Format) -> None:
+    model = exported(names, form)
+    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["images", "logits"]
+    found = names_in(model)
+    assert len(found) == len(set(found))
+    nodes = [node.name for node in model.graph.node]
+    assert len(nodes) == len(set(nodes))
+
+
+# --- what the export checks itself ----------------------------------------------------------------------------------
+
+
+class Small(nn.Module):
+    """A convolution, something in between, and a fully connected layer; more when it is trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(1, 4, 3, stride=2), nn.Linear(4, 3)
+
+    def forward(self, images: Tensor, given: Tensor | None = None, **others: object) -> Tensor:
+        values = self.between(self.conv(images))
+        if self.training:
+            values = values + values
+        if given is not None:
+            values = values + given
+        return self.fc(values.mean((2, 3)))
+
+    def between(self, values: Tensor) -> Tensor:
+        return values.relu()
+
+
+def small(kind: type[nn.Module] = Small) -> nn.Module:
+    torch.manual_seed(0)
+    model = quantise(kind())
+    model(torch.from_numpy(IMAGES))
+    return model
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_network_is_exported_as_it_computes_in_evaluation_with_images_alone(form: Format) -> None:
+    for mode in (True, False):
+        model = small().train(mode)
+        made = export(model, FEW, form)
+        assert [module.training for module in model.modules()] == [mode] * 3
+        assert agrees(agreement(model.eval(), made, IMAGES, LABELS))
+
+
+@torch.fx.wrap
+def relu(values: Tensor) -> Tensor:
+    """Not the usual one."""
+    return 2 * values
+
+
+class OwnFunction(Small):
+    def between(self, values: Tensor) -> Tensor:
+        return relu(values)
+
+
+class Rounded(Small):
+    def between(self, values: Tensor) -> Tensor:
+        return values + values.mean((2, 3), keepdim=True, dtype=torch.bfloat16)
+
+
+class Shifted(Small):
+    def forward(self, images: Tensor, shift: float = 0.5) -> Tensor:
+        return self.fc((self.conv(images) + shift).mean((2, 3)))
+
+
+class BatchMean(Small):
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images).mean(0, keepdim=True)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (OwnFunction, "the operation 'relu' cannot be exported: it is none of those"),
+        (Rounded, "the operation 'mean' cannot be exported: it makes torch.bfloat16, only torch.float32 can"),
+        (Shifted, "the operation 'add' cannot be exported: it takes 0.5 where another layer's output"),
+        (BatchMean, r"BatchMean gives outputs of shape \(1, 3\) for 12 images, not logits"),
+    ],
+)
+def test_what_would_be_exported_wrongly_is_named(kind: type[nn.Module], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        export(small(kind), FEW)
+
+
+class FixedBatch(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(1024, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(images.view(2, -1))
+
+
+def test_what_no_file_could_be_compared_with_is_refused() -> None:
+    model = quantise(FixedBatch())
+    model(FEW)
+    with pytest.raises(ValueError, match=r"FixedBatch took 2 images and does not take 12.* size -1"):
+        export(model, FEW)
+    with pytest.raises(ValueError, match=r"layer 'conv' .* the range of its input was never set"):
+        export(quantise(Small()), FEW)
+    for value, said in ((0.0, "gives all images the same logits"), (torch.nan, "infinite or no numbers")):
+        model = small()
+        nn.init.constant_(model.fc.weight, value)
+        with pytest.raises(ValueError, match=said):
+            export(model, FEW)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("images", [FEW, FEW[:1], torch.zeros(2, 1, 32, 32)], ids=["two", "one", "zeros"])
+def test_a_file_that_computes_otherwise_is_not_given(
+    images: Tensor, form: Format, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the images: bugs planted in the exporter, and what neither the tracer nor the exporter sees."""
+    export(small(), images, form)
+    hooked = small()
+    hooked.conv.register_forward_hook(lambda layer, given, made: made.abs())
+    with pytest.raises(Disagreement, match="the file computes otherwise than Small"):
+        export(hooked, images, form)
+    outside = small()
+    outside.register_forward_hook(lambda layer, given, made: made.abs())
+    with pytest.raises(Disagreement, match="traced operations of Small compute otherwise"):
+        export(outside, images, form)
+    monkeypatch.setitem(onnx_export._METHODS, "relu", onnx_export._Builder.same)
+    with pytest.raises(Disagreement, match="the file computes otherwise than Small"):
+        export(small(), images, form)
+
+
+def test_nothing_agrees_with_what_is_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small()
+    made = export(model, FEW)
+    nn.init.constant_(model.fc.weight, torch.nan)
+    monkeypatch.setattr("algo.onnx_check.run_onnx", lambda model, images: np.full((len(images), 3), np.nan, np.float32))
+    found = agreement(model.eval(), made, IMAGES, LABELS)
+    assert found.same_predictions == found.same_logits == 0
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
@@ -288,9 +490,17 @@ def test_export_shows_both_networks_side_by_side(run: Path, rlu, tmp_path: Path)
 def test_a_file_that_predicts_otherwise_is_a_failed_check(
     run: Path, rlu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("algo.onnx_check.run_onnx", lambda model, images: -run_onnx(model, images))
+    def wrong(model: onnx.ModelProto, images: np.ndarray, optimised: bool = True) -> np.ndarray:
+        return run_onnx(model, images) * (-1 if len(images) in on else 1)
+
+    monkeypatch.setattr("algo.onnx_check.run_onnx", wrong)
+    on = {10}  # the local test images
     done = rlu("export", run, "--policy", "int8", "-o", tmp_path / "net.onnx")
     assert done.code == 1 and "rlu: ONNX Runtime predicts otherwise than PyTorch on some images" in done.err
+    on = {12}  # those of the export's own check
+    done = rlu("export", run, "--policy", "int8", "-o", tmp_path / "none.onnx")
+    assert done.code == 1 and "rlu: the file computes otherwise than VGG8: logits differ by" in done.err
+    assert not (tmp_path / "none.onnx").exists()
 
 
 def test_export_refuses_what_is_no_finished_run(run: Path, rlu, tmp_path: Path) -> None:

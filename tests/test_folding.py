@@ -125,7 +125,7 @@ def test_what_cannot_be_folded_stays() -> None:
 
 def test_nothing_to_fold_is_an_error() -> None:
     model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.BatchNorm2d(2))
-    with pytest.raises(ValueError, match="Sequential has no batch normalisation that directly follows"):
+    with pytest.raises(ValueError, match="Sequential has no batch normalisation that alone and directly follows"):
         fold_batch_norm(model, torch.zeros(2, 1, 4, 4))
 
 
