@@ -151,7 +151,10 @@ class LayerChip(ABC):
     def _check(self, policy: Policy) -> None:
         for what, given in (("weight", policy.weight_bits), ("activation", policy.activation_bits)):
             if len(given) != len(self.layer_names):
-                raise ValueError(f"the chip runs {len(self.layer_names)} layers, not {len(given)} {what} bit-widths")
+                raise ValueError(
+                    f"the chip runs {len(self.layer_names)} layers, not {len(given)} {what} bit-widths: its layers are "
+                    f"{', '.join(self.layer_names)}"
+                )
             for layer, bits in zip(self.layer_names, given, strict=True):
                 if bits not in self.bit_widths:
                     allowed = ", ".join(map(str, self.bit_widths))

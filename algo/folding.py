@@ -7,6 +7,7 @@ from collections import Counter
 import torch
 from torch import Tensor, fx, nn
 
+from algo.quantisation import has_own_weights, is_layer
 from algo.tracing import called, shape_of, trace
 
 
@@ -30,8 +31,8 @@ def fold_batch_norm(model: nn.Module, images: Tensor) -> list[tuple[str, str]]:
         Names of the layers and of the normalisations folded into them, in the order of the computation.
 
     Raises:
-        ValueError: if there is nothing to fold, or the tracer cannot follow the model (it names the layer);
-            nothing is changed then.
+        ValueError: if there is nothing to fold, the tracer cannot follow the model, or a layer's weights are computed
+            (it names the layer); nothing is changed then.
     """
     traced = trace(model, images)
     uses = Counter(str(node.target) for node in traced.graph.nodes if node.op == "call_module")
@@ -47,6 +48,13 @@ def fold_batch_norm(model: nn.Module, images: Tensor) -> list[tuple[str, str]]:
             f"{type(model).__name__} has no batch normalisation that directly follows a Conv2d or Linear layer: "
             "leave folding out"
         )
+    for layer, _ in pairs:
+        if not has_own_weights(model.get_submodule(layer)):
+            raise ValueError(
+                f"layer {layer!r} computes its weights from others, so that no batch normalisation can be folded into "
+                "them: make them its own first, with remove_parametrizations or prune.remove of torch.nn.utils, or "
+                "leave folding out"
+            )
     for layer, norm in pairs:
         _fold(model.get_submodule(layer), model.get_submodule(norm))
         model.set_submodule(norm, nn.Identity())
@@ -58,7 +66,7 @@ def _foldable(traced: fx.GraphModule, before: fx.Node, node: fx.Node) -> bool:
     if not isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d) or norm.running_mean is None:
         return False
     # Of more than two dimensions, a fully connected layer's features are the last and a normalisation's the second.
-    return isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and len(shape_of(before)) == 2)
+    return is_layer(layer) and (isinstance(layer, nn.Conv2d) or len(shape_of(before)) == 2)
 
 
 @torch.no_grad()

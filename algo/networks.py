@@ -10,6 +10,7 @@ import torch.fx
 from torch import Tensor, nn
 
 from algo.chip import Geometry, LayerShape
+from algo.quantisation import weight_layers
 
 PUBLISHED_WIDTH = 128  # channels of the first convolution in the published VGG8
 
@@ -155,11 +156,6 @@ class ResNet34(nn.Module):
         return logits
 
 
-def weight_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
-    """Name and module of every convolution and fully connected layer of a model, in order of registration."""
-    return [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-
-
 def _geometry(module: nn.Conv2d | nn.Linear, given: Tensor, made: Tensor) -> Geometry | None:
     """Loops of a layer for one image; ``None`` for padding that only PyTorch has a name for."""
     if isinstance(module, nn.Linear):
@@ -186,7 +182,7 @@ def _pair(sizes: Sequence[int]) -> tuple[int, int]:
 
 
 def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerShape, ...]:
-    """Work and storage of every convolution and fully connected layer, for one image.
+    """Work and storage of every layer that has bit-widths (`algo.quantisation.weight_layers`), for one image.
 
     Measured by running one image of zeros through the model, so any forward function will do. Layers come in
     order of registration, the order in which a policy names their bit-widths.
@@ -196,7 +192,8 @@ def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerS
         input_shape: shape of one image without the batch dimension, such as (3, 32, 32).
 
     Raises:
-        ValueError: if the model has no such layer, or one that this forward pass never reached.
+        ValueError: if the model has no such layer, one that cannot be quantised, or one that this forward pass never
+            reached; the layer is named.
     """
     layers = weight_layers(model)
     if not layers:

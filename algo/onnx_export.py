@@ -98,7 +98,7 @@ class _Builder:
             key = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
             convert = _FUNCTIONS.get(str(key))
         else:
-            convert = next((made for kind, made in _LAYERS.items() if type(layer) is kind), None)
+            convert = next((made for kind, made in _LAYERS.items() if _is(layer, kind)), None)
         try:
             if convert is None:
                 raise ValueError("it is none of those that the export knows")
@@ -268,6 +268,11 @@ class _Builder:
     def _shape(self, node: object) -> tuple[int, ...]:
         assert isinstance(node, fx.Node)
         return shape_of(node)
+
+
+def _is(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a layer is of a kind: exactly, or as the quantised form of a class derived from its base."""
+    return type(layer) is kind or (issubclass(kind, QuantisedConv2d | QuantisedLinear) and isinstance(layer, kind))
 
 
 def _pair(value: Any) -> list[int]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from algo.quantisation import QuantisedConv2d, QuantisedLinear
+from algo.quantisation import is_layer
 
 
 class _Tracer(fx.Tracer):
@@ -17,7 +17,7 @@ class _Tracer(fx.Tracer):
     stuck: str | None = None
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, QuantisedConv2d | QuantisedLinear) or super().is_leaf_module(m, module_qualified_name)
+        return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         try:
