@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 import torch.fx
@@ -204,21 +203,9 @@ def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerS
         weights = module.weight.numel()
         # Every output position of a convolution, and every row a Linear is applied to, uses each weight once.
         macs = made.numel() // module.weight.shape[0] * weights
-        # A layer used twice works twice but is stored once.
-        before = found.get(name, LayerShape(name, 0, weights, 0, 0))
-        loops = _geometry(module, given, made)
-        if loops is not None and name in found:
-            uses = before.geometry.uses if before.geometry else 0
-            # Used on another shape, it is no longer one loop nest.
-            loops = replace(loops, uses=uses + 1) if replace(loops, uses=uses) == before.geometry else None
-        found[name] = LayerShape(
-            name,
-            before.macs + macs,
-            weights,
-            before.input_values + given.numel(),
-            before.output_values + made.numel(),
-            loops,
-        )
+        called = name or type(module).__name__  # of a model that is a single layer
+        layer = LayerShape(called, macs, weights, given.numel(), made.numel(), _geometry(module, given, made))
+        found[name] = found[name].and_again(layer) if name in found else layer
 
     def hook(name: str, module: nn.Conv2d | nn.Linear) -> torch.utils.hooks.RemovableHandle:
         return module.register_forward_hook(lambda _, given, made: record(name, module, given[0], made))
