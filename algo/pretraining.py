@@ -133,6 +133,9 @@ def _pretraining_key(
         recipe["device"] = device.type
     if layout != torch.channels_last:
         recipe["layout"] = str(layout)
+    derived = [name for name, layer in weight_layers(model) if type(layer) not in (nn.Conv2d, nn.Linear)]
+    if derived:  # once such layers were not quantised, and these networks cached as well
+        recipe["derived"] = derived
     # The network enters by its structure and first weights, so that one of the user's own needs no name.
     weights = hashlib.sha256()
     for value in model.state_dict().values():

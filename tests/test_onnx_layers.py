@@ -123,7 +123,11 @@ def test_weights_used_twice_are_one_layer_in_a_csv_that_is_read_again(tmp_path: 
     code, printed, said = rlu(capsys, "chip", "table", "--chip", table, "--network", path, "--format", "csv")
     assert (code, said) == (0, "") and printed == table.read_text()
     # On another shape it is not one loop nest any more.
-    pooled = [again[0], node("MaxPool", ["b"], ["m"], kernel_shape=[2, 2], strides=[2, 2]), node("Conv", ["m", "b.weight"], ["c"])]
+    pooled = [
+        again[0],
+        node("MaxPool", ["b"], ["m"], kernel_shape=[2, 2], strides=[2, 2]),
+        node("Conv", ["m", "b.weight"], ["c"]),
+    ]
     weights = {"conv.weight": (8, 1, 3, 3), "b.weight": (8, 8, 3, 3), "fc.weight": (3, 32)}
     path = saved(tmp_path, [CONV, *pooled, node("Flatten", ["c"], ["f"]), FC], weights)
     assert [layer.geometry is None for layer in network_layers(str(path))] == [False, True, False]
