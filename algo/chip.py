@@ -12,7 +12,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
 from typing import Any, Protocol
@@ -71,6 +71,16 @@ class LayerShape:
     output_values: int
     geometry: Geometry | None = None
 
+    def and_again(self, more: LayerShape) -> LayerShape:
+        """The layer with another use of it, ``more``, in the same inference: it works twice and is stored once."""
+        loops = None  # used on another shape, it is not one loop nest
+        if self.geometry and more.geometry and replace(self.geometry, uses=more.geometry.uses) == more.geometry:
+            loops = replace(self.geometry, uses=self.geometry.uses + more.geometry.uses)
+        return LayerShape(
+            self.name, self.macs + more.macs, self.weights, self.input_values + more.input_values,
+            self.output_values + more.output_values, loops,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -112,7 +122,7 @@ class LayerChip(ABC):
         no_energy: why energy is `UNAVAILABLE`; ``None`` if it is known.
 
     Raises:
-        ValueError: if there are no layers.
+        ValueError: if there are no layers, or their names are not all different and on one line each.
     """
 
     name: str
@@ -124,6 +134,11 @@ class LayerChip(ABC):
         if not layer_names:
             raise ValueError("a chip needs the shape of at least 1 layer")
         self.layer_names = tuple(layer_names)
+        for name in self.layer_names:  # else nobody could read them again in a table
+            if name.splitlines() != [name] or name != name.strip():
+                raise ValueError(f"a layer's name must be one line without spaces around it, not {name!r}")
+            if self.layer_names.count(name) > 1:
+                raise ValueError(f"two layers are called {name!r}: layers need names of their own")
         self.bit_widths = tuple(bit_widths)
         self._points = tuple(points)
 
@@ -151,7 +166,10 @@ class LayerChip(ABC):
     def _check(self, policy: Policy) -> None:
         for what, given in (("weight", policy.weight_bits), ("activation", policy.activation_bits)):
             if len(given) != len(self.layer_names):
-                raise ValueError(f"the chip runs {len(self.layer_names)} layers, not {len(given)} {what} bit-widths")
+                raise ValueError(
+                    f"the chip runs {len(self.layer_names)} layers, not {len(given)} {what} bit-widths: its layers are "
+                    f"{', '.join(self.layer_names)}"
+                )
             for layer, bits in zip(self.layer_names, given, strict=True):
                 if bits not in self.bit_widths:
                     allowed = ", ".join(map(str, self.bit_widths))

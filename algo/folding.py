@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, cast
+from functools import partial
 
 import torch
 from torch import Tensor, fx, nn
 
-from algo.quantisation import QuantisedConv2d, QuantisedLinear, quantised_layers
+from algo.quantisation import has_own_weights, is_layer, quantised_layers
 from algo.same_outputs import moved, noise_like, outputs, perturbed_outputs
 from algo.tracing import called, shape_of, trace
 from sim.shadow import Disagreement
-
-_LAYERS = (nn.Conv2d, nn.Linear, QuantisedConv2d, QuantisedLinear)
 
 
 def fold_batch_norm(model: nn.Module, images: Tensor) -> list[tuple[str, str]]:
@@ -64,7 +62,8 @@ def fold_batch_norm(model: nn.Module, images: Tensor) -> list[tuple[str, str]]:
     if not pairs:
         raise ValueError(
             f"{type(model).__name__} has no batch normalisation that alone and directly follows a Conv2d or Linear "
-            "layer with weights of its own: leave folding out"
+            "layer with weights of its own (computed ones become so with remove_parametrizations or prune.remove of "
+            "torch.nn.utils): leave folding out"
         )
     _fold_checked(model, images, pairs)
     return pairs
@@ -72,8 +71,7 @@ def fold_batch_norm(model: nn.Module, images: Tensor) -> list[tuple[str, str]]:
 
 def _foldable(traced: fx.GraphModule, before: fx.Node, node: fx.Node) -> bool:
     layer, norm = called(traced, before), called(traced, node)
-    # Subclasses may compute something else, and hooks the weights.
-    if layer is None or type(layer) not in _LAYERS or "weight" not in layer._parameters:
+    if layer is None or not is_layer(layer) or not has_own_weights(layer):
         return False
     if norm is None or type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or norm.running_mean is None:
         return False
@@ -136,15 +134,14 @@ def _replace(model: nn.Module, olds: list[nn.Module], news: list[nn.Module]) -> 
 def _unrounded(model: nn.Module) -> Iterator[None]:
     """Quantised layers as the float layers they were made of: a sum near the middle of two levels tells nothing."""
     layers = [layer for _, layer in quantised_layers(model)]
-    kinds = [type(layer) for layer in layers]
     try:
         for layer in layers:
-            kind = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Linear
-            cast(Any, layer).__class__ = kind
+            base: Any = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.Linear
+            vars(layer)["forward"] = partial(base.forward, layer)
         yield
     finally:
-        for layer, kind in zip(layers, kinds, strict=True):
-            cast(Any, layer).__class__ = kind
+        for layer in layers:
+            vars(layer).pop("forward", None)
 
 
 @torch.no_grad()

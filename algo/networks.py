@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 import torch.fx
 from torch import Tensor, nn
 
 from algo.chip import Geometry, LayerShape
+from algo.quantisation import weight_layers
 
 PUBLISHED_WIDTH = 128  # channels of the first convolution in the published VGG8
 
@@ -155,11 +155,6 @@ class ResNet34(nn.Module):
         return logits
 
 
-def weight_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
-    """Name and module of every convolution and fully connected layer of a model, in order of registration."""
-    return [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-
-
 def _geometry(module: nn.Conv2d | nn.Linear, given: Tensor, made: Tensor) -> Geometry | None:
     """Loops of a layer for one image; ``None`` for padding that only PyTorch has a name for."""
     if isinstance(module, nn.Linear):
@@ -186,7 +181,7 @@ def _pair(sizes: Sequence[int]) -> tuple[int, int]:
 
 
 def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerShape, ...]:
-    """Work and storage of every convolution and fully connected layer, for one image.
+    """Work and storage of every layer that has bit-widths (`algo.quantisation.weight_layers`), for one image.
 
     Measured by running one image of zeros through the model, so any forward function will do. Layers come in
     order of registration, the order in which a policy names their bit-widths.
@@ -196,7 +191,8 @@ def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerS
         input_shape: shape of one image without the batch dimension, such as (3, 32, 32).
 
     Raises:
-        ValueError: if the model has no such layer, or one that this forward pass never reached.
+        ValueError: if the model has no such layer, one that cannot be quantised, or one that this forward pass never
+            reached; the layer is named.
     """
     layers = weight_layers(model)
     if not layers:
@@ -207,21 +203,9 @@ def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerS
         weights = module.weight.numel()
         # Every output position of a convolution, and every row a Linear is applied to, uses each weight once.
         macs = made.numel() // module.weight.shape[0] * weights
-        # A layer used twice works twice but is stored once.
-        before = found.get(name, LayerShape(name, 0, weights, 0, 0))
-        loops = _geometry(module, given, made)
-        if loops is not None and name in found:
-            uses = before.geometry.uses if before.geometry else 0
-            # Used on another shape, it is no longer one loop nest.
-            loops = replace(loops, uses=uses + 1) if replace(loops, uses=uses) == before.geometry else None
-        found[name] = LayerShape(
-            name,
-            before.macs + macs,
-            weights,
-            before.input_values + given.numel(),
-            before.output_values + made.numel(),
-            loops,
-        )
+        called = name or type(module).__name__  # of a model that is a single layer
+        layer = LayerShape(called, macs, weights, given.numel(), made.numel(), _geometry(module, given, made))
+        found[name] = found[name].and_again(layer) if name in found else layer
 
     def hook(name: str, module: nn.Conv2d | nn.Linear) -> torch.utils.hooks.RemovableHandle:
         return module.register_forward_hook(lambda _, given, made: record(name, module, given[0], made))

@@ -107,7 +107,7 @@ class _Builder:
     def _compute(self, node: fx.Node) -> str:
         layer = called(self._traced, node)
         if layer is not None:
-            convert = _LAYERS.get(type(layer))
+            convert = next((made for kind, made in _LAYERS.items() if _is(layer, kind)), None)
         elif node.op == "call_function":
             convert = _FUNCTIONS.get(node.target)
         else:
@@ -302,6 +302,11 @@ def _input_of(node: fx.Node) -> fx.Node:
     if not isinstance(given, fx.Node) or "tensor" not in given.meta:
         raise ValueError(f"it takes {given!r} where another layer's output was expected")
     return given
+
+
+def _is(layer: nn.Module, kind: type[nn.Module]) -> bool:
+    """Whether a layer is of a kind: exactly, or as the quantised form of a class derived from its base."""
+    return type(layer) is kind or (issubclass(kind, QuantisedConv2d | QuantisedLinear) and isinstance(layer, kind))
 
 
 def _pair(value: Any) -> list[int]:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from algo.data import Dataset
 from algo.device_choice import training_device
 from algo.networks import VGG8
-from algo.quantisation import quantise
-from algo.sgd import RETRAINING_ONLY, TrainingConfig, accuracy_of, reproducible, tensors, train
+from algo.quantisation import quantise, weight_layers
+from algo.sgd import RETRAINING_ONLY, TrainingConfig, accuracy_of, reproducible, suited_layout, tensors, train
 from sim.files import write_atomically
 
 _CACHE_FORMAT = 1  # raise it when code changes make older cached networks differ from fresh ones
@@ -36,6 +36,7 @@ class Pretrained:
         accuracy: fraction of the data set's test images classified rightly at 8 bits, 0..1.
         key: hexadecimal digest of all that the state depends on.
         cached: whether it was read from the cache.
+        layout: order of values in memory that it is trained in, see `algo.sgd.suited_layout`.
     """
 
     make_model: Callable[[], nn.Module]
@@ -43,6 +44,7 @@ class Pretrained:
     accuracy: float
     key: str
     cached: bool
+    layout: torch.memory_format = torch.channels_last
 
 
 def pretrain(
@@ -65,7 +67,8 @@ def pretrain(
         make_model: makes a network of one's own (images in, logits out), no argument.
 
     Raises:
-        ValueError: if the seed is out of range or the network has no layer to quantise.
+        ValueError: if the seed is out of range, or the network has no layer to quantise or one that cannot be
+            (it is named).
     """
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be in 0..2^63-1, not {seed}")
@@ -79,14 +82,15 @@ def pretrain(
     with reproducible(config.threads, device):
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
-            model = make_model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        key = _pretraining_key(dataset, config, seed, model, device)
+            model = make_model()
+        weight_layers(model)  # before anything is trained
+        layout = suited_layout(model, dataset.train_images.shape[1:], device)
+        key = _pretraining_key(dataset, config, seed, model, device, layout)
         path = cache_dir / f"pretrained-{key[:24]}.pt" if cache_dir else None
         stored = _read_cached(path, key) if path else None
         if stored:
-            return Pretrained(make_model, stored["state"], stored["accuracy"], key, cached=True)
-        images, labels = tensors(dataset.train_images, dataset.train_labels, device)
-        model.to(device)
+            return Pretrained(make_model, stored["state"], stored["accuracy"], key, cached=True, layout=layout)
+        images, labels = tensors(dataset.train_images, dataset.train_labels, device, layout)
         generator = torch.Generator().manual_seed(seed)
         batch = config.pretrain_batch_size
         rate, epochs = config.pretrain_learning_rate, config.pretrain_epochs
@@ -94,11 +98,11 @@ def pretrain(
         quantise(model)
         rate, epochs = config.int8_learning_rate, config.int8_epochs
         train(model, images, labels, config, epochs, batch, rate, generator, "cosine", "INT8")
-        accuracy = accuracy_of(model, *tensors(dataset.test_images, dataset.test_labels, device))
+        accuracy = accuracy_of(model, *tensors(dataset.test_images, dataset.test_labels, device, layout))
         state = copied(model.state_dict())
     if path:
         _write_cached(path, {"key": key, "state": state, "accuracy": accuracy})
-    return Pretrained(make_model, state, accuracy, key, cached=False)
+    return Pretrained(make_model, state, accuracy, key, cached=False, layout=layout)
 
 
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -117,15 +121,25 @@ def first_line(error: Exception) -> str:
 
 
 def _pretraining_key(
-    dataset: Dataset, config: TrainingConfig, seed: int, model: nn.Module, device: torch.device
+    dataset: Dataset,
+    config: TrainingConfig,
+    seed: int,
+    model: nn.Module,
+    device: torch.device,
+    layout: torch.memory_format = torch.channels_last,
 ) -> str:
     recipe = {name: value for name, value in asdict(config).items() if name not in RETRAINING_ONLY}
     if device.type != "cpu":
         recipe["device"] = device.type
+    if layout != torch.channels_last:
+        recipe["layout"] = str(layout)
+    derived = [name for name, layer in weight_layers(model) if type(layer) not in (nn.Conv2d, nn.Linear)]
+    if derived:  # once such layers were not quantised, and these networks cached as well
+        recipe["derived"] = derived
     # The network enters by its structure and first weights, so that one of the user's own needs no name.
     weights = hashlib.sha256()
     for value in model.state_dict().values():
-        weights.update(value.contiguous().numpy().tobytes())
+        weights.update(value.cpu().contiguous().numpy().tobytes())
     structure = repr(model), weights.hexdigest()
     return digest_of(_CACHE_FORMAT, torch.__version__, recipe, seed, dataset.digest(), structure)
 

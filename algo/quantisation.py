@@ -15,6 +15,9 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.lazy import LazyModuleMixin
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
+from torch.nn.utils.parametrize import is_parametrized
 
 MIN_BITS, MAX_BITS = 2, 16
 RANGE_MOMENTUM = 0.1  # share of the newest batch in the moving average of an activation's range
@@ -208,34 +211,104 @@ class QuantisedLinear(_Quantised, nn.Linear):
         return functional.linear(self._quantise_input(input), weight, self.bias)
 
 
+_FORMS: dict[type, type] = {nn.Conv2d: QuantisedConv2d, nn.Linear: QuantisedLinear}
+
+
+def is_layer(module: nn.Module | None) -> bool:
+    """Whether a module has bit-widths: whether it computes what `nn.Conv2d` or `nn.Linear` does.
+
+    Classes derived from the two do, unless they bring a function of their own for the computation; so do layers
+    whose weights are computed (`torch.nn.utils.parametrizations`, pruning), and what `quantise` makes of all these.
+    """
+    return module is not None and _base(module) is not None and _obstacle(module) is None
+
+
+def weight_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
+    """Name and module of every layer that has bit-widths, in order of registration: the order in a policy.
+
+    A model has the same ones before and after `quantise`. This and `is_layer` are the one rule for what a layer is.
+
+    Raises:
+        ValueError: naming a convolution or fully connected layer that computes something else than `nn.Conv2d` or
+            `nn.Linear`, so that it can neither be quantised nor be left out.
+    """
+    found = []
+    for name, module in model.named_modules():
+        base = _base(module)
+        if base is None:
+            continue
+        if obstacle := _obstacle(module):
+            raise ValueError(f"layer {name!r} ({type(module).__name__}) cannot be quantised: {obstacle}")
+        found.append((name, cast("nn.Conv2d | nn.Linear", module)))
+    return found
+
+
+def has_own_weights(module: nn.Module) -> bool:
+    """Whether a layer's weights are a parameter of its own, not computed from others before each use."""
+    return "weight" in module._parameters
+
+
+def _base(module: nn.Module) -> type | None:
+    return next((base for base in _FORMS if isinstance(module, base)), None)
+
+
+def _obstacle(module: nn.Module) -> str | None:
+    """Why a convolution or fully connected layer cannot be quantised; ``None`` if it can."""
+    kind, base = type(module), _base(module)
+    assert base is not None
+    if issubclass(kind, LazyModuleMixin):
+        return "its size is not known yet; run the network once on an image before you hand it over"
+    if issubclass(kind, NonDynamicallyQuantizableLinear):
+        return "nn.MultiheadAttention takes its weights without calling it; build attention from nn.Linear layers"
+    ours = _FORMS[base] if issubclass(kind, _Quantised) else base
+    names = ("forward", "_conv_forward", "__call__")
+    own = [n for n in names if n in vars(module) or getattr(kind, n, None) is not getattr(ours, n, None)]
+    if own:
+        return (
+            f"its {own[0]} function is not that of nn.{base.__name__}; use nn.{base.__name__} itself, whose weights "
+            "torch.nn.utils.parametrize can compute"
+        )
+    return None
+
+
+def _quantised_form(kind: type, parametrised: bool) -> type:
+    """The class that quantises what a class's layers compute, and has all else that the class has."""
+    if kind in _FORMS:
+        return _FORMS[kind]
+    name = f"Quantised{kind.__name__}"
+    if parametrised:
+        # PyTorch has put a class with the computed weights over the layer's own; here it comes over the quantised form,
+        # where torch.nn.utils.parametrize.remove_parametrizations can take it away again.
+        return type(name, (_quantised_form(kind.__bases__[0], False),), dict(vars(kind)))
+    form = next(form for base, form in _FORMS.items() if issubclass(kind, base))
+    return type(name, (form, kind), {"__module__": kind.__module__})
+
+
 def quantise(model: nn.Module, activations: ActivationRange = "minmax") -> nn.Module:
-    """Turn every `nn.Conv2d` and `nn.Linear` of a model into its quantised form, 8 bits throughout.
+    """Turn every layer of a model that has bit-widths (`weight_layers`) into its quantised form, 8 bits throughout.
 
     ``activations`` says where the range of a layer's input comes from: ``minmax``, the moving average of its smallest
     and largest value; or ``lsq``, two parameters that training moves (`quantise_activations_learned`), set by the
     first batch or by the state dict of a model that was quantised either way.
 
-    Done in place and in the order of `model.modules()`, which is the order in which `set_bits` counts layers;
-    parameters keep their names, values and optimiser identity, so an existing state dict still loads (strict
-    loading aside: each layer gains the buffers ``low``, ``high``, ``seen``). Subclasses of the two are left
-    alone, as they may compute something else. Returns the model.
+    Done in place and in the order in which `set_bits` counts layers; parameters keep their names, values and
+    optimiser identity, so an existing state dict still loads (strict loading aside: each layer gains the buffers
+    ``low``, ``high``, ``seen``). Where weights are computed, what is computed is quantised. Returns the model.
 
     Raises:
-        ValueError: if the model has no such layer, or ``activations`` is neither.
+        ValueError: if the model has no such layer, or one that cannot be quantised (it is named; nothing is changed
+            then), or ``activations`` is neither.
     """
     if activations not in ACTIVATION_RANGES:
         raise ValueError(f"activations must be one of {', '.join(ACTIVATION_RANGES)}, not {activations!r}")
-    for module in model.modules():
-        if type(module) is nn.Conv2d:
-            module.__class__ = QuantisedConv2d
-        elif type(module) is nn.Linear:
-            module.__class__ = QuantisedLinear
-        else:
-            continue
-        cast(_Quantised, module)._prepare(activations == "lsq")
-        module.to(module.weight.device)  # the new buffers follow the weights
-    if not quantised_layers(model):
+    layers = weight_layers(model)
+    if not layers:
         raise ValueError(f"{type(model).__name__} has no Conv2d or Linear layer to quantise")
+    for _, module in layers:
+        if not isinstance(module, _Quantised):
+            module.__class__ = _quantised_form(type(module), is_parametrized(module))
+            cast(_Quantised, module)._prepare(activations == "lsq")
+            module.to(module.weight.device)  # the new buffers follow the weights
     return model
 
 

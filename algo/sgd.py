@@ -166,10 +166,72 @@ def reproducible(threads: int, device: torch.device | None = None) -> Iterator[N
 
 
 def tensors(
-    images: NDArray[np.float32], labels: NDArray[np.int64], device: torch.device | None = None
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    device: torch.device | None = None,
+    layout: torch.memory_format = torch.channels_last,
 ) -> tuple[Tensor, Tensor]:
-    """The arrays as tensors on a device, images in the layout that convolutions are faster in (channels last)."""
-    given = torch.from_numpy(images)
-    if given.dim() == 4:
-        given = given.contiguous(memory_format=torch.channels_last)
-    return given.to(device), torch.from_numpy(labels).long().to(device)
+    """The arrays as tensors on a device, images in the layout of the network that they are for (`suited_layout`)."""
+    return _laid_out(torch.from_numpy(images), layout).to(device), torch.from_numpy(labels).long().to(device)
+
+
+def suited_layout(model: nn.Module, image_shape: tuple[int, ...], device: torch.device) -> torch.memory_format:
+    """The order of values in memory that a network is trained in: channels last if it can, else PyTorch's usual one.
+
+    Convolutions are faster in channels last. But code such as ``x.view(x.size(0), -1)`` fails there, and code that
+    reads ``x.stride()`` may compute something else. So two random images go through the network in either layout,
+    there and back: it is trained in channels last if that runs and gives what the usual layout gives, or if the usual
+    layout does not run. The answer depends on the network, the images' shape and the device alone.
+
+    Args:
+        model: float, any mode; moved to the device in the layout found, else unchanged.
+        image_shape: of one image, without the batch dimension.
+        device: where it is to be trained.
+
+    Raises:
+        Exception: whatever the network raises in both layouts, as it does in the usual one.
+    """
+    images = torch.rand((2, *image_shape), generator=torch.Generator().manual_seed(1))
+    state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    modes = {module: module.training for module in model.modules()}
+
+    def logits(layout: torch.memory_format) -> Tensor | Exception:
+        try:
+            model.to(device, memory_format=layout)  # type: ignore[call-overload]
+            given = _laid_out(images, layout).to(device)
+            with torch.random.fork_rng(devices=()):
+                torch.manual_seed(1)
+                model.eval()
+                with torch.no_grad():
+                    made: Tensor = model(given)
+                model.train()
+                model(given).sum().backward()
+        except Exception as error:  # whatever the code of a network raises where its tensors are laid out otherwise
+            return error
+        finally:
+            model.load_state_dict(state)
+            model.zero_grad()
+            for module, training in modes.items():
+                module.training = training
+        return made
+
+    usual, last = logits(torch.contiguous_format), logits(torch.channels_last)
+    if isinstance(last, Exception):
+        if isinstance(usual, Exception):
+            raise usual
+        chosen = torch.contiguous_format
+    else:
+        chosen = torch.channels_last if isinstance(usual, Exception) or _same(last, usual) else torch.contiguous_format
+    model.to(device, memory_format=chosen)  # type: ignore[call-overload]
+    return chosen
+
+
+def _laid_out(images: Tensor, layout: torch.memory_format) -> Tensor:
+    return images.contiguous(memory_format=layout) if images.dim() == 4 else images
+
+
+def _same(some: Tensor, others: Tensor) -> bool:
+    """Whether logits are equal but for the order of sums."""
+    if some.shape != others.shape:
+        return False
+    return torch.allclose(some, others, rtol=0, atol=1e-3 * float(others.abs().max()), equal_nan=True)

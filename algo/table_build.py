@@ -23,10 +23,10 @@ from algo.cells import run_cells
 from algo.chip import EvolverChip, LayerChip
 from algo.data import LOCAL_SIZES, NOISE_STD, PUBLISHED_LOCAL_SIZE, Dataset, LocalData, check_noise, load_dataset
 from algo.device_choice import training_device
-from algo.networks import VGG8, weight_layers
+from algo.networks import VGG8
 from algo.policy import Policy, PolicySpace
 from algo.policy_table import PolicyTable
-from algo.quantisation import quantise
+from algo.quantisation import quantise, weight_layers
 from algo.sgd import TrainingConfig, reproducible, tensors
 from algo.training import Pretrained, Retrainer, pretrain
 from algo.weight_sharing import ACTIVATION_BITS, right_answers, train_shared

@@ -68,11 +68,11 @@ class Retrainer:
         self._config, self._mode, self._seed = config, mode, seed
         self.source = local.source
         self._device = training_device()
-        self._train_set = tensors(local.train_images, local.train_labels, self._device)
-        self._test_set = tensors(local.test_images, local.test_labels, self._device)
+        self._train_set = tensors(local.train_images, local.train_labels, self._device, pretrained.layout)
+        self._test_set = tensors(local.test_images, local.test_labels, self._device, pretrained.layout)
         with torch.random.fork_rng(devices=()):
             made = quantise(pretrained.make_model(), config.activation_range)
-        self._model = made.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._model = made.to(self._device, memory_format=pretrained.layout)  # type: ignore[call-overload]
         self._model.load_state_dict(pretrained.state)
         if config.fold_batch_norm:
             fold_batch_norm(self._model, self._test_set[0][:2])

@@ -26,6 +26,7 @@ from algo.chip_fit import PLAUSIBLE, constants_table, fit_constants, residual_ta
 from algo.policy import Policy
 
 CHIP = EvolverChip()
+NAMES = "its layers are conv1, conv2, conv3, conv4, conv5, conv6, fc1, fc2"
 DOCS = Path(__file__).parent.parent / "docs"
 bits = st.sampled_from(BIT_WIDTHS)
 policies = st.builds(
@@ -107,8 +108,8 @@ def test_a_higher_point_is_never_slower_and_a_lower_voltage_saves_dynamic_energy
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        (Policy((8,) * 7, (8,) * 8, 0), "the chip runs 8 layers, not 7 weight bit-widths"),
-        (Policy((8,) * 8, (8,) * 9, 0), "the chip runs 8 layers, not 9 activation bit-widths"),
+        (Policy((8,) * 7, (8,) * 8, 0), "the chip runs 8 layers, not 7 weight bit-widths: " + NAMES),
+        (Policy((8,) * 8, (8,) * 9, 0), "the chip runs 8 layers, not 9 activation bit-widths: " + NAMES),
         (
             Policy((8, 3, *(8,) * 6), (8,) * 8, 0),
             "layer conv2: weight bits must be one of 2, 4, 8, not 3",

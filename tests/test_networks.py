@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from algo.chip import PUBLISHED_VGG8
+from algo.chip import PUBLISHED_VGG8, EvolverChip
 from algo.networks import PUBLISHED_WIDTH, VGG8, layer_shapes
 
 
@@ -59,6 +59,11 @@ def test_shapes_of_any_network() -> None:
     assert (rows.macs, rows.weights, rows.output_values) == (6 * 8 * 8 * 3, 24, 6 * 8 * 3)
     assert model.training
     assert not model.rows._forward_hooks
+
+
+def test_a_network_that_is_one_layer_is_called_by_its_kind() -> None:
+    (single,) = layer_shapes(nn.Linear(3, 2), (3,))
+    assert (single.name, single.macs) == ("Linear", 6) and EvolverChip([single]).layer_names == ("Linear",)
 
 
 def test_a_network_without_tunable_layers_is_refused() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from algo.chip import BIT_WIDTHS, UNAVAILABLE, Geometry, LayerChip, LayerShape, Measurement
+from algo.chips.onnx_layers import images_at_once
 from algo.chips.rapl import Rapl, find_rapl
 from algo.policy import OperatingPoint
 
@@ -24,9 +25,9 @@ class Timing:
     """Times of a layer's runs.
 
     Attributes:
-        median_ms, low_ms, high_ms: median and quartiles.
+        median_ms, low_ms, high_ms: median and quartiles, an image.
         runs: how many there were.
-        energy_uj: of the whole processor, a run; `UNAVAILABLE` without counters.
+        energy_uj: of the whole processor, an image; `UNAVAILABLE` without counters.
     """
 
     median_ms: float
@@ -109,14 +110,16 @@ def layer_session(shape: Geometry, threads: int = 1) -> Callable[[], object]:
     The model takes and gives 8-bit integers; its quantise and dequantise operators are there for ONNX Runtime to
     fuse with the layer into one integer operator.
     """
-    return session(layer_model(shape).SerializeToString(), threads)
+    return session(layer_model(shape).SerializeToString(), threads)[0]
 
 
-def session(model: bytes, threads: int = 1) -> Callable[[], object]:
-    """A function that runs an ONNX model on one image of random values in ONNX Runtime.
+def session(model: bytes, threads: int = 1) -> tuple[Callable[[], object], int]:
+    """A function that runs an ONNX model on random values in ONNX Runtime, and how many images a run takes.
+
+    That is one, unless the model's batch has a fixed size.
 
     Raises:
-        ValueError: if the model takes something else than images as floats or bytes.
+        ValueError: if the model takes something else than images of a fixed size as floats or bytes.
     """
     import numpy as np
     import onnxruntime  # type: ignore[import-untyped]
@@ -129,12 +132,22 @@ def session(model: bytes, threads: int = 1) -> Callable[[], object]:
     opened = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     given: dict[str, Any] = {}
     for value in opened.get_inputs():
-        shape = [size if isinstance(size, int) else 1 for size in value.shape]
+        shape = _fixed(value.shape)
+        if not shape or not all(shape[1:]):
+            raise ValueError(
+                f"input {value.name!r} has the shape {value.shape}: export the model for images of a fixed size"
+            )
         if value.type not in ("tensor(uint8)", "tensor(float)"):
             raise ValueError(f"input {value.name!r} is a {value.type}: only float and uint8 can be made up")
-        bytes_ = rng.integers(0, 256, shape, dtype=np.uint8)
+        bytes_ = rng.integers(0, 256, (shape[0] or 1, *shape[1:]), dtype=np.uint8)
         given[value.name] = bytes_ if value.type == "tensor(uint8)" else bytes_.astype(np.float32) / 255
-    return lambda: opened.run(None, given)
+    shapes = [[_fixed(value.shape) for value in values] for values in (opened.get_inputs(), opened.get_outputs())]
+    return lambda: opened.run(None, given), images_at_once(*shapes)
+
+
+def _fixed(shape: Sequence[object]) -> tuple[int, ...]:
+    """A shape of ONNX Runtime's, with 0 for sizes that are not fixed."""
+    return tuple(size if isinstance(size, int) and size > 0 else 0 for size in shape)
 
 
 def layer_model(shape: Geometry) -> Any:
@@ -177,8 +190,8 @@ def layer_model(shape: Geometry) -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def time_runs(run: Callable[[], object], rapl: Rapl | None = None) -> Timing:
-    """Time repeated runs after a warm-up."""
+def time_runs(run: Callable[[], object], rapl: Rapl | None = None, images: int = 1) -> Timing:
+    """Time repeated runs, each of so many images, after a warm-up."""
     import numpy as np
 
     until, warmed = time.perf_counter() + WARM_UP_S, 0
@@ -192,17 +205,18 @@ def time_runs(run: Callable[[], object], rapl: Rapl | None = None) -> Timing:
         before = time.perf_counter_ns()
         run()
         times.append(time.perf_counter_ns() - before)
-    energy_uj = rapl.between(energy, rapl.read()) / len(times) if rapl else UNAVAILABLE
-    low, median, high = (float(value) / 1e6 for value in np.percentile(times, [25, 50, 75]))
+    energy_uj = rapl.between(energy, rapl.read()) / len(times) / images if rapl else UNAVAILABLE
+    low, median, high = (float(value) / 1e6 / images for value in np.percentile(times, [25, 50, 75]))
     return Timing(median, low, high, len(times), energy_uj)
 
 
-def runtime_in_words(threads: int) -> str:
-    """Processor, ONNX Runtime and threads, for whoever reads a measurement."""
+def runtime_in_words(threads: int, images: int = 1) -> str:
+    """Processor, ONNX Runtime, threads and batch, for whoever reads a measurement."""
     import onnxruntime
 
     version = onnxruntime.__version__
-    return f"this machine ({_processor()}) with ONNX Runtime {version}, {threads} thread(s), one image at a time"
+    batch = "one image" if images == 1 else f"{images} images"
+    return f"this machine ({_processor()}) with ONNX Runtime {version}, {threads} thread(s), {batch} at a time"
 
 
 def _processor() -> str:

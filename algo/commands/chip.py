@@ -79,7 +79,8 @@ def _table(
 def _measure(model: Path, threads: int, as_json: bool) -> None:
     """Latency, and energy where it can be read, of a whole network in an ONNX file on this machine.
 
-    The median over repeated runs of one image, after a warm-up.
+    The median over repeated runs after a warm-up, for one image. A run takes one image, or the batch of a model that
+    takes no other; how many is said.
     """
     from algo.chips.measured import check_threads, runtime_in_words, session, time_runs
     from algo.chips.rapl import find_rapl
@@ -89,27 +90,31 @@ def _measure(model: Path, threads: int, as_json: bool) -> None:
     rapl, reason = find_rapl()
     content = model.read_bytes()
     try:
-        run = session(content, threads)
+        run, images = session(content, threads)
+        timing = time_runs(run, rapl, images)
+    except ValueError as error:
+        raise ValueError(f"{model}: {error}") from None
     except Exception as error:
-        if type(error).__module__.startswith("onnx") or isinstance(error, ValueError):
+        if type(error).__module__.startswith("onnx"):
             raise ValueError(f"ONNX Runtime cannot run {model}: {' '.join(str(error).split())[:300]}") from None
         raise
-    timing = time_runs(run, rapl)
+    origin = runtime_in_words(threads, images)
     if as_json:
         figures = {
             "latency_ms": timing.median_ms,
             "latency_quartiles_ms": [timing.low_ms, timing.high_ms],
             "runs": timing.runs,
+            "images_per_run": images,
             "energy_uj": or_none(timing.energy_uj),
             "energy_unavailable": reason or None,
-            "origin": f"measured on {runtime_in_words(threads)}",
+            "origin": f"measured on {origin}",
         }
         click.echo(json.dumps(figures))
         return
-    energy = f"{timing.energy_uj:.4g} uJ, of all processor packages" if rapl else f"unavailable: {reason}"
+    energy = f"{timing.energy_uj:.4g} uJ an image, of all processor packages" if rapl else f"unavailable: {reason}"
     click.echo(
-        f"{model} on {runtime_in_words(threads)}\n"
-        f"latency: {timing.median_ms:.4g} ms, the median of {timing.runs} runs, "
+        f"{model} on {origin}\n"
+        f"latency: {timing.median_ms:.4g} ms an image, the median of {timing.runs} runs, "
         f"quartiles {timing.low_ms:.4g} to {timing.high_ms:.4g} ms\nenergy: {energy}"
     )
 
