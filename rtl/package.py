@@ -17,7 +17,7 @@ from .params import RLUParams
 from .register_exports import c_header, svd, verilog_header
 from .registers import BY_NAME, REGISTERS, WINDOWS, field_of, markdown
 from .signal_map import bus_signal, gtkwave_save, port_docs, signal_map, table
-from .verilog import WAIVERS, Bus, component, generate, sidecar
+from .verilog import Bus, component, generate, sidecar, waivers
 
 _SHIPPED = Path(__file__).parent / "ip"
 _BENCH, _INSTANCE = "rlu_tb", "u_rlu"
@@ -76,7 +76,7 @@ def files(params: RLUParams, bus: Bus, scenario: Sequence[Phase], *, clock_mhz: 
     content = {
         f"{top}.v": text,
         f"{top}.json": json.dumps(description, indent=2) + "\n",
-        f"{top}.vlt": WAIVERS,
+        f"{top}.vlt": waivers(f"{top}.v"),
         "rlu_inst.vh": instantiation(description["ports"], port_docs(type(unit)), top),
         "rlu_regs.vh": verilog_header(params),
         "rlu_regs.h": c_header(params),

@@ -13,8 +13,8 @@ import yaml
 
 from algo.cli import main
 from rtl.params import RLUParams
-from rtl.verilog import BUSES, generate, top_name
-from sim.build import tool_environment
+from rtl.verilog import BUSES, generate, sidecar, top_name
+from sim.build import tool_environment, write_package
 from sim.device import READ, WRITE, GoldenDevice, Op
 from sim.driver import Driver
 from sim.objective import Objective
@@ -104,6 +104,48 @@ def test_it_lints_cleanly(packages, bus, tmp_path):
     path = folder / f"{top}.v"
     path.write_text(path.read_text().replace("endmodule", "assign nowhere = clk;\nendmodule", 1))
     assert lint().returncode != 0
+
+
+#: Rules that Verilator 4, 5.006 (Debian 12's) and today's know; a name that one does not know is an error to it.
+LASTING_RULES = {"CASEINCOMPLETE", "CMPCONST", "DECLFILENAME", "UNSIGNED", "UNUSED", "WIDTH"}
+
+SOC = """\
+module soc(input clk, input rst, input [15:0] a, output [31:0] r, output [15:0] q);
+  reg [3:0] narrow = 0;
+  wire ack, err, busy, irq;
+  wire [{probe}:0] probe;
+  assign q = {{12'd0, narrow}};
+  always @(posedge clk) narrow <= a;
+  rlu unit(.clk(clk), .rst(rst), .bus__req(a[0]), .bus__we(a[1]), .bus__addr(a), .bus__wdata({{16'd0, a}}),
+    .bus__rdata(r), .bus__ack(ack), .bus__err(err), .busy(busy), .irq(irq), .probe(probe));
+endmodule
+"""
+
+
+@pytest.mark.parametrize("name", ["rlu.v", "my [odd] *unit*.v"])
+def test_its_waivers_are_for_its_own_file_only(packages, name, tmp_path):
+    """A module around the unit keeps its warnings, of the kinds that are waived in the unit too."""
+    (tmp_path / "ip").mkdir()
+    unit = tmp_path / "ip" / name
+    ports = {port["name"]: port["width"] for port in sidecar(UNITS["none"])["ports"]}
+    write_package(UNITS["none"], unit)
+    (tmp_path / "soc.v").write_text(SOC.format(probe=ports["probe"] - 1))
+
+    def lint(*sources):
+        command = ["verilator", "--lint-only", "-Wall", "--top-module", "soc", *map(str, sources)]
+        environment = tool_environment("verilator")
+        said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return re.findall(r"^%Warning-(\w+): ([^:]+):", said.stderr, re.MULTILINE)
+
+    waived = lint(unit.with_suffix(".vlt"), "soc.v", unit)
+    own = {kind for kind, file in waived if file == "soc.v"}
+    assert own == {"WIDTHTRUNC", "UNUSEDSIGNAL", "PROCASSINIT"} and {file for _, file in waived} == {"soc.v"}
+    assert {file for _, file in lint("soc.v", unit)} == {"soc.v", str(unit)}
+
+
+def test_its_waivers_name_no_rule_that_an_older_verilator_lacks(packages):
+    rules = re.findall(r"-rule (\w+)", (packages["none"] / "rlu.vlt").read_text())
+    assert len(rules) > 5 and set(rules) <= LASTING_RULES
 
 
 def core_files(core):
