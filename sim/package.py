@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rtl.params import RLUParams
-from rtl.registers import field_of
+from rtl.registers import WINDOW_BY_NAME, field_of
 
 from .device import READ, WRITE, GoldenDevice, Op, address_of
 from .driver import Driver
@@ -62,9 +62,15 @@ class _Recorder:
 def scenario(params: RLUParams) -> list[Phase]:
     """A small search with every expected word, as the driver carries it out on the golden model."""
     recorder = _Recorder(params)
+    # Memories may power up as anything, and a driver reads them, a word of the policy with rows that no task has.
+    counts = params.action_counts or (params.actions,) * params.states
+    recorder.transact([Op(WRITE, address_of("ACTION_COUNT") + 4 * row, count) for row, count in enumerate(counts)])
+    policy = WINDOW_BY_NAME["POLICY"]
+    recorder.transact([Op(WRITE, policy.offset + 4 * word, 0) for word in range(policy.words(params))])
+    phases = [recorder.phase("Memories, which have no reset")]
     driver = Driver(recorder)
     rows = min(params.states, 9)
-    phases = [recorder.phase("Which unit it is")]
+    phases.append(recorder.phase("Which unit it is"))
 
     # Rows of different length, as a real task has them.
     driver.configure(action_counts=[1 + (row + params.actions - 1) % params.actions for row in range(rows)], seed=77)

@@ -59,6 +59,20 @@ def test_its_bench_passes_with_nothing_of_ours(packages, bus, standard, tmp_path
     assert int(re.search(r"PASS: (\d+) checks", done.stdout)[1]) > 150
 
 
+@pytest.mark.parametrize("unit", [*BUSES, "episodic"])
+def test_its_bench_passes_with_memories_that_power_up_unknown(unit, tmp_path):
+    """As on an ASIC: without the initial values of memories, which are arrays with an initial block."""
+    bus = unit if unit in BUSES else "none"
+    write(UNITS[bus] if unit in BUSES else RLUParams(states=10, actions=4, episodes=8), bus, tmp_path)
+    path = tmp_path / f"{top_name(bus)}.v"
+    block = r"(?m)^  initial begin\n(?:    \S+\[\d+\] = \S+;\n)+  end\n"
+    text, blocks = re.subn(block, "", path.read_text())
+    assert blocks == len(re.findall(r"(?m)^  reg \[.*\] \S+ \[\d+:\d+\];$", text)) >= 4
+    path.write_text(text)
+    done = simulate(tmp_path)
+    assert passed(done), done.stdout
+
+
 BUGS = {
     "none": ("sum", r" \+ ", " - "),
     "axi4lite": ("bridge", r"(s_axi_bresp\S*) <= ", r"\1 <= ~"),
