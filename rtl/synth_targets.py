@@ -58,6 +58,13 @@ class Target:
     hides_elements: bool = False
     notes: tuple[str, ...] = ()
 
+    def form(self, technology: str | None = None) -> str:
+        """The technology asked for, or the target's own; ValueError for one that it has no cells of."""
+        allowed = sorted({"generic", self.technology})
+        if technology not in (None, *allowed):
+            raise ValueError(f"{self.name} has no cells of {technology!r}; --technology can be {' or '.join(allowed)}")
+        return technology or self.technology
+
     def count(self, cells: dict[str, int], kinds: str) -> int:
         """Cells of the kinds that a regular expression matches."""
         return sum(number for kind, number in cells.items() if re.fullmatch(kinds, kind))

@@ -101,17 +101,21 @@ def scenario(params: RLUParams) -> list[Phase]:
     return phases
 
 
-def write(params: RLUParams, bus: Bus, folder: Path, *, clock_mhz: float = 100.0) -> list[Path]:
+def write(
+    params: RLUParams, bus: Bus, folder: Path, *, clock_mhz: float | None = None, technology: str = "generic"
+) -> list[Path]:
     """Write the package into a folder, over an older one of ours; returns what was written.
+
+    The arguments are those of `rtl.package.files`.
 
     Raises:
         NotAPackage: if the folder holds other files than a package of ours.
-        ValueError: for an unknown bus or an impossible clock.
+        ValueError: for an unknown bus or technology, or an impossible clock.
     """
     from rtl.package import files
 
     old = _manifest(folder)
-    content = files(params, bus, scenario(params), clock_mhz=clock_mhz)
+    content = files(params, bus, scenario(params), clock_mhz=clock_mhz, technology=technology)
     # First of all: an interrupted writing leaves a folder that is known as ours.
     content = {MANIFEST: _manifest_text({*content, *old}), **content}
     for name, text in content.items():
