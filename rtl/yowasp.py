@@ -24,12 +24,17 @@ class FpgaToolMissing(RuntimeError):
 
 
 class ToolFailed(RuntimeError):
-    """A tool gave up, not for the design's size or clock that it reported; the message ends with what it said."""
+    """A tool gave up, not for the design's size or clock that it reported; the message ends with what it said.
 
-    def __init__(self, tool: str, output: str) -> None:
-        super().__init__(
-            f"{tool} gave up on the design: try a smaller one, or install the tool anew. It said:\n{last_words(output)}"
-        )
+    Args:
+        tool: its name.
+        output: what it printed.
+        log: what it wrote to its log; a failed assertion of Yosys's is there only.
+    """
+
+    def __init__(self, tool: str, output: str, log: str = "") -> None:
+        said = last_words(f"{log}\n{output}") or "nothing, neither in its output nor in its log"
+        super().__init__(f"{tool} gave up on the design: try a smaller one, or reinstall the tool. It said:\n{said}")
 
 
 def find(command: str) -> str | None:
@@ -128,7 +133,8 @@ def prepare(tool: str, cache: Path) -> None:
 def last_words(output: str) -> str:
     """What to show of a tool that gave up: its first errors, or else its last lines."""
     lines = [line for line in output.strip().splitlines() if line.strip()]
-    return "\n".join([line for line in lines if "ERROR" in line or "Error" in line][:4] or lines[-4:])
+    errors = dict.fromkeys(line for line in lines if "ERROR" in line or "Error" in line)
+    return "\n".join(list(errors)[:4] or lines[-4:])
 
 
 def first_call(packages: Iterable[str], cache: Path) -> bool:

@@ -109,7 +109,7 @@ def generated_verilog(params: RLUParams, bus: Bus = "none", technology: str = "g
 
 def write_package(params: RLUParams, path: Path, bus: Bus = "none", technology: str = "generic") -> list[Path]:
     """Write the Verilog, its JSON sidecar and the waiver file for Verilator's lint; returns what was written."""
-    from rtl.verilog import WAIVERS, sidecar
+    from rtl.verilog import sidecar, waivers
 
     if path.suffix not in (".v", ".sv"):
         raise ValueError(f"a Verilog file ends in .v or .sv, not {path.name!r}; a folder's name has no dot in it")
@@ -117,7 +117,7 @@ def write_package(params: RLUParams, path: Path, bus: Bus = "none", technology: 
     texts = {
         path: generated_verilog(params, bus, technology).read_text(),
         path.with_suffix(".json"): json.dumps(sidecar(params, bus), indent=2) + "\n",
-        path.with_suffix(".vlt"): WAIVERS,
+        path.with_suffix(".vlt"): waivers(path.name),
     }
     for target, text in texts.items():
         write_atomically(target, text)

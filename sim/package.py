@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtl.params import RLUParams
-from rtl.registers import field_of
+from rtl.registers import WINDOW_BY_NAME, field_of
 
 from .device import READ, WRITE, GoldenDevice, Op, address_of
 from .driver import Driver
@@ -62,9 +62,15 @@ class _Recorder:
 def scenario(params: RLUParams) -> list[Phase]:
     """A small search with every expected word, as the driver carries it out on the golden model."""
     recorder = _Recorder(params)
+    # Memories may power up as anything, and a driver reads them, a word of the policy with rows that no task has.
+    counts = params.action_counts or (params.actions,) * params.states
+    recorder.transact([Op(WRITE, address_of("ACTION_COUNT") + 4 * row, count) for row, count in enumerate(counts)])
+    policy = WINDOW_BY_NAME["POLICY"]
+    recorder.transact([Op(WRITE, policy.offset + 4 * word, 0) for word in range(policy.words(params))])
+    phases = [recorder.phase("Memories, which have no reset")]
     driver = Driver(recorder)
     rows = min(params.states, 9)
-    phases = [recorder.phase("Which unit it is")]
+    phases.append(recorder.phase("Which unit it is"))
 
     # Rows of different length, as a real task has them.
     driver.configure(action_counts=[1 + (row + params.actions - 1) % params.actions for row in range(rows)], seed=77)
@@ -95,17 +101,21 @@ def scenario(params: RLUParams) -> list[Phase]:
     return phases
 
 
-def write(params: RLUParams, bus: Bus, folder: Path, *, clock_mhz: float = 100.0) -> list[Path]:
+def write(
+    params: RLUParams, bus: Bus, folder: Path, *, clock_mhz: float | None = None, technology: str = "generic"
+) -> list[Path]:
     """Write the package into a folder, over an older one of ours; returns what was written.
+
+    The arguments are those of `rtl.package.files`.
 
     Raises:
         NotAPackage: if the folder holds other files than a package of ours.
-        ValueError: for an unknown bus or an impossible clock.
+        ValueError: for an unknown bus or technology, or an impossible clock.
     """
     from rtl.package import files
 
     old = _manifest(folder)
-    content = files(params, bus, scenario(params), clock_mhz=clock_mhz)
+    content = files(params, bus, scenario(params), clock_mhz=clock_mhz, technology=technology)
     # First of all: an interrupted writing leaves a folder that is known as ours.
     content = {MANIFEST: _manifest_text({*content, *old}), **content}
     for name, text in content.items():

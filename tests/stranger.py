@@ -11,7 +11,8 @@ from tests.require import require_command
 def simulate(package: Path, *, standard: str = "2012", waves: bool = False) -> subprocess.CompletedProcess[str]:
     """Compile the package's bench with Icarus, as its README says, and run it in the package's folder."""
     (verilog,) = package.glob("*.v")
-    sources = ["bench/rlu_tb.v", verilog.name]
+    bench = sorted(path.relative_to(package).as_posix() for path in package.glob("bench/*.v"))
+    sources = [*bench, verilog.name]
     command = [require_command("iverilog", "iverilog"), f"-g{standard}", "-I", ".", "-I", "bench", "-o", "tb.vvp"]
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
     subprocess.run([*command, *sources], cwd=package, env=environment, check=True)

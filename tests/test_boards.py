@@ -124,6 +124,16 @@ def test_a_missed_clock_ends_with_the_figure_and_no_bitstream(tools, tmp_path):
     assert not (tmp_path / "out").exists() and not list((tmp_path / "cache").rglob("*.bit"))
 
 
+def test_what_a_tool_says_in_its_log_only_is_told(tools, tmp_path):
+    """As Yosys does with a failed assertion."""
+    tools.set("yosys", "echo 'ERROR: Assert it' > board.rpt; exit 1")
+    with pytest.raises(yowasp.ToolFailed, match=r"(?s)yosys gave up .* It said:\nERROR: Assert it"):
+        make(tmp_path)
+    tools.set("yosys", "exit 1")
+    with pytest.raises(yowasp.ToolFailed, match=r"(?s)yosys gave up .* It said:\nnothing, neither in its output"):
+        make(tmp_path)
+
+
 def test_a_unit_that_does_not_fit_ends_with_the_figure_and_no_bitstream(tools, tmp_path):
     tools.set("nextpnr-ecp5", "echo 'Info: TRELLIS_COMB: 90000/ 83640 107%'; echo 'Info: DCCA: 1/ 56 1%'; exit 1")
     with pytest.raises(BitstreamFailed, match="the unit does not fit: 90000 TRELLIS_COMB of 83640; one with fewer"):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from amaranth.back import verilog
@@ -57,3 +58,36 @@ def test_only_the_technology_asked_for_names_its_cells():
     assert "CCU2C" in generate(params, technology="ecp5") and "CCU2C" not in generate(params)
     with pytest.raises(ValueError, match="no technology 'ice40'; there are: generic, ecp5"):
         generate(params, technology="ice40")
+
+
+CELLS_EQUAL = """
+for command in (
+    "read_verilog +/lattice/ccu2c_sim.vh +/lattice/common_sim.vh",
+    "setattr -mod -unset lib_whitebox CCU2C LUT4 LUT2",
+    "chparam -set INIT0 {0} -set INIT1 {1} -set INJECT1_0 {2} -set INJECT1_1 {3} CCU2C",
+    "prep -flatten -top CCU2C",
+    "rename CCU2C theirs",
+    "design -stash theirs",
+    "read_verilog {4}",
+    "chparam -set INIT0 {0} -set INIT1 {1} -set INJECT1_0 {2} -set INJECT1_1 {3} CCU2C",
+    "prep -flatten -top CCU2C",
+    "rename CCU2C ours",
+    "design -copy-from theirs theirs",
+    "miter -equiv -make_outputs -flatten ours theirs miter",
+    "hierarchy -top miter",
+    "sat -verify -prove trigger 0 miter",
+):
+    ys.run_pass(command, design)
+"""
+
+
+@pytest.mark.parametrize("inject", ['"NO"', '"YES"'])
+def test_the_packages_model_of_the_cell_is_the_tools(inject, tmp_path):
+    """For truth tables that are not ours, and with the carry cut."""
+    ours = Path(chosen_sum.__file__).parent / "ip" / "CCU2C.v"
+    text = CELLS_EQUAL
+    for i, value in enumerate(["16'h96AA", "16'h1D3C", inject, inject, str(ours)]):
+        text = text.replace(f"{{{i}}}", value.replace('"', '\\"'))
+    program = f"from pyosys import libyosys as ys\ndesign = ys.Design()\n{text}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

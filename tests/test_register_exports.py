@@ -7,6 +7,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from peakrdl_svd.importer import SVDImporter
+from systemrdl import RDLCompiler
+from systemrdl.node import RegNode
 
 from rtl import registers
 from rtl.package import Phase, Step, files, scenario_task
@@ -162,6 +165,8 @@ def expected_svd(params):
             read_only |= f.episodic and not params.episodes
             access = "read-only" if read_only else ACCESS[r.access]
             fields[f.name] = (f.lsb, f.width, access, clears if r.access == "w1c" and not read_only else None)
+        if not fields:
+            fields["value"] = (0, 32 if r.kind == "q" else r.width(params), ACCESS[r.access], None)
         low, high = r.limits(params)
         registers_[r.name] = {
             "offset": r.offset,
@@ -192,6 +197,39 @@ def expected_svd(params):
 @each_configuration
 def test_the_svd_has_every_register_field_and_window_of_the_table(params):
     assert svd_contents(svd(params)) == expected_svd(params)
+
+
+def peakrdl_contents(path):
+    """Registers as PeakRDL reads them: by address the fields, each with bits, access of software and reset value."""
+    compiler = RDLCompiler()
+    SVDImporter(compiler).import_file(str(path))
+    registers_ = {}
+    for node in compiler.elaborate().descendants():
+        if isinstance(node, RegNode):
+            registers_[node.absolute_address] = {
+                f.inst_name: (f.lsb, f.width, f.get_property("sw").name, f.get_property("reset")) for f in node.fields()
+            }
+    return registers_
+
+
+@each_configuration
+def test_peakrdl_reads_the_svd(params, tmp_path):
+    """It refuses a register without fields."""
+    path = tmp_path / "rlu.svd"
+    path.write_text(svd(params))
+    read, (known, windows) = peakrdl_contents(path), expected_svd(params)
+    software = {"read-only": "r", "read-write": "rw", "write-only": "w"}
+    for r in known.values():
+        assert read.pop(r["offset"]) == {
+            name: (lsb, width, software[access], (r["reset"] >> lsb) & (2**width - 1) if r["mask"] else None)
+            for name, (lsb, width, access, _) in r["fields"].items()
+        }
+    for w in windows.values():
+        fields = {name: (lsb, width, "rw", None) for name, (lsb, width, _, _) in w["fields"].items()}
+        for i in range(w["entries"]):
+            for k in range(w["words"]):
+                assert read.pop(w["offset"] + w["stride"] * i + w["step"] * k) == fields
+    assert not read
 
 
 def without_alpha(text):
@@ -229,7 +267,7 @@ def svd_walk(text):
         writable = sum((2**width - 1) << lsb for lsb, width, access, _ in r["fields"].values() if access != "read-only")
         if r["clears"]:
             steps.append(Step("write", r["offset"], writable))
-        elif r["fields"]:
+        elif "value" not in r["fields"]:
             steps += [Step("write", r["offset"], writable), Step("expect_word", r["offset"], writable)]
             steps.append(Step("refuse_write", r["offset"], ~writable & -~writable))
         for value in r["limits"] or ():

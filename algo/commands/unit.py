@@ -74,7 +74,9 @@ def lockstep(
     help="A .v file, which gets a JSON description and Verilator's waivers beside it; or a folder, which becomes an "
     "IP package. Default: print.",
 )
-@click.option("--clock", type=float, metavar="MHZ", help="Clock of the package's timing constraints; default 100.")
+@click.option(
+    "--clock", type=float, metavar="MHZ", help="Of the package's timing constraints; default: what an ECP5 reaches."
+)
 @click.option(
     "--technology", default="generic", show_default=True, help="Or ecp5: name that family's carry cells, for speed."
 )
@@ -93,10 +95,6 @@ def verilog(
     folder = output is not None and (output.is_dir() or not output.suffix)
     if clock is not None and not folder:
         raise ValueError("--clock is for the constraints of a package: name its folder with -o")
-    if folder and technology != "generic":
-        raise ValueError(
-            "a package holds plain Verilog, which its simulation needs: give -o a .v file for --technology"
-        )
     if output is None:
         click.echo(
             json.dumps(sidecar(params, bus)) if as_json else generated_verilog(params, bus, technology).read_text(),
@@ -106,7 +104,7 @@ def verilog(
     if folder:
         from sim.package import write
 
-        written = write(params, bus, output, clock_mhz=100.0 if clock is None else clock)
+        written = write(params, bus, output, clock_mhz=clock, technology=technology)
     else:
         written = write_package(params, output, bus, technology)
     if as_json:
@@ -140,6 +138,7 @@ def registers(form: str, output: Path | None, action_counts: str | None, **setti
 @unit_options()
 @click.option("--target", required=True, help="ecp5-85k, ice40-up5k, gowin, gatemate or xilinx (synthesis only).")
 @click.option("--bus", default="none", show_default=True, help="none, axi4lite or wishbone.")
+@click.option("--technology", help="generic: without the cells of the target's family, as most packages come.")
 @click.option("--core", is_flag=True, help="The unit without bus and register file.")
 @click.option("--block", help="One of its blocks alone, such as updater.")
 @click.option(
@@ -149,8 +148,8 @@ def registers(form: str, output: Path | None, action_counts: str | None, **setti
 @click.option("--jobs", type=click.IntRange(1), help="Placements at a time; default: all cores.")
 @json_option
 def synth(
-    target: str, bus: Any, core: bool, block: str | None, seeds: int, freq: float | None, jobs: int | None,
-    as_json: bool, action_counts: str | None, **settings: Any,
+    target: str, bus: Any, technology: str | None, core: bool, block: str | None, seeds: int, freq: float | None,
+    jobs: int | None, as_json: bool, action_counts: str | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Measure clock and area on an FPGA with open tools; 0 well, 1 does not fit or misses --freq."""
     import dataclasses
@@ -166,7 +165,7 @@ def synth(
     if core and block:
         raise ValueError("--core and --block exclude each other: --core is --block core")
     params = RLUParams(action_counts=parse_counts(action_counts), **settings)
-    text, top = design(params, bus=bus, block="core" if core else block, technology=chosen.technology)
+    text, top = design(params, bus=bus, block="core" if core else block, technology=chosen.form(technology))
     with tqdm(total=1 + seeds, unit="step", disable=None, file=sys.stderr) as bar:
 
         def progress(doing: str, done: int) -> None:
@@ -178,7 +177,11 @@ def synth(
             text, top, chosen, seeds=range(1, seeds + 1), mhz=freq, cache=cache_dir(), jobs=jobs, progress=progress
         )
     if as_json:
-        click.echo(json.dumps({**report, "bus": bus, "parameters": dataclasses.asdict(params)}))
+        click.echo(
+            json.dumps(
+                {**report, "bus": bus, "technology": chosen.form(technology), "parameters": dataclasses.asdict(params)}
+            )
+        )
     else:
         click.echo(table(report))
     wrong = complaint(report)

@@ -1,7 +1,7 @@
 // Bench of the packaged RL unit in plain Verilog. It plays rlu_scenario.vh, whose expected words come from the
 // unit's golden model, over the bus. Ends with PASS, or with FAIL and a non-zero exit code.
 //
-//   iverilog -g2012 -I . -I bench -o rlu_tb.vvp bench/rlu_tb.v rlu*.v && vvp -n rlu_tb.vvp
+//   iverilog -g2012 -I . -I bench -o rlu_tb.vvp bench/*.v rlu*.v && vvp -n rlu_tb.vvp
 //
 // With +waves it writes rlu_tb.vcd, for which waves/rlu.gtkw is the signal list.
 `timescale 1ns / 1ps
