@@ -33,8 +33,6 @@ BLOCKS = {
     page.relative_to(ROOT).as_posix(): blocks_of(page.relative_to(ROOT).as_posix(), page.read_text(encoding="utf-8"))
     for page in PAGES
 }
-PROSE = ("text",)  # pictures, tables and lines that are nobody's input
-SHELLS = ("sh", "console")
 #: A name that stands for the reader's own, in a command that is only looked up.
 PLACEHOLDER = re.compile(r"[A-Z][A-Z_.,a-z-]*|.*\b[A-Z]{2,}\b.*|\.\.\.")
 _ENVIRONMENT = Path(sys.prefix)
