@@ -4,7 +4,7 @@ A comment before a fence, or before a command in a table, is a marker, which nob
 
 - ``<!-- slow -->``: takes more than some seconds; run by `make test-slow` only.
 - ``<!-- not run: REASON -->``: one of `REASONS`; its commands are looked up all the same.
-- ``<!-- needs: PROGRAM -->``: left out where this program, which no Python package brings, is not installed.
+- ``<!-- needs: PROGRAM -->``, or an absolute path: left out where this, which no Python package brings, is not there.
 - ``<!-- file: NAME -->``: the block is a file that later commands of the page use.
 """
 
@@ -43,7 +43,7 @@ class Block:
         text: as printed.
         slow: for `make test-slow` only.
         not_run: why it is never run, one of `REASONS`.
-        needs: a program without which it is left out.
+        needs: a program or an absolute path without which it is left out.
         file: the name under which it is kept.
     """
 
@@ -104,7 +104,7 @@ def _marked(marker: str, where: str) -> dict[str, object]:
             said["slow"] = True
         elif kind == "not run" and value in REASONS:
             said["not_run"] = value
-        elif kind in ("needs", "file") and re.fullmatch(r"[\w.-]+", value):
+        elif kind in ("needs", "file") and re.fullmatch(r"/?\w[\w./-]*", value):
             said[kind] = value
         else:
             allowed = "slow; needs: PROGRAM; file: NAME; not run: " + ", or ".join(REASONS)

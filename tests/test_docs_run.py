@@ -127,9 +127,9 @@ def provide(scratch: Path, blocks: list[Block]) -> None:
 
 
 def run_page(blocks: list[Block], scratch: Path, *, slow: bool) -> list[str]:
-    """Run a page's blocks in order, the slow ones too if asked for; returns what was left out for want of a program."""
+    """Run a page's blocks in order, the slow ones too if asked for; returns what was left out for want of something."""
     wanted = [block for block in blocks if not block.not_run and (slow or not block.slow)]
-    here = [block for block in wanted if block.needs is None or shutil.which(block.needs)]
+    here = [block for block in wanted if block.needs is None or _is_there(block.needs)]
     provide(scratch, here)
     before = Path.cwd()
     names: dict[str, object] = {"__name__": "__main__"}
@@ -142,6 +142,10 @@ def run_page(blocks: list[Block], scratch: Path, *, slow: bool) -> list[str]:
     finally:
         os.chdir(before)
     return [f"{block.where} needs {block.needs}" for block in wanted if block not in here]
+
+
+def _is_there(needed: str) -> bool:
+    return Path(needed).exists() if needed.startswith("/") else shutil.which(needed) is not None
 
 
 def _shell(block: Block, script: str) -> str:
