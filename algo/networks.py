@@ -19,16 +19,17 @@ _NORM_MOMENTUM = 0.3
 
 
 @torch.fx.wrap  # the tracer, which knows no shapes, does not look inside
-def _check_images(images: Tensor, channels: int) -> None:
-    if images.dim() != 4 or tuple(images.shape[1:]) != (channels, 32, 32):
+def _check_images(images: Tensor, *shape: int) -> None:
+    if images.dim() != 4 or tuple(images.shape[1:]) != shape:
+        wanted = ", ".join(map(str, ("N", *shape)))
         raise ValueError(
-            f"VGG8 takes images of shape (N, {channels}, 32, 32), not {tuple(images.shape)}: "
-            "scale them, or bring a network of your own"
+            f"this VGG8 takes images of shape ({wanted}), not {tuple(images.shape)}: "
+            "scale them, or make a VGG8 of another image_size"
         )
 
 
 class VGG8(nn.Module):
-    """Six 3x3 convolutions and two fully connected layers for 32x32 images.
+    """Six 3x3 convolutions and two fully connected layers, for images of one size, 32x32 as published or another.
 
     Channels are ``width, width, 2·width, 2·width, 4·width, 4·width``, then ``8·width`` hidden units: a width
     of 128 gives the usual 128-128-256-256-512-512-1024 network, whose make-up we take from the literature on
@@ -39,19 +40,25 @@ class VGG8(nn.Module):
         classes: number of classes, at least 2.
         channels: channels of an image, at least 1.
         width: channels of the first convolution, at least 1.
+        image_size: height and width of an image in pixels, each at least 8: pooling halves them three times.
 
-    Input: float32 (N, channels, 32, 32). Output: float32 logits (N, classes).
+    Input: float32 (N, channels, height, width). Output: float32 logits (N, classes).
 
     Raises:
         ValueError: if an argument is below its minimum.
     """
 
-    def __init__(self, classes: int, channels: int = 1, width: int = 8) -> None:
+    def __init__(self, classes: int, channels: int = 1, width: int = 8, image_size: tuple[int, int] = (32, 32)) -> None:
         super().__init__()
         for name, value, minimum in (("classes", classes, 2), ("channels", channels, 1), ("width", width, 1)):
             if value < minimum:
                 raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
-        self.channels = channels
+        if min(image_size) < 8:
+            raise ValueError(
+                f"VGG8 takes images of at least 8x8 pixels, not {image_size[0]}x{image_size[1]}: scale them up; "
+                "the shape of images is (N, H, W) or (N, C, H, W), channels before height and width"
+            )
+        self.image_shape = (channels, *image_size)
         layers: list[nn.Module] = []
         inputs = channels
         for stage in range(3):
@@ -69,15 +76,15 @@ class VGG8(nn.Module):
         hidden = 8 * width
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(
-            nn.Linear(inputs * 4 * 4, hidden, bias=False),
+            nn.Linear(inputs * (image_size[0] // 8) * (image_size[1] // 8), hidden, bias=False),
             nn.BatchNorm1d(hidden, momentum=_NORM_MOMENTUM),
             nn.ReLU(inplace=True),
             nn.Linear(hidden, classes),
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, channels, 32, 32); raises ValueError for other shapes."""
-        _check_images(images, self.channels)
+        """Logits (N, classes) of images (N, channels, height, width); raises ValueError for other shapes."""
+        _check_images(images, *self.image_shape)
         logits: Tensor = self.classifier(self.features(images).flatten(1))
         return logits
 

@@ -73,10 +73,10 @@ def pretrain(
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be in 0..2^63-1, not {seed}")
     if make_model is None:
-        channels = dataset.train_images.shape[1]
+        channels, *image_size = dataset.train_images.shape[1:]
 
         def make_model() -> nn.Module:
-            return VGG8(dataset.classes, channels, width)
+            return VGG8(dataset.classes, channels, width, (image_size[0], image_size[1]))
 
     device = training_device()
     with reproducible(config.threads, device):

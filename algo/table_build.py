@@ -152,8 +152,9 @@ def images_digest(recipe: Recipe) -> str:
 
 def _network(recipe: Recipe) -> VGG8:
     dataset, _ = images(recipe)
+    channels, height, width = dataset.train_images.shape[1:]
     with torch.random.fork_rng(devices=()):
-        return VGG8(dataset.classes, dataset.train_images.shape[1], recipe.width)
+        return VGG8(dataset.classes, channels, recipe.width, (height, width))
 
 
 def _loaded(cell: Cell) -> torch.nn.Module:

@@ -300,6 +300,17 @@ def test_a_damaged_data_file_is_named(tmp_path):
     assert not (tmp_path / "runs").exists()  # so that the corrected command finds no folder of its own
 
 
+@pytest.mark.parametrize(("side", "code"), [(8, 0), (7, 2)])
+def test_own_images_of_8x8_are_tuned_on_and_smaller_ones_refused(side, code, tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.arange(90) % 3
+    images = labels[:, None, None] + rng.normal(size=(90, side, side))
+    np.savez(tmp_path / "own.npz", images=images.astype(np.float32), labels=labels)
+    done = rlu("tune", "--data", "own.npz", "--iterations", 2, "--width", 2, "--out", "run", cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert ("at least 8x8 pixels, not 7x7" in done.stderr) == bool(code) and "Traceback" not in done.stderr
+
+
 def test_resume_with_another_setting_names_the_field(finished):
     path, _ = finished
     done = rlu("tune", "--resume", "--out", path, "--seed", 4)

@@ -30,6 +30,28 @@ def test_arguments_below_their_minimum_are_named(name: str, minimum: int) -> Non
         VGG8(**arguments)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (15, 40), (28, 28), (64, 32)])
+def test_images_of_any_size_from_8x8_on(size: tuple[int, int]) -> None:
+    model = VGG8(3, 2, 2, size)
+    assert model(torch.zeros(2, 2, *size)).shape == (2, 3)
+    assert layer_shapes(model, (2, *size))[6].input_values == 8 * (size[0] // 8) * (size[1] // 8)
+
+
+def test_the_published_size_gives_the_network_that_it_always_gave() -> None:
+    torch.manual_seed(1)
+    state = VGG8(10).state_dict()
+    torch.manual_seed(1)
+    sized = VGG8(10, 1, 8, (32, 32)).state_dict()
+    assert state.keys() == sized.keys() and all(torch.equal(state[name], sized[name]) for name in state)
+    assert state["classifier.0.weight"].shape == (64, 512)
+
+
+@pytest.mark.parametrize("size", [(7, 8), (32, 3), (28, 1)])
+def test_images_too_small_to_be_pooled_are_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(ValueError, match=f"at least 8x8 pixels, not {size[0]}x{size[1]}: .* channels before height"):
+        VGG8(10, 28, 8, size)
+
+
 def test_images_of_another_shape_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"\(N, 1, 32, 32\), not \(2, 1, 28, 28\)"):
         VGG8(10)(torch.zeros(2, 1, 28, 28))
