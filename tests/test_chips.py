@@ -111,6 +111,10 @@ def test_chip_table_in_its_three_formats(tmp_path, capsys):
     table = rlu(capsys, *options)[1]
     assert "| latency ms | energy uJ |" in table and table.count("\n| conv1 |") == 2
     assert rlu(capsys, "chip", "table", "--chip", path, "--format", "csv")[1] == path.read_text()
+    rlu(capsys, *options, "-o", tmp_path / "by suffix.CSV")
+    assert (tmp_path / "by suffix.CSV").read_text() == path.read_text()
+    rlu(capsys, *options, "-o", tmp_path / "table.txt")
+    assert (tmp_path / "table.txt").read_text() == table
 
 
 @pytest.mark.parametrize(

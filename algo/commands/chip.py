@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from algo.commands.common import json_option
+
+if TYPE_CHECKING:
+    from algo.chips.table import LayerTable
+
+#: Forms of a table of layers; a file's suffix says which it is to have.
+FORMATS: dict[str, Callable[[LayerTable], str]] = {
+    "markdown": lambda table: table.to_markdown(),
+    "csv": lambda table: table.to_csv(),
+    "json": lambda table: json.dumps(table.to_json()),
+}
 
 
 @click.group()
@@ -33,7 +45,9 @@ def chip() -> None:
 @click.option("--activation-bits", default="8", show_default=True, help="all, or such as 2,4,8.")
 @click.option("--point", type=int, multiple=True, help="Number of an operating point, from 0; default all of them.")
 @click.option("--threads", type=int, default=1, show_default=True, help="Of ONNX Runtime on the measured machine.")
-@click.option("--format", "form", type=click.Choice(["markdown", "csv", "json"]), default="markdown", show_default=True)
+@click.option(
+    "--format", "form", type=click.Choice(list(FORMATS)), help="Default what the name after -o ends in, else markdown."
+)
 @click.option("-o", "--out", "output", type=click.Path(path_type=Path), help="File to write; default the terminal.")
 @json_option
 def _table(
@@ -43,7 +57,7 @@ def _table(
     activation_bits: str,
     point: tuple[int, ...],
     threads: int,
-    form: str,
+    form: str | None,
     output: Path | None,
     as_json: bool,
 ) -> None:
@@ -62,8 +76,9 @@ def _table(
     weights, activations = _bit_widths("--weight-bits", weight_bits), _bit_widths("--activation-bits", activation_bits)
     opened = open_chip(chip_name, layers, threads=threads)
     made = layer_table(opened, weights or opened.bit_widths, activations or opened.bit_widths, point or None)
-    form = "json" if as_json else form
-    text = {"csv": made.to_csv, "markdown": made.to_markdown, "json": lambda: json.dumps(made.to_json())}[form]()
+    ending = output.suffix.lower().lstrip(".") if output else ""
+    form = "json" if as_json else form or (ending if ending in FORMATS else "markdown")
+    text = FORMATS[form](made)
     text = text.rstrip("\n")
     if output is None:
         click.echo(text)
