@@ -1,7 +1,8 @@
 """Where the `rlu` command starts: a module whose name no file of a user's has.
 
 Our packages have common names. A `sim.py` or a `json.py` in the working directory, or in a folder of PYTHONPATH, must
-not be run in the place of ours, here or in a process that a command starts.
+not be run in the place of ours, here or in a process that a command starts. What Python itself and the installed
+script import before this module (`re`, `enum`) is out of its reach.
 """
 
 from __future__ import annotations

@@ -104,6 +104,8 @@ def _what_failed(error: OSError) -> str:
         return f"{place}: {error.strerror}: make room, or choose another -o or --out; RLU_CACHE_DIR moves the cache"
     if error.strerror is None or error.filename is None:
         return str(error)
+    if error.errno == errno.ENOENT:
+        return f"{error.filename}: there is no such file or folder: name one that exists"
     advice = "choose another path (-o, --out; RLU_CACHE_DIR for the cache), or change what is there"
     return f"{error.filename}: {error.strerror}: {advice}"
 

@@ -87,14 +87,17 @@ def trained_again(
         )
     policy = Policy(tuple(row["weight_bits"]), tuple(row["activation_bits"]), 0)
     iteration = None
+    begun = retrainer.state()
+    saved = folder.read_checkpoint()
+    if saved is None:
+        raise RunFolderError(f"{folder.path} has no checkpoint, which holds the weights: begin the run again")
+    with reading(folder.path / CHECKPOINT, "{} is not of this run", raises=RunFolderError):
+        retrainer.restore(saved[-1])  # refuses those of other images or settings
     if which == "found":
-        saved = folder.read_checkpoint()
-        if saved is None:
-            raise RunFolderError(f"{folder.path} has no checkpoint, which holds the weights: begin the run anew")
-        with reading(folder.path / CHECKPOINT, "{} is not of this run", raises=RunFolderError):
-            retrainer.restore(saved[-1])
         iteration = len(folder.steps)
-    elif which == "best-seen":
+    else:
+        retrainer.restore(begun)
+    if which == "best-seen":
         iteration = row["iteration"]
         before = folder.steps[:iteration] if config.weights == "carried" else []
         for step in tqdm(before, desc="retraining as the run did", unit="policy", leave=False, disable=None):
@@ -102,10 +105,9 @@ def trained_again(
                 retrainer.accuracy(Policy(step.weight_bits, step.activation_bits, 0), step.iteration)
     network, accuracy = retrainer.network(policy, iteration)
     if accuracy != row["accuracy"]:
-        unchecked = "" if "data" in folder.inputs else ", or the data have changed since"
         say(
             f"{which}: the network trained again has an accuracy of {accuracy:.4f}, the run's had "
-            f"{row['accuracy']:.4f}: another machine, device or version of PyTorch adds up in another order{unchecked}"
+            f"{row['accuracy']:.4f}: another machine, device or version of PyTorch adds up in another order"
         )
     return network, accuracy, row
 

@@ -7,6 +7,7 @@ import math
 import shlex
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -28,6 +29,7 @@ def page(runs: Sequence[RunFacts]) -> str:
         loader=PackageLoader("algo"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
+        "without_folder": without_folder,
         "number": number, "whole": whole, "against": against, "headline": headline, "role": _role,
         "outcome": outcome, "trainings": trainings, "origin": _origin, "command": repeat_command, "digests": _digests,
         "searches_activations": searches_activations,
@@ -176,13 +178,19 @@ def repeat_command(run: RunFacts) -> str:
         value = run.config.get(option.name or "")
         if value is None or value is False or value == option.default:
             continue
-        words += [option.opts[0]] if value is True else [option.opts[0], str(value)]
+        words += [option.opts[0]] if value is True else [option.opts[0], without_folder(value)]
     return shlex.join(words)
+
+
+def without_folder(value: object) -> str:
+    """A setting as it is told to others: of a file on this machine, its name."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else str(value)
 
 
 def _origin(run: RunFacts) -> str:
     """Data, seed, and whether the command is all of the run."""
-    words = f"Data: {run.data or run.config.get('data')}. Seed {run.config.get('seed')}, of everything random. "
+    data = run.data or without_folder(run.config.get("data"))
+    words = f"Data: {data}. Seed {run.config.get('seed')}, of everything random. "
     looked_up = run.config.get("weights") == "carried" and any(step.served == "cached" for step in run.steps)
     if looked_up or not run.chip.known:
         what = "accuracies that came from a table, not from training" if looked_up else "a chip of its own"

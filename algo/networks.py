@@ -194,7 +194,7 @@ def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerS
     order of registration, the order in which a policy names their bit-widths.
 
     Args:
-        model: any module; its mode (training or not) is put back.
+        model: any module; every layer's mode (training or not) is put back.
         input_shape: shape of one image without the batch dimension, such as (3, 32, 32).
 
     Raises:
@@ -215,17 +215,21 @@ def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerS
         found[name] = found[name].and_again(layer) if name in found else layer
 
     def hook(name: str, module: nn.Conv2d | nn.Linear) -> torch.utils.hooks.RemovableHandle:
-        return module.register_forward_hook(lambda _, given, made: record(name, module, given[0], made))
+        return module.register_forward_hook(
+            lambda _, given, named, made: record(name, module, given[0] if given else named["input"], made),
+            with_kwargs=True,
+        )
 
     handles = [hook(name, module) for name, module in layers]
-    training = model.training
+    modes = {module: module.training for module in model.modules()}
     try:
         model.eval()
         device = layers[0][1].weight.device
         with torch.no_grad():
             model(torch.zeros((1, *input_shape), device=device))
     finally:
-        model.train(training)
+        for module, training in modes.items():
+            module.training = training
         for handle in handles:
             handle.remove()
     missing = [name for name, _ in layers if name not in found]

@@ -244,8 +244,8 @@ def weight_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
 
 
 def has_own_weights(module: nn.Module) -> bool:
-    """Whether a layer's weights are a parameter of its own, not computed from others before each use."""
-    return "weight" in module._parameters
+    """Whether a layer's weights and biases are parameters of its own, not computed from others before each use."""
+    return {"weight", "bias"} <= module._parameters.keys()  # a layer without biases has an empty one
 
 
 def _base(module: nn.Module) -> type | None:

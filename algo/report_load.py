@@ -57,7 +57,8 @@ def _load(path: Path, label: str) -> RunFacts:
             f"{path} has no whole iteration to report on: go on with it first, rlu tune --resume --out {path}"
         )
     with reading(path / CONFIG, "{} is of another version, or damaged", raises=RunFolderError):
-        config = {"schedule": None, "objective": None} | config  # every version has these
+        # Of a version that lacked a setting, a run was made with what is the default now.
+        config = vars(TuneConfig()) | {"schedule": None, "objective": None} | config  # every version has these two
         checked = TuneConfig(**{name: value for name, value in config.items() if name in TUNE_FIELDS})
         planned = len(schedule_of(checked.schedule, checked.iterations))
     best = max(steps, key=lambda step: step.reward)

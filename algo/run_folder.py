@@ -17,7 +17,7 @@ from typing import Any
 from sim.files import LOCK, FolderLock, write_atomically
 
 from .tuning import Step
-from .user_files import check_object, parse_json, reading, shown
+from .user_files import check_object, check_type, parse_json, reading, shown
 
 CONFIG, TRACE, CHECKPOINT = "config.json", "trace.jsonl", "checkpoint.zip"
 CHIP_TABLE, INPUTS = "chip.csv", "inputs.json"
@@ -198,10 +198,12 @@ class RunFolder:
     def inputs(self) -> dict[str, Any]:
         """Digests of what the run was begun with, by name: none of a run that an earlier version began."""
         path = self.path / INPUTS
-        try:
-            return dict(json.loads(path.read_text())) if path.exists() else {}
-        except (ValueError, TypeError) as error:
-            raise RunFolderError(f"{path} is damaged ({error}): begin a new run with another --out") from None
+        if not path.exists():
+            return {}
+        with reading(path, *DAMAGED):
+            known = parse_json(path.read_bytes())
+            check_type(known, dict[str, str], "what it holds")
+            return dict(known)
 
     def load_checkpoint(self) -> tuple[dict[str, Any], bytes] | None:
         """State of unit and evaluator to go on from, with the trace cut to match; ``None`` to begin at 0.

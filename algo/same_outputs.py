@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -72,13 +73,24 @@ def _rounding_otherwise(model: nn.Module) -> Iterator[None]:
 
     handles = []
     for layer in [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]:
-        handles.append(layer.register_forward_pre_hook(lambda _, given: (noisy(given[0]), *given[1:])))
+        handles.append(layer.register_forward_pre_hook(_on_input(noisy), with_kwargs=True))
         handles.append(layer.register_forward_hook(lambda _, given, made: noisy(made)))
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _on_input(change: Callable[[Tensor], Tensor]) -> Any:
+    """A hook that changes a layer's input, given by place or by name."""
+
+    def hook(module: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if given:
+            return (change(given[0]), *given[1:]), named
+        return given, named | {"input": change(named["input"])}
+
+    return hook
 
 
 def moved(wanted: Sequence[Tensor], found: Sequence[Tensor], perturbed: Sequence[Sequence[Tensor]]) -> str | None:

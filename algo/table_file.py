@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from algo.policy import OperatingPoint, PolicySpace
 from algo.policy_table import Floats, PolicyTable
-from algo.user_files import check_object, parse_json, reading, shown
+from algo.user_files import LARGEST_FIGURE, check_object, parse_json, reading, shown
 from sim.files import write_atomically
 
 __all__ = ["FORMAT", "UNITS", "read_table", "write_table"]
@@ -128,6 +128,7 @@ class _Columns:
         """A column of finite numbers."""
         values = self._numbers(name).astype(np.float64)
         self.refuse(~np.isfinite(values), values, f"{name} must be a number", name)
+        self.refuse(abs(values) > LARGEST_FIGURE, values, f"{name} must be at most {LARGEST_FIGURE:g}", name)
         return values
 
     def integers(self, name: str) -> Integers:

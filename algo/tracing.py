@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import keyword
 import operator
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -213,6 +215,8 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _traced(model: nn.Module, images: Tensor) -> tuple[fx.GraphModule, list[_Change]]:
+    for name, _ in model.named_modules():
+        _check_name(name)
     tracer = _Tracer()
     with evaluating(model):
         attributes = {module: dict(vars(module)) for module in model.modules()}
@@ -237,6 +241,14 @@ def _traced(model: nn.Module, images: Tensor) -> tuple[fx.GraphModule, list[_Cha
         run = _Run(traced)
         run.run(images.clone())  # the network may change its images
     return traced, run.changes
+
+
+def _check_name(name: str) -> None:
+    """Raise ValueError for the name of a layer that a graph cannot have: it writes Python with it, and on itself."""
+    own = name.partition(".")[0]
+    odd = any(keyword.iskeyword(part) or re.search(r"[\"'\\\n]", part) for part in name.split("."))
+    if odd or hasattr(fx.GraphModule, own) != hasattr(nn.Module, own) or own in ("meta", "_graph", "_code"):
+        raise ValueError(f"the tracer cannot follow a network with a layer of the name {name!r}: give it another name")
 
 
 def shape_of(node: fx.Node) -> tuple[int, ...]:

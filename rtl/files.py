@@ -1,4 +1,4 @@
-"""Files that survive a full disk or a kill, and scratch folders that a kill does not leave behind."""
+"""Files that survive a full disk or a kill, scratch folders that a kill does not leave behind, and the cache."""
 
 from __future__ import annotations
 
@@ -13,6 +13,37 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _OWNER = ".owner"
+
+
+def cache_dir() -> Path:
+    """Where built simulators are kept: ``$RLU_CACHE_DIR``, else ``rlu-cosim`` in the user's cache folder.
+
+    Raises:
+        OSError: if neither is known.
+    """
+    named = os.environ.get("RLU_CACHE_DIR")
+    return Path(named) if named else _users_cache() / "rlu-cosim"
+
+
+def _users_cache() -> Path:
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # HOME is not set, and nobody knows this user
+        raise OSError("there is no home folder to keep a cache in: set RLU_CACHE_DIR to a folder") from None
+
+
+def tool_home(cache: Path) -> dict[str, str]:
+    """What Yosys and nextpnr need in their environment where the user's own cache folder cannot be written to.
+
+    They run in WebAssembly, whose runtime keeps there what it compiled.
+    """
+    try:
+        check_folder(_users_cache() / "wasmtime")
+        Path.home()
+        return {}
+    except (OSError, RuntimeError):
+        home = (cache / "home").absolute()
+        return {"HOME": str(home), "XDG_CACHE_HOME": str(home / ".cache"), "XDG_CONFIG_HOME": str(home / ".config")}
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -68,7 +99,7 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
         prefix: how the folder's name begins; only folders of ours may begin so.
         parent: where it is made; default the system's folder of temporary files.
     """
-    parent = parent or Path(tempfile.gettempdir())
+    parent = (parent or Path(tempfile.gettempdir())).absolute()
     parent.mkdir(parents=True, exist_ok=True)
     for left in parent.glob(f"{prefix}*/{_OWNER}"):
         _remove_if_left(left)

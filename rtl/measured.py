@@ -22,6 +22,7 @@ class Measurement(NamedTuple):
         states, actions: its size; other parameters are the defaults.
         luts, flip_flops, block_rams, multipliers: area.
         fmax_mhz: clock with the seeds 1, 2 and 3 of the placement.
+        episodes: that the unit remembers.
     """
 
     design: str
@@ -33,6 +34,7 @@ class Measurement(NamedTuple):
     block_rams: int
     multipliers: int
     fmax_mhz: tuple[float, float, float]
+    episodes: int = 0
 
     @property
     def median_mhz(self) -> float:
@@ -42,13 +44,15 @@ class Measurement(NamedTuple):
     @property
     def params(self) -> RLUParams:
         """Parameters of the unit."""
-        return RLUParams(states=self.states, actions=self.actions)
+        return RLUParams(states=self.states, actions=self.actions, episodes=self.episodes)
 
     @property
     def options(self) -> str:
         """Options of `rlu synth` that measure it, beside the target's and the size's."""
-        form = "" if self.technology == "ecp5" else f" --technology {self.technology}"
-        return ("--core" if self.design == "core" else f"--bus {self.design}") + form
+        words = ["--core" if self.design == "core" else f"--bus {self.design}"]
+        words += [] if self.technology == "ecp5" else [f"--technology {self.technology}"]
+        words += [f"--episodes {self.episodes}"] if self.episodes else []
+        return " ".join(words)
 
 
 #: To be measured again when the hardware or the tools change: the slow tests compare.
@@ -67,10 +71,21 @@ MEASURED = (
     Measurement("axi4lite", "generic", 16, 4, 2091, 1468, 0, 4, (82.49, 81.2, 83.13)),
     Measurement("wishbone", "generic", 256, 16, 2911, 2146, 17, 4, (99.18, 102.12, 94.45)),
     Measurement("wishbone", "generic", 16, 4, 2082, 1368, 0, 4, (98.04, 100.42, 95.67)),
+    Measurement("none", "ecp5", 16, 4, 2611, 1635, 3, 4, (78.12, 79.75, 81.38), 512),
+    Measurement("none", "generic", 16, 4, 2617, 1635, 3, 4, (77.39, 79.78, 83.82), 512),
+    Measurement("axi4lite", "ecp5", 16, 4, 2649, 1737, 3, 4, (80.51, 81.8, 80.65), 512),
+    Measurement("axi4lite", "generic", 16, 4, 2648, 1737, 3, 4, (80.41, 74.83, 75.9), 512),
+    Measurement("wishbone", "ecp5", 16, 4, 2607, 1636, 3, 4, (83.55, 79.5, 80.31), 512),
+    Measurement("wishbone", "generic", 16, 4, 2619, 1636, 3, 4, (74.8, 75.92, 74.12), 512),
 )
 
 
-def package_clock_mhz(bus: Bus, technology: str = "generic") -> float:
+def package_measurements(bus: Bus, technology: str = "generic", *, episodic: bool = False) -> list[Measurement]:
+    """What was measured of units such as a package's: behind the same bus, with a memory of episodes or without."""
+    return [m for m in MEASURED if (m.design, m.technology, m.episodes > 0) == (bus, technology, episodic)]
+
+
+def package_clock_mhz(bus: Bus, technology: str = "generic", *, episodic: bool = False) -> float:
     """The clock that a package's constraints ask for: what every placement reached, rounded down to 5 MHz."""
-    reached = [min(m.fmax_mhz) for m in MEASURED if (m.design, m.technology) == (bus, technology)]
-    return 5.0 * math.floor(min(reached) / 5)
+    measured = package_measurements(bus, technology, episodic=episodic)
+    return 5.0 * math.floor(min(min(m.fmax_mhz) for m in measured) / 5)

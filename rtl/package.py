@@ -13,7 +13,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal, NamedTuple
 
-from .measured import package_clock_mhz
+from .measured import package_clock_mhz, package_measurements
 from .params import RLUParams
 from .register_exports import c_header, svd, verilog_header
 from .registers import BY_NAME, REGISTERS, WINDOWS, field_of, markdown
@@ -82,7 +82,7 @@ def files(
     """
     text, description = generate(params, bus, technology), sidecar(params, bus=bus)
     if clock_mhz is None:
-        clock_mhz = package_clock_mhz(bus, technology)
+        clock_mhz = package_clock_mhz(bus, technology, episodic=params.episodes > 0)
     if not 0.0 < clock_mhz < float("inf"):
         raise ValueError(f"the clock must be above 0 MHz and finite, not {clock_mhz:g}")
     top = description["module"]
@@ -276,15 +276,21 @@ def _readme(params: RLUParams, top: str, bus: Bus, technology: str, clock_mhz: f
         values["action_counts"] = "actions, in every row"
     parameters = "\n".join(f"| {name} | {value} |" for name, value in values.items())
     return Template(_shipped("README.md")).substitute(
-        top=top, bus=_BUS_TEXT[bus], cells=_CELLS_TEXT[technology], clock=_clock_text(bus, technology, clock_mhz),
+        top=top, bus=_BUS_TEXT[bus], cells=_CELLS_TEXT[technology],
+        clock=_clock_text(params, bus, technology, clock_mhz),
         models="".join(f" bench/{name}" for name in _CELLS[technology]), parameters=parameters, vlnv=_vlnv(top),
     )  # fmt: skip
 
 
-def _clock_text(bus: Bus, technology: str, clock_mhz: float) -> str:
+def _clock_text(params: RLUParams, bus: Bus, technology: str, clock_mhz: float) -> str:
     """The clock, and how far it is known to be met."""
-    met = package_clock_mhz(bus, technology)
-    known = f"a Lattice ECP5 of speed grade 6 met {met:g} MHz in every placement measured, of small and large units"
+    episodic = params.episodes > 0
+    met = package_clock_mhz(bus, technology, episodic=episodic)
+    sizes = " and ".join(
+        f"{m.states} states x {m.actions} actions" + (f" with {m.episodes} episodes" if episodic else "")
+        for m in package_measurements(bus, technology, episodic=episodic)
+    )
+    known = f"a Lattice ECP5 of speed grade 6 met {met:g} MHz in every placement measured, of {sizes}"
     return f"{clock_mhz:g} MHz on `clk` ({known})"
 
 

@@ -17,6 +17,7 @@ from .buses import BUSES as BUSES  # here too, for who writes Verilog
 from .buses import Bus as Bus
 from .buses import top_name as top_name
 from .chosen_sum import ECP5
+from .files import cache_dir, tool_home
 from .params import RLUParams
 from .register_exports import description
 from .top import RLU, probe_layout
@@ -52,8 +53,14 @@ def generate(params: RLUParams, bus: Bus = "none", technology: str = "generic") 
 
 def converted(top: wiring.Component, **options: Any) -> str:
     """What Amaranth makes of a component with the Yosys of its own: one on PATH may be of any version."""
-    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
-    return verilog.convert(top, emit_src=False, strip_internal_attrs=True, **options)
+    before = dict(os.environ)
+    os.environ.update({"AMARANTH_USE_YOSYS": "builtin", **tool_home(cache_dir())})
+    try:
+        return verilog.convert(top, emit_src=False, strip_internal_attrs=True, **options)
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def emitted(top: wiring.Component, name: str, technology: str = "generic") -> str:

@@ -12,6 +12,8 @@ import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .files import tool_home
+
 
 class FpgaToolMissing(RuntimeError):
     """``what`` of a package is not installed; the message says how to get it."""
@@ -82,7 +84,9 @@ class Runner:
             if self._stopped:
                 raise RuntimeError(f"{command[0]} is not run: the others were stopped")
             process = subprocess.Popen(
-                command, cwd=folder, env=_environment(self._cache), text=True, errors="replace",
+                # A tool that is killed leaves its temporary files where it worked.
+                command, cwd=folder, env=_environment(self._cache) | {"TMPDIR": str(folder.resolve())},
+                text=True, errors="replace",
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
             )  # fmt: skip
             self._running.add(process)
@@ -145,7 +149,8 @@ def first_call(packages: Iterable[str], cache: Path) -> bool:
 
 def _environment(cache: Path) -> dict[str, str]:
     """A tool's environment: what it compiles of itself at its first call is kept in ``cache``."""
-    return {"YOWASP_CACHE_DIR": str((cache / "yowasp").resolve()), **os.environ, "PATH": _path()}
+    ours = {"YOWASP_CACHE_DIR": str((cache / "yowasp").resolve())}
+    return ours | os.environ | tool_home(cache) | {"PATH": _path()}
 
 
 def _path() -> str:

@@ -1,4 +1,4 @@
-"""Files that survive a full disk or a kill, folders with one writer at a time, and where the cache lies."""
+"""Files that survive a full disk or a kill, folders with one writer at a time, and paths that every tool takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rtl.files import check_folder, scratch_folder, write_atomically
+from rtl.files import cache_dir, check_folder, scratch_folder, write_atomically
 
 __all__ = [
     "LOCK",
@@ -36,14 +36,6 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems th
 _held: set[int] = set()
 
 
-def cache_dir() -> Path:
-    """Where built simulators are kept: ``$RLU_CACHE_DIR``, else ``rlu-cosim`` in the user's cache folder."""
-    named = os.environ.get("RLU_CACHE_DIR")
-    if named:
-        return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rlu-cosim"
-
-
 def is_plain(path: Path) -> bool:
     """Whether make, a shell, and lists that are separated by a colon or a semicolon take the path as it is."""
     return re.fullmatch(r"[\w./+@%=~-]*", str(path), re.ASCII) is not None
@@ -51,7 +43,7 @@ def is_plain(path: Path) -> bool:
 
 def temporary_folder() -> Path:
     """The system's folder of temporary files, if its path is plain and short enough for a socket in it; else /tmp."""
-    usual = Path(tempfile.gettempdir())
+    usual = Path(tempfile.gettempdir()).absolute()
     return usual if is_plain(usual) and len(str(usual)) <= _SOCKET_ROOM else Path("/tmp")
 
 
@@ -103,18 +95,35 @@ class FolderLock:
         while self._file is None:
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-            except OSError:
+                file = self._open()
+            except OSError as error:
                 if os.access(folder, os.F_OK) and not os.access(folder, os.W_OK):
                     return
+                if error.errno == errno.ELOOP:
+                    raise FolderInUse(f"{self._path} is a link, which is no lock of ours: remove it") from None
                 raise
             if self._lock(file):
                 self._file = file
             else:
                 os.close(file)
         _held.add(self._file)
-        os.ftruncate(self._file, 0)
-        os.write(self._file, f"process {self._process} on {platform.node()}\n".encode())
+        try:
+            self._sign()
+        except OSError as error:
+            self.release()
+            raise OSError(error.errno, error.strerror, str(self._path)) from error
+
+    def _open(self) -> int:
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        except PermissionError:  # another user's, who may be gone: a lock needs no more than to read
+            return os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
+
+    def _sign(self) -> None:
+        assert self._file is not None
+        if fcntl.fcntl(self._file, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR:
+            os.ftruncate(self._file, 0)
+            os.write(self._file, f"process {self._process} on {platform.node()}\n".encode())
 
     def _lock(self, file: int) -> bool:
         """Lock an open file; whether it is still the one of that name, which its last owner removes."""
@@ -140,7 +149,8 @@ class FolderLock:
         """Let others write to the folder; it is removed again if it was made here and has stayed empty."""
         if self._file is None or self._process != os.getpid():
             return
-        self._path.unlink(missing_ok=True)  # while it is still locked, so that nobody holds a file that is gone
+        with contextlib.suppress(PermissionError):  # another user's
+            self._path.unlink(missing_ok=True)  # while it is still locked, so that nobody holds a file that is gone
         _held.discard(self._file)
         os.close(self._file)
         self._file = None

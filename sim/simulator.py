@@ -83,6 +83,13 @@ class SimDevice:
         command, environment = simulation_child(
             "sim.server", toplevel, folder, self._folder, variables, simulator=simulator, waves=waves is not None
         )
+        try:
+            self._start(command, environment)
+        except BaseException:  # Ctrl-C before there is anything to close
+            self._scratch.close()
+            raise
+
+    def _start(self, command: Sequence[str], environment: dict[str, str]) -> None:
         with socket.socket(socket.AF_UNIX) as listener, (self._folder / "log").open("w") as log:
             listener.bind(str(self._folder / "socket"))
             listener.listen(1)
@@ -94,7 +101,13 @@ class SimDevice:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,  # Ctrl-C is for the host, which then ends the simulation itself
             )
-            self._connection = self._accept(listener)
+            try:
+                self._connection = self._accept(listener)
+            except BaseException:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._child.pid, signal.SIGKILL)
+                self._child.wait()
+                raise
 
     def _accept(self, listener: socket.socket) -> Connection[Any, Any]:
         listener.settimeout(0.2)

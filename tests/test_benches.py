@@ -135,7 +135,7 @@ def test_mistakes_are_named(arguments: list[str], said: str) -> None:
 
 
 def test_missing_simulator_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("PATH", "/nothing/is/here")
     assert bench_run.main(["row_max", "--config", "single", "--simulator", "icarus"]) == 2
     assert (
         capsys.readouterr().err == "error: iverilog, which icarus needs, is not installed: apt-get install iverilog\n"

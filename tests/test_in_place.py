@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +15,7 @@ from algo.folding import fold_batch_norm
 from algo.onnx_check import run_onnx, run_qonnx
 from algo.onnx_export import FORMATS, Format, export
 from algo.quantisation import quantise
+from algo.tracing import trace
 from sim.shadow import Disagreement
 
 IMAGES = torch.randn(40, 1, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -352,6 +354,22 @@ def test_computed_weights_are_not_folded() -> None:
     net = trained(Foldable(plainly))
     nn.utils.parametrizations.weight_norm(net.first)
     assert unmoved(net, [("second", "plain")])
+
+
+def test_computed_biases_are_not_folded() -> None:
+    net = trained(Foldable(plainly))
+    nn.utils.prune.l1_unstructured(net.first, "bias", 0.5)
+    net.train()(IMAGES)
+    assert unmoved(net.eval(), [("second", "plain")])
+
+
+@pytest.mark.parametrize("name", ["in", "class", "a'b", "a\\b", "meta", "graph", "_code", "recompile"])
+def test_a_name_that_a_graph_cannot_have_is_refused(name: str) -> None:
+    """The graph is written as Python, and its layers lie beside its own functions."""
+    net = nn.ModuleDict({name: nn.Linear(3, 2)})
+    net.forward = lambda images: net[name](images)
+    with pytest.raises(ValueError, match=re.escape(f"with a layer of the name {name!r}: give it another name")):
+        trace(net, torch.ones(2, 3))
 
 
 def test_a_normalisation_with_two_names_is_folded_under_both() -> None:

@@ -8,6 +8,23 @@ from algo.chip import PUBLISHED_VGG8, EvolverChip
 from algo.networks import PUBLISHED_WIDTH, VGG8, layer_shapes
 
 
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.fc = nn.BatchNorm1d(6), nn.Linear(6, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(input=self.norm(images.flatten(1)))
+
+
+def test_layers_are_called_by_name_too_and_every_mode_is_put_back() -> None:
+    model = Named().train()
+    model.norm.eval()
+    (layer,) = layer_shapes(model, (1, 2, 3))
+    assert (layer.name, layer.macs) == ("fc", 12)
+    assert model.training and model.fc.training and not model.norm.training
+
+
 def test_full_width_is_the_network_the_chip_model_assumes() -> None:
     measured = layer_shapes(VGG8(classes=100, channels=3, width=PUBLISHED_WIDTH), (3, 32, 32))
     assert [(s.macs, s.weights, s.input_values, s.output_values) for s in measured] == [

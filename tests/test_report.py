@@ -28,6 +28,7 @@ from algo.report_published import published_scores
 from algo.run_folder import CHECKPOINT, CONFIG, Q_TABLE, SUMMARY, TRACE, RunFolderError
 from algo.svg import ticks
 from algo.tuning import Step, schedule_of
+from algo.tuning_run import TuneConfig
 from sim.driver import q_digest
 from tests.report_runs import make_run
 
@@ -109,6 +110,22 @@ def test_the_policy_found_is_named_for_how_it_was_found(tmp_path):
     assert load_runs([run])[0].planned == 20
     names = [row[0] for row in Elements(page(load_runs([run]))).rows if row]
     assert "found (best seen, retrained)" in names and "found (greedy)" not in names
+
+
+@pytest.mark.parametrize("name", ["latency_th_ms", "seed", "unit"])
+def test_a_setting_that_a_version_lacked_has_its_default(copy, name):
+    config = json.loads((copy / CONFIG).read_text())
+    del config[name]
+    (copy / CONFIG).write_text(json.dumps(config))
+    (run,) = load_runs([copy])
+    assert run.config[name] == getattr(TuneConfig(), name) and page([run])
+
+
+def test_a_page_names_no_folder_of_this_machine(copy):
+    config = json.loads((copy / CONFIG).read_text()) | {"data": "/home/user/secret/my.npz"}
+    (copy / CONFIG).write_text(json.dumps(config))
+    made = page(load_runs([copy]))
+    assert "my.npz" in made and "/home/user" not in made
 
 
 def test_the_figures_are_those_of_the_summary(finished):

@@ -117,6 +117,23 @@ def test_a_compiler_that_fails_is_heard(tmp_path, monkeypatch):
         built(generated_verilog(RLUParams(states=2, actions=2)), "verilator")
 
 
+def test_a_home_that_cannot_be_written_to(tmp_path):
+    """As in a container that runs under any user: the tools' own caches lie in ours."""
+    (tmp_path / "home").write_text("no folder")
+    done = rlu(
+        "verilog", "--states", "2", "--actions", "2", "-o", str(tmp_path / "unit.v"), path="/usr/bin:/bin",
+        cache=tmp_path / "cache", HOME=str(tmp_path / "home"),
+    )  # fmt: skip
+    assert done.returncode == 0 and (tmp_path / "unit.v").exists(), done.stderr
+    done = rlu("verilog", "-o", str(tmp_path / "unit.v"), path="", cache="", HOME=str(tmp_path / "home"))
+    assert done.returncode == 2 and "Traceback" not in done.stderr and "RLU_CACHE_DIR" in done.stderr
+
+
+def test_a_relative_folder_of_temporary_files(tmp_path):
+    done = rlu(*LOCKSTEP, path="/usr/bin:/bin", cache=cache_dir().absolute(), cwd=tmp_path, TMPDIR=".")
+    assert done.returncode == 0 and "identical" in done.stdout, done.stderr
+
+
 def test_a_plain_path_is_itself_and_any_other_has_a_link(tmp_path):
     assert plain_path(tmp_path / "x-1.5_b+c") == tmp_path / "x-1.5_b+c"
     folder = tmp_path / AWKWARD
@@ -161,7 +178,10 @@ def test_the_end_of_the_terminal_leaves_nothing_behind():
     with tempfile.TemporaryDirectory(dir="/tmp") as short:  # a socket's path has no room for pytest's folders
         command = [RLU, "lockstep", "--episodes", "1000000", "--states", "4", "--actions", "3"]
         quiet = subprocess.DEVNULL
-        process = subprocess.Popen(command, env=os.environ | {"TMPDIR": short}, stdout=quiet, stderr=quiet)
+        process = subprocess.Popen(
+            command, env=os.environ | {"TMPDIR": short}, stdout=quiet, stderr=quiet,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # under nohup it would be ignored
+        )  # fmt: skip
         try:
             deadline = time.monotonic() + 100
             while not list(Path(short).glob("rlu-sim-*/socket")):

@@ -245,6 +245,12 @@ def test_refuses_another_or_a_damaged_file(content, columns, tmp_path):
         read_table(tmp_path / "absent.parquet")
 
 
+def test_refuses_figures_that_no_chip_has(columns, tmp_path):
+    large = {**columns, "latency_ms": np.full(len(columns["latency_ms"]), 1e307)}
+    with pytest.raises(ValueError, match=r"latency_ms must be at most 1e\+12"):
+        read_table(written(tmp_path / "large.parquet", large))
+
+
 def test_a_table_checks_its_own_shape():
     with pytest.raises(ValueError, match=r"accuracy_std must have one figure a policy, shape \(243,\), not \(3,\)"):
         dataclasses.replace(TABLE, accuracy_std=np.zeros(3))

@@ -288,6 +288,16 @@ def test_a_second_writer_is_refused_by_name_and_a_dead_ones_folder_is_taken_over
     assert not (run_ / LOCK).exists()
 
 
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("as it was")
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / LOCK).symlink_to(precious)
+    with pytest.raises(FolderInUse, match="is a link, which is no lock of ours: remove it"):
+        FolderLock(tmp_path / "linked")
+    assert precious.read_text() == "as it was"
+
+
 def test_a_lock_on_a_file_that_its_last_owner_has_removed_is_none(tmp_path, monkeypatch):
     first, locked, third = FolderLock(tmp_path), fcntl.flock, []
 

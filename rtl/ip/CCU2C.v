@@ -19,11 +19,24 @@ module CCU2C #(
     output S1,
     output COUT
 );
+  // A bit of a table, chosen input by input: an unknown one that makes no difference makes the result no less known.
+  function lut(input [15:0] init, input a, input b, input c, input d);
+    reg [7:0] by_d;
+    reg [3:0] by_c;
+    reg [1:0] by_b;
+    begin
+      by_d = d ? init[15:8] : init[7:0];
+      by_c = c ? by_d[7:4] : by_d[3:0];
+      by_b = b ? by_c[3:2] : by_c[1:0];
+      lut = a ? by_b[1] : by_b[0];
+    end
+  endfunction
+
   // The carry passes where the look-up table of all four inputs gives 1, else the one of A and B makes it.
-  wire lut4_0 = INIT0[{D0, C0, B0, A0}];
-  wire lut4_1 = INIT1[{D1, C1, B1, A1}];
-  wire lut2_0 = INIT0[{2'b00, B0, A0}];
-  wire lut2_1 = INIT1[{2'b00, B1, A1}];
+  wire lut4_0 = lut(INIT0, A0, B0, C0, D0);
+  wire lut4_1 = lut(INIT1, A1, B1, C1, D1);
+  wire lut2_0 = lut(INIT0, A0, B0, 1'b0, 1'b0);
+  wire lut2_1 = lut(INIT1, A1, B1, 1'b0, 1'b0);
   wire carry = lut4_0 ? CIN : INJECT1_0 != "YES" && lut2_0;
   assign S0 = lut4_0 ^ (INJECT1_0 != "YES" && CIN);
   assign S1 = lut4_1 ^ (INJECT1_1 != "YES" && carry);
