@@ -18,8 +18,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from find_libpython import find_libpython
-
 from rtl.params import RLUParams
 
 from . import object_cache
@@ -88,6 +86,8 @@ def tool_environment(simulator: Simulator) -> dict[str, str]:
     for command, package in _NEEDS[simulator].items():
         if shutil.which(command, path=environment["PATH"]) is None:
             raise ToolMissing(f"{command}, which {simulator} needs, is not installed: apt-get install {package}")
+    from find_libpython import find_libpython  # runs without a simulator do not need it
+
     if find_libpython() is None:
         name = f"libpython{sys.version_info.major}.{sys.version_info.minor}"
         raise ToolMissing(f"{name}.so, with which a simulation runs Python, is not installed: apt-get install {name}")

@@ -356,8 +356,8 @@ def test_a_gpu_is_taken_when_there_is_one_and_the_variable_overrides(monkeypatch
 def test_a_network_pretrained_on_a_gpu_is_cached_as_another(trained: Pretrained) -> None:
     torch.manual_seed(1)
     model = VGG8(2, 1, 2)
-    keys = [_pretraining_key(DATA, CONFIG, 1, model, torch.device(kind)) for kind in ("cpu", "cuda")]
-    assert keys[0] == trained.key != keys[1]
+    keys = {kind: _pretraining_key(DATA, CONFIG, 1, model, torch.device(kind)) for kind in ("cpu", "cuda")}
+    assert keys["cpu"] != keys["cuda"] and trained.key == keys[training_device().type]
 
 
 def test_a_network_of_ones_own_is_trained_and_retrained(tmp_path: Path) -> None:
