@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Iterator
 
 import click
 
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
         with _terminable():
             rlu.main(arguments, prog_name="rlu", standalone_mode=False)
     except click.ClickException as error:
-        with contextlib.suppress(OSError):  # standard error may be full
+        with _message():
             error.show()
         sys.exit(BAD_USE)
     except (click.Abort, KeyboardInterrupt):
@@ -111,9 +112,20 @@ def _what_failed(error: OSError) -> str:
 
 
 def _complain(message: str, code: int = BAD_USE) -> None:
-    with contextlib.suppress(OSError):
+    with _message():
         click.echo(f"rlu: {message}", err=True)
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def _message() -> Iterator[None]:
+    """What is written to standard error inside, which may be full: the exit code counts then."""
+    try:
+        yield
+        sys.stderr.flush()
+    except OSError:
+        # Python writes what is left in its buffer when it ends, and would change the exit code if that failed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 if __name__ == "__main__":

@@ -183,8 +183,11 @@ def test_a_message_that_cannot_be_written_leaves_the_exit_code(tmp_path):
     for arguments in (["no-such-command"], ["compare", "a", "b"]):
         with Path("/dev/full").open("w") as full:
             command = [sys.executable, "-m", "algo.cli", *arguments]
-            environment = os.environ | {"PYTHONPATH": str(ROOT)}
-            assert subprocess.run(command, cwd=tmp_path, env=environment, stderr=full, check=False).returncode == 2
+            # With a buffer, which Python empties at its end, as without.
+            for unbuffered in ("", "1"):
+                environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+                done = subprocess.run(command, cwd=tmp_path, env=environment, stderr=full, check=False)
+                assert done.returncode == 2
 
 
 def test_restarted_weights_serve_repeats_from_the_cache(tmp_path):
