@@ -137,7 +137,7 @@ def export_run(
 
     Raises:
         ValueError: as `trained_again` and `algo.onnx_export.export`; if the run is one of another version, or its data
-            are gone or changed; for a policy that there is not.
+            are gone or changed; for an unknown policy.
     """
     if which not in WHICH:
         raise ValueError(f"the policy must be one of {', '.join(WHICH)}, not {which!r}")

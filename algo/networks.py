@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from algo.chip import Geometry, LayerShape
 from algo.quantisation import weight_layers
+from algo.tracing import evaluating
 
 PUBLISHED_WIDTH = 128  # channels of the first convolution in the published VGG8
 
@@ -221,15 +222,10 @@ def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerS
         )
 
     handles = [hook(name, module) for name, module in layers]
-    modes = {module: module.training for module in model.modules()}
     try:
-        model.eval()
-        device = layers[0][1].weight.device
-        with torch.no_grad():
-            model(torch.zeros((1, *input_shape), device=device))
+        with evaluating(model):
+            model(torch.zeros((1, *input_shape), device=layers[0][1].weight.device))
     finally:
-        for module, training in modes.items():
-            module.training = training
         for handle in handles:
             handle.remove()
     missing = [name for name, _ in layers if name not in found]

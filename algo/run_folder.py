@@ -113,7 +113,7 @@ class RunFolder:
         """Take the folder for writing, unless it is held already; raises FolderInUse if another process has it."""
         if self._lock is None:
             self._lock = FolderLock(self.path)
-            self._read_trace()  # again: another process may have gone on with it
+            self._read_trace()  # again: another process may have continued it
 
     def release(self) -> None:
         """Let other processes write to the folder."""
@@ -176,7 +176,7 @@ class RunFolder:
 
         Args:
             name: under which the digest is kept.
-            what: the file in words, with its verb in the plural.
+            what: the file, as a message names it, in the plural.
             digest: of its content as the run sees it.
             say: is told if an earlier version began the run, which kept no digests.
 

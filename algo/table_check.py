@@ -37,7 +37,7 @@ def against_retrained(table: PolicyTable, sample: int, workers: Workers) -> dict
         of retrained accuracies between the first two seeds, a limit for what can be expected, if there are two.
 
     Raises:
-        ValueError: if there are not so many policies, or the table was made otherwise or of other images.
+        ValueError: if the table has fewer policies, was made in another way, or was made of other images.
     """
     from scipy.stats import bootstrap
 

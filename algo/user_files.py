@@ -192,7 +192,7 @@ def check_type(value: object, hint: Any, what: str) -> None:
     Args:
         value: what was read.
         hint: int, float (finite; an int will do), bool, str, None, Any, Literal, unions, and lists, tuples and dicts.
-        what: it is, in words.
+        what: the value's name in a message.
     """
     if not _fits(value, hint):
         raise ValueError(f"{what} must be {_in_words(hint)}, not {shown(value)}")

@@ -377,7 +377,7 @@ class Driver:
 
 
 def _whole(values: object, count: int, among: range) -> bool:
-    """Whether they are a list of so many whole numbers, all in a range."""
+    """Whether they are a list of ``count`` whole numbers, all in a range."""
     return isinstance(values, list) and len(values) == count and all(type(v) is int and v in among for v in values)
 
 

@@ -100,7 +100,7 @@ class FolderLock:
                 if os.access(folder, os.F_OK) and not os.access(folder, os.W_OK):
                     return
                 if error.errno == errno.ELOOP:
-                    raise FolderInUse(f"{self._path} is a link, which is no lock of ours: remove it") from None
+                    raise FolderInUse(f"{self._path} is a link, not a lock: remove it") from None
                 raise
             if self._lock(file):
                 self._file = file

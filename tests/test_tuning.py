@@ -293,7 +293,7 @@ def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path):
     precious.write_text("as it was")
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / LOCK).symlink_to(precious)
-    with pytest.raises(FolderInUse, match="is a link, which is no lock of ours: remove it"):
+    with pytest.raises(FolderInUse, match="is a link, not a lock: remove it"):
         FolderLock(tmp_path / "linked")
     assert precious.read_text() == "as it was"
 

@@ -191,7 +191,7 @@ def layer_model(shape: Geometry) -> Any:
 
 
 def time_runs(run: Callable[[], object], rapl: Rapl | None = None, images: int = 1) -> Timing:
-    """Time repeated runs, each of so many images, after a warm-up."""
+    """Time repeated runs, each of ``images`` images, after a warm-up."""
     import numpy as np
 
     until, warmed = time.perf_counter() + WARM_UP_S, 0

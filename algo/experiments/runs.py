@@ -207,7 +207,7 @@ def _network(task: Task, scale: Scale) -> dict[str, Any]:
 
 
 def _opened(path: Path, wanted: dict[str, Any]) -> RunFolder:
-    """The run's folder, held for writing: as it is if it is of this configuration, else begun anew.
+    """The run's folder, held for writing: as it is if it is of this configuration, else begun again.
 
     A finished run that was made before a setting existed was made with that setting's default.
     """
