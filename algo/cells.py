@@ -23,13 +23,28 @@ from tqdm import tqdm
 
 from sim.files import write_atomically
 
-__all__ = ["cores", "run_cells"]
+__all__ = ["cores", "kept_as", "run_cells"]
 
 Cell = TypeVar("Cell")
+Function = TypeVar("Function", bound=Callable[..., Any])
 Results: TypeAlias = Generator[tuple[str, Any], None, None]  # key and result of each cell, as they come
 _FORMAT = 1
 _HEADER = "cell.json"  # of a file: function, cell, and whatever of the result is not an array
+_KEPT_AS = "kept_as"  # attribute of a function
 _RETRIES = 3  # workers killed one after the other without a finished cell between them
+
+
+def kept_as(name: str) -> Callable[[Function], Function]:
+    """A decorator: results of the function are kept under this name, wherever the function moves in the code.
+
+    Without it they are kept under the names of its module and its own, and a function that moves begins again.
+    """
+
+    def named(function: Function) -> Function:
+        setattr(function, _KEPT_AS, name)
+        return function
+
+    return named
 
 
 def run_cells(
@@ -186,7 +201,8 @@ def _key(function: Callable[[Cell], Any], cell: Cell) -> str:
     text = repr(cell)
     if " at 0x" in text:
         raise ValueError(f"a cell must be made of plain values, not {text}")
-    return json.dumps([_FORMAT, f"{function.__module__}.{function.__qualname__}", text])
+    name = getattr(function, _KEPT_AS, f"{function.__module__}.{function.__qualname__}")
+    return json.dumps([_FORMAT, name, text])
 
 
 def _path(folder: Path, key: str) -> Path:

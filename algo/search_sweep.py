@@ -14,7 +14,7 @@ import numpy as np
 
 from sim.objective import Objective
 
-from .cells import run_cells
+from .cells import kept_as, run_cells
 from .chip import EvolverChip
 from .policy_table import PolicyTable, synthetic_table
 from .regret import Arrival, Estimate, arrival, as_json, checkpoints, mean_regret
@@ -135,6 +135,7 @@ def sweep(
     return results
 
 
+@kept_as("algo.search_sweep.run_cell")
 def run_cell(cell: SearchCell) -> dict[str, Any]:
     """The policies evaluated in a cell, (budget, seeds) as ``chosen``."""
     scored = _scored(cell.table, cell.digest, cell.objective)

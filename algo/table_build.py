@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from algo.cells import run_cells
+from algo.cells import kept_as, run_cells
 from algo.chip import EvolverChip, LayerChip
 from algo.data import LOCAL_SIZES, NOISE_STD, PUBLISHED_LOCAL_SIZE, Dataset, LocalData, check_noise, load_dataset
 from algo.device_choice import training_device
@@ -168,11 +168,13 @@ def _arrays(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
     return {name: value.detach().cpu().numpy() for name, value in state.items()}
 
 
+@kept_as("algo.table_build.pretrained")
 def pretrained(cell: Cell) -> dict[str, NDArray[Any]]:
     """Weights of the network pre-trained at 8 bits."""
     return _arrays(pretrain(images(cell.recipe)[0], cell.recipe.training, cell.recipe.width, cell.seed).state)
 
 
+@kept_as("algo.table_build.shared")
 def shared(cell: Cell) -> dict[str, NDArray[Any]]:
     """Weights that were trained on the local images under all policies at once."""
     recipe, (_, local), device = cell.recipe, images(cell.recipe), training_device()
@@ -184,6 +186,7 @@ def shared(cell: Cell) -> dict[str, NDArray[Any]]:
     return _arrays(model.state_dict())
 
 
+@kept_as("algo.table_build.tested")
 def tested(cell: Cell) -> list[int]:
     """Test images that shared weights classify rightly, for every policy that begins with the cell's bit-widths."""
     recipe, (_, local), device = cell.recipe, images(cell.recipe), training_device()
@@ -195,6 +198,7 @@ def tested(cell: Cell) -> list[int]:
     return right
 
 
+@kept_as("algo.table_build.retrained")
 def retrained(cell: Cell) -> float:
     """Accuracy of one policy after its own retraining from the pre-trained weights."""
     recipe = cell.recipe

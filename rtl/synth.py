@@ -43,7 +43,7 @@ def blocks() -> dict[str, type[wiring.Component]]:
     """The parts that can be measured alone, by the name of their module: what is made from parameters only."""
     package = importlib.import_module("rtl")
     found = {}
-    for module in pkgutil.iter_modules(package.__path__, "rtl."):
+    for module in pkgutil.walk_packages(package.__path__, "rtl."):
         if module.ispkg or module.name == __name__:
             continue
         for name, kind in vars(importlib.import_module(module.name)).items():

@@ -98,7 +98,7 @@ def generated_verilog(params: RLUParams, bus: Bus = "none", technology: str = "g
     """Path of the unit's Verilog in the cache, generated unless it is there already."""
     from rtl.verilog import generate  # brings Amaranth, which not every command needs
 
-    folder = cache_dir() / "verilog" / f"{params.digest[:16]}-{bus}-{technology}-{_source_digest()}"
+    folder = cache_dir() / "verilog" / f"{params.digest[:16]}-{bus}-{technology}-{source_digest()}"
     path = folder / "rlu.v"
     if not path.exists():
         with _locked(folder):
@@ -272,12 +272,19 @@ def _version(simulator: Simulator, environment: dict[str, str]) -> str:
     return output.splitlines()[0] if output else ""
 
 
-def _source_digest() -> str:
-    """Digest of the RTL's own sources and of Amaranth's version: a change of either makes new Verilog."""
+def source_digest(sources: Path | None = None) -> str:
+    """Digest of the RTL's sources, in sub-folders too, and of Amaranth's version: a change of either makes new Verilog.
+
+    Args:
+        sources: folder of the package `rtl`; default: the one that is imported.
+    """
+    if sources is None:
+        spec = importlib.util.find_spec("rtl")
+        assert spec is not None and spec.submodule_search_locations is not None
+        sources = Path(next(iter(spec.submodule_search_locations)))
     digest = hashlib.sha256(importlib.metadata.version("amaranth").encode())
-    spec = importlib.util.find_spec("rtl")
-    assert spec is not None and spec.submodule_search_locations is not None
-    for path in sorted(Path(next(iter(spec.submodule_search_locations))).glob("*.py")):
+    for path in sorted(sources.rglob("*.py")):
+        digest.update(f"{path.relative_to(sources).as_posix()}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

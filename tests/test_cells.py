@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from algo.cells import run_cells
+from algo.cells import kept_as, run_cells
 
 ROOT = Path(__file__).resolve().parent.parent
 WAYS = {"this process": {"jobs": 1}, "processes": {"jobs": 2}, "Ray": {"jobs": 2, "ray": "local"}}
@@ -193,6 +193,21 @@ def test_equal_cells_are_computed_once_and_nothing_is_kept_without_a_folder(tmp_
     results = run_cells(square, [cells[2], cells[1], cells[2]], jobs=1)
     assert [r["pair"] for r in results] == [[2, 4], [1, 1], [2, 4]]
     assert marks(tmp_path / "marks") == [1, 2]
+
+
+@kept_as("elsewhere.doubled")
+def before_the_move(cell):
+    return 2 * cell[0]
+
+
+@kept_as("elsewhere.doubled")
+def after_the_move(cell):
+    raise AssertionError("computed again")
+
+
+def test_results_are_kept_under_a_name_that_survives_a_move(tmp_path):
+    run_cells(before_the_move, [(4,)], folder=tmp_path, jobs=1)
+    assert run_cells(after_the_move, [(4,)], folder=tmp_path, jobs=1) == [8]
 
 
 def test_refuses_what_cannot_work():

@@ -1,13 +1,16 @@
 """The generated Verilog as a stranger's tools see it."""
 
 import json
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
+import rtl
 from rtl.params import RLUParams
 from rtl.registers import REGISTERS
-from sim.build import generated_verilog, tool_environment, write_package
+from sim.build import generated_verilog, source_digest, tool_environment, write_package
 from sim.device import READ, Op, address_of
 from sim.lockstep import stimuli
 from sim.simulator import SimDevice
@@ -128,3 +131,19 @@ def test_reads_survive_a_reset_value_of_every_register():
         registers = [r for r in REGISTERS if r.access in ("ro", "rw")]
         words = device.transact([Op(READ, address_of(r.name)) for r in registers])
     assert words == [r.reset_value(params) for r in registers]
+
+
+def test_a_change_in_any_source_makes_new_verilog(tmp_path):
+    copy = tmp_path / "rtl"
+    shutil.copytree(Path(rtl.__file__).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    sources = sorted(copy.rglob("*.py"))
+    before = source_digest(copy)
+    assert before == source_digest() and len(sources) > 40
+    for path in sources:
+        old = path.read_bytes()
+        path.write_bytes(old + b"\n# changed\n")
+        assert source_digest(copy) != before, f"the cache would serve old Verilog after a change in {path.name}"
+        path.write_bytes(old)
+    (copy / "unit").mkdir()
+    (copy / "unit" / "new.py").write_text("")
+    assert source_digest(copy) != before

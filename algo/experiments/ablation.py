@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from algo.ablation import PUBLISHED, ablation, variants_of_the_published_search
-from algo.cells import run_cells
+from algo.cells import kept_as, run_cells
 from algo.regret import as_json
 from algo.search_sweep import table_digest
 
@@ -42,6 +42,7 @@ def compute(settings: Settings) -> dict[str, Any]:
     }
 
 
+@kept_as("algo.experiments.ablation.search")
 def search(cell: tuple[str, str, int, int]) -> dict[str, Any]:
     """One variant, by its number, on a table of a name and digest, for seeds 1, 2 ..."""
     name, _, number, seeds = cell
