@@ -32,7 +32,7 @@ lint: setup
 	$(VENV)/bin/mypy
 
 docs: setup
-	$(VENV)/bin/python -m docs.generate
+	$(VENV)/bin/python -m docs.programs.generate
 
 setup: $(VENV)/ready
 

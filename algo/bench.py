@@ -13,16 +13,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from rtl.params import RLUParams
-from sim.device import Device, GoldenDevice
-from sim.driver import Driver
-from sim.objective import Objective
-from sim.simulator import SimDevice
-
-from .batch_search import batch_search
-from .chip import EvolverChip
-from .policy_table import PolicyTable, TableEvaluator, synthetic_table
-from .tuning import published_schedule, search
+from algo.chips.chip import EvolverChip
+from algo.search.loop import published_schedule, search
+from algo.search.methods.batch_search import batch_search
+from algo.search.tables.policy_table import PolicyTable, TableEvaluator, synthetic_table
+from rtl.spec.params import RLUParams
+from sim.devices.device import Device, GoldenDevice
+from sim.devices.driver import Driver
+from sim.devices.objective import Objective
+from sim.simulators.simulator import SimDevice
 
 _ROWS = (1, 9, 64, 256)
 _BATCH = 1000

@@ -1,1 +1,1 @@
-"""The documentation and what keeps it true: `python -m docs.generate`."""
+"""The documentation and what keeps it true: `python -m docs.programs.generate`."""

@@ -12,16 +12,17 @@ from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
-from .axi4lite import AXI4LiteRLU
-from .buses import BUSES as BUSES  # here too, for who writes Verilog
-from .buses import Bus as Bus
-from .buses import top_name as top_name
-from .chosen_sum import ECP5
-from .files import cache_dir, tool_home
-from .params import RLUParams
-from .register_exports import description
-from .top import RLU, probe_layout
-from .wishbone import WishboneRLU
+from rtl.bus.axi4lite import AXI4LiteRLU
+from rtl.bus.wishbone import WishboneRLU
+from rtl.files import cache_dir, tool_home
+from rtl.primitives.chosen_sum import ECP5
+from rtl.spec.buses import (
+    Bus,
+    top_name,
+)
+from rtl.spec.params import RLUParams
+from rtl.spec.register_exports import description
+from rtl.unit.top import RLU, probe_layout
 
 #: Yosys wakes every ``always @*`` at time 0 by a variable's initial value. In SystemVerilog (``iverilog -g2012``) that
 #: is no event if it stands at the declaration, and combinational logic would stay unknown until an input changes.

@@ -19,6 +19,7 @@ __all__ = [
     "LOCK",
     "FolderInUse",
     "FolderLock",
+    "ToolMissing",
     "cache_dir",
     "check_folder",
     "is_plain",
@@ -34,6 +35,10 @@ _SOCKET_ROOM = 70
 LOCK = ".lock"
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that have none
 _held: set[int] = set()
+
+
+class ToolMissing(RuntimeError):
+    """A program or package that this needs is not on the machine; the message names what brings it."""
 
 
 def is_plain(path: Path) -> bool:

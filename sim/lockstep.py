@@ -8,16 +8,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rtl.params import RLUParams
-from rtl.registers import BY_NAME, CLEAR, REWARD, SAMPLE, UPDATE, field_of
-
-from .arithmetic import to_fixed
-from .build import Simulator
-from .device import READ, WAIT, WRITE, DeviceError, GoldenDevice, Op, address_of
-from .files import scratch_folder
-from .golden import Action, Draw, Event, QWrite, RewardEvent
-from .simulator import SimDevice
-from .waves import cut_vcd
+from rtl.spec.params import RLUParams
+from rtl.spec.registers import BY_NAME, CLEAR, REWARD, SAMPLE, UPDATE, field_of
+from sim.devices.device import READ, WAIT, WRITE, DeviceError, GoldenDevice, Op, address_of
+from sim.files import scratch_folder
+from sim.model.arithmetic import to_fixed
+from sim.model.golden import Action, Draw, Event, QWrite, RewardEvent
+from sim.simulators.build import Simulator
+from sim.simulators.simulator import SimDevice
+from sim.waves import cut_vcd
 
 _NAMES = {Draw: "drawn number", Action: "sampled action", QWrite: "Q-table write", RewardEvent: "reward"}
 _READ_BACK = ("STATUS", "REWARD", "SHARE", "LFSR", "CYCLES", "EPISODES")

@@ -24,10 +24,10 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from sim.build import built, simulation_child
 from sim.files import cache_dir, scratch_folder, write_atomically
-from tb.designs import BENCHES, ROOT, Bench, generate
-from tb.mutants import ELSEWHERE
+from sim.simulators.build import built, simulation_child
+from tb.kit.designs import BENCHES, ROOT, Bench, generate
+from tb.mutation.mutants import ELSEWHERE
 
 EXCEPTIONS = ROOT / "tb" / "coverage.toml"
 #: Percent of each that a block must have more than.

@@ -23,12 +23,12 @@ from typing import Literal
 
 from tqdm import tqdm
 
-from sim.build import built, simulation_child, tool_environment
 from sim.files import scratch_folder, write_atomically
-from tb.designs import BENCHES, CONFIGS, ROOT
-from tb.mutants import Mutant, Mutated, mutated, yosys
+from sim.simulators.build import built, simulation_child, tool_environment
+from tb.kit.designs import BENCHES, CONFIGS, ROOT
+from tb.mutation.mutants import Mutant, Mutated, mutated, yosys
 
-EXPLAINED = ROOT / "tb" / "mutants.toml"
+EXPLAINED = ROOT / "tb" / "mutation" / "mutants.toml"
 #: Mutants of a block, and of those that are larger.
 PER_BLOCK = 30
 LARGER = {"register_file": 50, "reward": 50, "updater": 40, "sampler": 40, "rlu": 50, "episodes": 50}
@@ -86,7 +86,7 @@ class Hunt:
             return "proven"
         if any(self._bench_notices(build, mutant.number, seed, effort) for seed, effort in RETRIES):
             return "retry"
-        if self.block.bench.module == "tb.rlu" and self._lockstep_notices(mutant.number):
+        if self.block.bench.module == "tb.benches.rlu" and self._lockstep_notices(mutant.number):
             return "lockstep"
         return "survived"
 

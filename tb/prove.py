@@ -17,9 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtl import yowasp
+from rtl.flows.fpga import yowasp
 from sim.files import cache_dir
-from tb.designs import ROOT
+from tb.kit.designs import ROOT, rtl_file
 from tb.proofs.catalogue import PROOFS
 from tb.proofs.harness import AGE, FREE_PRODUCTS, Bug, Proof
 
@@ -133,11 +133,12 @@ def _free_products(folder: Path, depth: int, limit_s: int) -> str:
 def plant(bug: Bug, folder: Path) -> None:
     """A copy of the RTL with the bug in it, in ``folder/rtl``."""
     shutil.copytree(ROOT / "rtl", folder / "rtl", ignore=shutil.ignore_patterns("__pycache__"))
-    file = folder / "rtl" / f"{bug.module}.py"
+    place = rtl_file(bug.module).relative_to(ROOT)
+    file = folder / place
     source = file.read_text()
     if source.count(bug.old) != 1:
         raise Unstated(
-            f'"{bug.says}" cannot be planted: rtl/{bug.module}.py must contain this text once, not '
+            f'"{bug.says}" cannot be planted: {place} must contain this text once, not '
             f"{source.count(bug.old)} times; mend tb/proofs/catalogue.py:\n{bug.old}"
         )
     file.write_text(source.replace(bug.old, bug.new))

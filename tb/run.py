@@ -15,15 +15,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sim.build import (
-    SIMULATORS,
-    BuildFailed,
-    Simulator,
-    ToolMissing,
-    simulation_child,
-)
-from sim.files import write_atomically
-from tb.designs import BENCHES, ROOT, Bench, compiled
+from sim.files import ToolMissing, write_atomically
+from sim.simulators.build import SIMULATORS, BuildFailed, Simulator, simulation_child
+from tb.kit.designs import BENCHES, ROOT, Bench, compiled
 
 RESULTS = ROOT / "build" / "benches"
 DEFAULT_SEED = 1
@@ -69,7 +63,7 @@ def run(
         waves: write the waveform, dump.vcd (Verilator only).
         rtl: Verilog file to run instead of the one just generated.
         out: folder in which the bench gets a folder of its own, build/benches if not given.
-        alongside: see `tb.designs.compiled`.
+        alongside: see `tb.kit.designs.compiled`.
 
     Raises:
         ToolMissing, BuildFailed: if the simulator is missing or refuses the Verilog.

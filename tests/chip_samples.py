@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from algo.chip import EvolverChip, Geometry, LayerShape
+from algo.chips.chip import EvolverChip, Geometry, LayerShape
 from algo.cli import main
 
 EVOLVER = EvolverChip()

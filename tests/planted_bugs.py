@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
-from sim.build import Simulator
+from sim.simulators.build import Simulator
 from tb import run as bench_run
-from tb.designs import BENCHES, generate
+from tb.kit.designs import BENCHES, ROOT, generate, rtl_file
 
 # The quicker to compile; the benches find the same with either.
 SIMULATOR: Simulator = "icarus" if shutil.which("iverilog") else "verilator"
@@ -31,20 +31,21 @@ class Bug(NamedTuple):
 
 def plant(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the bug's module out of the wrong text, for all modules that use it."""
-    for user in ("rtl.top", "rtl.axi4lite", "rtl.wishbone", "tb.assemblies"):
+    for user in ("rtl.unit.top", "rtl.bus.axi4lite", "rtl.bus.wishbone", "tb.kit.assemblies"):
         importlib.import_module(user)  # what is imported later would keep the bug
-    original = importlib.import_module(f"rtl.{bug.module}")
-    assert original.__file__ is not None
-    source = Path(original.__file__).read_text()
-    assert source.count(bug.old) == 1, f"the line to break is not in rtl/{bug.module}.py once: {bug.old}"
+    path = rtl_file(bug.module)
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    original = importlib.import_module(name)
+    source = path.read_text()
+    assert source.count(bug.old) == 1, f"the line to break is not in {path} once: {bug.old}"
     right = dict(vars(original))
-    broken = types.ModuleType(f"rtl.{bug.module}")
-    broken.__dict__.update(__package__="rtl", __file__=original.__file__)
-    exec(compile(source.replace(bug.old, bug.new), original.__file__, "exec"), broken.__dict__)
-    for user in [m for name, m in sys.modules.items() if name.partition(".")[0] in ("rtl", "tb")]:
-        for name, value in list(vars(user).items()):
-            if getattr(value, "__module__", None) == f"rtl.{bug.module}" and right.get(name) is value:
-                monkeypatch.setattr(user, name, vars(broken)[name])
+    broken = types.ModuleType(name)
+    broken.__dict__.update(__package__=name.rpartition(".")[0], __file__=str(path))
+    exec(compile(source.replace(bug.old, bug.new), str(path), "exec"), broken.__dict__)
+    for user in [m for other, m in sys.modules.items() if other.partition(".")[0] in ("rtl", "tb")]:
+        for key, value in list(vars(user).items()):
+            if getattr(value, "__module__", None) == name and right.get(key) is value:
+                monkeypatch.setattr(user, key, vars(broken)[key])
 
 
 def outcome_with(bug: Bug, monkeypatch: pytest.MonkeyPatch, folder: Path) -> tuple[bench_run.Outcome, Path]:

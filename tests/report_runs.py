@@ -3,9 +3,9 @@
 import dataclasses
 from unittest import mock
 
-from algo.chip import EvolverChip
-from algo.run_folder import RunFolder
-from algo.tuning_run import TuneConfig, run
+from algo.chips.chip import EvolverChip
+from algo.runs.run_folder import RunFolder
+from algo.runs.tune import TuneConfig, run
 
 
 class MadeUp:
@@ -45,7 +45,7 @@ def make_run(path, *, chip=None, source=None, stop=None, **fields):
     evaluator = MadeUp(len(chip.layer_names), *([source] if source else []))
     try:
         # The plot takes longer than the run.
-        with mock.patch("algo.plot.learning_curve", return_value=b""):
+        with mock.patch("algo.runs.learning_curve.learning_curve", return_value=b""):
             run(config, folder, chip=chip, evaluator=evaluator, on_step=on_step, say=lambda text: None)
     except KeyboardInterrupt:
         assert stop is not None

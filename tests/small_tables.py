@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from algo.chip import EvolverChip, LayerShape
-from algo.policy import OperatingPoint, PolicySpace
-from algo.policy_table import PolicyTable, synthetic_table
-from algo.scored_table import default_accuracy_th, score_table
-from sim.objective import Objective
+from algo.chips.chip import EvolverChip, LayerShape
+from algo.search.tables.policy_table import PolicyTable, synthetic_table
+from algo.search.tables.scored_table import default_accuracy_th, score_table
+from algo.space.policy import OperatingPoint, PolicySpace
+from sim.devices.objective import Objective
 
 
 def small_table(seed=5, layers=3):

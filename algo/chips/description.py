@@ -7,9 +7,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from algo.chip import BIT_WIDTHS, ChipConstants, EvolverChip, LayerChip, LayerShape
-from algo.policy import OperatingPoint
-from algo.user_files import LARGEST_FIGURE, finite, read_values, shown
+from algo.chips.chip import BIT_WIDTHS, ChipConstants, EvolverChip, LayerChip, LayerShape
+from algo.space.policy import OperatingPoint
+from algo.support.user_files import LARGEST_FIGURE, finite, read_values, shown
 
 SUFFIXES = (".json", ".toml", ".yaml", ".yml")
 #: Keys of every description.

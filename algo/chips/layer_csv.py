@@ -11,10 +11,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from algo.chip import UNAVAILABLE, LayerChip, Measurement
+from algo.chips.chip import UNAVAILABLE, LayerChip, Measurement
 from algo.chips.table import COLUMNS, UNAVAILABLE_TEXT, LayerRow, LayerTable
-from algo.policy import OperatingPoint
-from algo.user_files import LARGEST_FIGURE, read_text, reading, shown
+from algo.space.policy import OperatingPoint
+from algo.support.user_files import LARGEST_FIGURE, read_text, reading, shown
 
 _Key = tuple[str, int, int, OperatingPoint]
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from algo.chip import BIT_WIDTHS, UNAVAILABLE, Geometry, LayerChip, LayerShape, Measurement
+from algo.chips.chip import BIT_WIDTHS, UNAVAILABLE, Geometry, LayerChip, LayerShape, Measurement
 from algo.chips.onnx_layers import images_at_once
 from algo.chips.rapl import Rapl, find_rapl
-from algo.policy import OperatingPoint
+from algo.space.policy import OperatingPoint
 
 WARM_UP_S, WARM_UP_RUNS = 0.05, 5
 MEASURE_S, MEASURE_RUNS = 0.3, 30  # both at least

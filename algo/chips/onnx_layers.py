@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from algo.chip import Geometry, LayerShape
+from algo.chips.chip import Geometry, LayerShape
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 #: Other operators that multiply matrices, whose work would be missing from the sum.
@@ -179,7 +179,7 @@ def _source(value: str, makers: dict[str, Any]) -> str:
 
 def _names(weights: Iterable[str]) -> dict[str, str]:
     """Names of layers, all different, each on one line: of the weights, without what exporters append."""
-    # As PyTorch's exporter names them, and as ours (algo.onnx_export) does.
+    # As PyTorch's exporter names them, and as ours (algo.export.onnx_export) does.
     short = {name: name.removesuffix(".weight").removesuffix("_weight_levels") for name in weights}
     counts = Counter(" ".join(name.split()) for name in short.values())
     names: dict[str, str] = {}

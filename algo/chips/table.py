@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from algo.chip import LayerChip
-from algo.policy import OperatingPoint
+from algo.chips.chip import LayerChip
+from algo.space.policy import OperatingPoint
 
 #: Columns of the CSV; what is measured in something carries its unit.
 COLUMNS = ("layer", "weight_bits", "activation_bits", "voltage_v", "frequency_mhz", "latency_ms", "energy_uj")

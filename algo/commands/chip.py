@@ -67,7 +67,7 @@ def _table(
     file, by default one of ours), measured (this machine, by ONNX Runtime), a CSV of measured layers, or a
     description in YAML, TOML or JSON. What --format csv writes is such a CSV. See docs/chips.md.
     """
-    from algo.chips import network_layers, open_chip
+    from algo.chips.by_name import network_layers, open_chip
     from algo.chips.table import layer_table
     from sim.files import write_atomically
 

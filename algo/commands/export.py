@@ -40,7 +40,7 @@ def export(
     Shows the INT8 baseline and the policy side by side: size, accuracy, latency, energy, and how far the file's
     results in ONNX Runtime (or qonnx) agree with PyTorch's on the local test images.
     """
-    from algo import export_run
+    from algo.export import export_run
 
     rows = export_run.export_run(
         run, out, policy, form, fold_batch_norm, integer_kernels, say=lambda text: click.echo(text, err=True)

@@ -28,8 +28,8 @@ def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     """
     from tqdm import tqdm
 
-    from algo.html_report import facts_as_json, page
-    from algo.report_load import load_runs
+    from algo.report.load import load_runs
+    from algo.report.page import facts_as_json, page
     from sim.files import write_atomically
 
     output = output or (runs[0] if len(runs) == 1 else Path()) / "report.html"

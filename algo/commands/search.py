@@ -32,10 +32,10 @@ def search(
     jobs: int | None, ray: str | None, folder: Path | None, as_json: bool, **limits: Any,
 ) -> None:  # fmt: skip
     """Compare searches of a table of policies: mean regret against the known optimum, over many seeds."""
-    from algo.scored_table import default_accuracy_th, score_table
-    from algo.search_sweep import named_table, summary, sweep, text
-    from algo.tuning import parse_weights
-    from sim.objective import Objective
+    from algo.search.compare.sweep import named_table, summary, sweep, text
+    from algo.search.loop import parse_weights
+    from algo.search.tables.scored_table import default_accuracy_th, score_table
+    from sim.devices.objective import Objective
 
     a, b, c = parse_weights(objective)
     measured = named_table(table)

@@ -44,9 +44,9 @@ def _build(
 
     Interrupted, it goes on where it was when it is started again; without --folder, finished parts are in the cache.
     """
-    from algo.chips import network_layers, open_chip
-    from algo.table_build import Recipe, Workers, build
-    from algo.table_file import write_table
+    from algo.chips.by_name import network_layers, open_chip
+    from algo.search.tables.build import Recipe, Workers, build
+    from algo.search.tables.table_file import write_table
     from sim.files import cache_dir, check_folder
 
     check_folder(out.absolute().parent)  # not after an hour's work
@@ -72,8 +72,8 @@ def _check(
     name: str, sample: int | None, jobs: int | None, ray: str | None, folder: Path | None, as_json: bool
 ) -> None:
     """Check that a table, one of QVF-Bench or a Parquet file, is whole and its figures possible; exit 1 if not."""
-    from algo import qvf_bench
-    from algo.table_file import read_table
+    from algo.search.tables import qvf_bench
+    from algo.search.tables.table_file import read_table
 
     file = qvf_bench.FOLDER / f"{name}.parquet" if name in qvf_bench.names() else Path(name)
     if not file.is_file():
@@ -85,8 +85,8 @@ def _check(
         raise CheckFailed from error
     found: dict[str, Any] = {}
     if sample is not None:
-        from algo.table_build import Workers
-        from algo.table_check import against_retrained
+        from algo.search.tables.build import Workers
+        from algo.search.tables.check import against_retrained
         from sim.files import cache_dir
 
         found = against_retrained(read, sample, Workers(folder or cache_dir() / "cells", jobs, ray))

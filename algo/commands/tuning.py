@@ -110,8 +110,8 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
     """Search bit-widths, voltage and frequency for a network on local data."""
     # Idle training threads that spin keep the simulator, and one another, from the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from algo.run_folder import CONFIG, RunFolder, content
-    from algo.tuning_run import TuneConfig, located, resumed_config, run
+    from algo.runs.run_folder import CONFIG, RunFolder, content
+    from algo.runs.tune import TuneConfig, located, resumed_config, run
 
     if settings["unit"] == "episodic" and context.get_parameter_source("schedule") is ParameterSource.DEFAULT:
         settings["schedule"] = "episodic"
@@ -164,7 +164,7 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
     if as_json:
         click.echo(json.dumps({"folder": str(out), **summary}))
     else:
-        from algo.report import summary_table
+        from algo.runs.summary_text import summary_table
 
         click.echo(summary_table(summary))
         click.echo(f"\nrun folder: {out}")
@@ -176,8 +176,8 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
 @json_option
 def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
     """Compare the traces of two runs; 0 if they agree, 1 with the first difference."""
-    from algo.run_folder import RunFolder
-    from algo.run_folder import compare as compare_folders
+    from algo.runs.run_folder import RunFolder
+    from algo.runs.run_folder import compare as compare_folders
 
     left, right = RunFolder.open(run_a), RunFolder.open(run_b)
     for note in left.notes + right.notes:
@@ -205,8 +205,8 @@ def score_command(
     energy_th: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Score a measurement with the golden reward calculator, over the published chip's ranges."""
-    from algo.tuning import parse_weights, score
-    from sim.objective import Objective
+    from algo.search.loop import parse_weights, score
+    from sim.devices.objective import Objective
 
     a, b, c = parse_weights(weights)
     objective = Objective(
@@ -223,10 +223,10 @@ def score_command(
 def _check_tools(device: str, simulator: Any) -> None:
     """Before a folder is made, or anything trained: the simulator, or the serial port, must be there."""
     if device == "sim":
-        from sim.build import tool_environment
+        from sim.simulators.build import tool_environment
 
         tool_environment(simulator)
     elif device.startswith("serial:"):
-        from sim.serial_device import check_port
+        from sim.devices.serial_device import check_port
 
         check_port(device.removeprefix("serial:"))

@@ -30,7 +30,7 @@ def lockstep(
 
     from tqdm import tqdm
 
-    from rtl.params import RLUParams
+    from rtl.spec.params import RLUParams
     from sim.lockstep import run
 
     params = RLUParams(states=states, actions=actions, lfsr_width=lfsr_width)
@@ -86,9 +86,9 @@ def verilog(
     **settings: Any,
 ) -> None:  # fmt: skip
     """Write the unit as one self-contained Verilog file, or as an IP package."""
-    from rtl.params import RLUParams
+    from rtl.spec.params import RLUParams
     from rtl.verilog import sidecar, top_name
-    from sim.build import generated_verilog, write_package
+    from sim.simulators.build import generated_verilog, write_package
 
     params = RLUParams(action_counts=parse_counts(action_counts), **settings)
     top_name(bus)  # refuses an unknown one before anything is written
@@ -102,7 +102,7 @@ def verilog(
         )
         return
     if folder:
-        from sim.package import write
+        from sim.ip_package import write
 
         written = write(params, bus, output, clock_mhz=clock, technology=technology)
     else:
@@ -122,8 +122,8 @@ def verilog(
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File; default: print.")
 def registers(form: str, output: Path | None, action_counts: str | None, **settings: Any) -> None:
     """Write the unit's register map for C, Verilog, a debugger, or to read."""
-    from rtl.params import RLUParams
-    from rtl.register_exports import exported
+    from rtl.spec.params import RLUParams
+    from rtl.spec.register_exports import exported
     from sim.files import write_atomically
 
     text = exported(RLUParams(action_counts=parse_counts(action_counts), **settings), form)
@@ -156,9 +156,9 @@ def synth(
 
     from tqdm import tqdm
 
-    from rtl.params import RLUParams
-    from rtl.synth import complaint, design, measure, table
-    from rtl.synth_targets import target_named
+    from rtl.flows.fpga.synth import complaint, design, measure, table
+    from rtl.flows.fpga.synth_targets import target_named
+    from rtl.spec.params import RLUParams
     from sim.files import cache_dir
 
     chosen = target_named(target)
@@ -203,8 +203,8 @@ def fpga(name: str, output: Path, baud: int | None, as_json: bool, **settings: i
     """Write a board's bitstream with open tools; 0 well, 1 does not fit or misses its clock."""
     import dataclasses
 
-    from rtl.bitstream import BitstreamFailed, build
-    from rtl.boards import board
+    from rtl.flows.fpga.bitstream import BitstreamFailed, build
+    from rtl.flows.fpga.boards import board
     from sim.files import cache_dir
 
     chosen = board(name)

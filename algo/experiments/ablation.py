@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from algo.ablation import PUBLISHED, ablation, variants_of_the_published_search
-from algo.cells import kept_as, run_cells
-from algo.regret import as_json
-from algo.search_sweep import table_digest
-
-from .base import NOT_PUBLISHED, Page, Row, Settings, markdown_table
-from .plots import COLOURS, figure
-from .statistics import shown
-from .tables import BUDGET, digests, scored, table_names
+from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, markdown_table
+from algo.experiments.plots import COLOURS, figure
+from algo.experiments.statistics import shown
+from algo.experiments.tables import BUDGET, digests, scored, table_names
+from algo.search.compare.regret import as_json
+from algo.search.compare.sweep import table_digest
+from algo.search.compare.variants import PUBLISHED, ablation, variants_of_the_published_search
+from algo.support.cells import kept_as, run_cells
 
 
 def configuration(settings: Settings) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
-from .plots import COLOURS, figure, score_axis
-from .runs import Task, description, policy_line, tuned
-from .statistics import mean_of_few, shown
+from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
+from algo.experiments.plots import COLOURS, figure, score_axis
+from algo.experiments.runs import Task, description, policy_line, tuned
+from algo.experiments.statistics import mean_of_few, shown
 
 #: Tuning runs that the data are made from.
 TASKS: tuple[Task, ...] = ("activations", "energy")

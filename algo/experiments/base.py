@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
-from algo.user_files import check_object, read_values, reading
+from algo.experiments import EXPERIMENTS
+from algo.support.user_files import check_object, read_values, reading
 from sim.files import write_atomically
-
-from . import EXPERIMENTS
 
 Scale = Literal["quick", "cpu", "full"]
 #: File names in an experiment's folder.

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from algo.regret import CHECKPOINTS, arrival, as_json, mean_regret
-from algo.search_methods import METHODS
-
-from .base import NOT_PUBLISHED, Page, Row, Settings, markdown_table
-from .plots import COLOURS, figure
-from .statistics import shown
-from .tables import BUDGET, digests, methods, objectives, regrets, scored, seeds_of
+from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, markdown_table
+from algo.experiments.plots import COLOURS, figure
+from algo.experiments.statistics import shown
+from algo.experiments.tables import BUDGET, digests, methods, objectives, regrets, scored, seeds_of
+from algo.search.compare.regret import CHECKPOINTS, arrival, as_json, mean_regret
+from algo.search.methods.registry import METHODS
 
 #: Where curves are sampled for the plot.
 _CURVE = tuple(sorted({1, *range(10, BUDGET + 1, 10)}))

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from algo.batch_search import batch_unit, deployed, search_with
-from algo.tuning import published_schedule
-
-from . import baselines
-from .base import NOT_PUBLISHED, Page, Row, Settings
-from .runs import EARLY, Finished, Task, description, tuned
-from .statistics import mean_of_few, mean_of_many, shown
-from .tables import BUDGET, scored, seeds_of
+from algo.experiments import baselines
+from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings
+from algo.experiments.runs import EARLY, Finished, Task, description, tuned
+from algo.experiments.statistics import mean_of_few, mean_of_many, shown
+from algo.experiments.tables import BUDGET, scored, seeds_of
+from algo.search.loop import published_schedule
+from algo.search.methods.batch_search import batch_unit, deployed, search_with
 
 _OTHERS = ("evolution", "evolution-no-repeats", "tpe")
 METHODS_COMPARED = ("rlu", "rlu-plus", *_OTHERS)

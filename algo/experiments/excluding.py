@@ -6,9 +6,9 @@ from functools import cache
 
 import numpy as np
 
-from algo.chip import OPERATING_POINTS, EvolverChip, evolver_facts
-from algo.policy import PolicySpace
-from algo.policy_table import Floats
+from algo.chips.chip import OPERATING_POINTS, EvolverChip, evolver_facts
+from algo.search.tables.policy_table import Floats
+from algo.space.policy import PolicySpace
 
 
 def excluding_factor(latency_ms: Floats, energy_uj: Floats) -> float:

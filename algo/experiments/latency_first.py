@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from algo.chip import evolver_facts
-
-from .base import NOT_PUBLISHED, Page, Row, Settings
-from .plots import COLOURS, figure, score_axis
-from .policies import ENERGY, LATENCY
-from .runs import Task, description, policy_line, tuned
-from .statistics import mean_of_few, shown
+from algo.chips.chip import evolver_facts
+from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings
+from algo.experiments.plots import COLOURS, figure, score_axis
+from algo.experiments.policies import ENERGY, LATENCY
+from algo.experiments.runs import Task, description, policy_line, tuned
+from algo.experiments.statistics import mean_of_few, shown
 
 #: Tuning runs that the data are made from.
 TASKS: tuple[Task, ...] = ("latency", "energy")

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from algo.chip import evolver_facts
-
-from . import policies
-from .base import Page, Row, Settings
-from .plots import COLOURS, figure
-from .policies import ENERGY, SMALLEST
-from .statistics import mean_of_few, shown
+from algo.chips.chip import evolver_facts
+from algo.experiments import policies
+from algo.experiments.base import Page, Row, Settings
+from algo.experiments.plots import COLOURS, figure
+from algo.experiments.policies import ENERGY, SMALLEST
+from algo.experiments.statistics import mean_of_few, shown
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 def compute(settings: Settings) -> dict[str, Any]:
     """Our deployed policies against INT8 and the smallest model; of each seed."""
-    from .runs import tuned
+    from algo.experiments.runs import tuned
 
     found = policies.compute(settings)
     trainings = [run.summary["trained"] for run in tuned(settings, "energy")["energy"]]

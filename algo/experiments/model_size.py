@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algo.chip import INT8_BASELINE, OPERATING_POINTS, Chip, Measurement
-from algo.policy import OperatingPoint, Policy
+from algo.chips.chip import INT8_BASELINE, OPERATING_POINTS, Chip, Measurement
+from algo.space.policy import OperatingPoint, Policy
 
 
 @dataclass(frozen=True)

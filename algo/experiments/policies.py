@@ -7,17 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from algo.chip import INT8_BASELINE, PUBLISHED_VGG8, EvolverChip, evolver_facts
-from algo.policy import Policy
-from algo.tuning import score
-from sim.objective import Objective
+from algo.chips.chip import INT8_BASELINE, PUBLISHED_VGG8, EvolverChip, evolver_facts
+from algo.experiments.base import Page, Row, Settings, bits, markdown_table
+from algo.experiments.plots import COLOURS, figure
+from algo.experiments.runs import Finished, Task, config_of, data_of, description, policy_line, tuned
+from algo.experiments.statistics import mean_of_few, shown
+from algo.search.loop import score
+from algo.space.policy import Policy
+from sim.devices.objective import Objective
 
-from .base import Page, Row, Settings, bits, markdown_table
-from .plots import COLOURS, figure
-from .runs import Finished, Task, config_of, data_of, description, policy_line, tuned
-from .statistics import mean_of_few, shown
-
-#: Names in `algo/evolver.json`, in the order shown.
+#: Names in `algo/published/evolver.json`, in the order shown.
 SMALLEST, BEST_BY_SIZE, ENERGY, LATENCY = "smallest model", "model size, best score", "energy first", "latency first"
 #: Tuning runs that the data are made from.
 TASKS: tuple[Task, ...] = ("energy", "latency", "model-size")

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from algo.chip import INT8_BASELINE, EvolverChip, evolver_facts
-from algo.layer_groups import GroupedChip
-from algo.policy import Policy
-from algo.tuning import score
-from sim.objective import Objective
-
-from .base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
-from .plots import COLOURS, figure, score_axis
-from .resnet34_setup import FULL_WIDTH, full_width_layers, groups, network, scaled_ranges
-from .runs import Finished, Task, config_of, data_of, description, policy_line, tuned
+from algo.chips.chip import INT8_BASELINE, EvolverChip, evolver_facts
+from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
+from algo.experiments.plots import COLOURS, figure, score_axis
+from algo.experiments.resnet34_setup import FULL_WIDTH, full_width_layers, groups, network, scaled_ranges
+from algo.experiments.runs import Finished, Task, config_of, data_of, description, policy_line, tuned
+from algo.search.layer_groups import GroupedChip
+from algo.search.loop import score
+from algo.space.policy import Policy
+from sim.devices.objective import Objective
 
 #: Tuning runs that the data are made from.
 TASKS: tuple[Task, ...] = ("resnet34", "resnet34-size")

@@ -7,18 +7,17 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from algo.chip import INT8_BASELINE, EvolverChip, LayerShape
-from algo.layer_groups import GroupedChip, GroupedEvaluator, LayerGroups
-from algo.policy import Policy
-from algo.tuning_run import TuneConfig
+from algo.chips.chip import INT8_BASELINE, EvolverChip, LayerShape
+from algo.experiments.base import Scale
+from algo.experiments.model_size import ModelSizeChip
+from algo.runs.tune import TuneConfig
+from algo.search.layer_groups import GroupedChip, GroupedEvaluator, LayerGroups
+from algo.space.policy import Policy
+from sim.devices.objective import Objective
 from sim.files import cache_dir
-from sim.objective import Objective
-
-from .base import Scale
-from .model_size import ModelSizeChip
 
 if TYPE_CHECKING:
-    from algo.data import Dataset
+    from algo.nets.data.datasets import Dataset
 
 FULL_WIDTH = 64
 
@@ -43,7 +42,7 @@ def groups() -> LayerGroups:
 @cache
 def full_width_layers() -> tuple[LayerShape, ...]:
     """Layer shapes of the full-width network on 32x32 colour images of 100 classes, which the chip model runs."""
-    from algo.networks import ResNet34, layer_shapes
+    from algo.nets.networks import ResNet34, layer_shapes
 
     return layer_shapes(ResNet34(100, 3, FULL_WIDTH), (3, 32, 32))
 
@@ -66,9 +65,9 @@ def scaled_ranges() -> dict[str, float]:
 
 def chip_and_evaluator(scale: Scale, config: TuneConfig, *, by_size: bool) -> dict[str, Any]:
     """The full-width network on the chip model, the narrow one in training; both take policies over blocks."""
-    from algo.data import NOISE_STD, load_dataset, local_private_set
-    from algo.networks import ResNet34
-    from algo.training import Retrainer, TrainingConfig, pretrain
+    from algo.nets.data.datasets import NOISE_STD, load_dataset, local_private_set
+    from algo.nets.networks import ResNet34
+    from algo.nets.train.retrainer import Retrainer, TrainingConfig, pretrain
 
     made = network(scale)
     dataset = _shrunken(load_dataset(config.data), made["image_side"])

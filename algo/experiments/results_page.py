@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from algo.experiments.base import Done, load
 from sim.files import write_atomically
-
-from .base import Done, load
 
 PAGE, FOLDER = "results.md", "results"
 

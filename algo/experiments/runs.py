@@ -12,15 +12,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from algo.cells import run_cells
-from algo.chip import EvolverChip
-from algo.run_folder import CONFIG, SUMMARY, RunFolder, RunFolderError
-from algo.tuning import Step
-from algo.tuning_run import TuneConfig, run
-
-from .base import Scale, Settings, is_done, load
-from .excluding import excluding_thresholds
-from .model_size import ModelSizeChip
+from algo.chips.chip import EvolverChip
+from algo.experiments.base import Scale, Settings, is_done, load
+from algo.experiments.excluding import excluding_thresholds
+from algo.experiments.model_size import ModelSizeChip
+from algo.runs.run_folder import CONFIG, SUMMARY, RunFolder, RunFolderError
+from algo.runs.tune import TuneConfig, run
+from algo.search.loop import Step
+from algo.support.cells import run_cells
 
 Task = Literal["energy", "latency", "model-size", "activations", "excluding", "episodic", "resnet34", "resnet34-size"]
 
@@ -120,7 +119,7 @@ def data_of(scale: Scale) -> str:
     """The data set of a scale: digits; or CIFAR-100 where its files can be had, then Fashion-MNIST."""
     if scale != "full":
         return "digits"
-    from algo.data import DataError, load_dataset
+    from algo.nets.data.datasets import DataError, load_dataset
 
     for name in ("cifar100", "fashion-mnist"):
         try:
@@ -149,7 +148,7 @@ def config_of(task: Task, scale: Scale, device: Literal["golden", "sim"], data: 
     elif task == "excluding":
         fields |= excluding_thresholds()
     elif task == "resnet34":
-        from .resnet34_setup import scaled_ranges
+        from algo.experiments.resnet34_setup import scaled_ranges
 
         fields |= scaled_ranges()
     if task.endswith("size"):
@@ -188,7 +187,7 @@ def perform_run(one: Run) -> None:
 def _parts(one: Run, config: TuneConfig) -> dict[str, Any]:
     """Chip and evaluator of a task that is not what `rlu tune` runs by itself."""
     if one.task in _RESNET_TASKS:
-        from .resnet34_setup import chip_and_evaluator
+        from algo.experiments.resnet34_setup import chip_and_evaluator
 
         return chip_and_evaluator(one.scale, config, by_size=one.task == "resnet34-size")
     if one.task == "model-size":
@@ -200,7 +199,7 @@ def _parts(one: Run, config: TuneConfig) -> dict[str, Any]:
 def _network(task: Task, scale: Scale) -> dict[str, Any]:
     """What the configuration of a run does not say; such a folder is none of `rlu tune --resume`'s."""
     if task in _RESNET_TASKS:
-        from .resnet34_setup import network
+        from algo.experiments.resnet34_setup import network
 
         return {"experiment": {"task": task, **network(scale)}}
     return {"experiment": {"task": task}} if task == "model-size" else {}

@@ -9,21 +9,20 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from algo.batch_search import batch_unit, deployed, search_with
-from algo.chip import evolver_facts
-from algo.policy_table import Floats, TableEvaluator
-from algo.scored_table import ScoredTable
-from algo.search_methods import METHODS
-from algo.tuning import published_schedule, search
-from rtl.params import RLUParams
-from sim.driver import Driver
-from sim.shadow import Disagreement, ShadowedDevice
-from sim.simulator import SimDevice
-
-from .base import NOT_PUBLISHED, Page, Row, Settings
-from .plots import COLOURS, figure, score_axis
-from .statistics import mean_of_many, shown
-from .tables import BUDGET, digests, scored, table_names
+from algo.chips.chip import evolver_facts
+from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings
+from algo.experiments.plots import COLOURS, figure, score_axis
+from algo.experiments.statistics import mean_of_many, shown
+from algo.experiments.tables import BUDGET, digests, scored, table_names
+from algo.search.loop import published_schedule, search
+from algo.search.methods.batch_search import batch_unit, deployed, search_with
+from algo.search.methods.registry import METHODS
+from algo.search.tables.policy_table import Floats, TableEvaluator
+from algo.search.tables.scored_table import ScoredTable
+from rtl.spec.params import RLUParams
+from sim.devices.driver import Driver
+from sim.devices.shadow import Disagreement, ShadowedDevice
+from sim.simulators.simulator import SimDevice
 
 _GRID_CHUNK = 50  # seeds at a time: the grid is walked to its end
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from algo.policy_table import Floats
-from algo.regret import as_json, mean_regret
+from algo.search.compare.regret import as_json, mean_regret
+from algo.search.tables.policy_table import Floats
 
 
 def mean_of_many(values: Sequence[float] | Floats) -> dict[str, Any]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
-from algo.policy_table import Floats
-from algo.scored_table import ScoredTable, default_accuracy_th, score_table
-from algo.search_methods import METHODS
-from algo.search_sweep import SYNTHETIC, named_table, sweep, table_digest
-from algo.tuning import OBJECTIVES, published_schedule
-from sim.objective import Objective
-
-from .base import Scale, Settings
+from algo.experiments.base import Scale, Settings
+from algo.search.compare.sweep import SYNTHETIC, named_table, sweep, table_digest
+from algo.search.loop import OBJECTIVES, published_schedule
+from algo.search.methods.registry import METHODS
+from algo.search.tables.policy_table import Floats
+from algo.search.tables.scored_table import ScoredTable, default_accuracy_th, score_table
+from sim.devices.objective import Objective
 
 #: Iterations of the published search.
 BUDGET = len(published_schedule())
@@ -24,7 +23,7 @@ def table_names(scale: Scale) -> tuple[str, ...]:
     """The shipped tables; at the scale ``quick``, a synthetic one."""
     if scale == "quick":
         return (SYNTHETIC,)
-    from algo import qvf_bench
+    from algo.search.tables import qvf_bench
 
     return tuple(qvf_bench.names())
 

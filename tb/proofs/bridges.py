@@ -6,10 +6,9 @@ from typing import Any
 
 from amaranth.hdl import Cat, Mux, Signal, Value
 
-from rtl.axi4lite import OKAY, SLVERR, AXI4LiteBridge
-from rtl.wishbone import WishboneBridge
-
-from .harness import Harness
+from rtl.bus.axi4lite import OKAY, SLVERR, AXI4LiteBridge
+from rtl.bus.wishbone import WishboneBridge
+from tb.proofs.harness import Harness
 
 
 def _answer(h: Harness, bus: Any) -> None:

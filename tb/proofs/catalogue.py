@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from rtl.params import RLUParams
-
-from . import bridges, register_file, reward, row_max, sampler, unit, updater
-from .harness import Bug, Proof, free_products, induction, unbounded, unrolled
+from rtl.spec.params import RLUParams
+from tb.proofs import bridges, register_file, reward, row_max, sampler, unit, updater
+from tb.proofs.harness import Bug, Proof, free_products, induction, unbounded, unrolled
 
 FULL = RLUParams()
 #: Pairs of alpha and gamma in sixteenths: the published 0.25 and 0.99 (which rounds to 16), the ends, some between.

@@ -17,8 +17,8 @@ def main(name: str, file: str, step: str, folder: str | None = None) -> None:
     if folder is not None:
         sys.path.insert(0, folder)
     warnings.simplefilter("ignore", DeprecationWarning)
-    from .catalogue import PROOFS
-    from .harness import Harness
+    from tb.proofs.catalogue import PROOFS
+    from tb.proofs.harness import Harness
 
     harness = Harness(None if step == "reset" else int(step))
     PROOFS[name].state(harness)

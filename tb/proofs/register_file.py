@@ -6,11 +6,10 @@ from typing import Any
 
 from amaranth.hdl import Const, Mux, Signal, Value
 
-from rtl.params import RLUParams
-from rtl.register_file import RegisterFile, stored
-from rtl.registers import BY_NAME, REGISTERS, WINDOWS, Register, field_of
-
-from .harness import Harness
+from rtl.spec.params import RLUParams
+from rtl.spec.registers import BY_NAME, REGISTERS, WINDOWS, Register, field_of
+from rtl.unit.register_file import RegisterFile, stored
+from tb.proofs.harness import Harness
 
 
 def _register_file(h: Harness, params: RLUParams) -> RegisterFile:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from amaranth.hdl import Const, Mux, Signal, Value, signed
 
-from rtl.params import RLUParams, reward_cycles, share_cycles
-from rtl.reward import RewardCalculator
-
-from .harness import Harness
+from rtl.spec.params import RLUParams, reward_cycles, share_cycles
+from rtl.unit.reward import RewardCalculator
+from tb.proofs.harness import Harness
 
 
 def _half_even(value: Value, divisor: int) -> Value:

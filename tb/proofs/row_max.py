@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from amaranth.hdl import Mux, Signal, Value, signed
 
-from rtl import row_max, row_reader
-from rtl.params import RLUParams
-from rtl.row_max import RowMax
-from rtl.row_reader import RowReader
-
-from .harness import Harness
+from rtl.spec.params import RLUParams
+from rtl.unit import row_max, row_reader
+from rtl.unit.row_max import RowMax
+from rtl.unit.row_reader import RowReader
+from tb.proofs.harness import Harness
 
 
 def _is_maximum(h: Harness, row: list[Value], mask: Value, value: Value, index: Value, params: RLUParams) -> None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Mux, Signal, Value
 
-from rtl import row_reader
-from rtl.params import LFSR_TAPS, RLUParams
-from rtl.sampler import PolicySampler
-
-from .harness import Harness
+from rtl.spec.params import LFSR_TAPS, RLUParams
+from rtl.unit import row_reader
+from rtl.unit.sampler import PolicySampler
+from tb.proofs.harness import Harness
 
 LATENCY = row_reader.LATENCY - 1  # cycles from a row's draw to the writing of its action
 

@@ -6,11 +6,10 @@ from typing import Any
 
 from amaranth.hdl import Cat, Const, Fragment, Mux, Signal, Value
 
-from rtl.params import RLUParams, clear_cycles, reward_cycles, sample_cycles, share_cycles, update_cycles
-from rtl.registers import BY_NAME
-from rtl.top import RLU
-
-from .harness import Harness
+from rtl.spec.params import RLUParams, clear_cycles, reward_cycles, sample_cycles, share_cycles, update_cycles
+from rtl.spec.registers import BY_NAME
+from rtl.unit.top import RLU
+from tb.proofs.harness import Harness
 
 
 def _taken(h: Harness, bus: Any, name: str) -> Value:

@@ -9,12 +9,11 @@ from collections.abc import Sequence
 
 from amaranth.hdl import Cat, Const, Mux, Signal, Value, signed
 
-from rtl import row_reader
-from rtl.fixed import round_half_up
-from rtl.params import DISCOUNT_FRAC, GUARD, RLUParams
-from rtl.updater import FIRST_WRITE, QTableUpdater
-
-from .harness import Harness
+from rtl.primitives.fixed import round_half_up
+from rtl.spec.params import DISCOUNT_FRAC, GUARD, RLUParams
+from rtl.unit import row_reader
+from rtl.unit.updater import FIRST_WRITE, QTableUpdater
+from tb.proofs.harness import Harness
 
 #: Cycles from asking for a row to the row reader's answers.
 MAXIMUM_AFTER = row_reader.LATENCY

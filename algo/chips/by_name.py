@@ -1,0 +1,128 @@
+"""Chips by name or file: `open_chip` is the one place where a word on the command line becomes a chip."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from algo.chips.chip import PUBLISHED_VGG8, EvolverChip, LayerChip, LayerShape, vgg8_layers
+from algo.support.user_files import reading
+
+#: Chips with a name; any other chip is a file.
+NAMES = ("evolver", "zigzag", "measured")
+#: What may be given where a chip is asked for, for help texts.
+METAVAR = "evolver|zigzag|measured|FILE.csv|FILE.yaml"
+
+
+def open_chip(
+    name: str, layers: Sequence[LayerShape] | None = PUBLISHED_VGG8, *, needs_energy: bool = False, threads: int = 1
+) -> LayerChip:
+    """A chip by its name, or from a file.
+
+    Args:
+        name: ``evolver``, the published chip's model; ``zigzag``, ZigZag on the hardware that ships with the project;
+            ``measured``, this machine; a CSV of measured layers; or a description in YAML, TOML or JSON.
+        layers: of the network it runs; ``None`` takes a CSV's own layers, and the published VGG8 elsewhere.
+        needs_energy: whether it is of no use without energies.
+        threads: of the measured machine.
+
+    Raises:
+        ValueError: for a name that is none, a file that cannot be used, or missing energies that are needed.
+        OSError: if there is no such file.
+        ModuleNotFoundError: if the chip needs something that is not installed.
+    """
+    if name == "measured":
+        from algo.chips.measured import MeasuredChip
+        from algo.chips.rapl import find_rapl
+
+        counters = find_rapl()
+        if needs_energy and counters[0] is None:
+            raise _no_energy(name, counters[1])  # before anything is measured
+        return MeasuredChip(PUBLISHED_VGG8 if layers is None else layers, threads, counters)
+    chip = _open(name, layers)
+    if needs_energy and chip.no_energy is not None:
+        raise _no_energy(name, chip.no_energy)
+    return chip
+
+
+def network_layers(name: str) -> tuple[LayerShape, ...]:
+    """Layers of a network: ``vgg8`` as published, ``vgg8:WIDTHxCHANNELSxCLASSES``, or an ONNX file; else ValueError."""
+    if name == "vgg8":
+        return PUBLISHED_VGG8
+    if name.lower().endswith(".onnx"):
+        from algo.chips.onnx_layers import onnx_layers
+
+        with reading(Path(name)):
+            return onnx_layers(Path(name))
+    sizes = re.fullmatch(r"vgg8:(\d+)x(\d+)x(\d+)", name)
+    if sizes is None or not all(0 < int(size) <= 65536 for size in sizes.groups()):
+        raise ValueError(
+            "the network must be vgg8, vgg8:WIDTHxCHANNELSxCLASSES, such as vgg8:8x1x10, or a file that ends in "
+            f".onnx, not {name!r}"
+        )
+    return vgg8_layers(*map(int, sizes.groups()))
+
+
+def _no_energy(name: str, reason: str) -> ValueError:
+    return ValueError(
+        f"chip {name} has no energies ({reason}), so no objective can weigh them: set the weight c to 0, "
+        "as rlu tune --objective 0.3,0.7,0 does, or choose another chip"
+    )
+
+
+def _open(name: str, layers: Sequence[LayerShape] | None) -> LayerChip:
+    from algo.chips.description import SUFFIXES, described_chip, read_description
+
+    shapes = PUBLISHED_VGG8 if layers is None else layers
+    if name == "evolver":
+        return EvolverChip(shapes)
+    if name == "zigzag":
+        from importlib import resources
+
+        from algo.chips.zigzag_chip import SHIPPED
+
+        with resources.as_file(SHIPPED) as path:
+            return described_chip(read_description(path), shapes)
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        from algo.chips.layer_csv import TableChip, read_csv
+
+        return TableChip(read_csv(path), None if layers is None else [layer.name for layer in layers], str(path))
+    if suffix in SUFFIXES:
+        with reading(path):
+            return described_chip(read_description(path), shapes)
+    raise ValueError(
+        f"there is no chip {name!r}: say {', '.join(NAMES)}, or name a file that ends in .csv, {', '.join(SUFFIXES)}"
+    )
+
+
+def fixed_chip(
+    name: str,
+    layers: Sequence[LayerShape],
+    *,
+    weight_bits: Sequence[int],
+    activation_bits: Sequence[int],
+    needs_energy: bool,
+    saved: Path,
+) -> LayerChip:
+    """A chip whose figures stay the same from here to the end of a run, and when the run is taken up again.
+
+    The Evolver model is a formula; of any other chip the table in ``saved`` is taken, if it is there, and else a table
+    of all that the run may ask for (the caller saves it). A file may change, and this machine never measures twice
+    the same.
+
+    Raises:
+        ValueError, OSError, ModuleNotFoundError: as `open_chip`.
+    """
+    if name == "evolver":
+        return EvolverChip(layers)
+    from algo.chips.layer_csv import TableChip, read_csv
+    from algo.chips.table import layer_table
+
+    names = [layer.name for layer in layers]
+    if saved.exists():
+        return TableChip(read_csv(saved), names, str(saved))
+    chip = open_chip(name, layers, needs_energy=needs_energy)
+    return TableChip(layer_table(chip, weight_bits, activation_bits), names, f"chip {name}")

@@ -1,0 +1,224 @@
+"""The networks of a finished run, trained again to the bit, exported, and set side by side: what `rlu export` does."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from algo.export.onnx_check import Agreement, agreement
+from algo.export.onnx_export import FORMATS, Format, export
+from algo.nets.folding import fold_batch_norm
+from algo.nets.quantisation import model_size_bytes, quantised_layers
+from algo.nets.train.retrainer import Retrainer
+from algo.runs.run_folder import CHECKPOINT, RunFolder, RunFolderError
+from algo.runs.tune import TuneConfig, resumed_config, retrainer_of
+from algo.space.policy import Policy
+from algo.support.user_files import reading
+from sim.files import write_atomically
+
+Which = Literal["found", "best-seen", "int8"]
+WHICH: tuple[Which, ...] = get_args(Which)
+_ROWS: dict[Which, str] = {"found": "found", "best-seen": "best_seen", "int8": "baseline_int8"}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A network of a run beside the file made of it.
+
+    Attributes:
+        policy: which of the run's policies: ``found``, ``best-seen`` or ``int8``.
+        measured: its row of the run's summary: bit-widths, operating point, accuracy, latency, energy, score.
+        accuracy: fraction of the local test images that the network, trained again, classifies rightly, 0..1.
+        weight_bytes: its weights, packed at their bit-widths.
+        float_bytes: the same in float32.
+        file_bytes: the file.
+        agreement: what the file gives beside the network, on the local test images.
+    """
+
+    policy: Which
+    measured: Mapping[str, Any]
+    accuracy: float
+    weight_bytes: int
+    float_bytes: int
+    file_bytes: int
+    agreement: Agreement
+
+
+def trained_again(
+    folder: RunFolder, config: TuneConfig, retrainer: Retrainer, which: Which, say: Callable[[str], None]
+) -> tuple[nn.Module, float, Mapping[str, Any]]:
+    """A network of a finished run: the very one whose accuracy its summary gives, on the machine it was made on.
+
+    Run folders hold the weights after the last iteration only, so that the others are computed again. ``found`` goes
+    on from these weights by one retraining, as the run did; ``int8`` retrains the pre-trained network at 8 bits; and
+    ``best-seen`` retrains the pre-trained network under that policy if the run restarted for each, or else goes
+    through all policies up to it, as its weights carry the traces of all of them.
+
+    Args:
+        folder: of the run.
+        config: its configuration.
+        retrainer: as the configuration says; at its start for ``best-seen``.
+        which: one of `WHICH`.
+        say: where progress messages go.
+
+    Returns:
+        The network on the CPU in evaluation mode, its accuracy, the row of the summary.
+
+    Raises:
+        RunFolderError: if the run is not finished, or was not one of `rlu tune`.
+    """
+    summary = folder.summary
+    if summary is None:
+        raise RunFolderError(f"{folder.path} is not finished: go on with rlu tune --resume --out {folder.path}")
+    row = summary[_ROWS[which]]
+    same_data = "data" in folder.inputs or retrainer.source == Path(summary["data"]).name  # the former are checked
+    if not same_data or retrainer.layers != len(row["weight_bits"]):
+        raise RunFolderError(
+            f"{folder.path} was made with another network or other data than its {folder.path / 'config.json'} names "
+            f"({summary['data']!r}): export your own network with algo.export.onnx_export.export"
+        )
+    policy = Policy(tuple(row["weight_bits"]), tuple(row["activation_bits"]), 0)
+    iteration = None
+    begun = retrainer.state()
+    saved = folder.read_checkpoint()
+    if saved is None:
+        raise RunFolderError(f"{folder.path} has no checkpoint, which holds the weights: begin the run again")
+    with reading(folder.path / CHECKPOINT, "{} is not of this run", raises=RunFolderError):
+        retrainer.restore(saved[-1])  # refuses those of other images or settings
+    if which == "found":
+        iteration = len(folder.steps)
+    else:
+        retrainer.restore(begun)
+    if which == "best-seen":
+        iteration = row["iteration"]
+        before = folder.steps[:iteration] if config.weights == "carried" else []
+        for step in tqdm(before, desc="retraining as the run did", unit="policy", leave=False, disable=None):
+            if step.served == "trained":
+                retrainer.accuracy(Policy(step.weight_bits, step.activation_bits, 0), step.iteration)
+    network, accuracy = retrainer.network(policy, iteration)
+    if accuracy != row["accuracy"]:
+        say(
+            f"{which}: the network trained again has an accuracy of {accuracy:.4f}, the run's had "
+            f"{row['accuracy']:.4f}: another machine, device or version of PyTorch adds up in another order"
+        )
+    return network, accuracy, row
+
+
+def export_run(
+    path: Path,
+    out: Path,
+    which: Which = "found",
+    form: Format = "onnx",
+    fold: bool = False,
+    integer_kernels: bool = False,
+    say: Callable[[str], None] = print,
+) -> list[Exported]:
+    """Write a network of a finished run to a file, and compare it with the INT8 baseline, exported likewise.
+
+    Args:
+        path: the run's folder.
+        out: the file to write.
+        which: one of `WHICH`.
+        form: see `algo.export.onnx_export.export`.
+        fold: fold batch normalisation first, where the run has not done so already.
+        integer_kernels: see `algo.export.onnx_export.export`.
+        say: where progress messages go.
+
+    Returns:
+        The INT8 baseline, then the network written (the baseline alone if that is what was asked for).
+
+    Raises:
+        ValueError: as `trained_again` and `algo.export.onnx_export.export`; if the run is one of another version, or
+            its data are gone or changed; for an unknown policy.
+    """
+    if which not in WHICH:
+        raise ValueError(f"the policy must be one of {', '.join(WHICH)}, not {which!r}")
+    if form not in FORMATS:
+        raise ValueError(f"the format must be one of {', '.join(FORMATS)}, not {form!r}")
+    for needed in ("onnx", "onnxruntime") if form == "onnx" else ("onnx", "qonnx"):
+        importlib.import_module(needed)  # before anything is trained
+    folder = RunFolder.open(path)
+    config = resumed_config(folder, {})
+    retrainer = retrainer_of(config, folder, say)
+    images, labels = retrainer.test_images()
+    few = torch.from_numpy(images[:2])
+    rows: list[Exported] = []
+    # The baseline last: it starts from the pre-trained weights, whatever was trained before it.
+    wanted: tuple[Which, ...] = ("int8",) if which == "int8" else (which, "int8")
+    for name in wanted:
+        network, accuracy, measured = trained_again(folder, config, retrainer, name, say)
+        exported = copy.deepcopy(network)
+        if fold and not config.fold_batch_norm:
+            fold_batch_norm(exported, few)
+        model = export(exported, few, form, integer_kernels)
+        content = model.SerializeToString()
+        if name == which:
+            write_atomically(out, content)
+        rows.append(
+            Exported(
+                policy=name,
+                measured=measured,
+                accuracy=accuracy,
+                weight_bytes=model_size_bytes(network, measured["weight_bits"]),
+                float_bytes=4 * sum(layer.weight.numel() for _, layer in quantised_layers(network)),
+                file_bytes=len(content),
+                agreement=agreement(network, model, images, labels),
+            )
+        )
+    return rows[::-1]
+
+
+def before_after(rows: list[Exported]) -> str:
+    """Markdown table of exported networks side by side, a column each; the changes where there are two."""
+
+    def bits(values: list[int]) -> str:
+        return str(values[0]) if len(set(values)) == 1 else " ".join(map(str, values))
+
+    names = {"int8": "INT8 baseline", "found": "found", "best-seen": "best seen"}
+    program = rows[0].agreement.program
+    lines: list[tuple[str, Callable[[Exported], str], Callable[[Exported], float | None] | None]] = [
+        ("weight bits", lambda r: bits(r.measured["weight_bits"]), None),
+        ("activation bits", lambda r: bits(r.measured["activation_bits"]), None),
+        ("voltage, V", lambda r: _figure(r.measured["voltage_v"], ".2f"), None),
+        ("frequency, MHz", lambda r: _figure(r.measured["frequency_mhz"], "g"), None),
+        ("weights, packed, bytes", lambda r: f"{r.weight_bytes:,}", lambda r: r.weight_bytes),
+        ("the same in float32", lambda r: f"{r.float_bytes:,}", None),
+        ("file, bytes", lambda r: f"{r.file_bytes:,}", lambda r: r.file_bytes),
+        ("accuracy, PyTorch", lambda r: f"{r.accuracy:.3f}", None),
+        (f"accuracy, {program}", lambda r: f"{r.agreement.accuracy:.3f}", None),
+        ("latency, ms (chip)", lambda r: _figure(r.measured["latency_ms"], ".2f"), lambda r: r.measured["latency_ms"]),
+        ("energy, uJ (chip)", lambda r: _figure(r.measured["energy_uj"], ".2f"), lambda r: r.measured["energy_uj"]),
+        ("score", lambda r: f"{r.measured['score']:.3f}", None),
+        ("same predictions", lambda r: f"{r.agreement.same_predictions} of {r.agreement.images}", None),
+        ("same logits, to float rounding", lambda r: f"{r.agreement.same_logits} of {r.agreement.images}", None),
+        ("largest difference of a logit", lambda r: f"{r.agreement.largest_difference:.2g}", None),
+        ("largest logit", lambda r: f"{r.agreement.largest_logit:.3g}", None),
+        ("logits that differ at all", lambda r: f"{r.agreement.differing_logits}", None),
+    ]
+    two = len(rows) == 2
+    text = ["| | " + " | ".join(names[r.policy] for r in rows) + (" | change |" if two else " |")]
+    text.append("| --- |" + " ---: |" * (len(rows) + two))
+    for name, show, number in lines:
+        cells = [show(row) for row in rows]
+        if two:
+            before, after = (number(row) if number else None for row in rows)
+            cells.append("" if not before or after is None else f"{after / before - 1:+.0%}")
+        text.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(text)
+
+
+def as_json(rows: list[Exported]) -> list[dict[str, Any]]:
+    """The same as plain values."""
+    return [asdict(row) for row in rows]
+
+
+def _figure(figure: float | None, how: str) -> str:
+    return "unavailable" if figure is None else format(figure, how)

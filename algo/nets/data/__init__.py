@@ -1,0 +1,1 @@
+"""Data sets: built in, and the user's own."""

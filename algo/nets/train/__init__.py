@@ -1,0 +1,1 @@
+"""Training: gradient descent, pre-training, retraining, shared weights."""

@@ -1,0 +1,210 @@
+"""Retraining of the INT8 network under each policy of the search.
+
+Everything is a function of the configuration, the data, a seed and the number of threads: batches come in an
+order drawn from a generator seeded for each call, so there is no random state to save between iterations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from algo.nets.data.datasets import LocalData
+from algo.nets.folding import fold_batch_norm
+from algo.nets.quantisation import quantise, quantised_layers, set_bits
+from algo.nets.train.device_choice import training_device
+from algo.nets.train.pretraining import Pretrained, copied, digest_of, first_line, pretrain
+from algo.nets.train.sgd import TrainingConfig, accuracy_of, reproducible, tensors, train
+from algo.space.policy import Policy
+
+__all__ = ["MODES", "Mode", "Pretrained", "Retrainer", "TrainingConfig", "pretrain"]
+
+Mode = Literal["carried", "restarted"]
+MODES: tuple[Mode, ...] = ("carried", "restarted")
+
+
+class Retrainer:
+    """Retrains one network under each policy's bit-widths and tells its accuracy on the local test images.
+
+    In mode ``carried`` the weights go on from iteration to iteration, as published: accuracy depends on all
+    policies before. In mode ``restarted`` every policy starts from the pre-trained weights, so accuracy
+    depends on the seed and the bit-widths alone and a repeat is served from `cache`.
+
+    Args:
+        pretrained: the network to start from.
+        local: the local private set.
+        config: the recipe; fields of pre-training do not matter here.
+        mode: ``carried`` or ``restarted``.
+        seed: of the order of images, any integer.
+
+    Attributes:
+        cache: accuracy by (weight bits, activation bits), filled in mode ``restarted`` only.
+        source: description of the data.
+
+    Raises:
+        ValueError: if the mode is unknown or the images do not suit the network.
+    """
+
+    def __init__(
+        self,
+        pretrained: Pretrained,
+        local: LocalData,
+        config: TrainingConfig,
+        mode: Mode = "carried",
+        seed: int = 1,
+    ) -> None:
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        self.cache: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
+        self._config, self._mode, self._seed = config, mode, seed
+        self.source = local.source
+        self._device = training_device()
+        self._train_set = tensors(local.train_images, local.train_labels, self._device, pretrained.layout)
+        self._test_set = tensors(local.test_images, local.test_labels, self._device, pretrained.layout)
+        with torch.random.fork_rng(devices=()):
+            made = quantise(pretrained.make_model(), config.activation_range)
+        self._model = made.to(self._device, memory_format=pretrained.layout)  # type: ignore[call-overload]
+        self._model.load_state_dict(pretrained.state)
+        if config.fold_batch_norm:
+            fold_batch_norm(self._model, self._test_set[0][:2])
+        for _, layer in quantised_layers(self._model):
+            if layer.learned:  # the first local images set the clips: noise has widened their ranges
+                layer.seen.fill_(False)
+        self._start = copied(self._model.state_dict())
+        # Whatever must agree before a saved state may be taken up again.
+        self._identity = digest_of(mode, seed, asdict(config), pretrained.key, local.digest(), self._device.type)
+
+    @property
+    def layers(self) -> int:
+        """Number of quantised layers, which is the number of bit-widths a policy must have."""
+        return len(quantised_layers(self._model))
+
+    def test_images(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The local test images (N, ...) and their labels (N,)."""
+        images, labels = self._test_set
+        return images.cpu().contiguous().numpy(), labels.cpu().numpy()
+
+    def is_cached(self, policy: Policy) -> bool:
+        """Whether `accuracy` would be served from the cache; the operating point plays no part."""
+        return (policy.weight_bits, policy.activation_bits) in self.cache
+
+    def accuracy(self, policy: Policy, iteration: int) -> float:
+        """Retrain under a policy's bit-widths, then test.
+
+        Args:
+            policy: bit-widths, one pair a layer; its operating point plays no part.
+            iteration: number of the search iteration, which seeds the order of images in mode ``carried``
+                and plays no part in mode ``restarted``.
+
+        Returns:
+            Fraction of the local test images classified rightly, 0..1.
+
+        Raises:
+            ValueError: if the bit-widths do not suit the network; nothing is changed then.
+        """
+        bits = (policy.weight_bits, policy.activation_bits)
+        set_bits(self._model, *bits)
+        if bits in self.cache:
+            return self.cache[bits]
+        if self._mode == "restarted":
+            accuracy = self._retrain_afresh(bits)
+            self.cache[bits] = accuracy
+            return accuracy
+        return self._retrain(self._seed, iteration)
+
+    def network(self, policy: Policy, iteration: int | None = None) -> tuple[nn.Module, float]:
+        """The network retrained under a policy, for export, and its accuracy; never served from the cache.
+
+        Args:
+            policy: as for `accuracy`.
+            iteration: goes on from the present weights, as `accuracy` does in mode ``carried``; with None, and in
+                mode ``restarted``, it starts from the pre-trained ones.
+
+        Returns:
+            A copy on the CPU, in evaluation mode, with the policy's bit-widths; accuracy, 0..1.
+        """
+        bits = (policy.weight_bits, policy.activation_bits)
+        set_bits(self._model, *bits)
+        if iteration is None or self._mode == "restarted":
+            accuracy = self._retrain_afresh(bits)
+        else:
+            accuracy = self._retrain(self._seed, iteration)
+        return copy.deepcopy(self._model).cpu().eval(), accuracy
+
+    def baseline(self) -> float:
+        """Accuracy (0..1) of the pre-trained INT8 network on the local test images, not retrained."""
+        with self._aside(), reproducible(self._config.threads, self._device):
+            return accuracy_of(self._model, *self._test_set)
+
+    def retrained_baseline(self) -> float:
+        """Accuracy (0..1) with all layers at 8 bits, retrained once from the pre-trained weights.
+
+        The fair baseline for a policy's accuracy: it saw the same local images for the same number of epochs.
+        """
+        eight = (8,) * self.layers
+        with self._aside():
+            return self._retrain_afresh((eight, eight))
+
+    def state(self) -> bytes:
+        """All that later accuracies depend on: the weights when carried, else the cache."""
+        weights = copied(self._model.state_dict()) if self._mode == "carried" else None
+        buffer = io.BytesIO()
+        torch.save({"identity": self._identity, "weights": weights, "cache": self.cache}, buffer)
+        return buffer.getvalue()
+
+    def restore(self, saved: bytes) -> None:
+        """Go on from `state`, bit for bit.
+
+        Raises:
+            ValueError: if the bytes are damaged or were saved under another configuration, seed, mode,
+                network or local set; nothing is changed then.
+        """
+        try:
+            content = torch.load(io.BytesIO(saved), weights_only=True)
+            identity, weights, cache = content["identity"], content["weights"], content["cache"]
+        except Exception as error:  # torch.load raises a different one for each kind of damage
+            raise ValueError(f"the saved training state is damaged: {first_line(error)}") from error
+        if identity != self._identity:
+            raise ValueError(
+                "the saved training state belongs to another configuration, seed, mode, network, local set or kind "
+                f"of device (this one trains on {self._device.type})"
+            )
+        if weights is not None:
+            self._model.load_state_dict(weights)
+        self.cache = cache
+
+    def _retrain(self, *seeds: object) -> float:
+        config = self._config
+        generator = torch.Generator().manual_seed(int(digest_of(*seeds)[:15], 16))
+        epochs, batch, rate = config.epochs_per_iteration, config.batch_size, config.learning_rate
+        with reproducible(config.threads, self._device):
+            train(self._model, *self._train_set, config, epochs, batch, rate, generator, config.lr_schedule)
+            return accuracy_of(self._model, *self._test_set)
+
+    def _retrain_afresh(self, bits: tuple[tuple[int, ...], tuple[int, ...]]) -> float:
+        self._model.load_state_dict(self._start)
+        set_bits(self._model, *bits)
+        return self._retrain(self._seed, bits)
+
+    @contextlib.contextmanager
+    def _aside(self) -> Iterator[None]:
+        """Work on the pre-trained weights at 8 bits and put the present weights and bit-widths back."""
+        layers = [layer for _, layer in quantised_layers(self._model)]
+        weights = copied(self._model.state_dict())
+        bits = [layer.weight_bits for layer in layers], [layer.activation_bits for layer in layers]
+        self._model.load_state_dict(self._start)
+        set_bits(self._model, *[(8,) * self.layers] * 2)
+        try:
+            yield
+        finally:
+            self._model.load_state_dict(weights)
+            set_bits(self._model, *bits)

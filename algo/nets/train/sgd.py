@@ -1,0 +1,237 @@
+"""Stochastic gradient descent as pre-training and retraining share it, reproducible from run to run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils import deterministic
+from tqdm import tqdm
+
+from algo.nets.quantisation import ACTIVATION_RANGES, ActivationRange
+from algo.nets.train.learning_rate import LEARNING_RATE_SCHEDULES, LearningRateSchedule, scheduler
+
+#: Fields of `TrainingConfig` that play no part in pre-training.
+RETRAINING_ONLY = (
+    "epochs_per_iteration", "batch_size", "learning_rate", "lr_schedule", "lr_k", "activation_range",
+    "fold_batch_norm",
+)  # fmt: skip
+
+_deterministic: Any = deterministic  # a module whose one setting is made by magic that no type checker sees
+_TEST_BATCH = 512  # images tested at once; bounds memory, has no influence on results
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Recipe of pre-training and retraining: stochastic gradient descent with Nesterov momentum.
+
+    Attributes:
+        pretrain_epochs: passes over the training images in float32, at least 0.
+        int8_epochs: passes after that with every layer at 8 bits (quantisation-aware), at least 1.
+        pretrain_batch_size: images a step in pre-training, at least 2.
+        pretrain_learning_rate: peak step size in float32, above 0; falls along a cosine to 0.
+        int8_learning_rate: the same for the 8-bit passes.
+        epochs_per_iteration: passes over the local training images for each policy (E_max), at least 1.
+        batch_size: images a step in retraining, at least 2.
+        learning_rate: first step size in retraining, above 0.
+        lr_schedule: how it falls over the steps of one retraining: ``constant``, ``cosine`` or ``k-decay``.
+        lr_k: power of ``k-decay``'s time variable, above 0; the other two have none.
+        activation_range: whether retraining observes the range of activations (``minmax``) or learns it (``lsq``).
+        fold_batch_norm: whether batch normalisation is folded into the layers before it, with the statistics of
+            pre-training, before retraining.
+        momentum: share of the last step kept in the next, 0 up to 1 exclusive; every call starts at rest.
+        weight_decay: pull of all weights towards zero, at least 0.
+        threads: CPU threads torch uses, at least 1. Results are the same from run to run for one number,
+            not across numbers: sums are split differently. Two gain a quarter on two idle cores; on busy
+            ones they wait for each other and may take ten times as long, hence the default of 1.
+
+    Raises:
+        ValueError: naming the field that is out of range.
+    """
+
+    pretrain_epochs: int = 6
+    int8_epochs: int = 3
+    pretrain_batch_size: int = 32
+    pretrain_learning_rate: float = 0.05
+    int8_learning_rate: float = 0.01
+    epochs_per_iteration: int = 1
+    batch_size: int = 100
+    learning_rate: float = 0.01
+    lr_schedule: LearningRateSchedule = "constant"
+    lr_k: float = 2.0
+    activation_range: ActivationRange = "minmax"
+    fold_batch_norm: bool = False
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        minima = {"pretrain_epochs": 0, "int8_epochs": 1, "epochs_per_iteration": 1, "threads": 1}
+        minima |= {"pretrain_batch_size": 2, "batch_size": 2}
+        for name, minimum in minima.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < minimum:
+                raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
+        choices = {"lr_schedule": LEARNING_RATE_SCHEDULES, "activation_range": ACTIVATION_RANGES}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        for name in ("pretrain_learning_rate", "int8_learning_rate", "learning_rate", "lr_k"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be above 0 and finite, not {getattr(self, name)!r}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, not {self.momentum!r}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay must be at least 0 and finite, not {self.weight_decay!r}")
+
+
+def train(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    config: TrainingConfig,
+    epochs: int,
+    batch_size: int,
+    rate: float,
+    generator: torch.Generator,
+    schedule: LearningRateSchedule = "constant",
+    label: str = "",
+) -> None:
+    """Train in place, on the device where model and images are.
+
+    ``schedule`` is that of the step size over all steps; ``label`` names a progress bar, of which there is none
+    without it or without a terminal.
+    """
+    optimiser = torch.optim.SGD(
+        model.parameters(),
+        rate,
+        config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.momentum > 0,
+    )
+    steps = max(1, epochs * -(-len(images) // batch_size))
+    falling = scheduler(optimiser, schedule, steps, config.lr_k)
+    model.train()
+    with tqdm(total=steps, desc=label, unit="batch", leave=False, disable=None if label else True) as bar:
+        for _ in range(epochs):
+            # Drawn on the CPU, where every device's runs draw the same.
+            order = torch.randperm(len(images), generator=generator).to(images.device)
+            for chosen in order.split(batch_size):
+                bar.update()
+                if len(chosen) < 2:  # batch normalisation needs two images
+                    continue
+                optimiser.zero_grad(set_to_none=True)
+                functional.cross_entropy(model(images[chosen]), labels[chosen]).backward()
+                optimiser.step()
+                if falling:
+                    falling.step()
+
+
+def accuracy_of(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Fraction of the images the model classifies rightly, 0..1."""
+    model.eval()
+    right = 0
+    with torch.inference_mode():
+        for some, wanted in zip(images.split(_TEST_BATCH), labels.split(_TEST_BATCH), strict=True):
+            right += int((model(some).argmax(1) == wanted).sum())
+    return right / len(images)
+
+
+@contextlib.contextmanager
+def reproducible(threads: int, device: torch.device | None = None) -> Iterator[None]:
+    """Set torch to ``threads`` threads and deterministic kernels; put its settings back afterwards.
+
+    On another ``device`` than the CPU an operation that has no deterministic kernel there warns.
+    """
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn = torch.is_deterministic_algorithms_warn_only_enabled()
+    fill = _deterministic.fill_uninitialized_memory
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=device is not None and device.type != "cpu")
+    # Filling memory that is about to be overwritten costs a tenth of the time and finds bugs in kernels only.
+    _deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1], warn_only=warn)
+        _deterministic.fill_uninitialized_memory = fill
+
+
+def tensors(
+    images: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    device: torch.device | None = None,
+    layout: torch.memory_format = torch.channels_last,
+) -> tuple[Tensor, Tensor]:
+    """The arrays as tensors on a device, images in the layout of the network that they are for (`suited_layout`)."""
+    return _laid_out(torch.from_numpy(images), layout).to(device), torch.from_numpy(labels).long().to(device)
+
+
+def suited_layout(model: nn.Module, image_shape: tuple[int, ...], device: torch.device) -> torch.memory_format:
+    """The order of values in memory that a network is trained in: channels last if it can, else PyTorch's usual one.
+
+    Convolutions are faster in channels last. But code such as ``x.view(x.size(0), -1)`` fails there, and code that
+    reads ``x.stride()`` may compute something else. So two random images go through the network in either layout,
+    there and back: it is trained in channels last if that runs and gives what the usual layout gives, or if the usual
+    layout does not run. The answer depends on the network, the images' shape and the device alone.
+
+    Args:
+        model: float, any mode; moved to the device in the layout found, else unchanged.
+        image_shape: of one image, without the batch dimension.
+        device: where it is to be trained.
+
+    Raises:
+        Exception: whatever the network raises in both layouts, as it does in the usual one.
+    """
+    images = torch.rand((2, *image_shape), generator=torch.Generator().manual_seed(1))
+    state = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    modes = {module: module.training for module in model.modules()}
+
+    def logits(layout: torch.memory_format) -> Tensor | Exception:
+        try:
+            model.to(device, memory_format=layout)  # type: ignore[call-overload]
+            given = _laid_out(images, layout).to(device)
+            with torch.random.fork_rng(devices=()):
+                torch.manual_seed(1)
+                model.eval()
+                with torch.no_grad():
+                    made: Tensor = model(given)
+                model.train()
+                model(given).sum().backward()
+        except Exception as error:  # whatever the code of a network raises where its tensors are laid out otherwise
+            return error
+        finally:
+            model.load_state_dict(state)
+            model.zero_grad()
+            for module, training in modes.items():
+                module.training = training
+        return made
+
+    usual, last = logits(torch.contiguous_format), logits(torch.channels_last)
+    if isinstance(last, Exception):
+        if isinstance(usual, Exception):
+            raise usual
+        chosen = torch.contiguous_format
+    else:
+        chosen = torch.channels_last if isinstance(usual, Exception) or _same(last, usual) else torch.contiguous_format
+    model.to(device, memory_format=chosen)  # type: ignore[call-overload]
+    return chosen
+
+
+def _laid_out(images: Tensor, layout: torch.memory_format) -> Tensor:
+    return images.contiguous(memory_format=layout) if images.dim() == 4 else images
+
+
+def _same(some: Tensor, others: Tensor) -> bool:
+    """Whether logits are equal but for the order of sums."""
+    if some.shape != others.shape:
+        return False
+    return torch.allclose(some, others, rtol=0, atol=1e-3 * float(others.abs().max()), equal_nan=True)

@@ -1,0 +1,87 @@
+"""Which chip a run's latencies and energies come from, as far as its folder says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from algo.chips.by_name import network_layers
+from algo.chips.chip import EvolverChip, LayerShape
+from algo.chips.layer_csv import read_csv
+from algo.runs.run_folder import CHIP_TABLE
+from algo.search.loop import Step
+from algo.space.policy import OperatingPoint, Policy
+
+
+@dataclass(frozen=True)
+class ChipFacts:
+    """What is known of a run's chip.
+
+    Attributes:
+        layer_names: of the layers; their numbers from 1 where their names are not known.
+        shapes: of the layers; none where they are not known.
+        words: where latency and energy come from, in sentences.
+        known: whether the configuration names it.
+    """
+
+    layer_names: tuple[str, ...]
+    shapes: tuple[LayerShape, ...]
+    words: str
+    known: bool
+
+    def size_mb(self, weight_bits: Sequence[int]) -> float | None:
+        """Megabytes (10**6 bytes) of weights; ``None`` where the shapes are not known."""
+        if not self.shapes:
+            return None
+        return sum(layer.weights * bits for layer, bits in zip(self.shapes, weight_bits, strict=True)) / 8e6
+
+
+def chip_facts(folder: Path, config: Mapping[str, Any], steps: Sequence[Step]) -> ChipFacts:
+    """The chip of a run, from the table in its folder, or from the model where that gives what the trace holds."""
+    count = len(steps[0].weight_bits)
+    network = str(config.get("chip_network", "vgg8"))
+    try:
+        shapes = network_layers(network)
+    except (OSError, ValueError, ModuleNotFoundError):
+        shapes = ()
+    if (folder / CHIP_TABLE).exists():
+        try:
+            table = read_csv(folder / CHIP_TABLE)
+        except (OSError, ValueError) as error:
+            return _unknown(count, f" ({error})")
+        names = tuple(dict.fromkeys(row.layer for row in table.rows))
+        if len(names) == count:
+            same = tuple(layer.name for layer in shapes) == names
+            energy = f" Energy is unavailable: {table.no_energy}." if table.no_energy else ""
+            words = f"Latency and energy come from the chip {table.chip}: {table.origin.rstrip('.')}.{energy}"
+            return ChipFacts(names, shapes if same else (), words, config.get("chip", "evolver") != "evolver")
+    elif shapes and _gave(EvolverChip(shapes), steps):
+        what = "full-width VGG8" if network == "vgg8" else network
+        words = (
+            f"Latency, energy and size are those of the {what} in the analytical model fitted to the published chip: "
+            "computed, not measured."
+        )
+        return ChipFacts(tuple(layer.name for layer in shapes), shapes, words, True)
+    return _unknown(count)
+
+
+def _unknown(count: int, why: str = "") -> ChipFacts:
+    words = f"Latency and energy are as this run's chip gave them; the run folder does not say which chip it was{why}."
+    return ChipFacts(tuple(map(str, range(1, count + 1))), (), words, False)
+
+
+def _gave(chip: EvolverChip, steps: Sequence[Step]) -> bool:
+    """Whether the chip gives every step's latency and energy, to the last digit."""
+    for step in steps:
+        point = OperatingPoint(step.voltage_v, step.frequency_mhz)
+        if point not in chip.points:
+            return False
+        try:
+            cost = chip.measure(Policy(step.weight_bits, step.activation_bits, chip.points.index(point)))
+        except ValueError:
+            return False
+        if (cost.latency_ms, cost.energy_uj) != (step.latency_ms, step.energy_uj):
+            return False
+    return True

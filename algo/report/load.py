@@ -1,0 +1,130 @@
+"""Reads run folders for a report, and checks what they say; damage is told, never drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from algo.report.chip_part import ChipFacts, chip_facts
+from algo.report.facts import Deployment, RunFacts, known
+from algo.runs.q_replay import q_history
+from algo.runs.run_folder import CONFIG, MEASURED, SUMMARY, SUMMARY_AGAIN, TRACE, RunFolder, RunFolderError
+from algo.runs.summary_text import found_name
+from algo.runs.tune import TUNE_FIELDS, TuneConfig
+from algo.search.loop import Step, schedule_of
+from algo.support.user_files import reading
+
+
+def load_runs(paths: Sequence[Path], *, on_run: Callable[[], object] = lambda: None) -> list[RunFacts]:
+    """Read run folders; each is called by as much of the end of its path as tells it from the others.
+
+    ``on_run`` is called after each.
+
+    Raises:
+        RunFolderError: for a folder that is given twice, holds no run, has no iteration yet, or has a damaged
+            configuration or summary.
+    """
+    seen: dict[Path, Path] = {}
+    for path in paths:
+        if path.resolve() in seen:
+            raise RunFolderError(f"{path} is the same run as {seen[path.resolve()]}: give every run once")
+        seen[path.resolve()] = path
+    facts = []
+    for path, label in zip(paths, _labels(list(seen)), strict=True):
+        facts.append(_load(path, label))
+        on_run()
+    return facts
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    for length in range(1, max(len(path.parts) for path in paths) + 1):
+        labels = ["/".join(path.parts[-length:]) for path in paths]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [str(path) for path in paths]
+
+
+def _load(path: Path, label: str) -> RunFacts:
+    if not path.is_dir():
+        raise RunFolderError(f"{path} is {'a file' if path.exists() else 'not there'}: give the folder of a run")
+    folder = RunFolder.open(path)
+    config = folder.config
+    notes = list(folder.notes)
+    steps = _sound(folder, notes)
+    if not steps:
+        raise RunFolderError(
+            f"{path} has no whole iteration to report on: go on with it first, rlu tune --resume --out {path}"
+        )
+    with reading(path / CONFIG, "{} is of another version, or damaged", raises=RunFolderError):
+        # Of a version that lacked a setting, a run was made with what is the default now.
+        config = vars(TuneConfig()) | {"schedule": None, "objective": None} | config  # every version has these two
+        checked = TuneConfig(**{name: value for name, value in config.items() if name in TUNE_FIELDS})
+        planned = len(schedule_of(checked.schedule, checked.iterations))
+    best = max(steps, key=lambda step: step.reward)
+    chip = chip_facts(path, config, steps)
+    summary, deployments = folder.summary, []
+    if summary is None:
+        notes.append(
+            f"this run is unfinished, at {len(steps)} of {planned} iterations: it has no found policy and no INT8 "
+            f"baseline yet. Go on with: rlu tune --resume --out {path}"
+        )
+    else:
+        names = {"baseline_int8": "INT8", "found": "found"}
+        deployments = [_deployment(path, name, summary[key], chip) for key, name in names.items()]
+        if summary["iterations"] != len(steps):
+            notes.append(
+                f"{SUMMARY} speaks of {summary['iterations']} iterations, but {TRACE} has {len(steps)} whole and "
+                f"sound ones: curves, maps and counts cover those alone"
+            )
+    deployments.append(_deployment_of(best, chip))
+    history = q_history(path, steps, config)
+    if history.mismatch:
+        notes.append(history.mismatch)
+    return RunFacts(
+        label=label,
+        path=path,
+        config=config,
+        steps=tuple(steps),
+        planned=planned,
+        data=None if summary is None else summary["data"],
+        accuracy_th=config.get("accuracy_th") if summary is None else summary["accuracy_th"],
+        deployments=tuple(deployments),
+        q_history=history,
+        notes=tuple(notes),
+        chip=chip,
+        golden_words=0 if summary is None else summary["golden_words_compared"],
+        found_name="" if summary is None else found_name(summary),
+    )
+
+
+def _sound(folder: RunFolder, notes: list[str]) -> list[Step]:
+    """The steps up to the first that does not follow from those before; what is wrong with it goes to the notes."""
+    for number, step in enumerate(folder.steps):
+        rows, first = len(step.actions), len(folder.steps[0].actions)
+        wrong = f"iteration is {step.iteration}, not {number}" if step.iteration != number else ""
+        wrong = wrong or (f"actions are {rows}, not {first}" if rows != first else "")
+        if wrong:
+            notes.append(
+                f"line {number + 1} of {folder.path / TRACE} is damaged: {wrong}; it and what follows are left out"
+            )
+            return folder.steps[:number]
+    return folder.steps
+
+
+def _deployment(path: Path, name: str, row: Mapping[str, Any], chip: ChipFacts) -> Deployment:
+    fields = {key: row[key] for key in MEASURED}
+    weight_bits, activation_bits = tuple(fields.pop("weight_bits")), tuple(fields.pop("activation_bits"))
+    if len(weight_bits) != len(chip.layer_names):
+        raise RunFolderError(
+            f"{path / SUMMARY} is damaged: {name} has bit-widths of other layers than the trace's; {SUMMARY_AGAIN} "
+            f"rlu tune --resume --out {path}"
+        )
+    return Deployment(name, weight_bits, activation_bits, **fields, size_mb=chip.size_mb(weight_bits))
+
+
+def _deployment_of(step: Step, chip: ChipFacts) -> Deployment:
+    return Deployment(
+        "best seen", step.weight_bits, step.activation_bits, known(step.voltage_v), known(step.frequency_mhz),
+        step.accuracy or 0.0, step.latency_ms, known(step.energy_uj), step.reward, chip.size_mb(step.weight_bits),
+    )  # fmt: skip

@@ -1,0 +1,238 @@
+"""The report of one or more runs as one HTML page that needs nothing but itself (docs/report.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import shlex
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from algo.chips.chip import BIT_WIDTHS, evolver_facts
+from algo.commands.tuning import tune
+from algo.published.scores import published_outliers, published_scores
+from algo.report import figures as draw
+from algo.report.facts import Deployment, RunFacts
+from algo.runs.run_folder import CONFIG, Q_TABLE, SUMMARY, TRACE
+
+_MINUS = "\N{MINUS SIGN}"
+
+
+def page(runs: Sequence[RunFacts]) -> str:
+    """The HTML page about the runs, the first given first. The same runs give the same bytes."""
+    environment = Environment(
+        loader=PackageLoader("algo.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "without_folder": without_folder,
+        "number": number, "whole": whole, "against": against, "headline": headline, "role": _role,
+        "outcome": outcome, "trainings": trainings, "origin": _origin, "command": repeat_command, "digests": _digests,
+        "searches_activations": searches_activations,
+    }  # fmt: skip
+    source = environment.loader
+    assert source is not None
+
+    def part(name: str) -> Markup:
+        return Markup(source.get_source(environment, name)[0])  # our own style sheet and script
+
+    facts = evolver_facts()
+    return environment.get_template("report.html").render(
+        runs=runs,
+        title=f"Tuning run {runs[0].label}" if len(runs) == 1 else f"{len(runs)} tuning runs compared",
+        notes=_not_comparable(runs),
+        figures=[_figures(run) for run in runs],
+        overlay=draw.best_so_far(runs) if len(runs) > 1 else None,
+        references=[(weights, published_scores(weights)) for weights in dict.fromkeys(run.weights for run in runs)],
+        bit_widths=BIT_WIDTHS,
+        long_term=facts["long_term"],
+        source=facts["source"],
+        version=metadata.version("rlu-cosim"),
+        remake=shlex.join(["rlu", "report", *(str(run.path) for run in runs)]),
+        style=part("report.css"),
+        script=part("report.js"),
+    )
+
+
+def facts_as_json(run: RunFacts) -> dict[str, Any]:
+    """What the page says about a run, as plain values."""
+    savings, history = run.savings, run.q_history
+    return {
+        "label": run.label,
+        "folder": str(run.path),
+        "finished": run.finished,
+        "data": run.data,
+        "iterations": len(run.steps),
+        "planned": run.planned,
+        **{kind: run.count(kind) for kind in ("scored", "inaccurate", "skipped")},
+        "trained": trainings(run),
+        "deployments": {item.name: {k: v for k, v in vars(item).items() if k != "name"} for item in run.deployments},
+        "front": [step.iteration for step in run.front],
+        "savings": savings
+        and {
+            "latency_ms": savings.latency_ms,
+            "energy_uj": savings.energy_uj,
+            "inferences_per_joule_of_tuning": savings.inferences_for_energy(1.0),
+            "hours_until_ahead_per_hour_of_tuning": savings.hours_for_time(1.0),
+        },
+        "q_table": {
+            "replayed": len(history.tables),
+            "last_matches": history.last_matches,
+            "mismatch": history.mismatch or None,
+        },
+        "notes": list(run.notes),
+    }
+
+
+def number(value: float | None, digits: int | None = None) -> str:
+    """A number with so many decimals, or as few as it needs; a dash for one that is not known."""
+    if value is None or math.isnan(value):
+        return "–"
+    return (f"{value:g}" if digits is None else f"{value:.{digits}f}").replace("-", _MINUS)
+
+
+def whole(value: float | None) -> str:
+    """A large number in three digits, with a word for its size; "never" for none."""
+    if value is None:
+        return "never"
+    for size, word in ((1e9, " billion"), (1e6, " million")):
+        if value >= size:
+            return f"{value / size:.3g}{word}"
+    return f"{float(f'{value:.3g}'):,.0f}"
+
+
+def against(value: float | None, before: float | None) -> str:
+    """How much less or more than INT8, in per cent, and what INT8 has."""
+    if value is None or before is None:
+        return "unavailable"
+    return f"{_change(value, before)} than INT8 ({before:.2f})"
+
+
+def headline(run: RunFacts) -> str:
+    """What was found, in a few sentences."""
+    best = max(run.steps, key=lambda step: step.reward)
+    if run.savings is None:
+        return (
+            f"Unfinished, after {len(run.steps)} of {run.planned} iterations. "
+            f"The best score so far is {best.reward:.3f}, at iteration {best.iteration}."
+        )
+    found, before = run.savings.found, run.savings.baseline
+    takes, less = f"{found.latency_ms:.2f} ms", f"{_change(found.latency_ms, before.latency_ms)} time"
+    if found.energy_uj is not None and before.energy_uj is not None:
+        takes += f" and {found.energy_uj:.2f} µJ"
+        less += f" and {_change(found.energy_uj, before.energy_uj)} energy"
+    sentences = (
+        f"The policy found takes {takes} an inference, {less} than INT8, at an accuracy of {found.accuracy:.3f} "
+        f"against {before.accuracy:.3f}. "
+    )
+    if found.score <= 0:
+        sentences += "It misses a threshold and scores 0: see the best policy seen."
+    elif before.score <= 0:
+        sentences += f"Its score is {found.score:.3f}; INT8 misses a threshold and scores 0."
+    else:
+        sentences += f"Its score is {found.score:.3f}, that of INT8 {before.score:.3f}."
+    return sentences
+
+
+def _change(value: float, before: float) -> str:
+    """How much less or more, in per cent."""
+    change = value / before - 1 if before > 0 else 0.0
+    return f"{abs(change) * 100:.0f}\N{NO-BREAK SPACE}% {'more' if change > 0 else 'less'}"
+
+
+def outcome(run: RunFacts) -> str:
+    """How many policies were skipped, trained and looked up."""
+    skipped, cached = run.count("skipped"), sum(step.served == "cached" for step in run.steps)
+    looked_up = f", {cached} answered without training (looked up)" if cached else ""
+    percent = f"{skipped / len(run.steps) * 100:.0f}\N{NO-BREAK SPACE}%"
+    saved = (
+        f"{skipped} of {len(run.steps)} policies ({percent}) missed the latency or energy threshold and were never "
+        "trained: as many trainings saved."
+        if skipped
+        else "No policy missed the latency or energy threshold, so no training was saved."
+    )
+    return (
+        f"{saved} {trainings(run)} were trained{looked_up}; {run.count('inaccurate')} missed the accuracy threshold, "
+        "which shows only afterwards."
+    )
+
+
+def trainings(run: RunFacts) -> int:
+    """Policies that were trained during the search."""
+    return sum(step.served == "trained" for step in run.steps)
+
+
+def searches_activations(run: RunFacts) -> bool:
+    """Whether the run's activations have other widths than 8 bits."""
+    return any(bits != 8 for step in run.steps for bits in step.activation_bits)
+
+
+def repeat_command(run: RunFacts) -> str:
+    """The command line that starts such a run: what differs from the defaults of `rlu tune`."""
+    words = ["rlu", "tune"]
+    for option in tune.params:
+        value = run.config.get(option.name or "")
+        if value is None or value is False or value == option.default:
+            continue
+        words += [option.opts[0]] if value is True else [option.opts[0], without_folder(value)]
+    return shlex.join(words)
+
+
+def without_folder(value: object) -> str:
+    """A setting as it is told to others: of a file on this machine, its name."""
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else str(value)
+
+
+def _origin(run: RunFacts) -> str:
+    """Data, seed, and whether the command is all of the run."""
+    data = run.data or without_folder(run.config.get("data"))
+    words = f"Data: {data}. Seed {run.config.get('seed')}, of everything random. "
+    looked_up = run.config.get("weights") == "carried" and any(step.served == "cached" for step in run.steps)
+    if looked_up or not run.chip.known:
+        what = "accuracies that came from a table, not from training" if looked_up else "a chip of its own"
+        return words + f"The run had {what}, which its configuration does not name; what it does name is:"
+    return words + "To repeat it, on the same machine and installation:"
+
+
+def _digests(run: RunFacts) -> list[tuple[str, str]]:
+    files = [run.path / name for name in (CONFIG, TRACE, Q_TABLE, SUMMARY)]
+    return [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files if file.exists()]
+
+
+def _role(row: Deployment, run: RunFacts) -> str:
+    if row.name == "best seen":
+        best = max(run.steps, key=lambda step: step.reward)
+        return f"best seen (iteration {best.iteration})"
+    return {"INT8": "INT8 baseline", "found": run.found_name}[row.name]
+
+
+def _figures(run: RunFacts) -> dict[str, Any]:
+    maps = ["weight_bits", "activation_bits"] if searches_activations(run) else ["weight_bits"]
+    return {
+        "learning": draw.learning_curve(run),
+        "published": published_scores(run.weights),
+        "visited": [draw.visited(run, what) for what in maps],
+        "scatters": draw.scatters(run),
+        "q_frames": draw.q_frames(run),
+        "outcomes": draw.outcomes(run),
+        "published_outliers": published_outliers(run.weights),
+    }
+
+
+def _not_comparable(runs: Sequence[RunFacts]) -> list[str]:
+    """Why scores of the runs cannot be set against each other."""
+    notes = []
+    names = ("latency_low_ms", "latency_high_ms", "energy_low_uj", "energy_high_uj", "latency_th_ms", "energy_th_uj")
+    if len({(run.weights, *(run.config.get(name) for name in names)) for run in runs}) > 1:
+        notes.append("These runs have different objectives: their scores cannot be set against each other.")
+    if len({run.config.get("data") for run in runs}) > 1:
+        notes.append("These runs are on different data: their accuracies cannot be set against each other.")
+    return notes

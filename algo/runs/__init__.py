@@ -1,0 +1,1 @@
+"""Tuning runs: configuration, folder, summary, replay."""

@@ -1,0 +1,1 @@
+"""The search: one loop, its schedules."""

@@ -1,0 +1,1 @@
+"""Methods, and variants of the unit, compared over many seeds."""

@@ -1,0 +1,1 @@
+"""Policy tables: accuracy and cost of every policy, built, kept and scored."""

@@ -1,0 +1,321 @@
+"""Building the accuracy of every policy of a network into a table: which work there is, and what comes of it.
+
+The work is cut into cells (`algo.support.cells`), so that it can be interrupted and spread over cores and machines:
+pre-training once a seed; then, with shared weights, their training once a seed and testing once a seed and
+choice for the first two layers; with retrained weights one cell a seed and policy.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from algo.chips.chip import EvolverChip, LayerChip
+from algo.nets.data.datasets import (
+    LOCAL_SIZES,
+    NOISE_STD,
+    PUBLISHED_LOCAL_SIZE,
+    Dataset,
+    LocalData,
+    check_noise,
+    load_dataset,
+)
+from algo.nets.networks import VGG8
+from algo.nets.quantisation import quantise, weight_layers
+from algo.nets.train.device_choice import training_device
+from algo.nets.train.retrainer import Pretrained, Retrainer, pretrain
+from algo.nets.train.sgd import TrainingConfig, reproducible, tensors
+from algo.nets.train.weight_sharing import ACTIVATION_BITS, right_answers, train_shared
+from algo.search.tables.policy_table import PolicyTable
+from algo.space.policy import Policy, PolicySpace
+from algo.support.cells import kept_as, run_cells
+
+_FORMAT = 1  # raise it when code changes make older cells differ from fresh ones
+_PREFIX = 2  # layers whose choices make a cell of their own
+
+Weights = Literal["shared", "retrained"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What accuracy is measured on, and how.
+
+    Attributes:
+        data: name of a data set, as for `algo.nets.data.datasets.load_dataset`.
+        width: channels of VGG8's first convolution.
+        noise_std: standard deviation of the noise on local images, where normalised ones have 1; default 2.5 for
+            the digits, and that of `algo.nets.data.datasets.local_private_set` otherwise.
+        pretrain_images: images to pre-train on, at most.
+        local_images: local images to train on; default as in `algo.nets.data.datasets.local_private_set`.
+        test_images: local images to test with. They are none of those trained on; where there are fewer, they are
+            taken again with other noise.
+        steps: batches in the training of shared weights, rounded up to whole passes over the local images.
+        calibration: local images to train on that each policy's statistics and ranges are taken of.
+        choices: bit-widths of weights.
+        data_folder: where the data set's files lie, if not in the usual place.
+        training: recipe of pre-training and retraining.
+    """
+
+    data: str = "digits"
+    width: int = 2
+    noise_std: float | None = None
+    pretrain_images: int = 6000
+    local_images: int | None = None
+    test_images: int = 2400
+    steps: int = 500
+    calibration: int = 256
+    choices: tuple[int, ...] = (2, 4, 8)
+    data_folder: str | None = field(default=None, repr=False)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def __post_init__(self) -> None:
+        if self.noise_std is None:
+            # With the usual noise nearly every policy reads the digits alike.
+            object.__setattr__(self, "noise_std", 2.5 if self.data == "digits" else NOISE_STD)
+        for name, least in (("width", 1), ("pretrain_images", 2), ("test_images", 1), ("steps", 1), ("calibration", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+        check_noise(self.noise)
+
+    @property
+    def noise(self) -> float:
+        """`noise_std`, which is never None once the recipe is made."""
+        assert self.noise_std is not None
+        return self.noise_std
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Weights of a network, as NumPy arrays by name; its `repr` is a digest of them."""
+
+    arrays: Mapping[str, NDArray[Any]]
+
+    def __repr__(self) -> str:
+        digest = hashlib.sha256()
+        for name, value in sorted(self.arrays.items()):
+            digest.update(f"{name} {value.dtype} {value.shape}".encode())
+            digest.update(np.ascontiguousarray(value).tobytes())
+        return f"State({digest.hexdigest()})"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One piece of work.
+
+    Attributes:
+        recipe: as above.
+        origin: digest of the images, and what else results depend on.
+        seed: of training.
+        start: weights to start from, if any.
+        bits: bit-widths of the first layers' weights.
+    """
+
+    recipe: Recipe
+    origin: str
+    seed: int
+    start: State | None = None
+    bits: tuple[int, ...] = ()
+
+
+@functools.lru_cache(maxsize=1)
+def images(recipe: Recipe) -> tuple[Dataset, LocalData]:
+    """Images to pre-train on, and local ones; raises DataError if they cannot be had."""
+    dataset = load_dataset(recipe.data, Path(recipe.data_folder) if recipe.data_folder else None)
+    most = len(dataset.test_images)
+    size = min(LOCAL_SIZES.get(dataset.name, PUBLISHED_LOCAL_SIZE), most) * 5 // 6
+    count = size if recipe.local_images is None else recipe.local_images
+    if not 2 <= count < most:
+        raise ValueError(f"local images to train on must be 2..{most - 1} of {dataset.name}'s, not {count}")
+    rng = np.random.default_rng(1)
+    order = rng.permutation(most)
+    chosen = np.concatenate([order[:count], np.resize(order[count:], recipe.test_images)])
+    noise = rng.standard_normal((len(chosen), *dataset.test_images.shape[1:]), dtype=np.float32)
+    local = dataset.test_images[chosen] + np.float32(recipe.noise) * noise
+    labels = dataset.test_labels[chosen]
+    shorter = Dataset(
+        dataset.name,
+        dataset.train_images[: recipe.pretrain_images],
+        dataset.train_labels[: recipe.pretrain_images],
+        dataset.test_images[order[count:]],
+        dataset.test_labels[order[count:]],
+        dataset.classes,
+    )
+    split = LocalData(local[:count], labels[:count], local[count:], labels[count:], recipe.noise, dataset.name)
+    return shorter, split
+
+
+def images_digest(recipe: Recipe) -> str:
+    """Hexadecimal SHA-256 of a recipe's images and labels."""
+    return hashlib.sha256("".join(part.digest() for part in images(recipe)).encode()).hexdigest()
+
+
+def _network(recipe: Recipe) -> VGG8:
+    dataset, _ = images(recipe)
+    channels, height, width = dataset.train_images.shape[1:]
+    with torch.random.fork_rng(devices=()):
+        return VGG8(dataset.classes, channels, recipe.width, (height, width))
+
+
+def _loaded(cell: Cell) -> torch.nn.Module:
+    assert cell.start is not None
+    model = quantise(_network(cell.recipe))
+    model.load_state_dict({name: torch.from_numpy(value) for name, value in cell.start.arrays.items()})
+    return model.to(training_device(), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _arrays(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: value.detach().cpu().numpy() for name, value in state.items()}
+
+
+@kept_as("algo.table_build.pretrained")
+def pretrained(cell: Cell) -> dict[str, NDArray[Any]]:
+    """Weights of the network pre-trained at 8 bits."""
+    return _arrays(pretrain(images(cell.recipe)[0], cell.recipe.training, cell.recipe.width, cell.seed).state)
+
+
+@kept_as("algo.table_build.shared")
+def shared(cell: Cell) -> dict[str, NDArray[Any]]:
+    """Weights that were trained on the local images under all policies at once."""
+    recipe, (_, local), device = cell.recipe, images(cell.recipe), training_device()
+    model = _loaded(cell)
+    with reproducible(recipe.training.threads, device):
+        given = tensors(local.train_images, local.train_labels, device)
+        epochs = -(-recipe.steps // -(-len(local.train_images) // recipe.training.batch_size))
+        train_shared(model, *given, recipe.training, epochs, recipe.choices, cell.seed)
+    return _arrays(model.state_dict())
+
+
+@kept_as("algo.table_build.tested")
+def tested(cell: Cell) -> list[int]:
+    """Test images that shared weights classify rightly, for every policy that begins with the cell's bit-widths."""
+    recipe, (_, local), device = cell.recipe, images(cell.recipe), training_device()
+    model = _loaded(cell)
+    with reproducible(recipe.training.threads, device):
+        calibration, _ = tensors(local.train_images[: recipe.calibration], local.train_labels, device)
+        test = tensors(local.test_images, local.test_labels, device)
+        right: list[int] = right_answers(model, recipe.choices, cell.bits, calibration, *test).tolist()
+    return right
+
+
+@kept_as("algo.table_build.retrained")
+def retrained(cell: Cell) -> float:
+    """Accuracy of one policy after its own retraining from the pre-trained weights."""
+    recipe = cell.recipe
+    assert cell.start is not None
+    state = {name: torch.from_numpy(value) for name, value in cell.start.arrays.items()}
+    start = Pretrained(lambda: _network(recipe), state, 0.0, repr(cell.start), cached=True)
+    retrainer = Retrainer(start, images(recipe)[1], recipe.training, "restarted", cell.seed)
+    return retrainer.accuracy(Policy(cell.bits, (ACTIVATION_BITS,) * len(cell.bits), 0), 0)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """How cells are run: see `algo.support.cells.run_cells`."""
+
+    folder: Path | None = None
+    jobs: int | None = None
+    ray: str | None = None
+
+    def run(self, function: Any, cells: Sequence[Cell], label: str) -> list[Any]:
+        """Results of a function for the cells, in their order."""
+        return run_cells(function, cells, folder=self.folder, jobs=self.jobs, ray=self.ray, label=label)
+
+
+def starts(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> list[Cell]:
+    """A cell a seed, which starts from that seed's pre-trained weights."""
+    origin = repr((_FORMAT, torch.__version__, training_device().type, images_digest(recipe)))
+    fresh = [Cell(recipe, origin, seed) for seed in seeds]
+    states = workers.run(pretrained, fresh, "pre-training")
+    return [Cell(recipe, origin, seed, State(state)) for seed, state in zip(seeds, states, strict=True)]
+
+
+def retrained_accuracy(
+    recipe: Recipe, seeds: Sequence[int], policies: Sequence[tuple[int, ...]], workers: Workers
+) -> NDArray[np.float64]:
+    """Accuracy of policies, each retrained from the pre-trained weights: (seeds, policies)."""
+    cells = [
+        Cell(recipe, start.origin, start.seed, start.start, bits)
+        for start in starts(recipe, seeds, workers)
+        for bits in policies
+    ]
+    return np.array(workers.run(retrained, cells, "retraining")).reshape(len(seeds), len(policies))
+
+
+def shared_accuracy(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> NDArray[np.float64]:
+    """Accuracy of all policies with weights shared: (seeds, policies), the last layer's bit-width changing fastest."""
+    first = starts(recipe, seeds, workers)
+    states = workers.run(shared, first, "training shared weights")
+    cells = [
+        Cell(recipe, start.origin, start.seed, State(state), bits)
+        for start, state in zip(first, states, strict=True)
+        for bits in itertools.product(recipe.choices, repeat=_PREFIX)
+    ]
+    return np.array(workers.run(tested, cells, "testing")).reshape(len(seeds), -1) / recipe.test_images
+
+
+def build(
+    recipe: Recipe, weights: Weights, seeds: Sequence[int], workers: Workers, chip: LayerChip | None = None
+) -> PolicyTable:
+    """The table of all policies of VGG8 at the chip's operating points.
+
+    Args:
+        recipe: what accuracy is measured on, and how.
+        weights: ``shared``, or each policy's own, ``retrained``.
+        seeds: of training; accuracy is the mean over them.
+        workers: who does the work.
+        chip: gives latency and energy; default the model of the published chip, with the full-width network on it.
+
+    Raises:
+        ValueError: if there is no seed, a count or the data do not suit, or the chip runs a network of other
+            depth or lacks a bit-width.
+    """
+    if not seeds:
+        raise ValueError("a table needs at least 1 seed")
+    names = tuple(name for name, _ in weight_layers(_network(recipe)))
+    chip = chip or EvolverChip()
+    if len(chip.layer_names) != len(names):
+        raise ValueError(f"the chip's network has {len(chip.layer_names)} layers with weights; VGG8 has {len(names)}")
+    space = PolicySpace(len(names), len(chip.points), recipe.choices, (ACTIVATION_BITS,))
+    costs = [  # before the long work, since a chip may not know a bit-width
+        chip.measure(Policy(bits, (ACTIVATION_BITS,) * len(bits), point))
+        for bits in itertools.product(recipe.choices, repeat=len(names))
+        for point in range(len(chip.points))
+    ]
+    if weights == "shared":
+        accuracy = shared_accuracy(recipe, seeds, workers)
+    else:
+        policies = list(itertools.product(recipe.choices, repeat=len(names)))
+        accuracy = retrained_accuracy(recipe, seeds, policies, workers)
+    described = asdict(recipe)
+    del described["data_folder"]
+    source = (
+        f"accuracy: VGG8 of width {recipe.width} on {recipe.data} with noise {recipe.noise:g}, weights {weights}, "
+        f"mean over {len(seeds)} seeds; latency and energy: {chip.name}, {chip.origin}"
+    )
+    return PolicyTable(
+        space,
+        tuple(chip.points),
+        accuracy.mean(0).repeat(len(chip.points)),
+        np.array([cost.latency_ms for cost in costs]),
+        np.array([cost.energy_uj for cost in costs]),
+        source,
+        accuracy.std(0, ddof=1).repeat(len(chip.points)) if len(seeds) > 1 else None,
+        names,
+        {
+            "weights": weights,
+            "seeds": list(seeds),
+            "recipe": described,
+            "images_sha256": images_digest(recipe),
+            "torch": torch.__version__,
+            "device": training_device().type,
+        },
+    )

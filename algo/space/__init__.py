@@ -1,0 +1,1 @@
+"""What can be chosen: policies and the space that they come from, and the layers they are about."""

@@ -1,0 +1,1 @@
+"""What all of `algo` leans on: users' files, and work in cells."""

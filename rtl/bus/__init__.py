@@ -1,0 +1,1 @@
+"""The unit behind standard buses."""

@@ -1,0 +1,151 @@
+"""AXI4-Lite front end of the RL unit."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.bus.front_end import WrappedRLU
+from rtl.spec.params import RLUParams
+from rtl.spec.registers import ADDRESS_WIDTH, DATA_WIDTH
+from rtl.unit.register_file import BUS
+
+OKAY, SLVERR = 0b00, 0b10
+
+#: Ports of an AXI4-Lite subordinate, seen from its outside, by their usual names.
+PORTS = {
+    "s_axi_awvalid": In(1),
+    "s_axi_awready": Out(1),
+    "s_axi_awaddr": In(ADDRESS_WIDTH),
+    "s_axi_awprot": In(3),
+    "s_axi_wvalid": In(1),
+    "s_axi_wready": Out(1),
+    "s_axi_wdata": In(DATA_WIDTH),
+    "s_axi_wstrb": In(DATA_WIDTH // 8),
+    "s_axi_bvalid": Out(1),
+    "s_axi_bready": In(1),
+    "s_axi_bresp": Out(2),
+    "s_axi_arvalid": In(1),
+    "s_axi_arready": Out(1),
+    "s_axi_araddr": In(ADDRESS_WIDTH),
+    "s_axi_arprot": In(3),
+    "s_axi_rvalid": Out(1),
+    "s_axi_rready": In(1),
+    "s_axi_rdata": Out(DATA_WIDTH),
+    "s_axi_rresp": Out(2),
+}
+
+
+class AXI4LiteBridge(wiring.Component):
+    """AXI4-Lite subordinate that is the master of a request/acknowledge bus.
+
+    Each request channel has a buffer of one entry, so that write addresses and write data come in any order.
+    Every output is a flip-flop, or its inverse. Reads and writes that keep coming take turns.
+
+    An access that the unit refuses answers SLVERR. The unit knows whole words only: a write that strobes some
+    bytes of a word reaches it at an odd address, which it refuses. A write without any strobe reaches nothing and
+    answers OKAY. ``awprot`` and ``arprot`` are ignored.
+
+    Latency 3 cycles from the last request handshake to ``bvalid`` or ``rvalid`` (2 for a write of nothing); a write
+    waits at most one cycle more for a read, a read two for a write. Throughput one write and one read in 4 cycles
+    together, or one of either in 3.
+
+    Members
+    -------
+    s_axi_* : In, Out
+        The subordinate's channels, `PORTS`.
+    bus : Out(BUS)
+        The unit's bus.
+    """
+
+    def __init__(self):
+        super().__init__({**PORTS, "bus": Out(BUS)})
+
+    def elaborate(self, platform):
+        m = Module()
+        bus = self.bus
+
+        # Requests: buffered until they are done; a full buffer takes no more.
+        write_address = Signal(ADDRESS_WIDTH)
+        read_address = Signal(ADDRESS_WIDTH)
+        have_address = Signal()
+        have_data = Signal()
+        have_read = Signal()
+        partial = Signal()
+        empty = Signal()
+        m.d.comb += [
+            self.s_axi_awready.eq(~have_address),
+            self.s_axi_wready.eq(~have_data),
+            self.s_axi_arready.eq(~have_read),
+        ]
+        with m.If(self.s_axi_awvalid & self.s_axi_awready):
+            m.d.sync += [have_address.eq(1), write_address.eq(self.s_axi_awaddr)]
+        with m.If(self.s_axi_wvalid & self.s_axi_wready):
+            m.d.sync += [
+                have_data.eq(1),
+                bus.wdata.eq(self.s_axi_wdata),
+                partial.eq(~self.s_axi_wstrb.all()),
+                empty.eq(~self.s_axi_wstrb.any()),
+            ]
+        with m.If(self.s_axi_arvalid & self.s_axi_arready):
+            m.d.sync += [have_read.eq(1), read_address.eq(self.s_axi_araddr)]
+
+        # An access waits until its answer has a place to go. If both could go the write does: the next write cannot
+        # be there when this one is done, so that the read goes then.
+        write = Signal()
+        read = Signal()
+        select_write = Signal()
+        serving_write = Signal()
+        m.d.comb += [
+            write.eq(have_address & have_data & ~self.s_axi_bvalid),
+            read.eq(have_read & ~self.s_axi_rvalid),
+            select_write.eq(write & ~empty),
+            bus.req.eq((read | (write & ~empty)) & ~bus.ack),
+            bus.we.eq(select_write),
+            bus.addr.eq(Mux(select_write, write_address | partial, read_address)),
+        ]
+        with m.If(bus.req):
+            m.d.sync += serving_write.eq(select_write)
+
+        # Answers: held until they are taken.
+        with m.If(self.s_axi_bready):
+            m.d.sync += self.s_axi_bvalid.eq(0)
+        with m.If(self.s_axi_rready):
+            m.d.sync += self.s_axi_rvalid.eq(0)
+        with m.If((write & empty) | (bus.ack & serving_write)):
+            m.d.sync += [
+                have_address.eq(0),
+                have_data.eq(0),
+                self.s_axi_bvalid.eq(1),
+                self.s_axi_bresp.eq(Mux(bus.err & ~empty, SLVERR, OKAY)),
+            ]
+        with m.If(bus.ack & ~serving_write):
+            m.d.sync += [
+                have_read.eq(0),
+                self.s_axi_rvalid.eq(1),
+                self.s_axi_rdata.eq(bus.rdata),
+                self.s_axi_rresp.eq(Mux(bus.err, SLVERR, OKAY)),
+            ]
+        return m
+
+
+class AXI4LiteRLU(WrappedRLU):
+    """The RL unit behind AXI4-Lite; see `AXI4LiteBridge` for the bus and `RLU` for the unit.
+
+    Addresses are byte addresses in the unit's 16 KiB; all of them are decoded, so that none is another's alias.
+
+    Parameters
+    ----------
+    params : RLUParams
+
+    Members
+    -------
+    s_axi_* : In, Out
+        AXI4-Lite, `PORTS`.
+    busy, irq, probe : Out
+        As of `RLU`.
+    """
+
+    def __init__(self, params: RLUParams):
+        super().__init__(params, AXI4LiteBridge, PORTS)

@@ -1,0 +1,97 @@
+"""Wishbone front end of the RL unit."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.bus.front_end import WrappedRLU
+from rtl.spec.params import RLUParams
+from rtl.spec.registers import ADDRESS_WIDTH, DATA_WIDTH
+from rtl.unit.register_file import BUS
+
+#: Ports of a Wishbone slave, seen from its outside.
+PORTS = {
+    "wb_cyc": In(1),
+    "wb_stb": In(1),
+    "wb_we": In(1),
+    "wb_adr": In(ADDRESS_WIDTH - 2),
+    "wb_dat_w": In(DATA_WIDTH),
+    "wb_sel": In(DATA_WIDTH // 8),
+    "wb_ack": Out(1),
+    "wb_err": Out(1),
+    "wb_stall": Out(1),
+    "wb_dat_r": Out(DATA_WIDTH),
+}
+
+
+class WishboneBridge(wiring.Component):
+    """Wishbone B4 slave that is the master of a request/acknowledge bus.
+
+    Of Wishbone B4 it has standard ("classic") single and block cycles, and pipelined ones: a standard master leaves
+    ``wb_stall`` open. Port size 32 bit, granularity 8 bit, so that ``wb_adr`` is the address of a word: bits 13..2 of
+    the byte address. Cycles end with ``wb_ack`` or ``wb_err``, never both. There is no RTY, no LOCK, no tags
+    and no registered feedback (CTI, BTE). A read-modify-write cycle is a read and a write: there is only one
+    master.
+
+    An access that the unit refuses ends with ``wb_err``. The unit knows whole words only: a write that selects some
+    bytes of a word reaches it at an odd address, which it refuses. A write that selects no byte reaches nothing and
+    is acknowledged. A read gives the whole word, whatever it selects.
+
+    The answer comes in the cycle after the request, from flip-flops: no output depends on an input of the same
+    cycle. Latency 1 cycle, throughput one access in 2 cycles.
+
+    Members
+    -------
+    wb_* : In, Out
+        The slave's signals, `PORTS`.
+    bus : Out(BUS)
+        The unit's bus.
+    """
+
+    def __init__(self):
+        super().__init__({**PORTS, "bus": Out(BUS)})
+
+    def elaborate(self, platform):
+        m = Module()
+        bus = self.bus
+        request = Signal()
+        empty = Signal()
+        skipped = Signal()
+        m.d.comb += [
+            request.eq(self.wb_cyc & self.wb_stb & ~self.wb_stall),
+            empty.eq(self.wb_we & ~self.wb_sel.any()),
+            bus.req.eq(request & ~empty),
+            bus.we.eq(self.wb_we),
+            bus.addr.eq(Cat(self.wb_we & ~self.wb_sel.all(), 0, self.wb_adr)),
+            bus.wdata.eq(self.wb_dat_w),
+            self.wb_ack.eq((bus.ack & ~bus.err) | skipped),
+            self.wb_err.eq(bus.ack & bus.err),
+            # While the unit answers it takes nothing; a standard master waits for the answer anyway.
+            self.wb_stall.eq(bus.ack | skipped),
+            self.wb_dat_r.eq(bus.rdata),
+        ]
+        m.d.sync += skipped.eq(request & empty)
+        return m
+
+
+class WishboneRLU(WrappedRLU):
+    """The RL unit behind Wishbone; see `WishboneBridge` for the bus and `RLU` for the unit.
+
+    Every ``wb_adr`` is decoded, so that none is another's alias.
+
+    Parameters
+    ----------
+    params : RLUParams
+
+    Members
+    -------
+    wb_* : In, Out
+        Wishbone, `PORTS`.
+    busy, irq, probe : Out
+        As of `RLU`.
+    """
+
+    def __init__(self, params: RLUParams):
+        super().__init__(params, WishboneBridge, PORTS)

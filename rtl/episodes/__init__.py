@@ -1,0 +1,1 @@
+"""The memory of episodes of the episodic unit, and what searches it."""

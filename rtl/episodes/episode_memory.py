@@ -1,0 +1,101 @@
+"""Memory of episodes: the policies tried so far, and what each was rewarded with."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import data, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.spec.params import RLUParams
+
+
+class EpisodeMemory(wiring.Component):
+    """``episodes`` policies, eight actions a word, with the reward of each and every row's share of it.
+
+    It takes ``episodes * policy_words * 32`` bits for policies and ``episodes * 2 * q_width`` for rewards: 6 KB for
+    512 episodes of up to 16 rows. A read takes 1 cycle, a write 1; both every cycle, and never of one place at once.
+
+    Parameters
+    ----------
+    params : RLUParams
+        With ``episodes`` above 0.
+
+    Members
+    -------
+    read_episode : In(range(episodes))
+        Episode to read.
+    read_row : In(row_width)
+        Row of its policy.
+    word : Out(32)
+        The policy word that holds that row, of a cycle ago.
+    action : Out(4)
+        That row's action.
+    reward, share : Out(signed(q_width))
+        That episode's reward and share.
+    write_episode : In(range(episodes))
+        Episode to write.
+    write_row : In(row_width)
+        A row of the word to write.
+    write_word : In(32)
+        Policy word to write.
+    write_word_en : In(1)
+        Write it.
+    write_reward, write_share : In(signed(q_width))
+        Reward and share to write.
+    write_reward_en : In(1)
+        Write both.
+    """
+
+    def __init__(self, params: RLUParams):
+        self.params = params
+        q = signed(params.q_width)
+        super().__init__(
+            {
+                "read_episode": In(range(params.episodes)),
+                "read_row": In(params.row_width),
+                "word": Out(32),
+                "action": Out(4),
+                "reward": Out(q),
+                "share": Out(q),
+                "write_episode": In(range(params.episodes)),
+                "write_row": In(params.row_width),
+                "write_word": In(32),
+                "write_word_en": In(1),
+                "write_reward": In(q),
+                "write_share": In(q),
+                "write_reward_en": In(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        p = self.params
+        q = signed(p.q_width)
+        attributes = {"no_rw_check": 1}
+        m.submodules.policies = policies = memory.Memory(
+            shape=32, depth=p.episodes * p.policy_words, init=[], attrs=attributes
+        )
+        m.submodules.rewards = rewards = memory.Memory(
+            shape=data.StructLayout({"reward": q, "share": q}), depth=p.episodes, init=[], attrs=attributes
+        )
+        read, write = policies.read_port(), policies.write_port()
+        reward_read, reward_write = rewards.read_port(), rewards.write_port()
+        word_bits = (p.policy_words - 1).bit_length()
+        lane = Signal(3)
+        m.d.sync += lane.eq(self.read_row[:3])
+        m.d.comb += [
+            read.addr.eq(Cat(self.read_row[3 : 3 + word_bits], self.read_episode)),
+            self.word.eq(read.data),
+            self.action.eq(read.data.word_select(lane, 4)),
+            reward_read.addr.eq(self.read_episode),
+            self.reward.eq(reward_read.data.reward),
+            self.share.eq(reward_read.data.share),
+            write.addr.eq(Cat(self.write_row[3 : 3 + word_bits], self.write_episode)),
+            write.data.eq(self.write_word),
+            write.en.eq(self.write_word_en),
+            reward_write.addr.eq(self.write_episode),
+            reward_write.data.reward.eq(self.write_reward),
+            reward_write.data.share.eq(self.write_share),
+            reward_write.en.eq(self.write_reward_en),
+        ]
+        return m

@@ -1,0 +1,1 @@
+"""What becomes of the unit outside Amaranth."""

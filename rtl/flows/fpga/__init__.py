@@ -1,0 +1,1 @@
+"""Clock, area and bitstreams with open FPGA tools."""

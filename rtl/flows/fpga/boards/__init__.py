@@ -1,0 +1,15 @@
+"""The boards there are: one small file each, listed here."""
+
+from __future__ import annotations
+
+from rtl.flows.fpga.boards import icebreaker, tang_nano_9k, ulx3s_85f
+from rtl.flows.fpga.boards.board import Board
+
+BOARDS: dict[str, Board] = {module.BOARD.name: module.BOARD for module in (ulx3s_85f, icebreaker, tang_nano_9k)}
+
+
+def board(name: str) -> Board:
+    """The board of that name; ValueError, with the names there are, for another."""
+    if name not in BOARDS:
+        raise ValueError(f"there is no board {name!r}; there are: {', '.join(BOARDS)}")
+    return BOARDS[name]

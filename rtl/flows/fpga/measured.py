@@ -1,0 +1,91 @@
+"""Clock and area on a Lattice ECP5 as `rlu synth` measured them: what the documentation says, and packages promise."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import NamedTuple
+
+from rtl.spec.buses import Bus
+from rtl.spec.params import RLUParams
+
+#: The target of all of it, see `rtl.flows.fpga.synth_targets`.
+TARGET = "ecp5-85k"
+
+
+class Measurement(NamedTuple):
+    """What a design came to.
+
+    Attributes:
+        design: the bus in front of the unit, or ``core``: the unit without bus and registers.
+        technology: whose cells its Verilog names.
+        states, actions: its size; other parameters are the defaults.
+        luts, flip_flops, block_rams, multipliers: area.
+        fmax_mhz: clock with the seeds 1, 2 and 3 of the placement.
+        episodes: that the unit remembers.
+    """
+
+    design: str
+    technology: str
+    states: int
+    actions: int
+    luts: int
+    flip_flops: int
+    block_rams: int
+    multipliers: int
+    fmax_mhz: tuple[float, float, float]
+    episodes: int = 0
+
+    @property
+    def median_mhz(self) -> float:
+        """The figure that counts."""
+        return statistics.median(self.fmax_mhz)
+
+    @property
+    def params(self) -> RLUParams:
+        """Parameters of the unit."""
+        return RLUParams(states=self.states, actions=self.actions, episodes=self.episodes)
+
+    @property
+    def options(self) -> str:
+        """Options of `rlu synth` that measure it, beside the target's and the size's."""
+        words = ["--core" if self.design == "core" else f"--bus {self.design}"]
+        words += [] if self.technology == "ecp5" else [f"--technology {self.technology}"]
+        words += [f"--episodes {self.episodes}"] if self.episodes else []
+        return " ".join(words)
+
+
+#: To be measured again when the hardware or the tools change: the slow tests compare.
+MEASURED = (
+    Measurement("core", "ecp5", 256, 16, 2049, 1804, 17, 4, (109.23, 106.72, 110.27)),
+    Measurement("core", "ecp5", 16, 4, 1370, 1024, 0, 4, (110.77, 108.99, 107.55)),
+    Measurement("none", "ecp5", 256, 16, 2898, 2145, 17, 4, (95.96, 105.7, 105.4)),
+    Measurement("none", "ecp5", 16, 4, 2037, 1367, 0, 4, (111.5, 109.88, 110.69)),
+    Measurement("axi4lite", "ecp5", 256, 16, 2916, 2247, 17, 4, (73.88, 73.07, 72.35)),
+    Measurement("axi4lite", "ecp5", 16, 4, 2060, 1469, 0, 4, (75.81, 82.98, 86.55)),
+    Measurement("wishbone", "ecp5", 256, 16, 2883, 2146, 17, 4, (102.6, 102.06, 106.22)),
+    Measurement("wishbone", "ecp5", 16, 4, 2036, 1368, 0, 4, (105.24, 110.51, 110.67)),
+    Measurement("none", "generic", 256, 16, 2891, 2145, 17, 4, (94.41, 101.14, 94.95)),
+    Measurement("none", "generic", 16, 4, 2066, 1367, 0, 4, (98.14, 96.74, 96.63)),
+    Measurement("axi4lite", "generic", 256, 16, 2925, 2247, 17, 4, (70.53, 73.84, 72.23)),
+    Measurement("axi4lite", "generic", 16, 4, 2091, 1468, 0, 4, (82.49, 81.2, 83.13)),
+    Measurement("wishbone", "generic", 256, 16, 2911, 2146, 17, 4, (99.18, 102.12, 94.45)),
+    Measurement("wishbone", "generic", 16, 4, 2082, 1368, 0, 4, (98.04, 100.42, 95.67)),
+    Measurement("none", "ecp5", 16, 4, 2611, 1635, 3, 4, (78.12, 79.75, 81.38), 512),
+    Measurement("none", "generic", 16, 4, 2617, 1635, 3, 4, (77.39, 79.78, 83.82), 512),
+    Measurement("axi4lite", "ecp5", 16, 4, 2649, 1737, 3, 4, (80.51, 81.8, 80.65), 512),
+    Measurement("axi4lite", "generic", 16, 4, 2648, 1737, 3, 4, (80.41, 74.83, 75.9), 512),
+    Measurement("wishbone", "ecp5", 16, 4, 2607, 1636, 3, 4, (83.55, 79.5, 80.31), 512),
+    Measurement("wishbone", "generic", 16, 4, 2619, 1636, 3, 4, (74.8, 75.92, 74.12), 512),
+)
+
+
+def package_measurements(bus: Bus, technology: str = "generic", *, episodic: bool = False) -> list[Measurement]:
+    """What was measured of units such as a package's: behind the same bus, with a memory of episodes or without."""
+    return [m for m in MEASURED if (m.design, m.technology, m.episodes > 0) == (bus, technology, episodic)]
+
+
+def package_clock_mhz(bus: Bus, technology: str = "generic", *, episodic: bool = False) -> float:
+    """The clock that a package's constraints ask for: what every placement reached, rounded down to 5 MHz."""
+    measured = package_measurements(bus, technology, episodic=episodic)
+    return 5.0 * math.floor(min(min(m.fmax_mhz) for m in measured) / 5)

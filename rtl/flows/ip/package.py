@@ -1,0 +1,308 @@
+"""The RL unit as an IP package: every file of the folder that ``rlu verilog -o DIR`` writes, as text.
+
+Files that are the same for every unit lie in ``rtl/ip``; the others are made here from parameters and bus.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any, Literal, NamedTuple
+
+from rtl.flows.fpga.measured import package_clock_mhz, package_measurements
+from rtl.flows.ip.signal_map import bus_signal, gtkwave_save, port_docs, signal_map, table
+from rtl.spec.params import RLUParams
+from rtl.spec.register_exports import c_header, svd, verilog_header
+from rtl.spec.registers import BY_NAME, REGISTERS, WINDOWS, field_of, markdown
+from rtl.verilog import Bus, component, generate, sidecar, waivers
+
+_SHIPPED = Path(__file__).parent / "shipped"
+_BENCH, _INSTANCE = "rlu_tb", "u_rlu"
+_LICENCE = "SPDX-License-Identifier: Apache-2.0"
+_COMMENTS = {
+    ".c": "/* {} */", ".h": "/* {} */", ".v": "// {}", ".vh": "// {}", ".sdc": "# {}", ".lpf": "# {}",
+}  # fmt: skip
+
+
+#: Models of the cells that the Verilog of a technology names, for simulation and lint.
+_CELLS: dict[str, tuple[str, ...]] = {"generic": (), "ecp5": ("CCU2C.v",)}
+
+
+class Step(NamedTuple):
+    """One step of the bench's scenario.
+
+    Attributes:
+        kind: write a word, expect to read one, wait until the unit is idle, or expect a refusal.
+        address: byte address; 0 for a wait.
+        word: 32-bit word; 0 for a wait and a refused read.
+    """
+
+    kind: Literal["write", "expect_word", "wait", "refuse_write", "refuse_read"]
+    address: int = 0
+    word: int = 0
+
+
+class Phase(NamedTuple):
+    """Steps that belong together.
+
+    Attributes:
+        title: what they do, as a comment.
+        interrupt: waits are for the interrupt instead of polling.
+        steps: in order.
+    """
+
+    title: str
+    interrupt: bool
+    steps: Sequence[Step]
+
+
+def files(
+    params: RLUParams,
+    bus: Bus,
+    scenario: Sequence[Phase],
+    *,
+    clock_mhz: float | None = None,
+    technology: str = "generic",
+) -> dict[str, str]:
+    """The package: text of every file, by its path in the folder.
+
+    Args:
+        params: what the unit looks like.
+        bus: front end, as `rtl.verilog.generate` names them.
+        scenario: what the bench plays after its own checks, with the answers that are expected.
+        clock_mhz: clock frequency of the timing constraints; if not given, what `package_clock_mhz` says.
+        technology: whose cells the Verilog may name, as for `rtl.verilog.generate`.
+
+    Raises:
+        ValueError: for an unknown bus or technology, or a frequency that is not above 0 and finite.
+    """
+    text, description = generate(params, bus, technology), sidecar(params, bus=bus)
+    if clock_mhz is None:
+        clock_mhz = package_clock_mhz(bus, technology, episodic=params.episodes > 0)
+    if not 0.0 < clock_mhz < float("inf"):
+        raise ValueError(f"the clock must be above 0 MHz and finite, not {clock_mhz:g}")
+    top = description["module"]
+    unit = component(params, bus)
+    signals = signal_map(unit, top, text)
+    content = {
+        f"{top}.v": text,
+        f"{top}.json": json.dumps(description, indent=2) + "\n",
+        f"{top}.vlt": waivers(f"{top}.v"),
+        "rlu_inst.vh": instantiation(description["ports"], port_docs(type(unit)), top),
+        "rlu_regs.vh": verilog_header(params),
+        "rlu_regs.h": c_header(params),
+        "rlu.svd": svd(params),
+        "registers.md": f"# Registers of {top}\n\n{markdown(params)}",
+        "driver/rlu.h": _shipped("rlu.h"),
+        "driver/rlu.c": _shipped("rlu.c"),
+        "driver/example.c": _shipped("example.c"),
+        "bench/rlu_tb.v": _shipped("rlu_tb.v"),
+        "bench/rlu_bus.vh": _shipped(f"rlu_bus_{bus}.vh"),
+        "bench/rlu_scenario.vh": scenario_task([reset_phase(params), *scenario]),
+        "constraints/rlu.sdc": _sdc(clock_mhz),
+        "constraints/rlu.lpf": _lpf(clock_mhz),
+        "waves/signals.md": f"# Signals of {top}\n\n{table(signals)}",
+        "waves/rlu.gtkw": gtkwave_save(signals, _BENCH, _INSTANCE),
+    }
+    cells = [f"bench/{name}" for name in _CELLS[technology]]
+    content |= {path: _shipped(Path(path).name) for path in cells}
+    content["rlu.core"] = _core(top, bus, cells)
+    content["README.md"] = _readme(params, top, bus, technology, clock_mhz)
+    content["LICENSE"] = _shipped("LICENSE")
+    unit_files = {f"{top}.v", f"{top}.vlt"}  # the same as `rlu verilog -o FILE.v` writes
+    return {name: text if name in unit_files else _licensed(name, text) for name, text in content.items()}
+
+
+def _licensed(name: str, text: str) -> str:
+    """The text with the licence on top, where the kind of file has comments."""
+    comment = _COMMENTS.get(Path(name).suffix)
+    return comment.format(_LICENCE) + "\n" + text if comment else text
+
+
+def instantiation(ports: Sequence[dict[str, Any]], docs: Mapping[str, str], top: str) -> str:
+    """Wires and an instance for a design to copy or to include; ``clk`` and ``rst`` are the design's own."""
+    own = [port for port in ports if port["name"] not in ("clk", "rst")]
+    spans = {port["name"]: f"[{port['width'] - 1}:0] " if port["width"] > 1 else "" for port in own}
+    lines = ["// The RL unit in a design: copy this, or include it where clk and rst are known."]
+    for port in own:
+        wire = f"wire {spans[port['name']]}{port['name']};"
+        lines.append(f"{wire:<34}// {port['direction']}: {_short(bus_signal(port['name']) or docs[port['name']])}")
+    lines += ["", f"{top} {_INSTANCE} ("]
+    for port in ports:
+        last = port is ports[-1]
+        lines.append(f"  .{port['name']}({port['name']}){'' if last else ','}")
+    return "\n".join([*lines, ");", ""])
+
+
+def reset_phase(params: RLUParams) -> Phase:
+    """What every unit must show after reset: each register's value, and refusals where there is nothing to write."""
+    readable = [r for r in REGISTERS if r.access != "wo"]
+    steps = [Step("expect_word", r.offset, r.reset_value(params)) for r in readable]
+    steps += [Step("refuse_write", r.offset, 0) for r in REGISTERS if r.access == "ro"]
+    nowhere = max(r.offset for r in REGISTERS) + 4
+    steps += [Step("refuse_read", nowhere), Step("refuse_write", nowhere, 0)]
+    status, flag = BY_NAME["STATUS"], field_of("STATUS", "error_address").mask
+    steps += [
+        Step("expect_word", status.offset, status.reset_value(params) | flag),
+        Step("write", status.offset, flag),
+        Step("write", BY_NAME["IRQ_STATUS"].offset, field_of("IRQ_STATUS", "error").mask),
+    ]
+    return Phase("Registers after reset, and accesses that are refused", False, steps)
+
+
+def scenario_task(phases: Sequence[Phase]) -> str:
+    """The phases as the Verilog task that the bench includes."""
+    lines = ["// Words to write and words to expect, in order; expected ones are those of the unit's golden model.", ""]
+    lines += ["task scenario;", "  begin"]
+    for phase in phases:
+        lines.append(f"    // {phase.title}.")
+        for step in phase.steps:
+            if step.kind == "wait":
+                lines.append("    wait_irq;" if phase.interrupt else "    wait_idle;")
+            elif step.kind == "refuse_read":
+                lines.append(f"    refuse_read({_address(step.address)});")
+            else:
+                lines.append(f"    {step.kind}({_address(step.address)}, 32'h{step.word:X});")
+    return "\n".join([*lines, "  end", "endtask", ""])
+
+
+def _address(address: int) -> str:
+    """The address in terms of the macros of rlu_regs.vh, where a register or a window covers it."""
+    places = {r.offset: r.name for r in REGISTERS} | {w.offset: w.name for w in WINDOWS}
+    base = max((offset for offset in places if offset <= address), default=0)
+    if base != address and base not in {w.offset for w in WINDOWS}:
+        return f"32'h{address:X}"
+    rest = f" + {address - base}" if address != base else ""
+    return f"`RLU_{places[base]}_OFFSET{rest}"
+
+
+def _short(doc: str) -> str:
+    """The first sentence, cut to the length of a comment."""
+    return textwrap.shorten(doc.partition(". ")[0], 100, placeholder=" ...")
+
+
+def _shipped(name: str) -> str:
+    return (_SHIPPED / name).read_text(encoding="utf-8")
+
+
+def _sdc(clock_mhz: float) -> str:
+    return textwrap.dedent(f"""\
+        # Timing constraints of the RL unit by itself: nextpnr (--sdc), Quartus, Radiant, Gowin, OpenSTA, and Vivado
+        # (add it as XDC).
+        # In a design of your own constrain the clock that drives clk instead. There is one clock domain, no false
+        # path and no multicycle path; rst is synchronous to clk; irq comes from a flip-flop.
+        create_clock -name clk -period {1000 / clock_mhz:.3f} [get_ports clk]
+        """)
+
+
+def _lpf(clock_mhz: float) -> str:
+    return textwrap.dedent(f"""\
+        # Timing constraint of the RL unit by itself: Diamond, and nextpnr-ecp5 (--lpf, for the unit alone with
+        # --out-of-context --lpf-allow-unconstrained).
+        FREQUENCY PORT "clk" {clock_mhz:g} MHZ;
+        """)
+
+
+def _core(top: str, bus: Bus, cells: Sequence[str]) -> str:
+    front_end = "its own request/acknowledge bus" if bus == "none" else bus
+    core = textwrap.dedent(f"""\
+        CAPI=2:
+        # {_LICENCE}
+        # FuseSoC: fusesoc --cores-root . run --target=sim {_vlnv(top)}
+        name: {_vlnv(top)}
+        description: Reinforcement-learning unit with {front_end}
+
+        filesets:
+          rtl:
+            files:
+              - {top}.v
+            file_type: verilogSource
+          waivers:
+            files:
+              - {top}.vlt
+            file_type: vlt
+          bench:
+            files:
+              - rlu_inst.vh: {{is_include_file: true}}
+              - rlu_regs.vh: {{is_include_file: true}}
+              - bench/rlu_bus.vh: {{is_include_file: true}}
+              - bench/rlu_scenario.vh: {{is_include_file: true}}
+              - bench/rlu_tb.v
+            file_type: verilogSource
+          constraints:
+            files:
+              - constraints/rlu.sdc
+            file_type: SDC
+
+        targets:
+          default:
+            filesets: [rtl]
+            toplevel: {top}
+          synth:
+            filesets: [rtl, constraints]
+            toplevel: {top}
+          lint:
+            flow: lint
+            flow_options:
+              tool: verilator
+              verilator_options: [-Wall]
+            filesets: [waivers, rtl{", cells" if cells else ""}]
+            toplevel: {top}
+          sim:
+            flow: sim
+            flow_options:
+              tool: icarus
+              iverilog_options: [-g2012]
+            filesets: [rtl, bench{", cells" if cells else ""}]
+            toplevel: {_BENCH}
+        """)
+    if not cells:
+        return core
+    fileset = f"  cells:\n    files: [{', '.join(cells)}]\n    file_type: verilogSource\n"
+    return core.replace("  constraints:\n", fileset + "  constraints:\n", 1)
+
+
+def _vlnv(top: str) -> str:
+    return f"rlu-cosim:ip:{top}:{importlib.metadata.version('rlu-cosim')}"
+
+
+def _readme(params: RLUParams, top: str, bus: Bus, technology: str, clock_mhz: float) -> str:
+    values = json.loads(params.to_json())
+    if values["action_counts"] is None:
+        values["action_counts"] = "actions, in every row"
+    parameters = "\n".join(f"| {name} | {value} |" for name, value in values.items())
+    return Template(_shipped("README.md")).substitute(
+        top=top, bus=_BUS_TEXT[bus], cells=_CELLS_TEXT[technology],
+        clock=_clock_text(params, bus, technology, clock_mhz),
+        models="".join(f" bench/{name}" for name in _CELLS[technology]), parameters=parameters, vlnv=_vlnv(top),
+    )  # fmt: skip
+
+
+def _clock_text(params: RLUParams, bus: Bus, technology: str, clock_mhz: float) -> str:
+    """The clock, and how far it is known to be met."""
+    episodic = params.episodes > 0
+    met = package_clock_mhz(bus, technology, episodic=episodic)
+    sizes = " and ".join(
+        f"{m.states} states x {m.actions} actions" + (f" with {m.episodes} episodes" if episodic else "")
+        for m in package_measurements(bus, technology, episodic=episodic)
+    )
+    known = f"a Lattice ECP5 of speed grade 6 met {met:g} MHz in every placement measured, of {sizes}"
+    return f"{clock_mhz:g} MHz on `clk` ({known})"
+
+
+_CELLS_TEXT = {
+    "generic": "with no vendor primitives",
+    "ecp5": "for Lattice ECP5, whose carry cells (CCU2C) it names, with no other vendor primitives",
+}
+
+
+_BUS_TEXT = {
+    "none": "The bus is the unit's own: hold `req` until `ack`; `rdata` and `err` count in that cycle only.",
+    "axi4lite": "The bus is AXI4-Lite, 32 bits; an access that is refused answers SLVERR.",
+    "wishbone": "The bus is Wishbone B4, standard (classic) and pipelined cycles, 32 bits; an access that is refused "
+    "answers `err`.",
+}

@@ -1,0 +1,1 @@
+"""Small circuits that know nothing of the unit."""

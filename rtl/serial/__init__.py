@@ -1,0 +1,1 @@
+"""The unit's registers on a serial line."""

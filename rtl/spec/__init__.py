@@ -1,0 +1,1 @@
+"""What the unit is, without Amaranth: parameters, registers and their exports, the serial protocol, the buses."""

@@ -1,0 +1,309 @@
+"""The RL unit without its bus: memories, reward calculator, updater and sampler, and who works when."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.episodes.episode_control import EpisodeControl
+from rtl.primitives.fixed import signed_of
+from rtl.primitives.pipeline import later
+from rtl.spec.params import RLUParams
+from rtl.spec.registers import DATA_WIDTH, field_of
+from rtl.unit.policy_store import PolicyStore
+from rtl.unit.q_table import QTable
+from rtl.unit.register_file import settings_layout
+from rtl.unit.reward import RewardCalculator
+from rtl.unit.row_reader import RowReader
+from rtl.unit.sampler import PolicySampler
+from rtl.unit.updater import QTableUpdater
+
+
+def probe_layout(params: RLUParams) -> data.StructLayout:
+    """What the unit shows of its inner life, for lockstep checking; leave it open in a design."""
+    return data.StructLayout(
+        {
+            "draw": 1,
+            "draw_row": params.row_width,
+            "draw_decision": params.lfsr_width,
+            "draw_choice": params.lfsr_width,
+            "action": 1,
+            "action_row": params.row_width,
+            "action_value": 4,
+            "action_explored": 1,
+            "write": 1,
+            "write_row": params.row_width,
+            "write_action": 4,
+            "write_value": signed(params.q_width),
+            "reward": 1,
+            "reward_value": signed(params.q_width),
+        }
+    )
+
+
+class RLUCore(wiring.Component):
+    """Everything that computes, commanded by strobes and set by values that the register file holds.
+
+    Latency and throughput of the commands are in ``rtl.spec.params``.
+
+    Parameters
+    ----------
+    params : RLUParams
+
+    Members
+    -------
+    settings : In(settings_layout(params))
+        Registers; steady while ``busy``.
+    command : In(4)
+        Bits of the COMMAND register, for one cycle, while not ``busy``.
+    divide : In(1)
+        Compute the share anew: REWARD or STATES has just been written. Not while ``busy``.
+    word : In(32)
+        The word being written, for the strobes below.
+    lfsr_load, reward_load, policy_write, count_write : In(1)
+        Take ``word`` as LFSR state, reward, eight actions, number of actions. Not while ``busy``.
+    q_write_mask : In(actions)
+        Q-table banks to write with the halves of ``word``. Not while ``busy``.
+    row : In(row_width)
+        Row for the memories, to read and to write.
+    q_row, policy_word, count : Out
+        What the memories hold of the row given a cycle ago; not while ``busy``.
+    busy : Out(1)
+        A command is running.
+    episodes_stored : Out
+        Number of episodes in memory.
+    lfsr, reward, share : Out
+        LFSR state, reward of the policy, reward of a row.
+    accuracy_outlier, latency_outlier, energy_outlier : Out(1)
+        The measurement misses its threshold.
+    bad_action : Out(1)
+        High for one cycle when an update meets an action that its row does not have.
+    probe : Out(probe_layout(params))
+        Draws, actions, Q-table writes and rewards as they happen.
+    """
+
+    def __init__(self, params: RLUParams):
+        self.params = params
+        q = signed(params.q_width)
+        super().__init__(
+            {
+                "settings": In(settings_layout(params)),
+                "command": In(4),
+                "divide": In(1),
+                "word": In(DATA_WIDTH),
+                "lfsr_load": In(1),
+                "reward_load": In(1),
+                "policy_write": In(1),
+                "count_write": In(1),
+                "q_write_mask": In(params.actions),
+                "row": In(params.row_width),
+                "q_row": Out(data.ArrayLayout(q, params.actions)),
+                "policy_word": Out(32),
+                "count": Out(5),
+                "busy": Out(1),
+                "episodes_stored": Out(max(1, params.stored_width)),
+                "lfsr": Out(params.lfsr_width),
+                "reward": Out(q),
+                "share": Out(q),
+                "accuracy_outlier": Out(1),
+                "latency_outlier": Out(1),
+                "energy_outlier": Out(1),
+                "bad_action": Out(1),
+                "probe": Out(probe_layout(params)),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        p = self.params
+        m.submodules.q_table = q_table = QTable(p)
+        m.submodules.policy_store = store = PolicyStore(p)
+        m.submodules.row_reader = reader = RowReader(p)
+        m.submodules.reward = reward = RewardCalculator(p)
+        m.submodules.updater = updater = QTableUpdater(p)
+        m.submodules.sampler = sampler = PolicySampler(p)
+        settings = self.settings
+
+        # Sequencer: one bit a job, the lowest runs first. The fifth job is the share of a reward the
+        # host wrote, which no command asks for.
+        pending = Signal(5)
+        clear, compute, update, sample, divide = range(5)
+        active = Signal(5)
+        started = Signal()
+        finished = Signal()
+        start = Signal(5)
+        m.d.comb += [
+            active.eq(Cat(pending[i] & ~pending[:i].any() for i in range(len(pending)))),
+            start.eq(Mux(started, 0, active)),
+            self.busy.eq(pending.any()),
+        ]
+        with m.If(self.busy):
+            m.d.sync += started.eq(~finished)
+            with m.If(finished):
+                m.d.sync += pending.eq(pending & ~active)
+        with m.Else():
+            m.d.sync += pending.eq(Cat(self.command, self.divide))
+
+        # Clear: all banks of one row a cycle.
+        clear_row = Signal(p.row_width)
+        clearing = Signal()
+        cleared = Signal()
+        m.d.sync += cleared.eq(0)
+        with m.If(clearing):
+            m.d.sync += clear_row.eq(clear_row + 1)
+            with m.If(clear_row == p.states - 1):
+                m.d.sync += [clearing.eq(0), clear_row.eq(0), cleared.eq(1)]
+        with m.Elif(start[clear]):
+            m.d.sync += clearing.eq(1)
+        # Each block says that it is done only when it was the one to work.
+        m.d.comb += finished.eq(cleared | reward.done | updater.done | sampler.done)
+        start_update, start_sample = start[update], start[sample]
+        policy_action, share, whole_reward = store.action, reward.share, reward.reward
+        lfsr_load, lfsr_value = self.lfsr_load, self.word
+        factor_b = sampler.factor_b
+        if p.episodes:
+            m.submodules.episodes = episodes = EpisodeControl(p)
+            episodic = settings.mode[field_of("MODE", "episodic").lsb]
+            with m.If(episodic & (active[update] | active[sample])):
+                m.d.comb += finished.eq(episodes.done)
+            m.d.comb += [
+                episodes.start_update.eq(start[update] & episodic),
+                episodes.start_sample.eq(start[sample] & episodic),
+                episodes.clear.eq(start[clear]),
+                episodes.settings.eq(settings.episodic),
+                episodes.states.eq(settings.states),
+                episodes.update_done.eq(updater.done),
+                episodes.sample_done.eq(sampler.done),
+                episodes.worker_row.eq(Mux(active[sample], sampler.read_row, updater.read_row)),
+                episodes.policy_word.eq(store.word),
+                episodes.old.eq(reader.old),
+                episodes.legal.eq(reader.legal),
+                episodes.reward.eq(reward.reward),
+                episodes.share.eq(reward.share),
+                episodes.lfsr.eq(sampler.lfsr),
+                episodes.product.eq(reward.product),
+                sampler.vary.eq(episodic),
+                sampler.explore.eq(episodic & episodes.explore),
+                sampler.parent.eq(episodes.episode_action),
+                sampler.lfsr_advance.eq(episodes.lfsr_advance),
+                self.episodes_stored.eq(episodes.stored),
+            ]
+            start_update, start_sample = (
+                Mux(episodic, own, given)
+                for own, given in ((episodes.update, start[update]), (episodes.sample, start[sample]))
+            )
+            policy_action = Mux(episodes.replaying, episodes.episode_action, store.action)
+            share = Mux(episodes.replaying, episodes.winner_share, reward.share)
+            whole_reward = Mux(episodes.replaying, episodes.winner_reward, reward.reward)
+            lfsr_load = self.lfsr_load | episodes.lfsr_load
+            lfsr_value = Mux(episodes.lfsr_load, episodes.lfsr_value, self.word)
+            # The LFSR's state times the episodes stored, in cycles in which the sampler does not multiply.
+            factor_b = Mux(later(m, episodes.lfsr_advance, 1), episodes.stored, sampler.factor_b)
+
+        for name in (
+            "accuracy", "latency", "energy", "weight_a", "weight_l", "weight_e", "accuracy_th", "latency_th",
+            "energy_th", "latency_high", "energy_high", "latency_gain", "energy_gain", "states",
+        ):  # fmt: skip
+            m.d.comb += getattr(reward, name).eq(settings[name])
+        # The host's reward is taken when it is written; dividing is a job of its own.
+        m.d.comb += [
+            reward.start.eq(start[compute]),
+            reward.load.eq(self.reward_load),
+            reward.load_value.eq(signed_of(self.word, p.q_width)),
+            reward.divide.eq(start[divide]),
+            updater.start.eq(start_update),
+            updater.states.eq(settings.states),
+            updater.alpha.eq(settings.alpha),
+            updater.gamma.eq(settings.gamma),
+            updater.share.eq(share),
+            updater.reward.eq(whole_reward),
+            updater.full_last_reward.eq(settings.mode[0]),
+            sampler.start.eq(start_sample),
+            sampler.states.eq(settings.states),
+            sampler.epsilon.eq(settings.epsilon),
+            sampler.lfsr_load.eq(lfsr_load),
+            sampler.lfsr_value.eq(lfsr_value),
+            self.lfsr.eq(sampler.lfsr),
+            self.reward.eq(reward.reward),
+            self.share.eq(reward.share),
+            self.accuracy_outlier.eq(reward.accuracy_outlier),
+            self.latency_outlier.eq(reward.latency_outlier),
+            self.energy_outlier.eq(reward.energy_outlier),
+            self.bad_action.eq(updater.bad_action),
+        ]
+
+        # Sampler and reward calculator, which never work together, use one multiplier.
+        m.d.comb += [
+            reward.idle_factor_a.eq(sampler.factor_a),
+            reward.idle_factor_b.eq(factor_b),
+            sampler.product.eq(reward.product),
+        ]
+
+        # The memories serve whoever is at work, and the bus when nobody is.
+        read_row = Mux(active[sample], sampler.read_row, Mux(active[update], updater.read_row, self.row))
+        if p.episodes:
+            read_row = Mux(episodes.scanning, episodes.scan_row, read_row)
+        m.d.comb += [
+            q_table.read_row.eq(read_row),
+            store.read_row.eq(read_row),
+            self.q_row.eq(q_table.row),
+            self.policy_word.eq(store.word),
+            self.count.eq(store.count),
+            reader.row.eq(q_table.row),
+            reader.action.eq(policy_action),
+            reader.last.eq(store.last),
+            reader.others.eq(active[update]),
+            updater.action.eq(policy_action),
+            updater.legal.eq(reader.legal),
+            updater.old.eq(reader.old),
+            updater.maximum.eq(reader.maximum),
+            sampler.count.eq(store.count),
+            sampler.greedy.eq(reader.index),
+            store.write_row.eq(Mux(sampler.write_en, sampler.write_row, self.row)),
+            store.write_action.eq(sampler.write_action),
+            store.write_action_en.eq(sampler.write_en),
+            store.write_word.eq(self.word),
+            store.write_word_en.eq(self.policy_write),
+            store.write_count.eq(self.word),
+            store.write_count_en.eq(self.count_write),
+        ]
+        # The bus writes a cycle late: its decoding has taken one, and nothing reads earlier than the next access.
+        bus_row = Signal.like(self.row)
+        bus_word = Signal.like(self.word)
+        bus_mask = Signal.like(self.q_write_mask)
+        m.d.sync += [bus_row.eq(self.row), bus_word.eq(self.word), bus_mask.eq(self.q_write_mask)]
+        with m.If(clearing):
+            m.d.comb += [q_table.write_row.eq(clear_row), q_table.write_mask.eq(~0)]
+        with m.Elif(active[update]):
+            m.d.comb += [
+                q_table.write_row.eq(updater.write_row),
+                q_table.write_mask.eq(Mux(updater.write_en, 1 << updater.write_action, 0)),
+                q_table.write_even.eq(updater.write_value),
+                q_table.write_odd.eq(updater.write_value),
+            ]
+        with m.Else():
+            m.d.comb += [
+                q_table.write_row.eq(bus_row),
+                q_table.write_mask.eq(bus_mask),
+                q_table.write_even.eq(signed_of(bus_word[:16], p.q_width)),
+                q_table.write_odd.eq(signed_of(bus_word[16:], p.q_width)),
+            ]
+
+        m.d.comb += [
+            self.probe.draw.eq(sampler.draw_en),
+            self.probe.draw_row.eq(sampler.draw_row),
+            self.probe.draw_decision.eq(sampler.draw_decision),
+            self.probe.draw_choice.eq(sampler.draw_choice),
+            self.probe.action.eq(sampler.write_en),
+            self.probe.action_row.eq(sampler.write_row),
+            self.probe.action_value.eq(sampler.write_action),
+            self.probe.action_explored.eq(sampler.explored),
+            self.probe.write.eq(updater.write_en),
+            self.probe.write_row.eq(updater.write_row),
+            self.probe.write_action.eq(updater.write_action),
+            self.probe.write_value.eq(updater.write_value),
+            self.probe.reward.eq(reward.reward_valid),
+            self.probe.reward_value.eq(reward.reward),
+        ]
+        return m

@@ -1,0 +1,313 @@
+"""Register file: decodes the bus into registers and memory windows, from the table in registers.py."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.primitives.fixed import sign_extended
+from rtl.spec.params import RLUParams
+from rtl.spec.registers import ADDRESS_WIDTH, BY_NAME, DATA_WIDTH, REGISTERS, WINDOW_BY_NAME, Register, field_of
+
+#: The bus of the unit, seen from the master.
+BUS = wiring.Signature(
+    {
+        "req": Out(1),
+        "we": Out(1),
+        "addr": Out(ADDRESS_WIDTH),
+        "wdata": Out(DATA_WIDTH),
+        "ack": In(1),
+        "err": In(1),
+        "rdata": In(DATA_WIDTH),
+    }
+)
+
+#: Bits of IRQ_STATUS and IRQ_ENABLE.
+_DONE, _ERROR = (field_of("IRQ_STATUS", name).lsb for name in ("done", "error"))
+_STATUS_BITS = ("accuracy_outlier", "latency_outlier", "energy_outlier")
+_COMPUTED = ("LFSR", "REWARD", "SHARE", "CYCLES", "EPISODES")  # registers that live in a block, not here
+
+
+def stored(register: Register) -> bool:
+    """Whether the register's bits are kept in the register file itself."""
+    return register.access == "rw" and register.name not in _COMPUTED
+
+
+def settings_layout(params: RLUParams) -> data.StructLayout:
+    """The registers that are stored in the register file, by lower-case name."""
+    return data.StructLayout({r.name.lower(): r.width(params) for r in REGISTERS if stored(r)})
+
+
+class RegisterFile(wiring.Component):
+    """The unit's memory map behind a request/acknowledge bus.
+
+    The master holds ``req`` with ``we``, ``addr`` and ``wdata`` until the cycle in which ``ack`` is high;
+    ``rdata`` and ``err`` count in that cycle only. ``err`` means that the access changed nothing but a
+    sticky error flag. Latency 1 cycle from ``req`` to ``ack``, throughput one access in 2 cycles.
+
+    Parameters
+    ----------
+    params : RLUParams
+
+    Members
+    -------
+    bus : In(BUS)
+        Request/acknowledge bus.
+    values : Out(StructLayout)
+        Every register that is stored here, by lower-case name.
+    busy : In(1)
+        A command is running: writes and window reads are refused.
+    command : Out(4)
+        Bits of the COMMAND register just written, for one cycle.
+    states_written : Out(1)
+        STATES was just written, for one cycle.
+    word : Out(32)
+        The word being written, for the strobes below.
+    lfsr_load, reward_load : Out(1)
+        ``word`` is a new LFSR state, a new reward.
+    lfsr, reward, share, cycles, episodes_stored : In
+        Registers that live in other blocks.
+    accuracy_outlier, latency_outlier, energy_outlier : In(1)
+        Status bits of the reward calculator.
+    bad_action : In(1)
+        Sets the sticky ``error_policy`` flag.
+    row : Out(row_width)
+        Row of the window access.
+    q_row : In(ArrayLayout(signed(q_width), actions))
+        The Q-table's answer, a cycle later.
+    q_write_mask : Out(actions)
+        Banks to write with the halves of ``word``.
+    policy_word : In(32)
+        The policy store's answer, a cycle later.
+    policy_write : Out(1)
+        Write ``word`` to the policy store.
+    count : In(5)
+        The policy store's answer, a cycle later.
+    count_write : Out(1)
+        Write ``word`` as the row's number of actions.
+    irq : Out(1)
+        Interrupt request, a level: an enabled bit of IRQ_STATUS is set and the unit is not busy. IRQ_STATUS.done
+        is set from the cycle in which ``busy`` falls, IRQ_STATUS.error with the flag of STATUS; ``irq`` follows
+        a cycle later. A bit that is set and cleared in the same cycle stays set.
+    """
+
+    def __init__(self, params: RLUParams):
+        self.params = params
+        q = signed(params.q_width)
+        super().__init__(
+            {
+                "bus": In(BUS),
+                "values": Out(settings_layout(params)),
+                "busy": In(1),
+                "command": Out(4),
+                "states_written": Out(1),
+                "word": Out(DATA_WIDTH),
+                "lfsr_load": Out(1),
+                "reward_load": Out(1),
+                "lfsr": In(params.lfsr_width),
+                "reward": In(q),
+                "share": In(q),
+                "cycles": In(DATA_WIDTH),
+                "episodes_stored": In(max(1, params.stored_width)),
+                "accuracy_outlier": In(1),
+                "latency_outlier": In(1),
+                "energy_outlier": In(1),
+                "bad_action": In(1),
+                "row": Out(params.row_width),
+                "q_row": In(data.ArrayLayout(q, params.actions)),
+                "q_write_mask": Out(params.actions),
+                "policy_word": In(32),
+                "policy_write": Out(1),
+                "count": In(5),
+                "count_write": Out(1),
+                "irq": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        p = self.params
+        bus = self.bus
+
+        registers = {
+            r.name: Signal(r.width(p), name=r.name.lower(), init=r.reset_value(p)) for r in REGISTERS if stored(r)
+        }
+        m.d.comb += [self.values[name.lower()].eq(register) for name, register in registers.items()]
+        flags = {f.name: Signal(name=f.name) for f in BY_NAME["STATUS"].fields if f.name.startswith("error_")}
+
+        # An access is taken in the first cycle and acknowledged in the second.
+        access = Signal()
+        m.d.comb += [access.eq(bus.req & ~bus.ack), self.word.eq(bus.wdata)]
+        m.d.sync += [bus.ack.eq(access), bus.err.eq(0)]
+
+        # Pending interrupts: those kept, and one that comes in this very cycle.
+        kept = Signal(2)
+        pending = Signal(2)
+        enabled = registers["IRQ_ENABLE"]
+        was_busy = Signal()
+        erring = Signal()
+        ended = was_busy & ~self.busy
+        m.d.comb += pending.eq(kept | ended << _DONE)
+        m.d.sync += [
+            was_busy.eq(self.busy),
+            # A request while busy would call a handler that cannot clear it.
+            self.irq.eq((pending & enabled).any() & ~self.busy),
+        ]
+
+        known = Signal()
+        writable = Signal()
+        legal = Signal()
+        is_window = Signal()
+        word_address = bus.addr[2:]
+        register_value = Signal(DATA_WIDTH)
+        strobes = {r.name: Signal(name=f"write_{r.name.lower()}") for r in REGISTERS if r.access != "ro"}
+        with m.Switch(word_address):
+            for register in REGISTERS:
+                with m.Case(register.offset // 4):
+                    m.d.comb += [
+                        known.eq(1),
+                        register_value.eq(self._read_value(register, registers, flags, pending)),
+                        writable.eq(register.access != "ro"),
+                        legal.eq(self._in_range(register)),
+                    ]
+
+        in_policy, row_policy = self._window("POLICY", word_address)
+        in_counts, row_counts = self._window("ACTION_COUNT", word_address)
+        in_q, word_q = self._window("Q_TABLE", word_address)
+        pair = word_q[:3]
+        row_q = word_q[3:]
+        m.d.comb += is_window.eq(in_policy | in_counts | in_q)
+        with m.If(in_policy):
+            m.d.comb += [
+                known.eq((row_policy << 3) < p.states),
+                legal.eq(1),
+                self.row.eq(row_policy << 3),
+            ]
+        with m.Elif(in_counts):
+            m.d.comb += [
+                known.eq(row_counts < p.states),
+                legal.eq((bus.wdata >= 1) & (bus.wdata <= p.actions)),
+                self.row.eq(row_counts),
+            ]
+        with m.Elif(in_q):
+            m.d.comb += [
+                known.eq((row_q < p.states) & (pair < (p.actions + 1) // 2)),
+                legal.eq(self._q_fits(bus.wdata[:16]) & self._q_fits(bus.wdata[16:])),
+                self.row.eq(row_q),
+            ]
+        with m.If(is_window):
+            m.d.comb += writable.eq(1)
+
+        # What is wrong with the access, the first that applies; then it changes nothing else.
+        wrong = Signal()
+        with m.If(access):
+            m.d.comb += wrong.eq(1)
+            with m.If((bus.addr[:2] != 0) | ~known | (bus.we & ~writable)):
+                m.d.sync += flags["error_address"].eq(1)
+            with m.Elif(self.busy & (bus.we | is_window)):
+                m.d.sync += flags["error_busy"].eq(1)
+            with m.Elif(bus.we & ~legal):
+                m.d.sync += flags["error_value"].eq(1)
+            with m.Else():
+                m.d.comb += wrong.eq(0)
+            m.d.sync += bus.err.eq(wrong)
+        with m.If(self.bad_action):
+            m.d.sync += flags["error_policy"].eq(1)
+        m.d.comb += erring.eq(wrong | self.bad_action)
+
+        write = Signal()
+        m.d.comb += write.eq(access & bus.we & ~wrong)
+        with m.If(write):
+            with m.Switch(word_address):
+                for register in REGISTERS:
+                    if register.name in strobes:
+                        with m.Case(register.offset // 4):
+                            m.d.comb += strobes[register.name].eq(1)
+                            if register.name in registers:
+                                m.d.sync += registers[register.name].eq(bus.wdata)
+            m.d.comb += [self.policy_write.eq(in_policy), self.count_write.eq(in_counts)]
+            with m.If(in_q):
+                m.d.comb += self.q_write_mask.eq(Const(3, 16) << (pair << 1))
+        with m.If(strobes["STATUS"]):
+            for name, flag in flags.items():
+                with m.If(bus.wdata[field_of("STATUS", name).lsb]):
+                    m.d.sync += flag.eq(0)
+        cleared = Mux(strobes["IRQ_STATUS"], bus.wdata[:2], 0)
+        m.d.sync += kept.eq((kept & ~cleared) | ended << _DONE | erring << _ERROR)
+        m.d.comb += [
+            self.command.eq(Mux(strobes["COMMAND"], bus.wdata[:4], 0)),
+            self.states_written.eq(strobes["STATES"]),
+            self.lfsr_load.eq(strobes["LFSR"]),
+            self.reward_load.eq(strobes["REWARD"]),
+        ]
+
+        # The answer: registers were read in the first cycle, memories answer in the second.
+        answer = Signal(DATA_WIDTH)
+        from_policy = Signal()
+        from_counts = Signal()
+        from_q = Signal()
+        pair_read = Signal(3)
+        readable = access & ~bus.we & ~wrong
+        m.d.sync += [
+            answer.eq(Mux(readable, register_value, 0)),
+            from_policy.eq(readable & in_policy),
+            from_counts.eq(readable & in_counts),
+            from_q.eq(readable & in_q),
+            pair_read.eq(pair),
+        ]
+        halves = [sign_extended(self.q_row[i], 16) for i in range(p.actions)]
+        if p.actions % 2:
+            halves.append(Const(0, 16))
+        q_word = Signal(DATA_WIDTH)
+        with m.Switch(pair_read):
+            for i in range(len(halves) // 2):
+                with m.Case(i):
+                    m.d.comb += q_word.eq(Cat(halves[2 * i], halves[2 * i + 1]))
+        with m.If(from_policy):
+            m.d.comb += bus.rdata.eq(self.policy_word)
+        with m.Elif(from_counts):
+            m.d.comb += bus.rdata.eq(self.count)
+        with m.Elif(from_q):
+            m.d.comb += bus.rdata.eq(q_word)
+        with m.Else():
+            m.d.comb += bus.rdata.eq(answer)
+        return m
+
+    def _window(self, name, word_address):
+        """Whether the address lies in the window's naturally aligned span, and the word within it."""
+        window = WINDOW_BY_NAME[name]
+        bits = {"POLICY": 5, "ACTION_COUNT": 8, "Q_TABLE": 11}[name]  # words of the largest unit
+        return word_address[bits:] == window.offset >> (bits + 2), word_address[:bits]
+
+    def _q_fits(self, half):
+        value = half.as_signed()
+        return (value >= self.params.q_min) & (value <= self.params.q_max)
+
+    def _in_range(self, register):
+        """Whether the word on the bus is a value the register takes."""
+        low, high = register.limits(self.params)
+        if register.kind == "bits":
+            return (self.bus.wdata & ~Const(high, DATA_WIDTH)) == 0
+        word = self.bus.wdata.as_signed() if register.kind == "q" else self.bus.wdata
+        return (word >= low) & (word <= high)
+
+    def _read_value(self, register, registers, flags, pending):
+        """The word a read of the register returns."""
+        if register.name == "STATUS":
+            status = Const(0, DATA_WIDTH)
+            bits = {name: getattr(self, name) for name in _STATUS_BITS} | flags | {"busy": self.busy}
+            for name, bit in bits.items():
+                status = status | (bit << field_of("STATUS", name).lsb)
+            return status
+        if register.name == "IRQ_STATUS":
+            return pending
+        if register.name == "EPISODES":
+            return self.episodes_stored | register.reset_value(self.params)
+        if register.name in ("REWARD", "SHARE"):
+            return sign_extended(getattr(self, register.name.lower()), DATA_WIDTH)
+        if register.name in ("LFSR", "CYCLES"):
+            return getattr(self, register.name.lower())
+        if register.name in registers:
+            return registers[register.name]
+        return Const(register.reset_value(self.params), DATA_WIDTH)

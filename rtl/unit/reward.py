@@ -1,0 +1,222 @@
+"""Reward calculator: outlier decision, score, and each row's share of it."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from rtl.primitives.fixed import round_half_even
+from rtl.spec.params import RLUParams
+
+
+class RewardCalculator(wiring.Component):
+    """Turns accuracy A, latency L and energy E into the reward of a policy.
+
+    ``score = a A + b clip((L_high - L) gain_L) + c clip((E_high - E) gain_E)``, each term clipped to 0..1 and the
+    sum limited to the largest Q-value; 0 for an outlier: ``A <= A_th``, ``L >= L_th`` or ``E >= E_th``. One
+    multiplier does all five products, in three cycles each. The share of a row, ``reward / states``, comes from
+    a divider of one quotient bit a cycle. Rounding is fixed in docs/arithmetic.md, "Reward".
+
+    Latency: ``done`` comes ``q_width + 20`` cycles after ``start``, ``q_width + 4`` after ``divide``.
+
+    Parameters
+    ----------
+    params : RLUParams
+
+    Members
+    -------
+    start : In(1)
+        Compute the reward and the share from the measurements.
+    load : In(1)
+        Take ``load_value`` as the reward; the share is wrong until ``divide``.
+    load_value : In(signed(q_width))
+        The host's reward.
+    divide : In(1)
+        Compute the share anew, for another reward or another number of states.
+    done : Out(1)
+        High for one cycle when reward and share are both right.
+    accuracy, latency, energy : In(coef_width)
+        Measurements, 0..1.0 of full scale.
+    weight_a, weight_l, weight_e : In(coef_width)
+        Weights a, b, c.
+    accuracy_th, latency_th, energy_th : In(coef_width)
+        Thresholds.
+    latency_high, energy_high : In(coef_width)
+        What scores 0.
+    latency_gain, energy_gain : In(gain_width)
+        1 / (high - low).
+    states : In(bits for 0..states)
+        Rows of the policy, at least 1.
+    idle_factor_a, idle_factor_b : In
+        Another user's factors, multiplied while the block is idle.
+    product : Out
+        The product of the factors given a cycle ago (a multiplication's delay after the clock edge).
+    accuracy_outlier, latency_outlier, energy_outlier : Out(1)
+        The measurement misses its threshold (combinational).
+    reward, share : Out(signed(q_width))
+        Reward of the policy, and of each of its rows.
+    reward_valid : Out(1)
+        High for one cycle when a computed reward has just appeared.
+    """
+
+    def __init__(self, params: RLUParams):
+        self.params = params
+        coef = In(params.coef_width)
+        width_a, width_b = (
+            max(params.coef_width, params.lfsr_width),
+            max(params.coef_width, params.gain_width, params.stored_width),
+        )
+        super().__init__(
+            {
+                "start": In(1),
+                "load": In(1),
+                "load_value": In(signed(params.q_width)),
+                "divide": In(1),
+                "done": Out(1),
+                "accuracy": coef,
+                "latency": coef,
+                "energy": coef,
+                "weight_a": coef,
+                "weight_l": coef,
+                "weight_e": coef,
+                "accuracy_th": coef,
+                "latency_th": coef,
+                "energy_th": coef,
+                "latency_high": coef,
+                "energy_high": coef,
+                "latency_gain": In(params.gain_width),
+                "energy_gain": In(params.gain_width),
+                "states": In(params.states.bit_length()),
+                "idle_factor_a": In(params.lfsr_width),
+                "idle_factor_b": In(max(5, params.stored_width)),
+                "product": Out(width_a + width_b),
+                "accuracy_outlier": Out(1),
+                "latency_outlier": Out(1),
+                "energy_outlier": Out(1),
+                "reward": Out(signed(params.q_width)),
+                "share": Out(signed(params.q_width)),
+                "reward_valid": Out(1),
+            }
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        p = self.params
+        outlier = Signal()
+        # Comparisons are written with `<`: one carry chain each, where `<=` takes an equality test besides.
+        m.d.comb += [
+            self.accuracy_outlier.eq(~(self.accuracy_th < self.accuracy)),
+            self.latency_outlier.eq(~(self.latency < self.latency_th)),
+            self.energy_outlier.eq(~(self.energy < self.energy_th)),
+            outlier.eq(self.accuracy_outlier | self.latency_outlier | self.energy_outlier),
+        ]
+
+        # Products, in this order: latency's term and its weight, energy's, accuracy's weight.
+        step = Signal(3, init=5)
+        latency_term, latency_weight, energy_term, energy_weight, accuracy_weight, none = range(6)
+        of_energy = step == energy_term
+        high = Mux(of_energy, self.energy_high, self.latency_high)
+        margin = Signal(signed(p.coef_width + 1))
+        m.d.comb += margin.eq(high - Mux(of_energy, self.energy, self.latency))
+        factor_a = Signal(max(p.coef_width, p.lfsr_width))
+        factor_b = Signal(max(p.coef_width, p.gain_width, p.stored_width))
+        product = Signal(p.coef_width + len(factor_b))
+        term = Signal(p.coef_width)
+        m.d.comb += self.product.eq(factor_a * factor_b)
+        total = Signal(2 * p.coef_width + 2)
+        with m.Switch(step):
+            for case, weight in ((latency_weight, self.weight_l), (energy_weight, self.weight_e)):
+                with m.Case(case):
+                    m.d.sync += [factor_a.eq(term), factor_b.eq(weight)]
+            with m.Case(accuracy_weight):
+                m.d.sync += [factor_a.eq(self.accuracy), factor_b.eq(self.weight_a)]
+            with m.Case(latency_term, energy_term):
+                # A measurement above `high` scores nothing, not less than nothing.
+                m.d.sync += [
+                    factor_a.eq(Mux(margin[-1], 0, margin)),
+                    factor_b.eq(Mux(of_energy, self.energy_gain, self.latency_gain)),
+                ]
+            with m.Default():
+                m.d.sync += [factor_a.eq(self.idle_factor_a), factor_b.eq(self.idle_factor_b)]
+        m.d.sync += product.eq(self.product)
+        rounded = round_half_even(product, p.gain_frac)
+
+        # The sum has 2 coef_frac fraction bits, of which q_frac stay; for small coefficients
+        # with long Q-values there are fewer, and zeros are appended instead. The sum begins with the half
+        # that rounding adds, so that a tie, where the last bit goes, shows as a fraction of 0.
+        excess = 2 * p.coef_frac - p.q_frac
+        half = 1 << (excess - 1) if excess > 0 else 0
+        tie = total[:excess] == 0 if excess > 0 else Const(0)
+        score = Cat(total[excess] & ~tie, total[excess + 1 :]) if excess >= 0 else total << -excess
+
+        rounding = Signal()
+        signing = Signal()
+        magnitude = Signal(p.q_width)
+        remainder = Signal(range(2 * p.states + 1))
+        bits_left = Signal(range(p.q_width + 1))
+        trial = (remainder << 1) | (magnitude[-1] & ~rounding)
+        rest = Signal(signed(len(remainder) + 2))
+        fits = ~rest[-1]
+        m.d.comb += rest.eq(trial - self.states)
+        # |reward| before the division, the quotient's sign after it.
+        negative, up = self.reward[-1], Signal()
+        signed_value = Signal(p.q_width)
+        m.d.comb += signed_value.eq(
+            (Mux(signing, magnitude, self.reward) ^ negative.replicate(p.q_width)) + (negative ^ up)
+        )
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [self.done.eq(0), total.eq(half), step.eq(none)]
+                with m.If(self.start):
+                    m.d.sync += step.eq(latency_term)
+                    m.next = "FACTORS"
+                with m.Elif(self.load):
+                    m.d.sync += self.reward.eq(self.load_value)
+                with m.Elif(self.divide):
+                    m.next = "MAGNITUDE"
+            with m.State("FACTORS"):
+                m.next = "PRODUCT"
+            with m.State("PRODUCT"):
+                m.next = "SUM"
+            with m.State("SUM"):
+                m.d.sync += step.eq(step + 1)
+                with m.If((step == latency_term) | (step == energy_term)):
+                    m.d.sync += term.eq(Mux(rounded[p.coef_frac :].any(), p.coef_one, rounded))
+                with m.Else():
+                    m.d.sync += total.eq(total + product)
+                m.next = "FACTORS"
+                with m.If(step == accuracy_weight):
+                    m.next = "REWARD"
+            with m.State("REWARD"):
+                limited = Mux(score[p.q_width - 1 :].any(), p.q_max, score)
+                m.d.sync += [self.reward.eq(Mux(outlier, 0, limited)), self.reward_valid.eq(1)]
+                m.next = "MAGNITUDE"
+            with m.State("MAGNITUDE"):
+                m.d.sync += [
+                    self.reward_valid.eq(0),
+                    magnitude.eq(signed_value),
+                    remainder.eq(0),
+                    bits_left.eq(p.q_width - 1),
+                ]
+                m.next = "DIVIDE"
+            with m.State("DIVIDE"):
+                # The dividend leaves at the top while the quotient enters at the bottom.
+                m.d.sync += [
+                    magnitude.eq((magnitude << 1) | fits),
+                    remainder.eq(Mux(fits, rest, trial)),
+                    bits_left.eq(bits_left - 1),
+                ]
+                with m.If(bits_left == 0):
+                    m.next = "ROUND"
+            with m.State("ROUND"):
+                # Up if twice the remainder is above the divisor, or equal and the quotient odd.
+                m.d.comb += rounding.eq(1)
+                m.d.sync += up.eq(fits & (magnitude[0] | rest.any()))
+                m.next = "SIGN"
+            with m.State("SIGN"):
+                m.d.comb += signing.eq(1)
+                m.d.sync += [self.share.eq(signed_value), up.eq(0), self.done.eq(1)]
+                m.next = "IDLE"
+        return m

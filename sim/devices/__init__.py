@@ -1,0 +1,1 @@
+"""Units behind their registers, and the driver that uses one."""

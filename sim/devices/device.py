@@ -1,0 +1,243 @@
+"""What the host sees of an RL unit, wherever it runs: reads, writes and waits on its registers.
+
+Devices are interchangeable: the driver never asks which one it has. There are the golden model here, the
+simulated RTL in `sim.simulators.simulator`, and a board on a serial port in `sim.devices.serial_device`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+from rtl.spec.params import RLUParams, clear_cycles, reward_cycles, share_cycles
+from rtl.spec.registers import (
+    ADDRESS_WIDTH,
+    BY_NAME,
+    CLEAR,
+    DATA_WIDTH,
+    REGISTERS,
+    REWARD,
+    SAMPLE,
+    UPDATE,
+    WINDOW_BY_NAME,
+    Register,
+    field_of,
+)
+from sim.model.golden import Event, GoldenModel
+
+READ, WRITE, WAIT = range(3)
+_DONE, _ERROR = (field_of("IRQ_STATUS", name).mask for name in ("done", "error"))
+
+
+class Op(NamedTuple):
+    """One step of a transaction.
+
+    Attributes:
+        kind: ``READ`` a word, ``WRITE`` a word, or ``WAIT`` until the unit is idle.
+        address: byte address, 0 for a wait.
+        value: 32-bit word to write, 0 otherwise.
+    """
+
+    kind: int
+    address: int = 0
+    value: int = 0
+
+
+class DeviceError(RuntimeError):
+    """A device that cannot be reached any more; what the host has saved stays good."""
+
+
+class Device(Protocol):
+    """A register-level connection to an RL unit."""
+
+    def transact(self, ops: Sequence[Op]) -> list[int]:
+        """Carry out ``ops`` in order; returns the words read. Raises DeviceError when the device is gone."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the device; may be called twice."""
+        ...
+
+
+class GoldenDevice:
+    """Register-accurate model of the unit, the sticky error flags, CYCLES and interrupts among them.
+
+    Its commands take no time: the unit is never seen busy, so that ``error_busy`` is never set.
+
+    Attributes:
+        model: what the unit computes with.
+        irq_status: the pending interrupts, as IRQ_STATUS reads.
+    """
+
+    def __init__(self, params: RLUParams, *, record: bool = False) -> None:
+        self.params = params
+        self.model = GoldenModel(params, record=record)
+        self.irq_status = 0
+        self._flags = 0
+        self._cycles = 0
+        self._by_address = {r.offset: r for r in REGISTERS}
+
+    def transact(self, ops: Sequence[Op]) -> list[int]:
+        """Carry out ``ops`` in order; returns the words read."""
+        check_ops(ops)
+        answers = []
+        for op in ops:
+            if op.kind == READ:
+                answers.append(self.read(op.address))
+            elif op.kind == WRITE:
+                self.write(op.address, op.value)
+        return answers
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def events(self) -> list[Event]:
+        """What happened since the last call, in order."""
+        events, self.model.events = self.model.events, []
+        return events
+
+    @property
+    def irq(self) -> bool:
+        """The interrupt request: an enabled bit of IRQ_STATUS is set."""
+        return bool(self.irq_status & self.model.registers["IRQ_ENABLE"])
+
+    def read(self, address: int) -> int:
+        """One bus read: the word, 0 for an address that does not exist."""
+        register = self._by_address.get(address)
+        if register is not None:
+            return self._register_value(register) & 0xFFFF_FFFF
+        place = self._window(address)
+        if place is None:
+            self._set_flag("error_address")
+            return 0
+        name, row, pair = place
+        if name == "POLICY":
+            return sum(action << 4 * i for i, action in enumerate(self.model.policy[row : row + 8]))
+        if name == "ACTION_COUNT":
+            return self.model.counts[row]
+        halves = [value & 0xFFFF for value in self.model.q[row][2 * pair : 2 * pair + 2]]
+        return sum(half << 16 * i for i, half in enumerate(halves))
+
+    def write(self, address: int, value: int) -> None:
+        """One bus write; a refused one sets a sticky flag and changes nothing else."""
+        register = self._by_address.get(address)
+        if register is not None:
+            self._write_register(register, value)
+            return
+        place = self._window(address)
+        if place is None:
+            self._set_flag("error_address")
+            return
+        name, row, pair = place
+        model = self.model
+        if name == "POLICY":
+            model.policy[row : row + 8] = [value >> 4 * i & 0xF for i in range(8)]
+        elif name == "ACTION_COUNT":
+            if 1 <= value <= self.params.actions:
+                model.counts[row] = value
+            else:
+                self._set_flag("error_value")
+        else:
+            halves = [_signed(value & 0xFFFF, 16), _signed(value >> 16, 16)]
+            if all(self.params.q_min <= half <= self.params.q_max for half in halves):
+                for i, half in zip(range(2 * pair, self.params.actions), halves, strict=False):
+                    model.q[row][i] = half
+            else:
+                self._set_flag("error_value")
+
+    def _register_value(self, register: Register) -> int:
+        if register.name == "STATUS":
+            status = self._flags
+            names = ("accuracy_outlier", "latency_outlier", "energy_outlier")
+            for name, missed in zip(names, self.model.outlier(), strict=True):
+                status |= missed << field_of("STATUS", name).lsb
+            if self.model.bad_action:
+                status |= field_of("STATUS", "error_policy").mask
+            return status
+        if register.name == "SHARE":
+            return self.model.share
+        if register.name == "CYCLES":
+            return self._cycles
+        if register.name == "IRQ_STATUS":
+            return self.irq_status
+        if register.name == "EPISODES":
+            return register.reset_value(self.params) | len(self.model.episodes)
+        return self.model.registers.get(register.name, register.reset_value(self.params))
+
+    def _write_register(self, register: Register, word: int) -> None:
+        low, high = register.limits(self.params)
+        value = _signed(word, 32) if register.kind == "q" else word
+        legal = (value & ~high) == 0 if register.kind == "bits" else low <= value <= high
+        if register.access == "ro":
+            self._set_flag("error_address")
+        elif not legal:
+            self._set_flag("error_value")
+        elif register.name == "STATUS":
+            self._flags &= ~value
+            if value & field_of("STATUS", "error_policy").mask:
+                self.model.bad_action = False
+        elif register.name == "IRQ_STATUS":
+            self.irq_status &= ~value
+        elif register.name == "COMMAND":
+            self._command(value)
+        else:
+            self.model.registers[register.name] = value
+            if register.name in ("REWARD", "STATES"):
+                self.model.compute_share()
+                self._cycles = share_cycles(self.params)
+                self.irq_status |= _DONE
+
+    def _command(self, bits: int) -> None:
+        jobs: tuple[tuple[int, Callable[[], None], int | None], ...] = (
+            (CLEAR, self.model.clear, clear_cycles(self.params)),
+            (REWARD, self.model.compute_reward, reward_cycles(self.params)),
+            (UPDATE, self.model.update, None),
+            (SAMPLE, self.model.sample, None),
+        )
+        if not bits:
+            return
+        self._cycles = 0
+        bad_action_before, self.model.bad_action = self.model.bad_action, False
+        for bit, job, cycles in jobs:
+            if bits & bit:
+                job()
+                self._cycles += self.model.cycles if cycles is None else cycles
+        self.irq_status |= _DONE | (_ERROR if self.model.bad_action else 0)
+        self.model.bad_action |= bad_action_before
+
+    def _window(self, address: int) -> tuple[str, int, int] | None:
+        """Window, row and (for the Q-table) pair of columns that an address stands for."""
+        if address % 4:
+            return None
+        for name, window in WINDOW_BY_NAME.items():
+            word = (address - window.offset) // 4
+            if 0 <= word < window.words(self.params):
+                if name == "POLICY":
+                    return name, 8 * word, 0
+                if name == "ACTION_COUNT":
+                    return name, word, 0
+                return (name, word // 8, word % 8) if word % 8 < (self.params.actions + 1) // 2 else None
+        return None
+
+    def _set_flag(self, name: str) -> None:
+        self._flags |= field_of("STATUS", name).mask
+        self.irq_status |= _ERROR
+
+
+def check_ops(ops: Sequence[Op]) -> None:
+    """Raise ValueError for an address or a word that the bus has no wires for."""
+    for op in ops:
+        if not 0 <= op.address < 1 << ADDRESS_WIDTH or not 0 <= op.value < 1 << DATA_WIDTH:
+            raise ValueError(
+                f"the bus carries addresses below 0x{1 << ADDRESS_WIDTH:X} and words of {DATA_WIDTH} bits, "
+                f"not address 0x{op.address:X} with word 0x{op.value:X}"
+            )
+
+
+def address_of(name: str) -> int:
+    """Byte address of the register or window ``name``."""
+    return BY_NAME[name].offset if name in BY_NAME else WINDOW_BY_NAME[name].offset
+
+
+def _signed(word: int, width: int) -> int:
+    return word - (1 << width) if word >> (width - 1) & 1 else word

@@ -1,0 +1,411 @@
+"""The driver: what the host asks of an RL unit, in terms of its registers, on any device."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rtl.spec.params import RLUParams
+from rtl.spec.registers import BY_NAME, CLEAR, ID_VALUE, REGISTERS, REWARD, SAMPLE, UPDATE, VERSION_VALUE, field_of
+from sim.devices.device import READ, WAIT, WRITE, Device, Op, address_of
+from sim.devices.episodic import Episodic, settings_of
+from sim.devices.objective import Objective
+from sim.model.arithmetic import to_fixed
+
+# What a task depends on: REWARD and STATES are saved apart, and interrupts are the system's, not the task's.
+_SAVED = tuple(r.name for r in REGISTERS if r.access == "rw" and r.name not in ("REWARD", "STATES", "IRQ_ENABLE"))
+_ERRORS = tuple(f for f in BY_NAME["STATUS"].fields if f.name.startswith("error_"))
+
+
+class DriverError(RuntimeError):
+    """The unit refused an access; the message names the sticky flags that say why."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What a learning step left behind.
+
+    Attributes:
+        reward: reward of the policy, in units of 2**-q_frac.
+        q_table: rows of Q-values of the actions each row has, in the same units.
+    """
+
+    reward: int
+    q_table: tuple[tuple[int, ...], ...]
+
+    @property
+    def digest(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 over the Q-table."""
+        return q_digest(self.q_table)
+
+
+def q_digest(q_table: Sequence[Sequence[int]]) -> str:
+    """First 16 hexadecimal digits of the SHA-256 over a Q-table: rows as lines, values in decimal."""
+    text = "\n".join(" ".join(map(str, row)) for row in q_table)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Driver:
+    """Drives one RL unit.
+
+    Args:
+        device: where the unit is.
+
+    Raises:
+        DriverError: if what answers is not an RL unit of this register map.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        words = self._read("ID", "VERSION", "CONFIG", "FORMATS", "EPISODES")
+        if words["ID"] != ID_VALUE:
+            raise DriverError(f"no RL unit answers: ID is 0x{words['ID']:08X}, not 0x{ID_VALUE:08X}")
+        if words["VERSION"] >> 16 != VERSION_VALUE >> 16:
+            raise DriverError(f"register map version {words['VERSION'] >> 16} is not {VERSION_VALUE >> 16}")
+        config, formats = words["CONFIG"], words["FORMATS"]
+        self.params = RLUParams(
+            states=field_of("CONFIG", "states").of(config),
+            actions=field_of("CONFIG", "actions").of(config),
+            lfsr_width=field_of("CONFIG", "lfsr_width").of(config),
+            q_width=field_of("FORMATS", "q_width").of(formats),
+            q_frac=field_of("FORMATS", "q_frac").of(formats),
+            coef_frac=field_of("FORMATS", "coef_frac").of(formats),
+            gain_frac=field_of("FORMATS", "gain_frac").of(formats),
+            episodes=field_of("EPISODES", "capacity").of(words["EPISODES"]),
+        )
+        self.objective = Objective()
+        self.action_counts: tuple[int, ...] = ()
+        # An episodic unit's memory cannot be read: what it holds is kept here too, for `save`.
+        self._episodic = False
+        self._episodes: list[tuple[list[int], int]] = []
+        self._policy: list[int] = []
+        self._q_ops: list[Op] = []
+        self._set_counts(self._read_words("ACTION_COUNT", self._read("STATES")["STATES"]))
+
+    def configure(
+        self,
+        *,
+        action_counts: Sequence[int],
+        seed: int,
+        objective: Objective | None = None,
+        alpha: float = 0.25,
+        gamma: float = 0.99,
+        full_last_reward: bool = False,
+        episodic: Episodic | None = None,
+    ) -> None:
+        """Set the unit to a new task and clear its Q-table.
+
+        Args:
+            action_counts: number of actions of every row; their number is the number of rows.
+            seed: first state of the LFSR, 1..2**lfsr_width - 1.
+            objective: weights, thresholds and ranges.
+            alpha: learning rate, 0..1.
+            gamma: discount, 0..1.
+            full_last_reward: reward the last row with the whole reward instead of its share.
+            episodic: settings of the episodic mode; ``None`` for the published one.
+
+        Raises:
+            ValueError: for a value outside its range, or for ``episodic`` on a unit without an episode memory.
+        """
+        p = self.params
+        if episodic is not None and not p.episodes:
+            raise ValueError("this unit has no episode memory: build one with episodes of 2..1024, such as 512")
+        _check_whole("number of rows", len(action_counts), 1, p.states)
+        for row, count in enumerate(action_counts):
+            _check_whole(f"number of actions of row {row}", count, 1, p.actions)
+        _check_whole("seed", seed, 1, p.lfsr_max)
+        _check_fraction("alpha", alpha)
+        _check_fraction("gamma", gamma)
+        self.objective = objective or Objective()
+        values = {
+            "STATES": len(action_counts),
+            **settings_of(full_last_reward, episodic),
+            "ALPHA": to_fixed(alpha, p.coef_frac),
+            "GAMMA": to_fixed(gamma, p.coef_frac),
+            "LFSR": seed,
+            **self.objective.registers(p),
+        }
+        # Writing STATES divides the old reward: wait for it before anything else.
+        ops = [_write("STATUS", sum(f.mask for f in _ERRORS))]
+        for name, value in values.items():
+            ops.append(_write(name, value))
+            if name == "STATES":
+                ops.append(Op(WAIT))
+        base = address_of("ACTION_COUNT")
+        ops += [Op(WRITE, base + 4 * row, count) for row, count in enumerate(action_counts)]
+        ops += [_write("COMMAND", CLEAR), Op(WAIT)]
+        self._transact(ops)
+        self._set_counts(list(action_counts))
+        self._episodic, self._episodes = episodic is not None, []
+
+    def sample(self, epsilon: float) -> tuple[int, ...]:
+        """Draw a new policy: one action a row, first row first. ``epsilon`` is in 0..1."""
+        _check_fraction("epsilon", epsilon)
+        base = address_of("POLICY")
+        words = self._transact(
+            [
+                _write("EPSILON", to_fixed(epsilon, self.params.coef_frac)),
+                _write("COMMAND", SAMPLE),
+                Op(WAIT),
+                *(Op(READ, base + 4 * i) for i in range((len(self.action_counts) + 7) // 8)),
+            ]
+        )
+        self._policy = words
+        return tuple(words[row // 8] >> 4 * (row % 8) & 0xF for row in range(len(self.action_counts)))
+
+    def is_outlier(self, latency_ms: float, energy_uj: float) -> bool:
+        """Hand over latency and energy; whether either misses its threshold, so that training is in vain."""
+        status = self._transact(
+            [
+                _write("LATENCY", self.objective.latency_word(latency_ms, self.params)),
+                _write("ENERGY", self.objective.energy_word(energy_uj, self.params)),
+                Op(READ, address_of("STATUS")),
+            ]
+        )[0]
+        return bool(field_of("STATUS", "latency_outlier").of(status) or field_of("STATUS", "energy_outlier").of(status))
+
+    def reward(self, accuracy: float) -> int:
+        """Hand over the accuracy; the reward, in units of 2**-q_frac, without learning from it."""
+        return self._reward(accuracy, REWARD, [])[0]
+
+    def learn(self, accuracy: float) -> Learned:
+        """Hand over the accuracy, compute the reward, and update the Q-table along the policy."""
+        reward, words = self._reward(accuracy, REWARD | UPDATE, self._q_ops)
+        self._remember(reward)
+        return Learned(reward, self._unpack(words))
+
+    def update(self, reward: int) -> None:
+        """Update the Q-table along the policy with a reward of the host's own, in units of 2**-q_frac."""
+        _check_whole("reward", reward, self.params.q_min, self.params.q_max)
+        self._transact(_learn_ops(reward))
+        self._remember(reward)
+
+    def write_policy(self, actions: Sequence[int]) -> None:
+        """Replace the policy: one action a row, each one the row has, else ValueError."""
+        if len(actions) != len(self.action_counts):
+            raise ValueError(f"a policy has {len(self.action_counts)} rows here, not {len(actions)}")
+        for row, (action, count) in enumerate(zip(actions, self.action_counts, strict=True)):
+            _check_whole(f"action of row {row}", action, 0, count - 1)
+        ops = self._policy_ops(actions)
+        self._transact(ops)
+        self._policy = [op.value for op in ops]
+
+    def q_table(self) -> tuple[tuple[int, ...], ...]:
+        """Q-values of every row's actions, in units of 2**-q_frac."""
+        return self._unpack(self._transact(self._q_ops))
+
+    def write_q_table(self, q_table: Sequence[Sequence[int]]) -> None:
+        """Replace the Q-values of the first rows; a missing odd one is written as 0.
+
+        Raises:
+            ValueError: for a value that is no Q-value.
+        """
+        for row, values in enumerate(q_table):
+            for value in values:
+                _check_whole(f"Q-value of row {row}", value, self.params.q_min, self.params.q_max)
+        self._transact(self._q_write_ops(q_table))
+
+    def cycles(self) -> int:
+        """Clock cycles the last command took."""
+        return self._read("CYCLES")["CYCLES"]
+
+    def save(self) -> dict[str, object]:
+        """Everything the task depends on, as plain numbers and lists: enough for `restore` to go on from.
+
+        Rows and actions beyond the task's are not in it.
+        """
+        return {
+            "params": self.params.to_json(),
+            "registers": self._read(*_SAVED),
+            "reward": _signed(self._read("REWARD")["REWARD"]),
+            "policy": self._read_words("POLICY", (len(self.action_counts) + 7) // 8),
+            "action_counts": list(self.action_counts),
+            "q_table": [list(row) for row in self.q_table()],
+            "episodes": [[list(words), reward] for words, reward in self._episodes] if self._episodic else None,
+        }
+
+    def restore(self, state: Mapping[str, object], objective: Objective) -> None:
+        """Put back what `save` returned; the objective must be the one it was saved under.
+
+        Raises:
+            ValueError: if it was saved from a unit of other parameters, or is not what `save` returns.
+        """
+        if state.get("params") != self.params.to_json():
+            raise ValueError(f"the saved unit {state.get('params')!r:.200} is not this one, {self.params.to_json()}")
+        self._check_saved(state)
+        registers: Any = state["registers"]
+        counts: Any = state["action_counts"]
+        policy: Any = state["policy"]
+        q_table: Any = state["q_table"]
+        episodes: Any = state["episodes"]
+        reward: Any = state["reward"]
+        base, policy_base = address_of("ACTION_COUNT"), address_of("POLICY")
+        self._transact(
+            [
+                _write("STATUS", sum(f.mask for f in _ERRORS)),
+                _write("STATES", len(counts)), Op(WAIT),
+                *(Op(WRITE, base + 4 * row, count) for row, count in enumerate(counts)),
+                *_store_ops(episodes or []),
+                _write("REWARD", reward), Op(WAIT),
+                *(_write(name, value) for name, value in registers.items()),
+                *(Op(WRITE, policy_base + 4 * i, word) for i, word in enumerate(policy)),
+                *self._q_write_ops(q_table),
+            ]
+        )  # fmt: skip
+        self.objective = objective
+        self._set_counts(counts)
+        self._episodic, self._policy = episodes is not None, list(policy)
+        self._episodes = [(list(words), reward) for words, reward in episodes or []]
+
+    def _check_saved(self, state: Mapping[str, object]) -> None:
+        """Raise ValueError, naming the part, unless a state has the form of what `save` returns."""
+        p, counts = self.params, state.get("action_counts")
+        if not isinstance(counts, list) or not 1 <= len(counts) <= p.states:
+            raise ValueError(f"action_counts of the saved unit are damaged: {counts!r:.80}")
+        for row, count in enumerate(counts):
+            _check_whole(f"number of actions of row {row}", count, 1, p.actions)
+        word, q_value, words = range(1 << 32), range(p.q_min, p.q_max + 1), (len(counts) + 7) // 8
+        registers, episodes, table = state.get("registers"), state.get("episodes"), state.get("q_table")
+        sound = {
+            "registers": isinstance(registers, dict)
+            and set(registers) == set(_SAVED)
+            and _whole(list(registers.values()), len(_SAVED), word),
+            "reward": _whole([state.get("reward")], 1, q_value),
+            "policy": _whole(state.get("policy"), words, word),
+            "q_table": isinstance(table, list)
+            and len(table) == len(counts)
+            and all(_whole(row, count, q_value) for row, count in zip(table, counts, strict=True)),
+            "episodes": (episodes is None and "episodes" in state)
+            or (
+                isinstance(episodes, list)
+                and all(
+                    isinstance(one, list)
+                    and len(one) == 2
+                    and _whole(one[0], words, word)
+                    and _whole(one[1:], 1, q_value)
+                    for one in episodes
+                )
+            ),
+        }
+        for name, right in sound.items():
+            if not right:
+                raise ValueError(f"{name} of the saved unit are damaged: {state.get(name)!r:.80}")
+
+    def errors(self) -> tuple[str, ...]:
+        """Names of the sticky error flags that are set."""
+        return _error_names(self._read("STATUS")["STATUS"])
+
+    def _reward(self, accuracy: float, command: int, more: Sequence[Op]) -> tuple[int, list[int]]:
+        words = self._transact(
+            [
+                _write("ACCURACY", self.objective.accuracy_word(accuracy, self.params)),
+                _write("COMMAND", command),
+                Op(WAIT),
+                Op(READ, address_of("REWARD")),
+                *more,
+            ]
+        )
+        return _signed(words[0]), words[1:]
+
+    def _remember(self, reward: int) -> None:
+        """Note the episode that an episodic unit has just stored."""
+        if self._episodic:
+            self._episodes.append((list(self._policy), reward))
+
+    def _policy_ops(self, actions: Sequence[int]) -> list[Op]:
+        base = address_of("POLICY")
+        words = [actions[i : i + 8] for i in range(0, len(actions), 8)]
+        return [
+            Op(WRITE, base + 4 * i, sum(action << 4 * k for k, action in enumerate(word)))
+            for i, word in enumerate(words)
+        ]
+
+    def _q_write_ops(self, q_table: Sequence[Sequence[int]]) -> list[Op]:
+        base, ops = address_of("Q_TABLE"), []
+        for row, values in enumerate(q_table):
+            for pair in range((len(values) + 1) // 2):
+                halves = values[2 * pair : 2 * pair + 2]
+                word = sum((half & 0xFFFF) << 16 * i for i, half in enumerate(halves))
+                ops.append(Op(WRITE, base + 32 * row + 4 * pair, word))
+        return ops
+
+    def _set_counts(self, counts: Sequence[int]) -> None:
+        self.action_counts = tuple(counts)
+        base = address_of("Q_TABLE")
+        self._q_ops = [
+            Op(READ, base + 32 * row + 4 * pair) for row, count in enumerate(counts) for pair in range((count + 1) // 2)
+        ]
+
+    def _unpack(self, words: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+        rows, start = [], 0
+        for count in self.action_counts:
+            pairs = words[start : start + (count + 1) // 2]
+            start += len(pairs)
+            halves = [half for word in pairs for half in (word & 0xFFFF, word >> 16)]
+            rows.append(tuple(half - 0x10000 if half & 0x8000 else half for half in halves[:count]))
+        return tuple(rows)
+
+    def _read(self, *names: str) -> dict[str, int]:
+        words = self.device.transact([Op(READ, address_of(name)) for name in names])
+        return dict(zip(names, words, strict=True))
+
+    def _read_words(self, window: str, count: int) -> list[int]:
+        base = address_of(window)
+        return self.device.transact([Op(READ, base + 4 * i) for i in range(count)])
+
+    def _transact(self, ops: Sequence[Op]) -> list[int]:
+        """Carry out a transaction; raises DriverError if it left an error flag, and clears the flags."""
+        *words, status = self.device.transact([*ops, Op(READ, address_of("STATUS"))])
+        names = _error_names(status)
+        if names:
+            self.device.transact([_write("STATUS", sum(f.mask for f in _ERRORS))])
+            raise DriverError(f"the unit refused an access: {', '.join(names)}")
+        return words
+
+
+def _whole(values: object, count: int, among: range) -> bool:
+    """Whether they are a list of ``count`` whole numbers, all in a range."""
+    return isinstance(values, list) and len(values) == count and all(type(v) is int and v in among for v in values)
+
+
+def _write(name: str, value: int) -> Op:
+    return Op(WRITE, address_of(name), value & 0xFFFF_FFFF)
+
+
+def _learn_ops(reward: int) -> list[Op]:
+    """Operations that learn from the policy with a reward."""
+    return [_write("REWARD", reward), Op(WAIT), _write("COMMAND", UPDATE), Op(WAIT)]
+
+
+def _store_ops(episodes: Sequence[Sequence[Any]]) -> list[Op]:
+    """Operations that fill an episodic unit's memory in its first order; they spoil the Q-values."""
+    if not episodes:
+        return []
+    base = address_of("POLICY")
+    ops = [
+        _write("COMMAND", CLEAR), Op(WAIT),
+        _write("MODE", field_of("MODE", "episodic").mask), _write("EPISODIC", 0),
+    ]  # fmt: skip
+    for words, reward in episodes:
+        ops += [Op(WRITE, base + 4 * i, word) for i, word in enumerate(words)] + _learn_ops(reward)
+    return ops
+
+
+def _error_names(status: int) -> tuple[str, ...]:
+    return tuple(f.name for f in _ERRORS if status & f.mask)
+
+
+def _signed(word: int) -> int:
+    return word - (1 << 32) if word >> 31 else word
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} must be in 0..1, not {value:g}")
+
+
+def _check_whole(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise ValueError(f"{name} must be a whole number in {low}..{high}, not {value!r}")

@@ -1,0 +1,55 @@
+"""A device whose every answer is checked against the golden model while it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rtl.spec.params import RLUParams
+from rtl.spec.registers import WINDOW_BY_NAME
+from sim.devices.device import READ, WRITE, Device, GoldenDevice, Op
+
+
+class Disagreement(RuntimeError):
+    """Two that must compute the same do not, such as a device and the golden model; the message says where."""
+
+
+class ShadowedDevice:
+    """Passes transactions on to a device and to a golden model beside it, and compares what they answer.
+
+    Attributes:
+        compared: words compared so far.
+
+    Args:
+        device: the device in use.
+        params: what it is made from.
+        used: the device may have been in use before its last reset, which leaves the memories as they are: the
+            golden model begins with the policy and the numbers of actions that are in them. (The Q-table it has
+            to be told or to clear anyway.)
+    """
+
+    def __init__(self, device: Device, params: RLUParams, *, used: bool = False) -> None:
+        self._device = device
+        self._golden = GoldenDevice(params)
+        self.compared = 0
+        for window in (WINDOW_BY_NAME["POLICY"], WINDOW_BY_NAME["ACTION_COUNT"]) if used else ():
+            places = [window.offset + 4 * i for i in range(window.words(params))]
+            words = device.transact([Op(READ, place) for place in places])
+            self._golden.transact([Op(WRITE, place, word) for place, word in zip(places, words, strict=True)])
+
+    def transact(self, ops: Sequence[Op]) -> list[int]:
+        """Carry out ``ops`` on both; returns the words read. Raises Disagreement if they differ."""
+        words = self._device.transact(ops)
+        expected = self._golden.transact(ops)
+        reads = [op for op in ops if op.kind == READ]
+        for op, word, golden in zip(reads, words, expected, strict=True):
+            if word != golden:
+                raise Disagreement(
+                    f"address 0x{op.address:04X} reads 0x{word:08X} from the RTL and "
+                    f"0x{golden:08X} from the golden model; `rlu lockstep` finds the place"
+                )
+        self.compared += len(words)
+        return words
+
+    def close(self) -> None:
+        """Let go of the device."""
+        self._device.close()

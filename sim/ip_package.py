@@ -1,0 +1,146 @@
+"""Writes the IP package: records what its bench plays, and puts the files into a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rtl.spec.params import RLUParams
+from rtl.spec.registers import WINDOW_BY_NAME, field_of
+from sim.devices.device import READ, WRITE, GoldenDevice, Op, address_of
+from sim.devices.driver import Driver
+from sim.files import write_atomically
+
+if TYPE_CHECKING:
+    from rtl.flows.ip.package import Phase, Step
+    from rtl.verilog import Bus
+
+MANIFEST = "manifest.json"
+_GENERATOR = "rlu verilog of rlu-cosim"
+
+
+class NotAPackage(ValueError):
+    """The folder holds something else, which is not overwritten."""
+
+
+class _Recorder:
+    """The golden device, with every operation and its answer written down as a step of the bench."""
+
+    def __init__(self, params: RLUParams) -> None:
+        self.device = GoldenDevice(params)
+        self.steps: list[Step] = []
+
+    def transact(self, ops: Sequence[Op]) -> list[int]:
+        from rtl.flows.ip.package import Step
+
+        answers = []
+        for op in ops:
+            words = self.device.transact([op])
+            answers += words
+            if op.kind == READ:
+                self.steps.append(Step("expect_word", op.address, words[0]))
+            elif op.kind == WRITE:
+                self.steps.append(Step("write", op.address, op.value))
+            else:
+                self.steps.append(Step("wait"))
+        return answers
+
+    def close(self) -> None:
+        self.device.close()
+
+    def phase(self, title: str, *, interrupt: bool = False) -> Phase:
+        """The steps since the last call."""
+        from rtl.flows.ip.package import Phase
+
+        steps, self.steps = self.steps, []
+        return Phase(title, interrupt, steps)
+
+
+def scenario(params: RLUParams) -> list[Phase]:
+    """A small search with every expected word, as the driver carries it out on the golden model."""
+    recorder = _Recorder(params)
+    # Memories may power up as anything, and a driver reads them, a word of the policy with rows that no task has.
+    counts = params.action_counts or (params.actions,) * params.states
+    recorder.transact([Op(WRITE, address_of("ACTION_COUNT") + 4 * row, count) for row, count in enumerate(counts)])
+    policy = WINDOW_BY_NAME["POLICY"]
+    recorder.transact([Op(WRITE, policy.offset + 4 * word, 0) for word in range(policy.words(params))])
+    phases = [recorder.phase("Memories, which have no reset")]
+    driver = Driver(recorder)
+    rows = min(params.states, 9)
+    phases.append(recorder.phase("Which unit it is"))
+
+    # Rows of different length, as a real task has them.
+    driver.configure(action_counts=[1 + (row + params.actions - 1) % params.actions for row in range(rows)], seed=77)
+    phases.append(recorder.phase(f"A task of {rows} rows, waiting by polling"))
+
+    for round_, epsilon in enumerate((1.0, 0.6, 0.2)):
+        driver.sample(epsilon)
+        driver.is_outlier(latency_ms=5.0 + round_, energy_uj=90.0 - 20 * round_)
+        driver.learn(accuracy=0.8 + 0.05 * round_)
+        if round_ == 0:
+            phases.append(recorder.phase("A policy drawn, rewarded and learnt from"))
+            done = field_of("IRQ_ENABLE", "done").mask
+            errors = field_of("IRQ_STATUS", "error").mask | field_of("IRQ_STATUS", "done").mask
+            recorder.transact([Op(WRITE, address_of("IRQ_STATUS"), errors), Op(WRITE, address_of("IRQ_ENABLE"), done)])
+            phases.append(recorder.phase("From here on the interrupt says when the unit is done"))
+    driver.sample(0.0)
+    phases.append(recorder.phase("Two more, and the best policy found", interrupt=True))
+
+    # The whole of the memories, up to their last words.
+    driver.configure(action_counts=[params.actions] * params.states, seed=1)
+    driver.sample(1.0)
+    driver.update(params.q_max // 2)
+    driver.sample(0.0)
+    last = address_of("Q_TABLE") + 32 * (params.states - 1)
+    recorder.transact([Op(READ, last + 4 * pair) for pair in range((params.actions + 1) // 2)])
+    driver.cycles()
+    phases.append(recorder.phase(f"All {params.states} rows", interrupt=True))
+    return phases
+
+
+def write(
+    params: RLUParams, bus: Bus, folder: Path, *, clock_mhz: float | None = None, technology: str = "generic"
+) -> list[Path]:
+    """Write the package into a folder, over an older one of ours; returns what was written.
+
+    The arguments are those of `rtl.flows.ip.package.files`.
+
+    Raises:
+        NotAPackage: if the folder holds other files than a package of ours.
+        ValueError: for an unknown bus or technology, or an impossible clock.
+    """
+    from rtl.flows.ip.package import files
+
+    old = _manifest(folder)
+    content = files(params, bus, scenario(params), clock_mhz=clock_mhz, technology=technology)
+    # First of all: an interrupted writing leaves a folder that is known as ours.
+    content = {MANIFEST: _manifest_text({*content, *old}), **content}
+    for name, text in content.items():
+        write_atomically(folder / name, text)
+    for name in sorted(set(old) - set(content)):
+        (folder / name).unlink(missing_ok=True)
+    write_atomically(folder / MANIFEST, _manifest_text(set(content) - {MANIFEST}))
+    return [folder / name for name in content]
+
+
+def _manifest_text(names: set[str]) -> str:
+    return json.dumps({"generator": _GENERATOR, "files": sorted(names)}, indent=2) + "\n"
+
+
+def _manifest(folder: Path) -> list[str]:
+    """Files of the package that is in the folder, none if it is empty or not there."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return []
+    problem = NotAPackage(f"{folder} is not empty and no package of ours: name another folder, or empty it")
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        names: Any = manifest["files"] if manifest["generator"] == _GENERATOR else None
+        inside = folder.resolve()
+        ours = isinstance(names, list) and all((folder / name).resolve().is_relative_to(inside) for name in names)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise problem from None
+    if not ours:
+        raise problem
+    return list(names)

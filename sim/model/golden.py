@@ -1,0 +1,272 @@
+"""Golden model: the executable form of docs/arithmetic.md, integers only, one step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rtl.spec.params import (
+    ATTEMPTS,
+    DISCOUNT_FRAC,
+    GUARD,
+    RLUParams,
+    sample_cycles,
+    score_cycles,
+    seen_cycles,
+    store_cycles,
+    tournament_cycles,
+    update_cycles,
+)
+from rtl.spec.registers import REGISTERS, field_of
+from sim.model.arithmetic import discount, divide_half_even, explore_limit, next_draw, round_half_even, updated
+
+
+class Draw(NamedTuple):
+    """The two numbers drawn for a row."""
+
+    row: int
+    decision: int
+    choice: int
+
+
+class Action(NamedTuple):
+    """The action sampled for a row."""
+
+    row: int
+    action: int
+    explored: int
+
+
+class QWrite(NamedTuple):
+    """A new Q-value, in units of 2**-q_frac."""
+
+    row: int
+    action: int
+    value: int
+
+
+class RewardEvent(NamedTuple):
+    """A computed reward, in units of 2**-q_frac."""
+
+    value: int
+
+
+class Episode(NamedTuple):
+    """An episode: a policy, its reward, and each row's share of it."""
+
+    actions: Sequence[int]
+    reward: int
+    share: int
+
+
+Event = Draw | Action | QWrite | RewardEvent
+
+
+class GoldenModel:
+    """One RL unit as integers.
+
+    Attributes:
+        params: what the unit looks like.
+        registers: value of every register that a driver can write, by name; ``REWARD`` is signed.
+        q: ``states`` rows of ``actions`` Q-values, each in units of 2**-q_frac.
+        policy: one action a row; a multiple of eight entries, as the POLICY window has them.
+        counts: number of actions of every row.
+        share: what each row is rewarded with.
+        bad_action: an update met an action its row does not have.
+        episodes: stored episodes, by their place in memory.
+        cycles: clock cycles that the last update or sample takes the hardware.
+        events: what happened, in order, when ``record`` is set.
+    """
+
+    def __init__(self, params: RLUParams, *, record: bool = False) -> None:
+        self.params = params
+        self.record = record
+        self.registers = {r.name: r.reset_value(params) for r in REGISTERS if r.access == "rw"}
+        self.q = [[0] * params.actions for _ in range(params.states)]
+        self.policy = [0] * (8 * ((params.states + 7) // 8))
+        self.counts = list(params.counts)
+        self.share = 0
+        self.bad_action = False
+        self.episodes: list[Episode] = []
+        self._oldest = 0  # place that the next episode takes once the memory is full
+        self.cycles = 0
+        self.events: list[Event] = []
+
+    def outlier(self) -> tuple[bool, bool, bool]:
+        """Whether accuracy, latency and energy each miss their threshold (docs/arithmetic.md, "Reward")."""
+        r = self.registers
+        return (
+            r["ACCURACY"] <= r["ACCURACY_TH"],
+            r["LATENCY"] >= r["LATENCY_TH"],
+            r["ENERGY"] >= r["ENERGY_TH"],
+        )
+
+    def clear(self) -> None:
+        """Set every Q-value to 0, and forget all episodes."""
+        for row in self.q:
+            row[:] = [0] * len(row)
+        self.episodes.clear()
+        self._oldest = 0
+
+    @property
+    def episodic(self) -> bool:
+        """Whether MODE.episodic is set."""
+        return bool(self.registers["MODE"] & field_of("MODE", "episodic").mask)
+
+    def compute_reward(self) -> None:
+        """REWARD and the share of a row, from the measurements (docs/arithmetic.md, "Reward")."""
+        p, r = self.params, self.registers
+        total = r["WEIGHT_A"] * r["ACCURACY"]
+        for name in ("LATENCY", "ENERGY"):
+            margin = max(0, r[f"{name}_HIGH"] - r[name])
+            term = min(p.coef_one, round_half_even(margin * r[f"{name}_GAIN"], p.gain_frac))
+            total += r[f"WEIGHT_{name[0]}"] * term
+        shift = 2 * p.coef_frac - p.q_frac
+        score = round_half_even(total, shift) if shift >= 0 else total << -shift
+        r["REWARD"] = 0 if any(self.outlier()) else min(p.q_max, score)
+        self._note(RewardEvent(r["REWARD"]))
+        self.compute_share()
+
+    def compute_share(self) -> None:
+        """The share of each row: REWARD / STATES, rounded."""
+        self.share = divide_half_even(self.registers["REWARD"], self.registers["STATES"])
+
+    def update(self) -> None:
+        """Learn from the policy and its reward; if episodic, store the episode and learn from stored ones again."""
+        states = self.registers["STATES"]
+        episode = Episode(self.policy, self.registers["REWARD"], self.share)
+        self._learn(episode)
+        self.cycles = update_cycles(states)
+        if not self.episodic:
+            return
+        self._store(episode._replace(actions=tuple(self.policy)))
+        replays = self._setting("replays")
+        for _ in range(replays):
+            self._learn(self._drawn(1))
+        self.cycles += store_cycles(self.params) + replays * (tournament_cycles(1) + update_cycles(states))
+
+    def _learn(self, episode: Episode) -> None:
+        """Walk a policy from its last row to its first (docs/arithmetic.md, "Updating")."""
+        p, r = self.params, self.registers
+        last = r["STATES"] - 1
+        coefficient = discount(r["ALPHA"], r["GAMMA"], p.coef_frac)
+        maximum = 0
+        for row in range(last, -1, -1):
+            whole = row == last and r["MODE"] & field_of("MODE", "full_last_reward").mask
+            reward = episode.reward if whole else episode.share
+            following = coefficient * maximum >> DISCOUNT_FRAC - GUARD if row < last else 0
+            values, action, count = self.q[row], episode.actions[row], self.counts[row]
+            if action < count:
+                exact = updated(values[action], reward, following, r["ALPHA"], p.coef_frac, row)
+                values[action] = max(p.q_min, min(p.q_max, exact))
+                self._note(QWrite(row, action, values[action]))
+            else:
+                self.bad_action = True
+            maximum = max(values[:count])
+
+    def sample(self) -> None:
+        """Draw a new policy: row by row, or, if episodic, the best of several candidates (docs/episodic.md)."""
+        self.cycles = sample_cycles(self.registers["STATES"])
+        if not self.episodic:
+            self._draw(None)
+            return
+        r = self.registers
+        candidates = max(1, self._setting("candidates"))
+        best_sum = best_seed = winner = 0
+        self.cycles = 2
+        for candidate in range(candidates):
+            for _ in range(ATTEMPTS):
+                seed = r["LFSR"]
+                self._vary()
+                if not self._seen():
+                    break
+            self.cycles += 1
+            if candidates == 1:
+                return
+            total = self._score()
+            if candidate == 0 or total > best_sum:
+                best_sum, best_seed, winner = total, seed, candidate
+        self.cycles += 1
+        if winner != candidates - 1:  # the same draws give the same policy again
+            after = r["LFSR"]
+            r["LFSR"] = best_seed
+            self._vary()
+            r["LFSR"] = after
+            self.cycles += 1
+
+    def _vary(self) -> None:
+        """Draw a variation of a stored policy: rows that explore take a random action, the others keep theirs."""
+        self.cycles += sample_cycles(self.registers["STATES"])
+        if not self.episodes:
+            self.cycles += 1
+            self._draw(())
+            return
+        draws = max(1, self._setting("tournament"))
+        self.cycles += tournament_cycles(draws)
+        self._draw(self._drawn(draws).actions)
+
+    def _draw(self, parent: Sequence[int] | None) -> None:
+        """Draw a policy from the first row to the last (docs/arithmetic.md, "Drawing").
+
+        Rows that do not explore take the action of ``parent``, or with ``None`` the greedy one; with an empty
+        parent every row explores.
+        """
+        p, r = self.params, self.registers
+        limit = explore_limit(r["EPSILON"], p.coef_frac, p.lfsr_width)
+        for row in range(r["STATES"]):
+            decision = next_draw(r["LFSR"], p.lfsr_width)
+            choice = next_draw(decision, p.lfsr_width)
+            r["LFSR"] = choice
+            self._note(Draw(row, decision, choice))
+            count = self.counts[row]
+            explored = decision <= limit or parent == ()
+            if explored:
+                action = choice * count >> p.lfsr_width
+            elif parent:
+                action = parent[row]
+            else:
+                values = self.q[row][:count]
+                action = values.index(max(values))  # the lowest of equals
+            self.policy[row] = action
+            self._note(Action(row, action, int(explored)))
+
+    def _seen(self) -> bool:
+        """Whether the policy is one of those stored, as far as rows in use go."""
+        states = self.registers["STATES"]
+        self.cycles += seen_cycles(states, len(self.episodes)) if self.episodes else 0
+        return any(list(episode.actions[:states]) == self.policy[:states] for episode in self.episodes)
+
+    def _score(self) -> int:
+        """Sum of the policy's Q-values; a row whose action is not its own adds nothing."""
+        states = self.registers["STATES"]
+        self.cycles += score_cycles(states)
+        rows = zip(self.q[:states], self.policy, self.counts, strict=False)
+        return sum(values[action] for values, action, count in rows if action < count)
+
+    def _drawn(self, draws: int) -> Episode:
+        """The best of so many stored episodes, drawn with replacement; of equals the first drawn."""
+        p, r = self.params, self.registers
+        found: Episode | None = None
+        for _ in range(draws):
+            r["LFSR"] = next_draw(r["LFSR"], p.lfsr_width)
+            episode = self.episodes[r["LFSR"] * len(self.episodes) >> p.lfsr_width]
+            if found is None or episode.reward > found.reward:
+                found = episode
+        assert found is not None
+        return found
+
+    def _store(self, episode: Episode) -> None:
+        """Store an episode, in place of the oldest if the memory is full."""
+        if len(self.episodes) < self.params.episodes:
+            self.episodes.append(episode)
+        else:
+            self.episodes[self._oldest] = episode
+            self._oldest = (self._oldest + 1) % self.params.episodes
+
+    def _setting(self, field: str) -> int:
+        """A field of EPISODIC."""
+        return field_of("EPISODIC", field).of(self.registers["EPISODIC"])
+
+    def _note(self, event: Event) -> None:
+        if self.record:
+            self.events.append(event)

@@ -1,0 +1,1 @@
+"""The RTL in a simulator: built, cached and served."""

@@ -1,0 +1,187 @@
+"""Masters of the unit's buses for the served simulation: one access at a time, as fast as the bus allows.
+
+They drive and sample at the falling clock edge, half a cycle away from what the unit does.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, Timer
+
+HALF_PERIOD_NS = 5
+_HANG_CYCLES = 20_000  # far more than the longest command takes
+_ANSWER_CYCLES = 100  # far more than an access takes
+
+
+class BusMaster(ABC):
+    """What the masters share: clock, reset, and waiting for the unit.
+
+    Args:
+        dut: the simulated unit.
+        inputs: names of the bus's inputs.
+    """
+
+    def __init__(self, dut: Any, inputs: Sequence[str]) -> None:
+        self.dut = dut
+        self._one_cycle = Timer(2 * HALF_PERIOD_NS, "ns")
+        # Handles are looked up once: each look-up costs as much as a write.
+        self._inputs = {name: getattr(dut, name) for name in (*inputs, "rst")}
+        self._busy = dut.busy
+        self._driven: dict[str, int] = {}
+        self._waiting = False
+        self._waits = 0
+
+    @abstractmethod
+    async def access(self, address: int, value: int | None = None) -> int:
+        """Write ``value``, or read if there is none; returns the word read."""
+
+    @abstractmethod
+    async def release(self) -> None:
+        """Let go of the bus."""
+
+    async def reset(self) -> None:
+        """Start the clock and reset the unit."""
+        dut = self.dut
+        self._drive(**dict.fromkeys(self._inputs, 0) | {"rst": 1})
+        Clock(dut.clk, 2 * HALF_PERIOD_NS, "ns").start()
+        for _ in range(3):
+            await FallingEdge(dut.clk)
+        self._drive(rst=0)
+        await FallingEdge(dut.clk)
+
+    async def watch(self) -> None:
+        """End the simulation when the unit stays busy for good."""
+        while True:
+            waited_for = self._waits
+            await Timer(_HANG_CYCLES * 2 * HALF_PERIOD_NS, "ns")
+            if self._waiting and self._waits == waited_for:
+                raise RuntimeError(f"the unit has been busy for {_HANG_CYCLES} cycles: it hangs")
+
+    async def wait_idle(self) -> None:
+        """Let go of the bus and wait until the unit is not busy."""
+        await self.release()
+        self._waits += 1
+        if self._busy.value:
+            self._waiting = True
+            await FallingEdge(self._busy)
+            self._waiting = False
+            await FallingEdge(self.dut.clk)
+        else:
+            # Not the falling edge: that of this very moment may still be to come.
+            await self._one_cycle
+
+    def _drive(self, **values: int) -> None:
+        """Set inputs of the unit; one that stays as it is costs nothing."""
+        for name, value in values.items():
+            if self._driven.get(name) != value:
+                self._driven[name] = value
+                self._inputs[name].value = value
+
+    @staticmethod
+    def _no_answer(address: int) -> RuntimeError:
+        return RuntimeError(f"no answer for address 0x{address:04X}: the bus hangs")
+
+
+class OwnBusMaster(BusMaster):
+    """Master of the unit's own request/acknowledge bus: an access in 2 cycles."""
+
+    def __init__(self, dut: Any) -> None:
+        super().__init__(dut, ("bus__req", "bus__we", "bus__addr", "bus__wdata"))
+        self._two_cycles = Timer(4 * HALF_PERIOD_NS, "ns")
+        self._ack, self._rdata = dut.bus__ack, dut.bus__rdata
+        self._acknowledged = False
+
+    async def access(self, address: int, value: int | None = None) -> int:
+        """Request and acknowledge, at once."""
+        if value is None:
+            self._drive(bus__req=1, bus__we=0, bus__addr=address)
+        else:
+            self._drive(bus__req=1, bus__we=1, bus__addr=address, bus__wdata=value)
+        # The acknowledge of the access before is still high: the unit takes the next one a cycle later.
+        await (self._two_cycles if self._acknowledged else self._one_cycle)
+        if not self._ack.value:
+            raise self._no_answer(address)
+        self._acknowledged = True
+        return 0 if value is not None else int(self._rdata.value.to_unsigned())
+
+    async def release(self) -> None:
+        """Take the request back."""
+        self._drive(bus__req=0)
+        self._acknowledged = False
+
+
+class AXI4LiteMaster(BusMaster):
+    """Manager of an AXI4-Lite unit that is always ready for an answer: an access in 3 cycles."""
+
+    def __init__(self, dut: Any) -> None:
+        names = ("awvalid", "awaddr", "awprot", "wvalid", "wdata", "wstrb", "bready", "arvalid", "araddr", "arprot")
+        super().__init__(dut, [f"s_axi_{name}" for name in (*names, "rready")])
+        self._ready = {channel: getattr(dut, f"s_axi_{channel}ready") for channel in ("aw", "w", "ar")}
+        self._valid = {channel: getattr(dut, f"s_axi_{channel}valid") for channel in ("b", "r")}
+        self._rdata = dut.s_axi_rdata
+
+    async def access(self, address: int, value: int | None = None) -> int:
+        """Request on one or two channels, then the answer on another."""
+        if value is None:
+            self._drive(s_axi_arvalid=1, s_axi_araddr=address, s_axi_rready=1)
+            requests, answer = ["ar"], self._valid["r"]
+        else:
+            self._drive(
+                s_axi_awvalid=1, s_axi_awaddr=address, s_axi_wvalid=1, s_axi_wdata=value, s_axi_wstrb=15, s_axi_bready=1
+            )
+            requests, answer = ["aw", "w"], self._valid["b"]
+        for _ in range(_ANSWER_CYCLES):
+            taken = [channel for channel in requests if self._ready[channel].value]
+            await self._one_cycle
+            self._drive(**{f"s_axi_{channel}valid": 0 for channel in taken})
+            requests = [channel for channel in requests if channel not in taken]
+            if answer.value:
+                return 0 if value is not None else int(self._rdata.value.to_unsigned())
+        raise self._no_answer(address)
+
+    async def release(self) -> None:
+        """Nothing is held once it is answered."""
+
+
+class WishboneMaster(BusMaster):
+    """Standard (not pipelined) master of a Wishbone unit: an access in 2 cycles."""
+
+    def __init__(self, dut: Any) -> None:
+        super().__init__(dut, [f"wb_{name}" for name in ("cyc", "stb", "we", "adr", "dat_w", "sel")])
+        self._ack, self._err, self._dat_r = dut.wb_ack, dut.wb_err, dut.wb_dat_r
+        self._answered = False
+
+    async def access(self, address: int, value: int | None = None) -> int:
+        """Strobe until the answer is there."""
+        await self._pass_answer()
+        write = {} if value is None else {"wb_dat_w": value}
+        self._drive(wb_cyc=1, wb_stb=1, wb_we=int(value is not None), wb_adr=address >> 2, wb_sel=15, **write)
+        for _ in range(_ANSWER_CYCLES):
+            await self._one_cycle
+            if self._ack.value or self._err.value:
+                self._answered = True
+                return 0 if value is not None else int(self._dat_r.value.to_unsigned())
+        raise self._no_answer(address)
+
+    async def release(self) -> None:
+        """End the bus cycle."""
+        await self._pass_answer()
+        self._drive(wb_cyc=0, wb_stb=0)
+
+    async def _pass_answer(self) -> None:
+        """A standard master holds its request through the cycle of the answer."""
+        if self._answered:
+            await self._one_cycle
+            self._answered = False
+
+
+#: The master of each bus of `rtl.spec.buses`.
+MASTERS: dict[str, Callable[[Any], BusMaster]] = {
+    "none": OwnBusMaster,
+    "axi4lite": AXI4LiteMaster,
+    "wishbone": WishboneMaster,
+}

@@ -1,0 +1,64 @@
+"""cocotb module that serves a simulated RL unit to the host, one transaction at a time.
+
+Time stands still in the simulation while the host thinks: waiting for it blocks the simulator.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from multiprocessing.connection import Connection
+from typing import Any
+
+import cocotb
+from cocotb.triggers import FallingEdge
+from cocotb.utils import get_sim_time
+
+from sim.devices.device import READ, WAIT
+from sim.simulators.masters import HALF_PERIOD_NS, MASTERS
+
+
+@cocotb.test()
+async def serve(dut: Any) -> None:
+    """Carry out the host's transactions until it hangs up."""
+    link = socket.socket(socket.AF_UNIX)
+    link.connect(os.environ["RLU_SOCKET"])
+    connection: Connection[Any, Any] = Connection(link.detach())
+    bus = MASTERS[os.environ["RLU_BUS"]](dut)
+    await bus.reset()
+    cocotb.start_soon(bus.watch())
+    events: list[tuple[int, int]] = []
+    if os.environ["RLU_RECORD"] == "1":
+        cocotb.start_soon(_record(dut, events))
+    while True:
+        try:
+            ops = connection.recv()
+        except (EOFError, ConnectionError):
+            return
+        if ops is None:
+            return
+        answers = []
+        for kind, address, value in ops:
+            if kind == READ:
+                answers.append(await bus.access(address))
+            elif kind == WAIT:
+                await bus.wait_idle()
+            else:
+                await bus.access(address, value)
+        connection.send((answers, events[:], _cycle()))
+        events.clear()
+
+
+def _cycle() -> int:
+    """Clock cycles since the start of the simulation."""
+    return int(get_sim_time("ns")) // (2 * HALF_PERIOD_NS)
+
+
+async def _record(dut: Any, events: list[tuple[int, int]]) -> None:
+    """Note the clock cycle and the probe port whenever it shows an event."""
+    valid = int(os.environ["RLU_PROBE_VALID"])
+    while True:
+        await FallingEdge(dut.clk)
+        probe = dut.probe.value.to_unsigned()
+        if probe & valid:
+            events.append((_cycle(), probe))

@@ -1,0 +1,414 @@
+"""Bench of `rtl.unit.register_file.RegisterFile`: against the golden device's decode.
+
+The bench plays the rest of the unit.
+
+Timing checked: acknowledge and error line come in the cycle after the access was taken; the strobes of a
+write last that one cycle; the memories are asked in it and answer in the next; ``irq`` in every cycle.
+"""
+
+from __future__ import annotations
+
+import random
+from itertools import chain
+from typing import Any
+
+import cocotb
+
+from rtl.spec.params import MAX_ACTIONS, MAX_STATES
+from rtl.spec.registers import ADDRESS_WIDTH, REGISTERS, WINDOW_BY_NAME
+from rtl.unit.register_file import settings_layout
+from sim.devices.device import GoldenDevice, address_of
+from sim.model.golden import GoldenModel
+from tb.kit.bench import Setup, Testbench, pack
+from tb.kit.bus import (
+    BY_ADDRESS,
+    ERRORS,
+    INTERRUPTS,
+    IRQ_STATUS,
+    STATUS,
+    WORD_MASK,
+    Answer,
+    BusDriver,
+    BusModel,
+    compare,
+    describe,
+    random_address,
+    random_word,
+    region,
+)
+
+SETUP = Setup()
+PARAMS = SETUP.params
+COVER = SETUP.cover
+LAYOUT = settings_layout(PARAMS)
+
+
+def _access_bins() -> list[str]:
+    bins = ["read nothing", "write nothing", "misaligned"]
+    for register in REGISTERS:
+        bins += [f"read {register.name}", f"read {register.name} while busy", f"write {register.name}"]
+        if register.access != "ro":
+            bins.append(f"write {register.name} while busy")
+            bins.append(f"write {register.name} out of range")
+    for name in WINDOW_BY_NAME:
+        bins += [f"{what} {name}{when}" for what in ("read", "write") for when in ("", " while busy")]
+        bins += [f"read beyond {name}", f"write beyond {name}"] if _has_gap(name) else []
+    bins.append("write ACTION_COUNT out of range")
+    if PARAMS.q_width < 16:
+        bins.append("write Q_TABLE out of range")
+    return bins
+
+
+def _has_gap(name: str) -> bool:
+    """Whether this unit uses less than the window's whole span."""
+    return PARAMS.states < MAX_STATES or (name == "Q_TABLE" and PARAMS.actions < MAX_ACTIONS - 1)
+
+
+COVER.points(
+    access=_access_bins(),
+    gap=BusDriver.GAPS,
+    command=range(16),
+    raised=list(ERRORS),
+    cleared=list(ERRORS),
+    kept_by_a_clear_of_others=list(ERRORS),
+    interrupt=[
+        "raised",
+        "withdrawn while busy",
+        *(f"{name} {what}" for name in INTERRUPTS for what in ("read", "cleared", "kept", "enabled alone")),
+        "done set as it is cleared",
+    ],
+    states_written=["lowest", "highest"],
+    q_pair=range((PARAMS.actions + 1) // 2),
+)
+
+STROBES = (
+    "command",
+    "states_written",
+    "lfsr_load",
+    "reward_load",
+    "policy_write",
+    "count_write",
+    "q_write_mask",
+)
+
+
+class WithoutUpdater(GoldenModel):
+    """There is no updater in this bench: an action that it refuses is reported by the bench itself."""
+
+    def update(self) -> None:
+        pass
+
+
+class RegisterFileBench(Testbench):
+    """Accesses the bus as a master does, and plays the memories and blocks behind the register file.
+
+    Attributes:
+        model: bus and golden device.
+        memory: what the strobes of the block have written: compared with the golden model's.
+    """
+
+    def __init__(self, dut: Any) -> None:
+        super().__init__(dut, SETUP)
+        self.model = BusModel(PARAMS)
+        self.model.device.model = WithoutUpdater(PARAMS, record=True)
+        self.bus = BusDriver(self, COVER, self._watch)
+        self.memory = GoldenModel(PARAMS)
+        self.busy = False
+        self._row = 0
+        self._irq = False
+        self._pending: tuple[int, int | None] = (0, None)
+        self._expected = Answer(False, None)
+        self._strobes = dict.fromkeys(STROBES, 0)
+        self._policy_error = False
+
+    @property
+    def device(self) -> GoldenDevice:
+        return self.model.device
+
+    async def access(self, address: int, value: int | None = None) -> Answer:
+        """One access with everything compared: answer, strobes, stored registers."""
+        self.busy = random.random() < 0.25
+        before = self.model.sticky
+        self._pending = address, value
+        self._drive_blocks()
+        got = await self.bus.access(address, value)
+        expected = self._expected
+        compare(self, describe(address, value), expected, got)
+        golden = self.device.model
+        stored = self.monitor["values"]
+        for name, field in LAYOUT:
+            word = stored >> field.offset & ((1 << field.width) - 1)
+            self.checker.equal(f"stored {name}", golden.registers[name.upper()], word)
+        self._note(address, value, expected, before)
+        return got
+
+    async def refuse_an_action(self) -> None:
+        """The updater reports an action that its row does not have."""
+        self._policy_error = True
+        await self.bus.idle()
+        self._policy_error = False
+        self.model.note_error("error_policy")
+        COVER.hit("raised", "error_policy")
+
+    def _expect_strobes(self, address: int, value: int | None, answer: Answer) -> None:
+        self._strobes = dict.fromkeys(STROBES, 0)
+        if value is None or answer.error:
+            return
+        name = region(address)
+        if name == "COMMAND":
+            self._strobes["command"] = value
+        elif name == "Q_TABLE":
+            pair = (address - address_of("Q_TABLE")) // 4 % 8
+            self._strobes["q_write_mask"] = 3 << 2 * pair & ((1 << PARAMS.actions) - 1)
+            COVER.hit("q_pair", pair)
+        strobe = {
+            "STATES": "states_written", "LFSR": "lfsr_load", "REWARD": "reward_load",
+            "POLICY": "policy_write", "ACTION_COUNT": "count_write",
+        }.get(name)  # fmt: skip
+        if strobe:
+            self._strobes[strobe] = 1
+        self._written = value
+
+    def _drive_blocks(self) -> None:
+        """Registers that live in other blocks show what the golden model has."""
+        model = self.device.model
+        missed = model.outlier()
+        self.driver.set(
+            lfsr=model.registers["LFSR"], reward=model.registers["REWARD"], share=model.share,
+            cycles=self.device.read(address_of("CYCLES")),
+            accuracy_outlier=missed[0], latency_outlier=missed[1], energy_outlier=missed[2],
+        )  # fmt: skip
+
+    def _watch(self, taken: bool) -> None:
+        """A settled cycle: compare ``irq`` and the strobes, carry out what they ask for."""
+        irq = self.model.cycle(self.busy)
+        self.checker.equal("irq", int(irq), self.monitor["irq"])
+        if irq and not self._irq:
+            COVER.hit("interrupt", "raised")
+        if self._irq and self.busy and not irq:
+            COVER.hit("interrupt", "withdrawn while busy")
+        self._irq = irq
+        if taken:
+            address, value = self._pending
+            self._note_interrupts(address, value)
+            self._expected = self.model.access(address, value, self.busy)
+            self._expect_strobes(address, value, self._expected)
+        out = self.monitor.sample((*STROBES, "row", "word"))
+        for name in STROBES:
+            self.checker.equal(name, self._strobes[name] if taken else 0, out[name])
+        row, word, memory = out["row"], out["word"], self.memory
+        if any(out[name] for name in STROBES):
+            self.checker.equal("word", self._written, word)
+        if out["policy_write"]:
+            memory.policy[row // 8 * 8 : row // 8 * 8 + 8] = [word >> 4 * i & 0xF for i in range(8)]
+        if out["count_write"]:
+            memory.counts[row] = word & 0x1F
+        for bank in range(PARAMS.actions):
+            if out["q_write_mask"] >> bank & 1:
+                half = word >> 16 * (bank % 2) & 0xFFFF
+                memory.q[row][bank] = (half ^ 0x8000) - 0x8000
+        self._row = row
+
+    async def settle(self) -> None:
+        """The memories answer to the row of the cycle before, others show anything when nobody asks."""
+        row, memory = self._row, self.memory
+        if row >= PARAMS.states:
+            row = 0
+        first = row // 8 * 8
+        self.driver.set(
+            q_row=pack(memory.q[row], PARAMS.q_width), count=memory.counts[row],
+            policy_word=pack(memory.policy[first : first + 8], 4),
+            busy=self.busy, bad_action=self._policy_error,
+        )  # fmt: skip
+        await super().settle()
+
+    def check_memories(self) -> None:
+        """Everything written so far has arrived where the golden device has it."""
+        golden = self.device.model
+        self.checker.equal("policy", golden.policy, self.memory.policy)
+        self.checker.equal("action counts", golden.counts, self.memory.counts)
+        self.checker.equal("Q-table", golden.q, self.memory.q)
+
+    def follow_commands(self) -> None:
+        """Take over what the golden device's commands did to its memories."""
+        golden = self.device.model
+        self.memory.policy = list(golden.policy)
+        self.memory.q = [list(row) for row in golden.q]
+        golden.events.clear()
+
+    def _note(self, address: int, value: int | None, answer: Answer, before: int) -> None:
+        what, name = "read" if value is None else "write", region(address)
+        raised = self.model.sticky & ~before
+        refused_as = next((flag for flag, mask in ERRORS.items() if answer.error and raised & mask), None)
+        if address % 4:
+            COVER.hit("access", "misaligned")
+        elif self._missing(address) and name != "nothing":
+            COVER.hit("access", f"{what} beyond {name}")
+        elif answer.error and not self.busy and value is not None and name in _WRITABLE:
+            COVER.hit("access", f"write {name} out of range")
+        else:
+            COVER.hit("access", f"{what} {name}" + (" while busy" if self.busy else ""))
+        if refused_as:
+            COVER.hit("raised", refused_as)
+        if address == STATUS and value is not None and not answer.error:
+            for flag, mask in ERRORS.items():
+                if before & mask:
+                    COVER.hit("cleared" if value & mask else "kept_by_a_clear_of_others", flag)
+        if value is not None and not answer.error:
+            if name == "COMMAND":
+                COVER.hit("command", value)
+            elif name == "STATES":
+                ends = {1: "lowest", PARAMS.states: "highest"}
+                COVER.hit("states_written", ends.get(value))
+                if PARAMS.states == 1:
+                    COVER.hit("states_written", "lowest")
+
+    def _note_interrupts(self, address: int, value: int | None) -> None:
+        """What an access that is about to be taken has to do with interrupts."""
+        pending, enabled = self.model.interrupts, self.device.model.registers["IRQ_ENABLE"]
+        for name, mask in INTERRUPTS.items():
+            if enabled == mask and pending & mask:
+                COVER.hit("interrupt", f"{name} enabled alone")
+            if address == IRQ_STATUS and pending & mask and not self.busy:
+                if value is None:
+                    COVER.hit("interrupt", f"{name} read")
+                elif value <= sum(INTERRUPTS.values()):
+                    COVER.hit("interrupt", f"{name} cleared" if value & mask else f"{name} kept")
+                    if self.model.ended and value & INTERRUPTS["done"]:
+                        COVER.hit("interrupt", "done set as it is cleared")
+
+    @staticmethod
+    def _missing(address: int) -> bool:
+        if address in BY_ADDRESS:
+            return False
+        _PROBE.write(STATUS, ERRORS["error_address"])
+        _PROBE.read(address)
+        return bool(_PROBE.read(STATUS) & ERRORS["error_address"])
+
+
+_PROBE = GoldenDevice(PARAMS)  # only ever asked whether an address exists
+_WRITABLE = {r.name for r in REGISTERS if r.access != "ro"} | set(WINDOW_BY_NAME)
+
+
+@cocotb.test()
+async def power_up(dut: Any) -> None:
+    """Every register has its reset value."""
+    bench = RegisterFileBench(dut)
+    await bench.start()
+    for register in REGISTERS:
+        got = await bench.access(register.offset)
+        # The bench has the unit busy now and then, which IRQ_STATUS notes.
+        if register.access != "wo" and register.name not in ("STATUS", "IRQ_STATUS"):
+            bench.checker.equal(f"reset value of {register.name}", register.reset_value(PARAMS), got.data)
+
+
+@cocotb.test()
+async def every_register(dut: Any) -> None:
+    """Reads and writes of every register at the ends of its range, just beyond, and between."""
+    bench = RegisterFileBench(dut)
+    await bench.start()
+    for _ in range(6 * SETUP.effort):
+        for register in REGISTERS:
+            low, high = register.limits(PARAMS)
+            for value in (low, high, high + 1, low - 1, random.randint(low, high)):
+                await bench.access(register.offset, value & WORD_MASK)
+                bench.follow_commands()
+                await bench.access(register.offset)
+
+
+@cocotb.test()
+async def one_bit_more(dut: Any) -> None:
+    """A legal value with one more bit set, each of the 32, in every register and memory."""
+    bench = RegisterFileBench(dut)
+    await bench.start()
+    legal = {register.offset: register.limits(PARAMS)[0] for register in REGISTERS}
+    for address, low in (legal | {window.offset: 1 for window in WINDOW_BY_NAME.values()}).items():
+        for bit in range(32):
+            await bench.access(address, (low | 1 << bit) & WORD_MASK)
+            bench.follow_commands()
+
+
+@cocotb.test()
+async def one_address_bit(dut: Any) -> None:
+    """Reads and writes one bit of address away from every register and from both ends of every memory."""
+    bench = RegisterFileBench(dut)
+    await bench.start()
+    ends = [(window.offset, window.offset + 4 * window.words(PARAMS) - 4) for window in WINDOW_BY_NAME.values()]
+    for address in (*(register.offset for register in REGISTERS), *chain(*ends)):
+        for bit in range(ADDRESS_WIDTH):
+            for value in (None, 1):
+                await bench.access(address ^ 1 << bit, value)
+                bench.follow_commands()
+
+
+@cocotb.test()
+async def error_flags(dut: Any) -> None:
+    """Each flag is raised by its cause, kept, and cleared by its own bit alone."""
+    bench = RegisterFileBench(dut)
+    await bench.start()
+    for _ in range(60 * SETUP.effort):
+        for address, value in (
+            (random.choice((0x80, 0x1FC, 0x12, 0x3FF)), random.choice((None, 0))),
+            (address_of("ID"), 0),
+            (address_of("ALPHA"), PARAMS.coef_one + 1),
+            (address_of("ACTION_COUNT"), 0),
+        ):
+            await bench.access(address, value)
+        await bench.refuse_an_action()
+        await bench.access(STATUS)
+        await bench.access(
+            STATUS,
+            random.choice((*ERRORS.values(), *(a | b for a in ERRORS.values() for b in ERRORS.values()))),
+        )
+        await bench.access(STATUS)
+
+
+@cocotb.test()
+async def interrupts(dut: Any) -> None:
+    """Interrupts in all combinations, cleared in any order and in the cycle in which they come."""
+    bench = RegisterFileBench(dut)
+    await bench.start()
+    for _ in range(200 * SETUP.effort):
+        await bench.access(address_of("IRQ_ENABLE"), random.choice((None, *range(4))))
+        if random.random() < 0.5:
+            await bench.refuse_an_action()
+        for _ in range(random.randint(1, 3)):
+            address = random.choice((IRQ_STATUS, IRQ_STATUS, STATUS, address_of("ID")))
+            await bench.access(address, random.choice((None, *range(4))))
+
+
+@cocotb.test()
+@cocotb.parametrize(writes=[0.3, 0.9])
+async def random_traffic(dut: Any, writes: float) -> None:
+    """Any access to any address, with the unit busy now and then."""
+    bench = RegisterFileBench(dut)
+    await bench.start()
+    for _ in range(1500 * SETUP.effort):
+        address = random_address(PARAMS)
+        value = random_word(PARAMS, address) if random.random() < writes else None
+        if address == address_of("COMMAND") and value is not None and random.random() < 0.7:
+            value = random.randrange(16)
+        answer = await bench.access(address, value)
+        if address == address_of("COMMAND") and value is not None and not answer.error:
+            bench.follow_commands()
+        if random.random() < 0.05:
+            await bench.refuse_an_action()
+    bench.check_memories()
+
+
+@cocotb.test()
+async def every_command(dut: Any) -> None:
+    """Every combination of the command bits, strobed for one cycle."""
+    bench = RegisterFileBench(dut)
+    await bench.start()
+    commands = 4 * list(range(16))
+    random.shuffle(commands)
+    for command in commands:
+        await bench.access(address_of("COMMAND"), command)
+        bench.follow_commands()
+
+
+@cocotb.test(stage=1)
+async def coverage(dut: Any) -> None:
+    """Every bin was met."""
+    COVER.gate()

@@ -1,0 +1,552 @@
+"""Bench of the whole unit, `rtl.unit.top.RLU`, through its bus, ``busy`` and the probe port only.
+
+The golden device says what every access does. Timing checked: the handshake and ``irq`` in every cycle; ``busy``
+in every cycle, against the formulas of `rtl.spec.params` by way of the golden device's CYCLES; every draw, action,
+Q-table write and reward on the probe port, in order, within the time its command is given.
+"""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import cocotb
+
+from rtl.spec.registers import BY_NAME, CLEAR, REGISTERS, REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME, field_of
+from rtl.unit.top import probe_layout
+from sim.devices.device import GoldenDevice, address_of
+from sim.model.golden import Action, Draw, Event, QWrite, RewardEvent
+from sim.simulators.simulator import decode_probe
+from tb.kit.bench import Setup, Testbench, random_coefficient, random_q
+from tb.kit.bus import (
+    ALL_ERRORS,
+    BY_ADDRESS,
+    ERRORS,
+    INTERRUPTS,
+    IRQ_STATUS,
+    STATUS,
+    WORD_MASK,
+    Answer,
+    BusDriver,
+    BusModel,
+    compare,
+    describe,
+    random_address,
+    random_word,
+    region,
+)
+
+SETUP = Setup()
+PARAMS = SETUP.params
+ONE = PARAMS.coef_one
+EPISODIC = field_of("MODE", "episodic")
+BIG = PARAMS.states > 100
+COVER = SETUP.cover
+KINDS = {Draw: "draw", Action: "action", QWrite: "write", RewardEvent: "reward"}
+COVER.points(
+    command=range(1, 16),
+    job=["REWARD written", "STATES written"],
+    states=[1] if PARAMS.states == 1 else [1, "between", "all"],
+    alpha=["zero", "between", "one"],
+    gamma=["zero", "between", "one"],
+    epsilon=["zero", "between", "one"],
+    mode=range(4 if PARAMS.episodes else 2),
+    reward=["negative", "zero", "positive"],
+    event=list(KINDS.values()),
+    explored=[0, 1],
+    raised=list(ERRORS),
+    while_busy=["register read", "register write", "window read", "window write", "command", "no address"],
+    busy_with=["clear", "reward", "update", "sample", "share"],
+    read=[r.name for r in REGISTERS] + list(WINDOW_BY_NAME),
+    write=[r.name for r in REGISTERS if r.access != "ro"] + list(WINDOW_BY_NAME),
+    out_of_range=[r.name for r in REGISTERS if r.access in ("rw", "wo", "w1c")] + ["ACTION_COUNT"],
+    read_only=[r.name for r in REGISTERS if r.access == "ro"],
+    gap=BusDriver.GAPS,
+    restored=["into a fresh unit"],
+    interrupt=["done", "error"],
+)
+if PARAMS.states > 1:
+    COVER.points(saturated=["lowest", "highest"])
+if PARAMS.episodes:
+    COVER.points(
+        stored=range(PARAMS.episodes + 1),  # before a sample
+        tournament=["0 or 1", "more"],
+        candidates=["0 or 1", "more"],
+        drawn=["as many as candidates", "one again"],  # a repeat, or the winner once more
+        replayed=["none", "some"],
+        kept=["an action of the row", "one the row has lost"],
+    )
+
+# What a running command changes: how far it has got, and so what a read shows, is left open while busy.
+_MOVING = ("REWARD", "SHARE", "LFSR", "CYCLES", "EPISODES")
+_VALID = sum(1 << probe_layout(PARAMS)[name].offset for name in ("draw", "action", "write", "reward"))
+_SAVED = [r.name for r in REGISTERS if r.access == "rw"]
+
+
+class RluBench(Testbench):
+    """Accesses the unit as a host does; the golden device runs beside it.
+
+    Attributes:
+        model: bus and golden device.
+    """
+
+    def __init__(self, dut: Any) -> None:
+        super().__init__(dut, SETUP)
+        self.model = BusModel(PARAMS)
+        self.bus = BusDriver(self, COVER, self._watch)
+        self._busy_from, self._busy_cycles = 0, 0
+        self._jobs: list[str] = []
+        self._expected: dict[type, list[Event]] = {kind: [] for kind in KINDS}
+        self._pending: tuple[int, int | None] | None = None
+
+    @property
+    def device(self) -> GoldenDevice:
+        return self.model.device
+
+    def register(self, name: str) -> int:
+        return self.device.model.registers[name]
+
+    async def access(self, address: int, value: int | None = None) -> Answer:
+        """One access, compared with the golden device's answer."""
+        self._pending = (address, value)
+        self._expected_answer: Answer | None = None
+        before = self.model.sticky
+        got = await self.bus.access(address, value)
+        expected = self._expected_answer
+        assert expected is not None
+        busy = self._was_busy
+        if not (busy and value is None and region(address) in _MOVING):
+            if busy and address == STATUS and expected.data is not None and got.data is not None:
+                # The update that is running may or may not have met its illegal action yet.
+                policy = ERRORS["error_policy"]
+                expected = Answer(expected.error, expected.data & ~policy | got.data & policy & self.model.sticky)
+            if busy and address == IRQ_STATUS and expected.data is not None and got.data is not None:
+                error = INTERRUPTS["error"] if self.model.sticky & ERRORS["error_policy"] else 0
+                expected = Answer(expected.error, expected.data & ~error | got.data & error & self.model.interrupts)
+            compare(self, describe(address, value), expected, got)
+        self._note(address, value, expected.error, self.model.sticky & ~before, busy)
+        return got
+
+    async def write(self, name: str, value: int) -> None:
+        await self.access(address_of(name), value & WORD_MASK)
+
+    async def read(self, name: str) -> int:
+        data = (await self.access(address_of(name))).data
+        assert data is not None
+        return data
+
+    async def idle(self) -> None:
+        """Until the unit is at rest, with everything it was to do seen on the probe port."""
+        while self.busy(self.cycle):
+            await self.bus.idle()
+        await self.bus.idle()
+        left = {KINDS[kind]: events for kind, events in self._expected.items() if events}
+        self.checker.equal("events not seen", {}, left)
+
+    async def command(self, bits: int) -> None:
+        """Run a command to its end and compare CYCLES."""
+        await self.write("COMMAND", bits)
+        await self.idle()
+        await self.read("CYCLES")
+
+    def busy(self, cycle: int) -> bool:
+        """Whether the model has the unit busy in a cycle."""
+        return self._busy_from <= cycle < self._busy_from + self._busy_cycles
+
+    def _watch(self, taken: bool) -> None:
+        """A settled cycle: ``busy``, ``irq`` and probe port; the model carries out an access when it is taken."""
+        busy = self.busy(self.cycle)
+        self.checker.equal("busy", int(busy), self.monitor["busy"])
+        irq = self.model.cycle(busy)
+        self.checker.equal("irq", int(irq), self.monitor["irq"])
+        for name, mask in INTERRUPTS.items():
+            if irq and self.model.interrupts == mask:
+                COVER.hit("interrupt", name)
+        for event in self._events():
+            waiting = self._expected[type(event)]
+            self.checker.equal(KINDS[type(event)], waiting[0] if waiting else None, event)
+            del waiting[0]
+            self._note_event(event)
+        if taken:
+            assert self._pending is not None
+            address, value = self._pending
+            self._was_busy = busy
+            self._expected_answer = self.model.access(address, value, busy)
+            if not self._expected_answer.error and self.model.starts(address, value):
+                self._started(address, value or 0)
+
+    def _events(self) -> list[Event]:
+        """What the probe port shows in this cycle.
+
+        A field that no event vouches for may be unknown: after a read of a row that does not exist.
+        """
+        word, unknown = self.monitor.known("probe")
+        if not (word | unknown) & _VALID:
+            return []
+        events = decode_probe(PARAMS, word)
+        if unknown:
+            self.checker.equal("probe with its unknown bits set", events, decode_probe(PARAMS, word | unknown))
+        return events
+
+    def _started(self, address: int, value: int) -> None:
+        self._busy_from, self._busy_cycles = self.cycle + 1, self.device.read(address_of("CYCLES"))
+        if address == address_of("COMMAND"):
+            COVER.hit("command", value)
+            self._jobs = [name for bit, name in enumerate(("clear", "reward", "update", "sample")) if value >> bit & 1]
+        else:
+            COVER.hit("job", f"{region(address)} written")
+            self._jobs = ["share"]
+        for event in self.device.events():
+            self._expected[type(event)].append(event)
+        states = self.register("STATES")
+        COVER.hit("states", 1 if states == 1 else "all" if states == PARAMS.states else "between")
+        if value & UPDATE and address == address_of("COMMAND"):
+            for name in ("alpha", "gamma"):
+                COVER.hit(name, {0: "zero", ONE: "one"}.get(self.register(name.upper()), "between"))
+            reward = self.register("REWARD")
+            COVER.hit("mode", self.register("MODE"))
+            COVER.hit("reward", "negative" if reward < 0 else "positive" if reward > 0 else "zero")
+        if value & SAMPLE and address == address_of("COMMAND"):
+            COVER.hit("epsilon", {0: "zero", ONE: "one"}.get(self.register("EPSILON"), "between"))
+        if address == address_of("COMMAND") and self.device.model.episodic:
+            self._note_episodes(value)
+
+    def _note_episodes(self, command: int) -> None:
+        """An episodic command: the settings it met, and what it had to do."""
+        settings = {field.name: field.of(self.register("EPISODIC")) for field in BY_NAME["EPISODIC"].fields}
+        if command & UPDATE:
+            COVER.hit("replayed", "some" if settings["replays"] else "none")
+        if command & SAMPLE:
+            COVER.hit("stored", len(self.device.model.episodes))
+            for name in ("tournament", "candidates"):
+                COVER.hit(name, "0 or 1" if settings[name] < 2 else "more")
+            for event in self._expected[Action]:
+                assert isinstance(event, Action)
+                lost = event.action >= self.device.model.counts[event.row]
+                COVER.hit("kept", "one the row has lost" if lost else "an action of the row")
+            draws = len(self._expected[Draw])
+            asked = self.register("STATES") * max(1, settings["candidates"])
+            COVER.hit("drawn", "as many as candidates" if draws == asked else "one again")
+
+    def _note_event(self, event: Event) -> None:
+        COVER.hit("event", KINDS[type(event)])
+        if isinstance(event, Action):
+            COVER.hit("explored", event.explored)
+        if isinstance(event, QWrite) and PARAMS.states > 1:
+            COVER.hit("saturated", {PARAMS.q_min: "lowest", PARAMS.q_max: "highest"}.get(event.value))
+
+    def _note(self, address: int, value: int | None, error: bool, raised: int, busy: bool) -> None:
+        name, what = region(address), "read" if value is None else "write"
+        for flag, mask in ERRORS.items():
+            if raised & mask:
+                COVER.hit("raised", flag)
+        if busy:
+            place = "register" if address in BY_ADDRESS else "window" if name in WINDOW_BY_NAME else None
+            COVER.hit("while_busy", f"{place} {what}" if place else "no address")
+            if name == "COMMAND" and value is not None:
+                COVER.hit("while_busy", "command")
+            if len(self._jobs) == 1:
+                COVER.hit("busy_with", self._jobs[0])
+        elif not error:
+            COVER.hit(what, name)
+        elif value is not None:
+            # A refused write to a place that exists: one of the two, and each name is a bin of one only.
+            COVER.hit("read_only", name)
+            if address in BY_ADDRESS or not raised & ERRORS["error_address"]:
+                COVER.hit("out_of_range", name)
+
+    async def set_up(self) -> None:
+        """Bring the unit and the model to the same state, whatever an earlier test left in the memories."""
+        await self.start()
+        await self.command(CLEAR)
+        for row in range(PARAMS.states):
+            count = random.randint(1, PARAMS.actions)
+            await self.access(address_of("ACTION_COUNT") + 4 * row, count)
+        for word in range((PARAMS.states + 7) // 8):
+            await self.access(address_of("POLICY") + 4 * word, 0)
+
+    async def read_back(self, at_most: int = 10_000) -> None:
+        """Compare every register, and the words of all windows or that many of them."""
+        for register in REGISTERS:
+            await self.access(register.offset)
+        await self.read_windows(at_most)
+
+    async def read_windows(self, at_most: int = 10_000) -> None:
+        """Compare the words of all windows, or that many of them, picked at random."""
+        addresses = window_words()
+        for address in random.sample(addresses, min(len(addresses), at_most)):
+            await self.access(address)
+
+    async def random_measurements(self) -> None:
+        """Measurements, weights and gains; mostly no outlier."""
+        for register in REGISTERS:
+            if register.kind == "gain":
+                await self.write(register.name, random.getrandbits(PARAMS.gain_width))
+            elif register.name in _MEASURED:
+                await self.write(register.name, random_coefficient(PARAMS))
+        lenient = random.random() < 0.7
+        await self.write("ACCURACY_TH", 0 if lenient else random_coefficient(PARAMS))
+        for name in ("LATENCY_TH", "ENERGY_TH"):
+            await self.write(name, ONE if lenient else random_coefficient(PARAMS))
+
+
+def random_settings() -> int:
+    """A value of EPISODIC that does not take long."""
+    return sum(random.choice((0, 1, random.randrange(6))) << field.lsb for field in BY_NAME["EPISODIC"].fields)
+
+
+def window_words() -> list[int]:
+    """Address of every word of every window."""
+    addresses = [address_of("POLICY") + 4 * word for word in range((PARAMS.states + 7) // 8)]
+    for row in range(PARAMS.states):
+        addresses.append(address_of("ACTION_COUNT") + 4 * row)
+        addresses += [address_of("Q_TABLE") + 32 * row + 4 * pair for pair in range((PARAMS.actions + 1) // 2)]
+    return addresses
+
+
+_MEASURED = (
+    "WEIGHT_A",
+    "WEIGHT_L",
+    "WEIGHT_E",
+    "LATENCY_HIGH",
+    "ENERGY_HIGH",
+    "ACCURACY",
+    "LATENCY",
+    "ENERGY",
+)
+
+
+@cocotb.test()
+async def power_up(dut: Any) -> None:
+    """Reset values of all registers; the Q-table is 0, the action counts are those of the parameters."""
+    bench = RluBench(dut)
+    await bench.start()
+    await bench.read_back()
+    for name in ("ID", "VERSION", "CONFIG", "FORMATS"):
+        bench.checker.equal(name, BY_NAME[name].reset_value(PARAMS), await bench.read(name))
+
+
+@cocotb.test()
+async def every_register(dut: Any) -> None:
+    """Every register at the ends of its range, just beyond it and between; read-only ones refuse."""
+    bench = RluBench(dut)
+    await bench.set_up()
+    for register in REGISTERS:
+        low, high = register.limits(PARAMS)
+        for value in (low, high, high + 1, low - 1, random.randint(low, high)):
+            await bench.access(register.offset, value & WORD_MASK)
+            await bench.idle()
+            await bench.access(register.offset)
+        await bench.access(STATUS)
+        if random.random() < 0.5:
+            await bench.access(STATUS, random.choice((ALL_ERRORS, *ERRORS.values())))
+    await bench.access(address_of("ACTION_COUNT"), 0)
+    await bench.access(address_of("ACTION_COUNT"), PARAMS.actions + 1)
+    await bench.read_back(at_most=300)
+
+
+@cocotb.test()
+@cocotb.parametrize(alpha=[0, None, ONE])
+@cocotb.parametrize(gamma=[0, None, ONE])
+async def episodes(dut: Any, alpha: int | None, gamma: int | None) -> None:
+    """Sample, reward and update, in any combination of command bits; alpha and gamma 0, anything, 1."""
+    bench = RluBench(dut)
+    await bench.set_up()
+    await bench.write("LFSR", random.randint(1, PARAMS.lfsr_max))
+    commands = list(range(1, 16)) if alpha is None and gamma is None else [SAMPLE, REWARD | UPDATE]
+    for _ in range((1 if BIG else 6) * SETUP.effort):
+        random.shuffle(commands)
+        for command in commands:
+            await bench.write("ALPHA", random_coefficient(PARAMS) if alpha is None else alpha)
+            await bench.write("GAMMA", random_coefficient(PARAMS) if gamma is None else gamma)
+            await bench.write("EPSILON", random.choice((0, ONE, random_coefficient(PARAMS))))
+            await bench.write("MODE", random.randint(0, BY_NAME["MODE"].limits(PARAMS)[1]))
+            if PARAMS.episodes and random.random() < 0.5:
+                await bench.write("EPISODIC", random_settings())
+            if random.random() < 0.4:
+                await bench.write("STATES", random.choice((1, PARAMS.states, random.randint(1, PARAMS.states))))
+                await bench.idle()
+                await bench.read("SHARE")
+            if random.random() < 0.4:
+                await bench.write("REWARD", random_q(PARAMS))
+                await bench.idle()
+                await bench.read("SHARE")
+            else:
+                await bench.random_measurements()
+            if random.random() < 0.1:  # actions that not every row has
+                word = random.randrange((PARAMS.states + 7) // 8)
+                await bench.access(address_of("POLICY") + 4 * word, random.getrandbits(32))
+            await bench.command(command)
+            for name in ("STATUS", "REWARD", "SHARE", "LFSR"):
+                await bench.read(name)
+            if random.random() < 0.3:
+                await bench.write("STATUS", ALL_ERRORS)
+        await bench.read_windows(at_most=300)
+
+
+@cocotb.test(skip=not PARAMS.episodes)
+async def episode_memory(dut: Any) -> None:
+    """In episodic mode, until the memory is full and the oldest are gone, then again after a clear; counts change."""
+    bench = RluBench(dut)
+    await bench.set_up()
+    await bench.write("LFSR", random.randint(1, PARAMS.lfsr_max))
+    await bench.write("STATES", PARAMS.states)
+    await bench.idle()
+    await bench.write("MODE", EPISODIC.mask)
+    for _ in range(2 * SETUP.effort):
+        await bench.command(CLEAR)
+        for _ in range(6 * PARAMS.episodes):
+            if random.random() < 0.5:  # stored policies may have actions that the row loses here
+                row = random.randrange(PARAMS.states)
+                await bench.access(address_of("ACTION_COUNT") + 4 * row, random.choice((1, PARAMS.actions)))
+            await bench.write("EPSILON", random.choice((0, ONE // 8, ONE // 8, ONE)))
+            await bench.write("EPISODIC", random_settings())
+            await bench.write("REWARD", random_q(PARAMS))
+            await bench.idle()
+            await bench.command(random.choice((UPDATE | SAMPLE, UPDATE | SAMPLE, SAMPLE, UPDATE)))
+            await bench.read("EPISODES")
+        await bench.read_windows(at_most=300)
+
+
+@cocotb.test()
+@cocotb.parametrize(sign=[-1, 1])
+async def saturation(dut: Any, sign: int) -> None:
+    """Updates that lie beyond the range of a Q-value end at its end; they never wrap."""
+    bench = RluBench(dut)
+    await bench.set_up()
+    for row in range(PARAMS.states):
+        await bench.access(address_of("ACTION_COUNT") + 4 * row, 1 if sign < 0 else PARAMS.actions)
+    await bench.write("ALPHA", ONE)
+    await bench.write("GAMMA", ONE)
+    await bench.write("MODE", 1)
+    await bench.write("REWARD", PARAMS.q_max if sign > 0 else PARAMS.q_min)
+    await bench.idle()
+    for _ in range(2):
+        await bench.command(UPDATE)
+        # The next pass finds rows at the end of the range, and pays each of them more on top.
+        await bench.write("STATES", min(2, PARAMS.states))
+        await bench.idle()
+    await bench.read_windows(at_most=300)
+
+
+@cocotb.test()
+@cocotb.parametrize(command=[CLEAR, REWARD, UPDATE, SAMPLE, 0])
+async def busy_refuses(dut: Any, command: int) -> None:
+    """Writes and window reads while busy are refused and change nothing; register reads are answered.
+
+    Command 0 stands for the division after REWARD was written.
+    """
+    bench = RluBench(dut)
+    await bench.set_up()
+    await bench.random_measurements()
+    for _ in range(6 * SETUP.effort):
+        await bench.write("STATES", random.randint(1, PARAMS.states))
+        await bench.idle()
+        if command:
+            await bench.write("COMMAND", command)
+        else:
+            await bench.write("REWARD", random_q(PARAMS))
+        while bench.busy(bench.cycle):
+            kind = random.random()
+            address = random_address(PARAMS)
+            if kind < 0.2:
+                address = address_of("COMMAND")
+            elif kind < 0.4:
+                address = random.choice(REGISTERS).offset
+            value = random_word(PARAMS, address) if random.random() < 0.6 else None
+            await bench.access(address, value)
+        await bench.idle()
+        await bench.read("STATUS")
+        await bench.read("CYCLES")
+        await bench.write("STATUS", ALL_ERRORS)
+    await bench.read_back(at_most=300)
+
+
+@cocotb.test()
+async def random_traffic(dut: Any) -> None:
+    """Any access at any time, commands among them."""
+    bench = RluBench(dut)
+    await bench.set_up()
+    for _ in range((500 if BIG else 1500) * SETUP.effort):
+        address = random_address(PARAMS)
+        value = random_word(PARAMS, address) if random.random() < 0.5 else None
+        await bench.access(address, value)
+        if random.random() < 0.3:
+            await bench.idle()
+    await bench.idle()
+    await bench.read_back(at_most=300)
+
+
+@cocotb.test()
+async def interrupts(dut: Any) -> None:
+    """Every kind of work, and errors, raise ``irq`` as far as it is enabled, when the unit is idle again."""
+    bench = RluBench(dut)
+    await bench.set_up()
+    for _ in range(3 * SETUP.effort):
+        for enabled in (0, *INTERRUPTS.values(), sum(INTERRUPTS.values())):
+            await bench.write("IRQ_ENABLE", enabled)
+            for name, value in (("COMMAND", SAMPLE), ("COMMAND", REWARD), ("REWARD", 1), ("STATES", 1)):
+                await bench.write("IRQ_STATUS", sum(INTERRUPTS.values()))
+                await bench.write(name, value)
+                if random.random() < 0.3:
+                    await bench.write("IRQ_STATUS", random.randrange(4))  # refused, which is an error
+                await bench.idle()
+                await bench.read("IRQ_STATUS")
+                if random.random() < 0.5:
+                    await bench.write("ID", 0)
+                    await bench.write("IRQ_STATUS", random.randrange(4))
+                    await bench.idle()
+    for row_word in range((PARAMS.states + 7) // 8):
+        await bench.access(address_of("POLICY") + 4 * row_word, WORD_MASK)
+    await bench.write("IRQ_STATUS", sum(INTERRUPTS.values()))
+    await bench.write("STATES", PARAMS.states)
+    await bench.idle()
+    await bench.command(UPDATE)  # of actions that no row has, unless every row has all 16
+    await bench.read("IRQ_STATUS")
+
+
+@cocotb.test()
+async def save_and_restore(dut: Any) -> None:
+    """What was read from one unit, written to another, makes that one go on as the first."""
+    bench = RluBench(dut)
+    await bench.set_up()
+    await bench.write("LFSR", random.randint(1, PARAMS.lfsr_max))
+    await bench.random_measurements()
+    await bench.command(SAMPLE)
+    await bench.command(REWARD | UPDATE)
+    saved = [(name, await bench.read(name)) for name in _SAVED]
+    addresses = window_words()
+    words = [(address, (await bench.access(address)).data) for address in addresses]
+    original = copy.deepcopy(bench.device)
+
+    # The unit forgets everything; the golden device beside it is a new one.
+    await bench.write("COMMAND", CLEAR | SAMPLE)
+    await bench.idle()
+    await bench.reset()
+    bench.model = BusModel(PARAMS)
+    bench.bus = BusDriver(bench, COVER, bench._watch)
+    bench._busy_from, bench._busy_cycles = 0, 0
+    await bench.command(CLEAR)
+    for name, value in saved:
+        await bench.write(name, value)
+        await bench.idle()
+    for address, word in words:
+        await bench.access(address, word)
+
+    commands = (SAMPLE, UPDATE, REWARD | UPDATE | SAMPLE)
+    for command in commands:
+        await bench.command(command)
+        original.write(address_of("COMMAND"), command)
+    for name in _SAVED:
+        bench.checker.equal(f"{name} after restoring", original.read(address_of(name)), await bench.read(name))
+    for address in random.sample(addresses, min(len(addresses), 300)):
+        data = (await bench.access(address)).data
+        bench.checker.equal(f"word 0x{address:04X} after restoring", original.read(address), data)
+    COVER.hit("restored", "into a fresh unit")
+
+
+@cocotb.test(stage=1)
+async def coverage(dut: Any) -> None:
+    """Every bin was met."""
+    COVER.gate()

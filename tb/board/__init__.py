@@ -1,0 +1,1 @@
+"""A board's design in a simulator, behind a pseudo-terminal."""

@@ -1,0 +1,1 @@
+"""What the benches are made of: configurations, set-up, models, monitors."""

@@ -1,0 +1,261 @@
+"""The unit's bus: a driver that plays its master, a monitor of its rules, and the golden device behind it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import NamedTuple
+
+from rtl.spec.params import RLUParams
+from rtl.spec.registers import ADDRESS_WIDTH, BY_NAME, REGISTERS, WINDOW_BY_NAME, Register
+from sim.devices.device import GoldenDevice, address_of
+from tb.kit.bench import Coverage, Testbench
+
+WORD_MASK = 0xFFFF_FFFF
+STATUS = address_of("STATUS")
+ERRORS = {f.name: f.mask for f in BY_NAME["STATUS"].fields if f.name.startswith("error_")}
+ALL_ERRORS = sum(ERRORS.values())
+BUSY = next(f.mask for f in BY_NAME["STATUS"].fields if f.name == "busy")
+IRQ_STATUS = address_of("IRQ_STATUS")
+INTERRUPTS = {f.name: f.mask for f in BY_NAME["IRQ_STATUS"].fields}
+BY_ADDRESS: dict[int, Register] = {register.offset: register for register in REGISTERS}
+
+
+class Answer(NamedTuple):
+    """What the bus shows when it acknowledges; ``data`` is ``None`` where it does not matter."""
+
+    error: bool
+    data: int | None
+
+
+class BusModel:
+    """`GoldenDevice` with what it does not have: the error line, refusals while busy, interrupts in their cycle.
+
+    Attributes:
+        device: the golden device, which decides what an access does.
+        sticky: error flags that are set.
+        interrupts: what IRQ_STATUS reads in this cycle.
+        ended: work has ended in this cycle.
+    """
+
+    def __init__(self, params: RLUParams) -> None:
+        self.params = params
+        self.device = GoldenDevice(params, record=True)
+        self.sticky = 0
+        self.interrupts = 0
+        self.ended = False
+        self._was_busy = False
+        self._irq = False  # in the next cycle
+
+    def cycle(self, busy: bool) -> bool:
+        """A new clock cycle, before the access that is taken in it, if any; whether ``irq`` is high."""
+        irq = self._irq
+        self.ended = self._was_busy and not busy
+        if self.ended:
+            self.interrupts |= INTERRUPTS["done"]
+        self._irq = bool(self.interrupts & self.device.model.registers["IRQ_ENABLE"]) and not busy
+        self._was_busy = busy
+        return irq
+
+    def note_error(self, flag: str) -> None:
+        """An error flag is set, and its interrupt with it."""
+        self.sticky |= ERRORS[flag]
+        self.interrupts |= INTERRUPTS["error"]
+
+    def access(self, address: int, value: int | None, busy: bool) -> Answer:
+        """Carry out an access, or refuse it; ``value`` is ``None`` for a read."""
+        if self._missing(address, value):
+            return self._refuse("error_address")
+        if busy and (value is not None or address not in BY_ADDRESS):
+            return self._refuse("error_busy")
+        if value is None:
+            data = self.device.read(address)
+            if address == STATUS:
+                data = data & ~ALL_ERRORS | self.sticky | (BUSY if busy else 0)
+            elif address == IRQ_STATUS:
+                data = self.interrupts
+            return Answer(False, data)
+        self.device.write(address, value)
+        raised = self._raised()
+        if raised & ERRORS["error_value"]:
+            return self._refuse("error_value")
+        if raised:  # an update has met an action that its row does not have
+            self.note_error("error_policy")
+        if address == STATUS:
+            self.sticky &= ~value
+        elif address == IRQ_STATUS:
+            self.interrupts &= ~value
+            if self.ended:  # setting wins over clearing
+                self.interrupts |= INTERRUPTS["done"]
+        return Answer(False, None)
+
+    def starts(self, address: int, value: int | None) -> bool:
+        """Whether an accepted write of ``value`` makes the unit busy."""
+        if value is None:
+            return False
+        command = address == address_of("COMMAND") and value != 0
+        return command or address in (address_of("REWARD"), address_of("STATES"))
+
+    def _missing(self, address: int, value: int | None) -> bool:
+        register = BY_ADDRESS.get(address)
+        if register is not None:
+            return value is not None and register.access == "ro"
+        self.device.read(address)
+        return bool(self._raised() & ERRORS["error_address"])
+
+    def _refuse(self, flag: str) -> Answer:
+        self.note_error(flag)
+        return Answer(True, 0)
+
+    def _raised(self) -> int:
+        """Error flags of the device, which are cleared."""
+        flags = self.device.read(STATUS) & ALL_ERRORS
+        if flags:
+            self.device.write(STATUS, flags)
+        return flags
+
+
+class BusDriver:
+    """Plays the master, with random gaps, and checks the handshake in every cycle.
+
+    Checked: the acknowledge comes in the cycle after the access was taken, for that cycle only, and ``err``
+    only with it.
+
+    Args:
+        bench: the bench whose block has the bus.
+        cover: its coverage, with a point ``gap``.
+        each_cycle: called in every cycle, when the outputs have settled; the argument says whether an
+            access is taken in this cycle.
+    """
+
+    GAPS = ("none, next access shown early", "none", "one cycle", "longer")
+
+    def __init__(self, bench: Testbench, cover: Coverage, each_cycle: Callable[[bool], None]) -> None:
+        self._bench = bench
+        self._cover = cover
+        self._each_cycle = each_cycle
+        self._taken = False  # in the cycle before this one
+        self._answer = (False, 0)
+
+    async def access(self, address: int, value: int | None = None) -> Answer:
+        """Write ``value``, or read if it is ``None``; some idle cycles go before it."""
+        gap = random.choice((0, 0, 0, 0, 0, 0, 1, random.randint(2, 4)))
+        if gap == 0:
+            self._cover.hit("gap", "none")
+        else:
+            self._cover.hit("gap", "one cycle" if gap == 1 else "longer")
+        for _ in range(gap):
+            await self.idle()
+        self._show(address, value)
+        await self._cycle(taken=True)
+        # The answer is there: the master may already show another access, which is not taken yet.
+        behaviour = random.choice(("hold", "let go", "early"))
+        if behaviour == "let go":
+            self._bench.driver.set(bus__req=0)
+        elif behaviour == "early":
+            self._show(random.getrandbits(ADDRESS_WIDTH), random.choice((None, random.getrandbits(32))))
+            self._cover.hit("gap", "none, next access shown early")
+        await self._cycle(taken=False)
+        error, data = self._answer
+        return Answer(error, data)
+
+    async def idle(self) -> None:
+        """A cycle without a request, with anything on the other lines."""
+        self._show(random.getrandbits(ADDRESS_WIDTH), random.choice((None, random.getrandbits(32))))
+        self._bench.driver.set(bus__req=0)
+        await self._cycle(taken=False)
+
+    def _show(self, address: int, value: int | None) -> None:
+        data = random.getrandbits(32) if value is None else value
+        self._bench.driver.set(bus__req=1, bus__we=int(value is not None), bus__addr=address, bus__wdata=data)
+
+    async def _cycle(self, taken: bool) -> None:
+        bench = self._bench
+        await bench.settle()
+        acknowledged = bench.monitor["bus__ack"]
+        bench.checker.equal("bus__ack", int(self._taken), acknowledged)
+        error = bench.monitor["bus__err"]
+        if not acknowledged:
+            bench.checker.equal("bus__err without acknowledge", 0, error)
+        else:
+            self._answer = (bool(error), bench.monitor["bus__rdata"])
+        self._each_cycle(taken)
+        self._taken = taken
+        await bench.advance()
+
+
+def compare(bench: Testbench, what: str, expected: Answer, got: Answer) -> None:
+    """Error line and, of a read, the word."""
+    bench.checker.equal(f"bus__err of {what}", expected.error, got.error)
+    if expected.data is not None:
+        bench.checker.equal(f"word of {what}", f"0x{expected.data:08X}", f"0x{got.data:08X}")
+
+
+def describe(address: int, value: int | None) -> str:
+    """An access in words."""
+    name = region(address)
+    if name in BY_NAME:
+        where = name
+    else:
+        where = f"{name} at 0x{address:04X}"
+    return f"reading {where}" if value is None else f"writing 0x{value:08X} to {where}"
+
+
+def region(address: int) -> str:
+    """Name of the register or window at an address, ``nothing`` if it is far from any."""
+    if address in BY_ADDRESS:
+        return BY_ADDRESS[address].name
+    for name, window in WINDOW_BY_NAME.items():
+        if window.offset <= address < window.offset + _SPANS[name]:
+            return name
+    return "nothing"
+
+
+_SPANS = {"POLICY": 0x80, "ACTION_COUNT": 0x400, "Q_TABLE": 0x2000}  # of the largest unit
+
+
+def random_address(params: RLUParams) -> int:
+    """A register, a place in a window or next to it, or anything."""
+    kind = random.random()
+    if kind < 0.55:
+        return random.choice(REGISTERS).offset
+    if kind < 0.9:
+        return window_address(params)
+    if kind < 0.95:
+        return random.choice(REGISTERS).offset + random.randint(1, 3)
+    return random.getrandbits(ADDRESS_WIDTH)
+
+
+def window_address(params: RLUParams) -> int:
+    """A place in a window, mostly one that exists."""
+    name, window = random.choice(list(WINDOW_BY_NAME.items()))
+    words = window.words(params)
+    word = random.choice((0, words - 1, random.randrange(words), random.randrange(words), words))
+    if name == "Q_TABLE" and random.random() < 0.8:
+        word = word // 8 * 8 + random.randrange((params.actions + 1) // 2)
+    return (window.offset + 4 * word) % (1 << ADDRESS_WIDTH)
+
+
+def random_word(params: RLUParams, address: int) -> int:
+    """A word to write: mostly one that is allowed there, often at the ends of its range or just beyond."""
+    register = BY_ADDRESS.get(address)
+    if register is not None:
+        low, high = register.limits(params)
+        if register.kind == "bits":
+            fields = random.getrandbits(32) & high
+            return random.choice((fields, fields, fields, high, fields | 1 << random.randrange(32)))
+        inside = random.randint(low, high)
+        return random.choice((low, high, low - 1, high + 1, inside, inside, inside, random.getrandbits(32))) & WORD_MASK
+    name = region(address)
+    if name == "ACTION_COUNT":
+        count = random.randint(1, params.actions)
+        return random.choice((count, count, count, 1, params.actions, 0, params.actions + 1, random.getrandbits(32)))
+    if name == "Q_TABLE":
+        halves = [
+            random.choice((params.q_min, params.q_max, 0, *[random.randint(params.q_min, params.q_max)] * 6))
+            for _ in range(2)
+        ]
+        if random.random() < 0.2:
+            halves[random.randrange(2)] = random.choice((params.q_min - 1, params.q_max + 1, random.getrandbits(16)))
+        return (halves[0] & 0xFFFF) | (halves[1] & 0xFFFF) << 16
+    return random.getrandbits(32)

@@ -1,0 +1,190 @@
+"""What the benches run on: blocks, their corner configurations, and the compiled simulations of them."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from rtl.spec.params import RLUParams
+from rtl.verilog import emitted
+from sim.files import write_atomically
+from sim.simulators.build import Simulator, built
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def rtl_file(module: str) -> Path:
+    """The file of a module of the RTL by its last name, which no two of them share."""
+    (found,) = (ROOT / "rtl").rglob(f"{module}.py")
+    return found
+
+
+_SHORT = {"q_width": 8, "q_frac": 6, "coef_frac": 6, "gain_frac": 4, "lfsr_width": 8}
+
+#: Corner configurations, by name: they are build parameters.
+CONFIGS: dict[str, RLUParams] = {
+    # One row: the first row is the last one, and there is no next row. The shortest LFSR.
+    "single": RLUParams(states=1, actions=2, lfsr_width=8),
+    # The published size.
+    "full": RLUParams(),
+    # Rows of different length, an odd number of banks, the longest LFSR.
+    "mixed": RLUParams(
+        states=11, actions=9, action_counts=(9, 1, 3, 9, 2, 8, 7, 1, 4, 5, 6), lfsr_width=32, gain_frac=8
+    ),
+    # Short numbers, so that saturation, ties and clipping are met all the time.
+    "narrow": RLUParams(states=5, actions=3, action_counts=(3, 2, 3, 1, 2), **_SHORT),
+    # Short numbers with the longest coefficients.
+    "fine": RLUParams(states=4, actions=4, q_width=8, q_frac=6, lfsr_width=8),
+    # Coefficients so short that the reward is padded with zeros instead of rounded.
+    "coarse": RLUParams(states=6, actions=5, q_width=16, q_frac=14, coef_frac=4, gain_frac=8, lfsr_width=16),
+    # An episode memory that is full after four episodes, of policies that take two words; repeats all the time.
+    "episodic": RLUParams(states=11, actions=3, action_counts=(2, 1, 3, 2, 1, 3, 2, 2, 1, 3, 2), episodes=4, **_SHORT),
+}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A cocotb bench and what it runs on.
+
+    Attributes:
+        name: of the bench, and of the block that mutation and coverage judge it by.
+        component: ``module.Class`` of the block under test.
+        configs: names of the configurations it is run in.
+        shows: what the bench is for, in a line.
+        arguments: what the block is made from, if not from the configuration's parameters.
+        source: module of `tb.benches` that holds the tests, if its name is not the bench's.
+    """
+
+    name: str
+    component: str
+    configs: tuple[str, ...]
+    shows: str
+    arguments: tuple[int, ...] = ()
+    source: str = ""
+
+    @property
+    def module(self) -> str:
+        """Module that holds the tests."""
+        return f"tb.benches.{self.source or self.name}"
+
+    def environment(self, config: str, effort: int) -> dict[str, str]:
+        """What the simulation reads to know what it runs (`tb.kit.bench.Setup`)."""
+        return {"RLU_BENCH": self.name, "RLU_BENCH_CONFIG": config, "RLU_BENCH_EFFORT": str(effort)}
+
+    @property
+    def toplevel(self) -> str:
+        """Name of the Verilog module that holds the blocks of a build."""
+        return f"bench_{self.name}"
+
+    def instance(self, params: RLUParams) -> wiring.Component:
+        """The block under test, made from ``params`` unless the bench has arguments of its own."""
+        module, _, name = self.component.rpartition(".")
+        return getattr(importlib.import_module(module), name)(*(self.arguments or (params,)))
+
+
+_ALL = ("single", "full", "mixed", "narrow")
+_ROUNDED = (*_ALL, "fine", "coarse")
+
+BENCHES: dict[str, Bench] = {
+    bench.name: bench
+    for bench in (
+        Bench("q_table", "rtl.unit.q_table.QTable", _ALL, "banked memory of the Q-values"),
+        Bench("policy_store", "rtl.unit.policy_store.PolicyStore", _ALL, "actions and action counts of the rows"),
+        Bench("row_max", "rtl.unit.row_max.RowMax", _ALL, "maximum of a row and its tie rule"),
+        Bench(
+            "reward", "rtl.unit.reward.RewardCalculator", (*_ALL, "fine", "coarse"), "reward, outliers, share of a row"
+        ),
+        Bench(
+            "updater", "tb.kit.assemblies.Updater", (*_ALL, "fine", "coarse"), "update of the Q-table in reverse order"
+        ),
+        Bench("sampler", "tb.kit.assemblies.Sampler", _ALL, "epsilon-greedy sampling and its LFSR"),
+        Bench("register_file", "rtl.unit.register_file.RegisterFile", _ALL, "decode of the bus, sticky errors"),
+        Bench(
+            "serial_link",
+            "rtl.serial.serial_link.SerialLink",
+            ("single",),
+            "frames, damage, repeats on a serial line",
+            (4, 48),
+        ),
+        Bench("rlu", "rtl.unit.top.RLU", (*_ALL, "fine"), "the whole unit through its bus and probe port"),
+        Bench(
+            "episodes",
+            "rtl.unit.top.RLU",
+            ("episodic",),
+            "a unit with an episode memory, as the whole unit",
+            source="rlu",
+        ),
+        # What a wrapper does depends little on the unit's size.
+        Bench("axi4lite", "rtl.bus.axi4lite.AXI4LiteRLU", ("narrow",), "the unit behind AXI4-Lite"),
+        Bench("wishbone", "rtl.bus.wishbone.WishboneRLU", ("narrow",), "the unit behind Wishbone"),
+    )
+}
+
+
+class SideBySide(wiring.Component):
+    """One block in several configurations in one module, so that one compilation serves them all.
+
+    The ports of configuration ``c`` are prefixed ``c__``; the clock is shared.
+    """
+
+    def __init__(self, parts: dict[str, wiring.Component]):
+        self.parts = parts
+        super().__init__({name: Out(part.signature) for name, part in parts.items()})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for name, part in self.parts.items():
+            m.submodules[name] = part
+            wiring.connect(m, part, wiring.flipped(getattr(self, name)))
+        return m
+
+
+def generate(bench: Bench, configs: Iterable[str]) -> str:
+    """Verilog of the block under test in each of ``configs``."""
+    parts = {name: bench.instance(CONFIGS[name]) for name in configs}
+    return emitted(SideBySide(parts), bench.toplevel)
+
+
+_generated_once = functools.cache(generate)
+_generating = threading.Lock()
+
+
+def compiled(
+    bench: Bench,
+    config: str,
+    simulator: Simulator,
+    folder: Path,
+    *,
+    waves: bool = False,
+    rtl: Path | None = None,
+    alongside: Iterable[str] | None = None,
+) -> Path:
+    """Folder of the compiled simulation for a bench in a configuration.
+
+    For Verilator one build holds several configurations, since a build costs seconds whatever its size; Icarus
+    starts at once, but every part costs it time as long as it runs.
+
+    Args:
+        bench: the bench.
+        config: name of the configuration.
+        simulator: ``verilator`` or ``icarus``.
+        folder: where the Verilog is written.
+        waves: compile with waveforms; then only the one configuration is in the build.
+        rtl: Verilog file to compile instead of the generated one.
+        alongside: other configurations for the same build, which will be wanted too; all of the bench by default.
+    """
+    if rtl is None:
+        together = simulator == "verilator" and not waves
+        wanted = {config, *(bench.configs if alongside is None else alongside)} if together else {config}
+        rtl = folder / f"{bench.toplevel}.v"
+        with _generating:
+            write_atomically(rtl, _generated_once(bench, tuple(c for c in bench.configs if c in wanted)))
+    return built(rtl, simulator, toplevel=bench.toplevel, waves=waves, name=bench.toplevel, quick=True)

@@ -1,0 +1,1 @@
+"""Small faults put into the RTL, and what is known of them."""

@@ -1,0 +1,282 @@
+"""Building tables: the walk over the tree of policies, the work cut into cells, the shipped tables."""
+
+import hashlib
+import itertools
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from algo.chips.chip import EvolverChip, vgg8_layers
+from algo.search.tables import qvf_bench
+from algo.search.tables.table_file import read_table, write_table
+from algo.space.policy import Policy
+from tests.places import ROOT
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("pyarrow")
+
+from torch import nn  # noqa: E402
+
+from algo.cli import rlu  # noqa: E402
+from algo.nets.networks import VGG8, ResNet34  # noqa: E402
+from algo.nets.quantisation import quantise, quantised_layers, set_bits  # noqa: E402
+from algo.nets.train.retrainer import Pretrained, Retrainer, pretrain  # noqa: E402
+from algo.nets.train.sgd import TrainingConfig, accuracy_of, reproducible  # noqa: E402
+from algo.nets.train.weight_sharing import right_answers, stages, train_shared  # noqa: E402
+from algo.search.tables import build as table_build  # noqa: E402
+from algo.search.tables import check as table_check  # noqa: E402
+from algo.search.tables.build import Recipe, State, Workers, build  # noqa: E402
+from algo.search.tables.check import recipe_of  # noqa: E402
+
+CARD = ROOT / "docs" / "qvf-bench.md"
+QUICK = TrainingConfig(pretrain_epochs=0, int8_epochs=1, batch_size=20)
+TINY = Recipe(
+    width=1, noise_std=0.5, pretrain_images=40, local_images=40, test_images=30, steps=3, calibration=16,
+    choices=(2, 8), training=QUICK,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    with reproducible(1):
+        yield
+
+
+def network():
+    torch.manual_seed(1)
+    inner = nn.Sequential(nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.MaxPool2d(2), nn.ReLU(inplace=True))
+    outer = nn.Sequential(
+        nn.ReLU(inplace=True), inner, nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Flatten(1),
+        nn.Linear(4 * 4, 5), nn.BatchNorm1d(5), nn.Linear(5, 4),
+    )  # fmt: skip
+    return quantise(outer)
+
+
+def image_set(count, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 1, 10, 10, generator=generator), torch.randint(0, 4, (count,), generator=generator)
+
+
+def test_the_walk_equals_each_policy_by_itself():
+    """Bit for bit: both run the same modules on the same batches."""
+    calibration, _ = image_set(20, 1)
+    images, labels = image_set(50, 2)
+    choices = (2, 3, 8)
+    with reproducible(1):
+        expected = []
+        for bits in itertools.product(choices, repeat=4):
+            model = network()
+            set_bits(model, bits, (8,) * 4)
+            for module in model.modules():
+                if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
+                    module.momentum = 1.0
+            model.train()
+            with torch.no_grad():
+                model(calibration.clone())
+            expected.append(accuracy_of(model, images.clone(), labels) * len(images))
+        given = calibration.clone(), images.clone()
+        model = network()
+        train_shared(model, *image_set(6, 3), QUICK, 1, choices, seed=1)  # what went before leaves no trace
+        model.load_state_dict(network().state_dict())
+        found = right_answers(model, choices, (), calibration, images, labels)
+        assert found.tolist() == pytest.approx(expected, abs=1e-9) and len(set(found.tolist())) > 5
+        branch = right_answers(model, choices, (3, 8), calibration, images, labels)
+    assert branch.tolist() == found.reshape(3, 3, 9)[1, 2].tolist()
+    assert torch.equal(given[0], calibration) and torch.equal(given[1], images)
+
+
+def test_vgg8_is_cut_into_eight_parts_that_make_the_whole():
+    model = quantise(VGG8(10, 1, 1))
+    images = torch.randn(4, 1, 32, 32)
+    model(images)
+    model.eval()
+    assert [len(quantised_layers(part)) for part in stages(model)] == [1] * 8
+    assert torch.equal(nn.Sequential(*stages(model))(images), model(images))
+
+
+def test_refuses_networks_that_are_no_chain():
+    with pytest.raises(ValueError, match="module '' is a ResNet34, whose layers may be in any order"):
+        stages(quantise(ResNet34(10, 1, 1)))
+    layer = nn.Linear(4, 4)
+    with pytest.raises(ValueError, match=r"layer '2' is used twice"):
+        stages(quantise(nn.Sequential(layer, nn.ReLU(), layer)))
+
+
+def test_shared_training_draws_all_bit_widths_and_is_repeatable():
+    images, labels = image_set(60, 3)
+    model, drawn = network(), set()
+    model.register_forward_hook(lambda *_: drawn.add(tuple(m.weight_bits for _, m in quantised_layers(model))))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    config = TrainingConfig(batch_size=6)
+    train_shared(model, images, labels, config, 4, (2, 4), seed=5)
+    assert len(drawn) > 12 and set().union(*drawn) == {2, 4}  # of 16 in 40 draws
+    again = network()
+    train_shared(again, images, labels, config, 4, (2, 4), seed=5)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name])
+    assert not torch.equal(before["2.weight"], model.state_dict()["2.weight"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cells")
+
+
+@pytest.fixture(scope="module")
+def tiny(folder):
+    return build(TINY, "shared", [1, 2], Workers(folder, 1))
+
+
+def test_a_built_table_is_whole(tiny, tmp_path):
+    assert tiny.space.size == 2**8 * 9 and tiny.layer_names[0] == "features.0"
+    assert np.array_equal(tiny.accuracy.reshape(256, 9), np.repeat(tiny.accuracy[::9, None], 9, 1))
+    assert tiny.accuracy_std.max() > 0 and len(set(tiny.accuracy.tolist())) > 3
+    policy = Policy((2, 8, 8, 2, 2, 2, 8, 8), (8,) * 8, 4)
+    assert tiny.measure(policy) == EvolverChip().measure(policy)
+    write_table(tiny, tmp_path / "t.parquet")
+    assert recipe_of(read_table(tmp_path / "t.parquet")) == TINY
+    assert read_table(tmp_path / "t.parquet").origin["images_sha256"] == table_build.images_digest(TINY)
+
+
+def test_another_chip_gives_other_latencies_and_energies(tiny, folder):
+    layers = vgg8_layers(4, 1, 10)
+    chip = EvolverChip(layers)
+    other = build(TINY, "shared", [1, 2], Workers(folder, 1), chip)
+    policy = Policy((2, 8, 8, 2, 2, 2, 8, 8), (8,) * 8, 4)
+    assert np.array_equal(other.accuracy, tiny.accuracy)
+    assert other.measure(policy) == chip.measure(policy) != tiny.measure(policy)
+    assert other.source.endswith(f"latency and energy: {chip.name}, {chip.origin}")
+    other_widths = replace(TINY, choices=(3, 8))
+    with pytest.raises(ValueError, match="must be one of 2, 4, 8, not 3"):
+        build(other_widths, "shared", [1], Workers(folder / "never made", 1), chip)
+    assert not (folder / "never made").exists()  # refused before any training
+    with pytest.raises(ValueError, match="the chip's network has 7 layers with weights; VGG8 has 8"):
+        build(TINY, "shared", [1, 2], Workers(folder, 1), EvolverChip(layers[:-1]))
+
+
+def test_accuracy_is_what_the_shared_network_answers(tiny, folder):
+    """One policy by hand, through the cells' own weights."""
+    workers = Workers(folder, 1)
+    starts = table_build.starts(TINY, [1, 2], workers)
+    bits, each = (8, 2, 2, 8, 8, 8, 2, 8), []
+    for start in starts:
+        state = State(table_build.shared(start))
+        cell = table_build.Cell(TINY, start.origin, start.seed, state, bits)
+        each.append(table_build.tested(cell)[0] / TINY.test_images)
+    place = tiny.index(tiny.space.encode(Policy(bits, (8,) * 8, 0)))
+    assert tiny.accuracy[place] == pytest.approx(np.mean(each))
+    assert tiny.accuracy_std[place] == pytest.approx(np.std(each, ddof=1))
+
+
+def test_an_interrupted_build_goes_on(tiny, folder, monkeypatch):
+    """With some cells lost, just these are computed again, and the table is the same; test_cells.py kills."""
+    files = sorted(folder.iterdir())
+    lost = [path for path in files if b"table_build.tested" in path.read_bytes()][::3]
+    assert len(files) == 2 + 2 + 2 * 4 and len(lost) == 3
+    for path in lost:
+        path.unlink()
+    calls = []
+    real = table_build.right_answers
+    monkeypatch.setattr(table_build, "right_answers", lambda *given: calls.append(given) or real(*given))
+    again = build(TINY, "shared", [1, 2], Workers(folder, 1))
+    assert len(calls) == 3 and sorted(folder.iterdir()) == files
+    assert np.array_equal(again.accuracy, tiny.accuracy) and np.array_equal(again.accuracy_std, tiny.accuracy_std)
+
+
+def test_retrained_accuracy_is_the_retrainers(folder):
+    bits = (8, 2, 2, 8, 8, 8, 2, 8)
+    [[found]] = table_build.retrained_accuracy(TINY, [1], [bits], Workers(folder, 1))
+    dataset, local = table_build.images(TINY)
+    start: Pretrained = pretrain(dataset, QUICK, width=1, seed=1)
+    assert found == Retrainer(start, local, QUICK, "restarted", 1).accuracy(Policy(bits, (8,) * 8, 3), 0)
+
+
+@pytest.mark.parametrize(("sign", "expected"), [(1, 1.0), (-1, -1.0), (0, 0.0)])
+def test_ranks_against_retraining(sign, expected, tiny, monkeypatch):
+    def retrain(recipe, seeds, policies, workers):
+        assert recipe == TINY and seeds == [1, 2] and len(set(policies)) == 60
+        listed = [tiny.accuracy_of(Policy(bits, (8,) * 8, 0)) for bits in policies]
+        return sign * np.array([listed, listed])
+
+    monkeypatch.setattr(table_check, "retrained_accuracy", retrain)
+    found = table_check.against_retrained(tiny, 60, Workers())
+    assert found["spearman"] == pytest.approx(expected) and found["spearman_interval"] == pytest.approx([expected] * 2)
+    with pytest.raises(ValueError, match=r"must be in 10\.\.256, not 9"):
+        table_check.against_retrained(tiny, 9, Workers())
+
+
+def test_retraining_on_other_images_is_refused(tiny, tmp_path):
+    write_table(replace(tiny, origin=tiny.origin | {"images_sha256": "0" * 64}), tmp_path / "t.parquet")
+    with pytest.raises(ValueError, match=r"the data digits are not those that the table was built of \(SHA-256 "):
+        table_check.against_retrained(read_table(tmp_path / "t.parquet"), 60, Workers())
+
+
+def test_rank_correlation_equals_scipys():
+    from scipy.stats import spearmanr
+
+    first, second = np.random.default_rng(1).integers(0, 9, (2, 40)) * 0.1
+    assert table_check._spearman(first, second) == pytest.approx(spearmanr(first, second).statistic)
+
+
+def test_test_images_are_none_of_those_trained_on():
+    dataset, local = table_build.images(Recipe(local_images=300, test_images=1000, noise_std=0.0))
+    assert len(dataset.test_images) == 499 and len(local.train_images) == 300 and len(local.test_images) == 1000
+    trained = {image.tobytes() for image in local.train_images}
+    assert not trained & {image.tobytes() for image in local.test_images}
+    noisy = table_build.images(Recipe(local_images=300, test_images=1000))[1].test_images
+    assert not np.array_equal(noisy[0], noisy[499])  # the same image, other noise
+    assert np.allclose((noisy - local.test_images).std(), 2.5, rtol=0.01)
+
+
+def test_refuses_bad_recipes():
+    with pytest.raises(ValueError, match=r"local images to train on must be 2\.\.798 of digits's, not 799"):
+        table_build.images(Recipe(local_images=799))
+    with pytest.raises(ValueError, match="width must be at least 1, not 0"):
+        Recipe(width=0)
+    with pytest.raises(ValueError, match=r"must be in 0\.\.100, where images have 1, not nan"):
+        Recipe(noise_std=float("nan"))
+    with pytest.raises(ValueError, match="at least 1 seed"):
+        build(TINY, "shared", [], Workers())
+
+
+def test_the_command_checks_tables(tiny, tmp_path):
+    path = tmp_path / "t.parquet"
+    write_table(tiny, path)
+    done = CliRunner().invoke(rlu, ["table", "check", str(path), "--json"])
+    assert done.exit_code == 0 and json.loads(done.stdout)["policies"] == 2304
+    done = CliRunner().invoke(rlu, ["table", "check", "digits", "--json"])
+    assert done.exit_code == 0 and json.loads(done.stdout)["policies"] == 59049
+    done = CliRunner().invoke(rlu, ["table", "check", "no-such"])
+    assert "there is no table 'no-such': give digits, fashion-mnist, or a Parquet file" in str(done.exception)
+    path.write_bytes(b"no table")
+    done = CliRunner().invoke(rlu, ["table", "check", str(path), "--json"])
+    assert type(done.exception).__name__ == "CheckFailed" and json.loads(done.stdout)["ok"] is False
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion-mnist"])
+def test_shipped_tables_are_whole_and_match_their_card(name):
+    assert name in qvf_bench.names()
+    table = qvf_bench.load(name)
+    assert table.space.size == len(table.accuracy) == 59049
+    content = (qvf_bench.FOLDER / f"{name}.parquet").read_bytes()
+    [line] = re.findall(rf"^\| `{name}` \|.*$", CARD.read_text(encoding="utf-8"), re.MULTILINE)
+    assert f"`{hashlib.sha256(content).hexdigest()}`" in line
+    low, mean, high = table.accuracy.min(), table.accuracy.mean(), table.accuracy.max()
+    assert f"{low:.4f} to {high:.4f}, mean {mean:.4f}" in line and f"{table.accuracy_std.mean():.4f}" in line
+    chip = EvolverChip()
+    for row in range(0, 59049, 5003):
+        actions = np.unravel_index(row, table.space.action_counts)
+        cost = chip.measure(table.space.decode([int(action) for action in actions]))
+        assert (table.latency_ms[row], table.energy_uj[row]) == pytest.approx((cost.latency_ms, cost.energy_uj))
+
+
+def test_shipped_tables_are_small_and_all_documented():
+    assert sum(path.stat().st_size for path in qvf_bench.FOLDER.iterdir()) < 5_000_000
+    documented = re.findall(r"^\| `([\w-]+)` \|.* `[0-9a-f]{64}` \|$", CARD.read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(documented) == list(qvf_bench.names())
+    with pytest.raises(ValueError, match="unknown table 'imagenet': choose one of digits"):
+        qvf_bench.load("imagenet")

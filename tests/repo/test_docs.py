@@ -1,0 +1,63 @@
+"""The documentation: its links lead somewhere, its generated parts are up to date."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from docs.programs import generate
+from tests.places import ROOT
+
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+LINKED = [*PAGES, ROOT / "README.md"]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)|(?:src|href|srcset)=\"([^\"]+)\"")
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+def prose(page: Path) -> str:
+    """A page without its code blocks."""
+    return re.sub(r"^\s*```.*?^\s*```\s*$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(page: Path) -> set[str]:
+    """What a heading is called in a link: lower case, no punctuation, hyphens for spaces."""
+    headings = re.findall(r"^#+ +(.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_relative_links_resolve(page):
+    for target in (markdown or html for markdown, html in LINK.findall(prose(page))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path, _, anchor = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), f"{name_of(page)} links to {target}, which does not exist"
+        if anchor:
+            assert anchor in anchors(file), f"{name_of(page)} links to {target}, which has no such heading"
+
+
+def test_the_index_lists_every_page():
+    index = ROOT / "docs" / "index.md"
+    listed = {target.partition("#")[0] for target, _ in LINK.findall(prose(index))}
+    assert {p.relative_to(index.parent).as_posix() for p in PAGES if p != index} <= listed
+
+
+def test_generated_parts_are_up_to_date():
+    assert not generate.outdated(), "run `python -m docs.programs.generate`"
+
+
+def test_every_generated_part_has_its_place():
+    text = "".join(page.read_text(encoding="utf-8") for page in LINKED)
+    for kind, name in generate.PARTS:
+        assert f"<!-- {kind}:begin {name} -->" in text
+
+
+def test_published_scores_are_reproduced():
+    scores = list(generate.published_scores())
+    assert len(scores) == 4
+    for score in scores:
+        assert abs(score.computed - score.published) <= 0.002, score.name

@@ -1,0 +1,632 @@
+"""The IP package as a stranger uses it: simulated, linted, instantiated and driven with its own files only."""
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from algo.cli import main
+from rtl.flows.fpga.measured import MEASURED
+from rtl.flows.ip.package import files
+from rtl.spec.params import RLUParams
+from rtl.verilog import BUSES, generate, sidecar, top_name
+from sim.devices.device import READ, WRITE, GoldenDevice, Op
+from sim.devices.driver import Driver
+from sim.devices.objective import Objective
+from sim.ip_package import MANIFEST, NotAPackage, write
+from sim.simulators.build import tool_environment, write_package
+from sim.simulators.simulator import SimDevice
+from tests.places import ROOT
+from tests.require import require_command
+from tests.stranger import passed, simulate
+
+UNITS = {
+    "none": RLUParams(states=11, actions=9, action_counts=(9, 1, 3, 9, 2, 8, 7, 1, 4, 5, 6), lfsr_width=32),
+    "axi4lite": RLUParams(states=20, actions=5),
+    "wishbone": RLUParams(states=5, actions=3, q_width=8, q_frac=6, coef_frac=6, gain_frac=4, lfsr_width=8),
+}
+STRICT = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion"]
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory):
+    """Folder of the package of each bus."""
+    folders = {bus: tmp_path_factory.mktemp("ip") / bus for bus in BUSES}
+    for bus, folder in folders.items():
+        write(UNITS[bus], bus, folder, clock_mhz=80.0)
+    return folders
+
+
+def copied(packages, bus, folder):
+    """A copy of a package of which a test may change the files."""
+    for path in packages[bus].rglob("*"):
+        if path.is_file():
+            target = folder / path.relative_to(packages[bus])
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("bus", BUSES)
+@pytest.mark.parametrize("standard", ["2005", "2012"])
+def test_its_bench_passes_with_nothing_of_ours(packages, bus, standard, tmp_path):
+    done = simulate(copied(packages, bus, tmp_path), standard=standard)
+    assert passed(done), done.stdout
+    assert int(re.search(r"PASS: (\d+) checks", done.stdout)[1]) > 150
+
+
+@pytest.fixture(scope="module")
+def ecp5(tmp_path_factory):
+    """Folder of a package that names that family's carry cells."""
+    folder = tmp_path_factory.mktemp("ecp5") / "ip"
+    write(UNITS["wishbone"], "wishbone", folder, technology="ecp5")
+    return folder
+
+
+def test_a_package_for_ecp5_is_simulated_and_linted_with_its_own_model_of_the_cells(ecp5):
+    assert "CCU2C" in (ecp5 / "rlu_wishbone.v").read_text()
+    done = simulate(ecp5)
+    assert passed(done), done.stdout
+    (command,) = re.findall(r"^    (verilator .*)$", (ecp5 / "README.md").read_text(), re.MULTILINE)
+    done = subprocess.run(
+        command.split(), cwd=ecp5, env=tool_environment("verilator"), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0 and "%Warning" not in done.stderr, done.stderr
+    core = yaml.safe_load((ecp5 / "rlu.core").read_text())
+    assert core["filesets"]["cells"]["files"] == ["bench/CCU2C.v"]
+    using = {name for name, target in core["targets"].items() if "cells" in target["filesets"]}
+    assert using == {"sim", "lint"}  # synthesis has the cells themselves
+
+
+@pytest.mark.parametrize(
+    ("unit", "technology"), [*((bus, "generic") for bus in BUSES), ("episodic", "generic"), ("none", "ecp5")]
+)
+def test_its_bench_passes_with_memories_that_power_up_unknown(unit, technology, tmp_path):
+    """As on an ASIC: without the initial values of memories, which are arrays with an initial block."""
+    bus = unit if unit in BUSES else "none"
+    params = UNITS[bus] if unit in BUSES else RLUParams(states=10, actions=4, episodes=8)
+    write(params, bus, tmp_path, technology=technology)
+    path = tmp_path / f"{top_name(bus)}.v"
+    block = r"(?m)^  initial begin\n(?:    \S+\[\d+\] = \S+;\n)+  end\n"
+    text, blocks = re.subn(block, "", path.read_text())
+    assert blocks == len(re.findall(r"(?m)^  reg \[.*\] \S+ \[\d+:\d+\];$", text)) >= 4
+    path.write_text(text)
+    done = simulate(tmp_path)
+    assert passed(done), done.stdout
+
+
+BUGS = {
+    "none": ("sum", r" \+ ", " - "),
+    "axi4lite": ("bridge", r"(s_axi_bresp\S*) <= ", r"\1 <= ~"),
+    "wishbone": ("registers", r"(irq) <= ", r"\1 <= ~"),
+}
+
+
+@pytest.mark.parametrize("bus", BUSES)
+def test_its_bench_fails_on_a_planted_bug(packages, bus, tmp_path):
+    folder = copied(packages, bus, tmp_path)
+    path = folder / f"{top_name(bus)}.v"
+    block, old, new = BUGS[bus]
+    modules = re.split(r"(?m)^(?=module )", path.read_text())
+    place = next(i for i, text in enumerate(modules) if re.match(rf"module \S+\.{block}\b", text))
+    modules[place], count = re.subn(old, new, modules[place], count=1)
+    assert count == 1
+    path.write_text("".join(modules))
+    assert not passed(simulate(folder))
+
+
+def test_its_bench_fails_on_a_wrong_number_and_on_a_unit_that_hangs(packages, tmp_path):
+    folder = copied(packages, "none", tmp_path)
+    scenario = folder / "bench" / "rlu_scenario.vh"
+    text = scenario.read_text()
+    scenario.write_text(re.sub(r"(expect_word\(`RLU_Q_TABLE_OFFSET \+ 32, 32'h)", r"\g<1>1", text, count=1))
+    assert scenario.read_text() != text and not passed(simulate(folder))
+    scenario.write_text(text.replace("RLU_COMMAND_OFFSET, 32'hF", "").replace("wait_idle;", "wait_irq;", 1))
+    done = simulate(folder)
+    assert not passed(done) and "the unit hangs" in done.stdout
+
+
+@pytest.mark.parametrize("bus", BUSES)
+def test_it_lints_cleanly(packages, bus, tmp_path):
+    folder, top = copied(packages, bus, tmp_path), top_name(bus)
+    command = ["verilator", "--lint-only", "-Wall", "--top-module", top, f"{top}.vlt", f"{top}.v"]
+
+    def lint():
+        environment = tool_environment("verilator")
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+    done = lint()
+    assert done.returncode == 0 and "%Warning" not in done.stderr, done.stderr
+    path = folder / f"{top}.v"
+    path.write_text(path.read_text().replace("endmodule", "assign nowhere = clk;\nendmodule", 1))
+    assert lint().returncode != 0
+
+
+#: Rules that Verilator 4, 5.006 (Debian 12's) and today's know; a name that one does not know is an error to it.
+LASTING_RULES = {"CASEINCOMPLETE", "CMPCONST", "DECLFILENAME", "UNSIGNED", "UNUSED", "WIDTH"}
+
+SOC = """\
+module soc(input clk, input rst, input [15:0] a, output [31:0] r, output [15:0] q);
+  reg [3:0] narrow = 0;
+  wire ack, err, busy, irq;
+  wire [{probe}:0] probe;
+  assign q = {{12'd0, narrow}};
+  always @(posedge clk) narrow <= a;
+  rlu unit(.clk(clk), .rst(rst), .bus__req(a[0]), .bus__we(a[1]), .bus__addr(a), .bus__wdata({{16'd0, a}}),
+    .bus__rdata(r), .bus__ack(ack), .bus__err(err), .busy(busy), .irq(irq), .probe(probe));
+endmodule
+"""
+
+
+@pytest.mark.parametrize("name", ["rlu.v", "my [odd] *unit*.v"])
+def test_its_waivers_are_for_its_own_file_only(packages, name, tmp_path):
+    """A module around the unit keeps its warnings, of the kinds that are waived in the unit too."""
+    (tmp_path / "ip").mkdir()
+    unit = tmp_path / "ip" / name
+    ports = {port["name"]: port["width"] for port in sidecar(UNITS["none"])["ports"]}
+    write_package(UNITS["none"], unit)
+    (tmp_path / "soc.v").write_text(SOC.format(probe=ports["probe"] - 1))
+
+    def lint(*sources):
+        command = ["verilator", "--lint-only", "-Wall", "--top-module", "soc", *map(str, sources)]
+        environment = tool_environment("verilator")
+        said = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return re.findall(r"^%Warning-(\w+): ([^:]+):", said.stderr, re.MULTILINE)
+
+    waived = lint(unit.with_suffix(".vlt"), "soc.v", unit)
+    own = {kind for kind, file in waived if file == "soc.v"}
+    assert own == {"WIDTHTRUNC", "UNUSEDSIGNAL", "PROCASSINIT"} and {file for _, file in waived} == {"soc.v"}
+    assert {file for _, file in lint("soc.v", unit)} == {"soc.v", str(unit)}
+
+
+def test_its_waivers_name_no_rule_that_an_older_verilator_lacks(packages):
+    rules = re.findall(r"-rule (\w+)", (packages["none"] / "rlu.vlt").read_text())
+    assert len(rules) > 5 and set(rules) <= LASTING_RULES
+
+
+def core_files(core):
+    """Every file a FuseSoC core names."""
+    for fileset in core["filesets"].values():
+        for entry in fileset["files"]:
+            yield entry if isinstance(entry, str) else next(iter(entry))
+
+
+@pytest.mark.parametrize("bus", BUSES)
+def test_its_fusesoc_core_names_files_and_targets_that_exist(packages, bus):
+    text = (packages[bus] / "rlu.core").read_text()
+    assert text.startswith("CAPI=2:\n")
+    core = yaml.safe_load(text)
+    named = list(core_files(core))
+    assert len(named) > 5 and all((packages[bus] / name).is_file() for name in named)
+    assert set(core["targets"]) == {"default", "synth", "lint", "sim"}
+    for target in core["targets"].values():
+        assert set(target["filesets"]) <= set(core["filesets"])
+        module = rf"^module {target['toplevel']}\b"
+        assert any(re.search(module, (packages[bus] / name).read_text(), re.MULTILINE) for name in named)
+
+
+@pytest.mark.parametrize(("form", "target"), [("axi4lite", "sim"), ("axi4lite", "lint"), ("ecp5", "sim")])
+def test_fusesoc_runs_its_targets(packages, ecp5, form, target, tmp_path):
+    pytest.importorskip("fusesoc")
+    folder = copied({**packages, "ecp5": ecp5}, form, tmp_path)
+    name = yaml.safe_load((folder / "rlu.core").read_text())["name"]
+    command = [sys.executable, "-m", "fusesoc.main", "--cores-root", ".", "run", f"--target={target}", name]
+    environment = tool_environment("verilator")
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert target == "lint" or "PASS: " in done.stdout
+
+
+@pytest.mark.parametrize("bus", BUSES)
+def test_its_instance_connects_every_port_and_says_what_it_is(packages, bus):
+    ports = json.loads((packages[bus] / f"{top_name(bus)}.json").read_text())["ports"]
+    text = (packages[bus] / "rlu_inst.vh").read_text()
+    assert set(re.findall(r"^  \.(\w+)\(\1\),?$", text, re.MULTILINE)) == {port["name"] for port in ports}
+    for port in ports:
+        if port["name"] not in ("clk", "rst"):
+            span = rf"\[{port['width'] - 1}:0\] " if port["width"] > 1 else ""
+            wire = rf"^wire {span}{port['name']}; +// {port['direction']}: \w.{{4,}}$"
+            assert re.search(wire, text, re.MULTILINE), port
+
+
+def dumped(vcd):
+    """Hierarchical names in a VCD file."""
+    scope, names = [], set()
+    for line in vcd.read_text().partition("$enddefinitions")[0].splitlines():
+        words = line.split()
+        if words[:1] == ["$scope"]:
+            scope.append(words[2])
+        elif words[:1] == ["$upscope"]:
+            scope.pop()
+        elif words[:1] == ["$var"]:
+            names.add(".".join([*scope, words[4]]))
+    return names
+
+
+@pytest.mark.parametrize("bus", BUSES)
+def test_its_signal_names_are_in_the_waveform(packages, bus, tmp_path):
+    folder = copied(packages, bus, tmp_path)
+    simulate(folder, waves=True)
+    names = dumped(folder / "rlu_tb.vcd")
+    saved = [line for line in (folder / "waves" / "rlu.gtkw").read_text().splitlines() if line.startswith("rlu_tb.")]
+    assert len(saved) > 100
+    assert {line.partition("[")[0] for line in saved} <= names
+    page = (folder / "waves" / "signals.md").read_text()
+    assert len(re.findall(r"^\| \S+ \| \d+ \| \S.* \|$", page, re.MULTILINE)) == len(saved)
+    for wanted in ("alpha", "lfsr", "probe.write_value", "busy", "irq"):
+        assert f"| {wanted} |" in page
+    for block in ("registers", "q_table", "policy_store", "sampler", "updater"):
+        assert re.search(rf"^## {top_name(bus)}(\.\w+)*\.{block}$", page, re.MULTILINE), block
+
+
+def test_its_constraints_have_the_clock_that_was_asked_for(packages):
+    constraints = packages["none"] / "constraints"
+    assert "create_clock -name clk -period 12.500 [get_ports clk]" in (constraints / "rlu.sdc").read_text()
+    assert 'FREQUENCY PORT "clk" 80 MHZ;' in (constraints / "rlu.lpf").read_text()
+
+
+@pytest.mark.parametrize("episodes", [0, 8])
+@pytest.mark.parametrize("technology", ["generic", "ecp5"])
+@pytest.mark.parametrize("bus", BUSES)
+def test_its_constraints_are_met_by_every_placement_measured_where_no_clock_is_asked_for(bus, technology, episodes):
+    made = files(replace(UNITS[bus], episodes=episodes), bus, [], technology=technology)
+    (mhz,) = re.findall(r'^FREQUENCY PORT "clk" (\S+) MHZ;$', made["constraints/rlu.lpf"], re.MULTILINE)
+    measured = [m for m in MEASURED if (m.design, m.technology, m.episodes > 0) == (bus, technology, episodes > 0)]
+    assert {m.states for m in measured} == ({16} if episodes else {16, 256})
+    assert 0 < min(min(m.fmax_mhz) for m in measured) - float(mhz) < 10
+    assert f"-period {1000 / float(mhz):.3f} " in made["constraints/rlu.sdc"]
+    assert f"a clock of {mhz} MHz on `clk`" in made["README.md"]
+
+
+@pytest.mark.parametrize("bus", BUSES)
+def test_its_readme_and_its_manifest_name_every_file(packages, bus):
+    folder = packages[bus]
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert set(json.loads((folder / MANIFEST).read_text())["files"]) == names - {MANIFEST}
+    readme = (folder / "README.md").read_text()
+    for name in names - {"README.md"}:
+        assert name in readme or f"{name.split('/')[0]}/ |" in readme, name
+    assert f"| lfsr_width | {UNITS[bus].lfsr_width} |" in readme and "$" not in readme and "None" not in readme
+
+
+def test_its_licence_comes_along(packages):
+    folder = packages["axi4lite"]
+    assert (folder / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
+    with_comments = [p for p in folder.rglob("*") if p.suffix in (".c", ".h", ".vh", ".sdc", ".lpf", ".core")]
+    assert len(with_comments) >= 10
+    for path in [*with_comments, folder / "bench" / "rlu_tb.v"]:
+        assert "SPDX-License-Identifier: Apache-2.0" in "".join(path.read_text().splitlines()[:2]), path
+    assert (folder / "rlu_axi4lite.v").read_text() == generate(UNITS["axi4lite"], bus="axi4lite")
+
+
+def test_its_exports_are_those_of_its_unit(packages):
+    for bus, folder in packages.items():
+        device = ElementTree.parse(folder / "rlu.svd").getroot()
+        registers = {r.findtext("name"): r for r in device.iter("register")}
+        assert int(registers["STATES"].findtext("resetValue"), 0) == UNITS[bus].states
+        assert f"#define RLU_PARAM_ACTIONS {UNITS[bus].actions}\n" in (folder / "rlu_regs.h").read_text()
+
+
+PIPE = r"""
+/* The driver's search against a unit at the other end of a pipe: "r ADDRESS" and "w ADDRESS WORD", in hexadecimal. */
+#include <stdio.h>
+
+#include "rlu.h"
+
+int search(const rlu_unit *unit, uint8_t *policy);
+void measure_cost(const uint8_t *policy, uint32_t rows, uint32_t *latency, uint32_t *energy);
+uint32_t measure_accuracy(const uint8_t *policy, uint32_t rows);
+
+static uint32_t pipe_read(void *context, uint32_t offset)
+{
+    unsigned word;
+
+    (void)context;
+    printf("r %x\n", (unsigned)offset);
+    fflush(stdout);
+    return scanf("%x", &word) == 1 ? (uint32_t)word : 0;
+}
+
+static void pipe_write(void *context, uint32_t offset, uint32_t word)
+{
+    (void)context;
+    printf("w %x %x\n", (unsigned)offset, (unsigned)word);
+}
+
+static void pipe_idle(void *context)
+{
+    ++*(unsigned *)context;
+}
+
+void measure_cost(const uint8_t *policy, uint32_t rows, uint32_t *latency, uint32_t *energy)
+{
+    *latency = *energy = 0;
+    for (uint32_t row = 0; row < rows; row++) {
+        *latency += RLU_COEF(0.0625) * policy[row];
+        *energy += RLU_COEF(0.03125) * (2 + (policy[row] ^ (row & 1)));
+    }
+    if (*latency > RLU_COEF(1.0))
+        *latency = RLU_COEF(1.0);
+}
+
+uint32_t measure_accuracy(const uint8_t *policy, uint32_t rows)
+{
+    uint32_t hits = 0;
+
+    for (uint32_t row = 0; row < rows; row++)
+        hits += policy[row] == row % 3;
+    return RLU_COEF(0.25) + RLU_COEF(0.0625) * hits;
+}
+
+int main(void)
+{
+    unsigned idle = 0;
+    rlu_unit unit = {pipe_read, pipe_write, pipe_idle, &idle};
+    uint8_t policy[RLU_PARAM_STATES];
+    uint32_t rows = RLU_PARAM_STATES < 9 ? RLU_PARAM_STATES : 9;
+    int result = search(&unit, policy);
+
+    rlu_enable_irq(&unit, RLU_IRQ_ENABLE_DONE_MASK);
+    printf("result %d irq %x idle %u\n", result, (unsigned)rlu_acknowledge_irq(&unit), idle);
+    for (uint32_t row = 0; row < rows; row++)
+        printf("row %d %ld %ld %ld\n", policy[row], (long)rlu_q_value(&unit, row, 0),
+               (long)rlu_q_value(&unit, row, 1), (long)rlu_q_value(&unit, row, 2));
+    rlu_put(&unit, RLU_ALPHA_OFFSET, RLU_ALPHA_MAX + 1);
+    result = rlu_check(&unit, NULL);
+    printf("refused %d then %d\n", result, rlu_check(&unit, NULL));
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def c_search(packages, tmp_path_factory):
+    """The package's C driver and example, compiled with warnings as errors."""
+    folder = copied(packages, "axi4lite", tmp_path_factory.mktemp("c"))
+    (folder / "pipe.c").write_text(PIPE)
+    sources = ["driver/rlu.c", "driver/example.c", "pipe.c"]
+    gcc = require_command("gcc", "gcc")
+    subprocess.run([gcc, *STRICT, "-I", ".", "-I", "driver", "-o", "search", *sources], cwd=folder, check=True)
+    return folder / "search"
+
+
+LATE = r"""
+/* A handler that is called late, on a unit of two registers that refuses writes while it is busy. */
+#include "rlu.h"
+
+static uint32_t status = RLU_STATUS_BUSY_MASK, pending = RLU_IRQ_STATUS_DONE_MASK;
+
+static uint32_t read_word(void *context, uint32_t offset)
+{
+    (void)context;
+    return offset == RLU_STATUS_OFFSET ? status : offset == RLU_IRQ_STATUS_OFFSET ? pending : 0;
+}
+
+static void write_word(void *context, uint32_t offset, uint32_t word)
+{
+    (void)context;
+    if (status & RLU_STATUS_BUSY_MASK)
+        status |= RLU_STATUS_ERROR_BUSY_MASK;
+    else if (offset == RLU_IRQ_STATUS_OFFSET)
+        pending &= ~word;
+}
+
+int main(void)
+{
+    rlu_unit unit = {read_word, write_word, 0, 0};
+
+    if (rlu_acknowledge_irq(&unit) != 0)
+        return 1;
+    status &= ~RLU_STATUS_BUSY_MASK;
+    if (rlu_check(&unit, 0) != RLU_OK)
+        return 2;
+    return rlu_acknowledge_irq(&unit) == RLU_IRQ_STATUS_DONE_MASK && pending == 0 ? 0 : 3;
+}
+"""
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_its_c_driver_leaves_a_working_unit_alone_when_an_interrupt_comes_late(packages, language, tmp_path):
+    """From C++ too, where the driver keeps its C names."""
+    folder = copied(packages, "axi4lite", tmp_path)
+    (folder / "late.c").write_text(LATE)
+    compiler, flags = require_command("gcc", "gcc"), [*STRICT, "-I", ".", "-I", "driver"]
+    subprocess.run([compiler, *flags, "-c", "driver/rlu.c"], cwd=folder, check=True)
+    if language == "c++":
+        compiler, flags = require_command("g++", "g++"), ["-x", "c++", "-Wall", "-Werror", "-I", ".", "-I", "driver"]
+    subprocess.run([compiler, *flags, "-c", "late.c"], cwd=folder, check=True)
+    subprocess.run([compiler, "-o", "late", "late.o", "rlu.o"], cwd=folder, check=True)
+    assert subprocess.run([folder / "late"], check=False).returncode == 0
+
+
+def served(program, device):
+    """Run a C program with a device at the other end of its pipe; returns what it printed beside the accesses."""
+    said = []
+    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            kind, *words = line.split()
+            if kind == "r":
+                (word,) = device.transact([Op(READ, int(words[0], 16))])
+                process.stdin.write(f"{word:x}\n")
+                process.stdin.flush()
+            elif kind == "w":
+                device.transact([Op(WRITE, int(words[0], 16), int(words[1], 16))])
+            else:
+                said.append(line.strip())
+    assert process.returncode == 0
+    return said
+
+
+def python_search(device):
+    """What driver/example.c does, with the Python driver."""
+    unit = Driver(device)
+    # The registers that the C example leaves alone.
+    objective = Objective(
+        accuracy_th=0.0, latency_th_ms=1.0, energy_th_uj=1.0,
+        latency_low_ms=0.0, latency_high_ms=1.0, energy_low_uj=0.0, energy_high_uj=1.0,
+    )  # fmt: skip
+    unit.configure(action_counts=[3] * 9, seed=1, objective=objective)
+    for round_ in range(12):
+        policy = unit.sample((32768 // 12) * (12 - round_) / 32768)
+        latency = min(1.0, sum(policy) / 16)
+        energy = sum(2 + (action ^ row & 1) for row, action in enumerate(policy)) / 32
+        outlier = unit.is_outlier(latency, energy)
+        hits = sum(action == row % 3 for row, action in enumerate(policy))
+        unit.learn(0.0 if outlier else 0.25 + hits / 16)
+    return unit.sample(0.0), unit.q_table()
+
+
+def test_its_c_driver_does_what_the_python_driver_does(c_search):
+    policy, q_table = python_search(GoldenDevice(UNITS["axi4lite"]))
+    rows = [f"row {action} {' '.join(map(str, values))}" for action, values in zip(policy, q_table, strict=True)]
+    assert len(set(rows)) > 5
+    said = served(c_search, GoldenDevice(UNITS["axi4lite"]))
+    assert said == ["result 0 irq 1 idle 0", *rows, "refused -3 then 0"]
+
+
+def test_its_c_driver_drives_the_rtl(c_search):
+    require_command("iverilog", "iverilog")
+    with SimDevice(UNITS["axi4lite"], simulator="icarus") as device:
+        said = served(c_search, device)
+    golden = served(c_search, GoldenDevice(UNITS["axi4lite"]))
+    assert said[1:] == golden[1:]
+    # The RTL takes time, so that the driver waited.
+    assert re.fullmatch(r"result 0 irq 1 idle [1-9]\d*", said[0])
+
+
+def test_the_integration_guide_shows_the_example(packages, tmp_path):
+    blocks = re.findall(r"```c\n(.*?)```", (ROOT / "docs" / "integration.md").read_text(), re.DOTALL)
+    handler, mapped, loop = blocks
+    assert textwrap.indent(loop, "    ") in (packages["none"] / "driver" / "example.c").read_text()
+    # The other two compile, in a program around them.
+    program = [
+        handler.replace("void rlu_handler", "void rlu_handler(const rlu_unit *unit);\nvoid rlu_handler"), mapped,
+        "void handler(void);", "void handler(void)", "{", "    rlu_handler(&unit);", "}", "",
+    ]  # fmt: skip
+    (tmp_path / "guide.c").write_text("\n".join(program))
+    gcc, package = require_command("gcc", "gcc"), packages["none"]
+    subprocess.run(
+        [gcc, *STRICT, "-I", package, "-I", package / "driver", "-c", "guide.c"], cwd=tmp_path, check=True
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("unit", "result"), [(RLUParams(states=20, actions=6), -2), (None, -1)], ids=["other unit", "no unit"]
+)
+def test_its_c_driver_refuses_another_unit(c_search, unit, result):
+    class Nothing:
+        def transact(self, ops):
+            return [0 for op in ops if op.kind == READ]
+
+    device = Nothing() if unit is None else GoldenDevice(unit)
+    assert served(c_search, device)[0].startswith(f"result {result} ")
+
+
+def test_written_over_another_package_only_the_new_files_are_left(tmp_path):
+    unit = UNITS["wishbone"]
+    write(unit, "axi4lite", tmp_path)
+    (tmp_path / "notes.txt").write_text("the user's own")
+    first = {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    write(unit, "wishbone", tmp_path)
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert "rlu_axi4lite.v" in first and not {name for name in left if "axi4lite" in name}
+    assert {"rlu_wishbone.v", "notes.txt"} <= left
+    write(unit, "axi4lite", tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == first
+
+
+def test_an_interrupted_package_is_written_anew(tmp_path, monkeypatch):
+    def fails(path, text, written=[]):  # noqa: B006
+        if len(written) == 4:
+            raise OSError("no space left on device")
+        written.append(path)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sim.ip_package.write_atomically", fails)
+        with pytest.raises(OSError, match="no space"):
+            write(UNITS["wishbone"], "none", tmp_path)
+    assert len(list(tmp_path.iterdir())) == 4
+    write(UNITS["wishbone"], "none", tmp_path)
+    assert (tmp_path / "README.md").exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"generator": "somebody", "files": []}',
+        '{"generator": "rlu verilog of rlu-cosim", "files": ["../x"]}',
+        '{"generator": "rlu verilog of rlu-cosim", "files": ["a\\u0000"]}',
+        '{"generator": "rlu verilog of rlu-cosim", "files": [5]}',
+        "[" * 100_000,
+    ],
+)
+def test_a_folder_with_something_else_is_left_alone(content, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "x").write_text("precious")
+    (folder / MANIFEST).write_text(content)
+    with pytest.raises(NotAPackage, match="is not empty and no package of ours: name another folder, or empty it"):
+        write(UNITS["wishbone"], "none", folder)
+    assert [path.name for path in folder.iterdir()] == [MANIFEST] and (tmp_path / "x").exists()
+
+
+SIZE = ["--states", "4", "--actions", "3"]
+
+
+def test_the_command_writes_a_package_and_tells_the_files(tmp_path, capsys):
+    main(["verilog", *SIZE, "--bus", "wishbone", "--clock", "50", "-o", str(tmp_path / "ip"), "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert {Path(name) for name in answer["files"]} == {p for p in (tmp_path / "ip").rglob("*") if p.is_file()}
+    assert answer["parameters_sha256"] == RLUParams(states=4, actions=3).digest
+    assert "50 MHZ" in (tmp_path / "ip" / "constraints" / "rlu.lpf").read_text()
+
+
+def test_the_command_writes_a_package_for_a_technology(tmp_path):
+    main(["verilog", *SIZE, "--technology", "ecp5", "-o", str(tmp_path / "ip")])
+    assert "CCU2C" in (tmp_path / "ip" / "rlu.v").read_text() and (tmp_path / "ip" / "bench" / "CCU2C.v").exists()
+
+
+def test_the_command_exports_the_registers(tmp_path, capsys):
+    main(["registers", *SIZE, "--format", "svd", "-o", str(tmp_path / "rlu.svd")])
+    assert ElementTree.parse(tmp_path / "rlu.svd").getroot().tag == "device"
+    capsys.readouterr()
+    main(["registers", *SIZE, "--format", "c"])
+    assert "#define RLU_STATES_MAX 4\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["verilog", "--bus", "spi", "-o", "ip"], "bus must be one of none, axi4lite, wishbone, not 'spi'"),
+        (["verilog", "--bus", "spi"], "bus must be one of none, axi4lite, wishbone, not 'spi'"),
+        (["verilog", *SIZE, "--technology", "ice40", "-o", "ip"], "no technology 'ice40'; there are: generic, ecp5"),
+        (["verilog", *SIZE, "--clock", "0", "-o", "ip"], "the clock must be above 0 MHz and finite, not 0"),
+        (["verilog", "--clock", "50", "-o", "rlu.v"], "--clock is for the constraints of a package"),
+        (["verilog", "-o", "."], ". is not empty and no package of ours: name another folder, or empty it"),
+        (["registers", "--format", "xls"], "the format must be one of c, verilog, svd, markdown, json, not 'xls'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_named_with_exit_code_2(arguments, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.txt").write_text("the user's own")
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 2 and said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["own.txt"]
+
+
+def test_the_bench_waits_by_polling_and_by_interrupt(packages):
+    text = (packages["none"] / "bench" / "rlu_scenario.vh").read_text()
+    assert text.count("wait_idle;") > 3 and text.count("wait_irq;") > 8
