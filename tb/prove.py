@@ -172,7 +172,7 @@ def _abc() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m tb.prove", description="Prove what docs/proofs.md lists.")
+    parser = argparse.ArgumentParser(prog="python -m tb.prove", description="Prove what docs/verify/proofs.md lists.")
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"a proof: {', '.join(PROOFS)}; default: the quick ones"
     )

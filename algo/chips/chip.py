@@ -1,10 +1,10 @@
 """The chip a policy runs on: what the search asks of one, and an analytical model of Evolver.
 
 The search wants latency and energy of an inference from a policy. `Chip` is all it asks for; a `LayerChip` answers
-layer by layer; `EvolverChip` from per-layer compute and memory (docs/chip.md has the equations), its constants fitted
-to what was published (`algo.chips.evolver_fit`). Latency and energy are those of the published full-width VGG8 unless
-other layers are given, even when the network that is trained beside it is a narrower one. `algo.chips.by_name` opens
-the others.
+layer by layer; `EvolverChip` from per-layer compute and memory (docs/understand/evolver-model.md has the equations).
+Its constants are fitted to what was published (`algo.chips.evolver_fit`). Latency and energy are those of the published
+full-width VGG8 unless other layers are given, even when a narrower network is trained beside it.
+`algo.chips.by_name` opens the others.
 """
 
 from __future__ import annotations
@@ -265,7 +265,10 @@ class EvolverChip(LayerChip):
     """
 
     name = "evolver"
-    origin = "analytical model of Evolver, five constants fitted to its published measurements (docs/chip.md)"
+    origin = (
+        "analytical model of Evolver, five constants fitted to its published measurements "
+        "(docs/understand/evolver-model.md)"
+    )
 
     def __init__(
         self,

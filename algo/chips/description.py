@@ -1,4 +1,4 @@
-"""Descriptions of chips in JSON, TOML or YAML, checked key by key; docs/chips.md has the format."""
+"""Descriptions of chips in JSON, TOML or YAML, checked key by key; docs/use/chips.md has the format."""
 
 from __future__ import annotations
 
@@ -116,5 +116,6 @@ def bit_scalable_chip(description: Description, layers: Sequence[LayerShape]) ->
     values = {name: constants.number(name, above_zero=name in rates) for name in names}
     chip = EvolverChip(layers, ChipConstants(**values), description.operating_points(), description.bit_widths())
     chip.name = description.text("name", Path(description.where).stem)
-    chip.origin = description.text("origin", f"the equations of docs/chip.md with the constants of {description.where}")
+    usual = f"the equations of docs/understand/evolver-model.md with the constants of {description.where}"
+    chip.origin = description.text("origin", usual)
     return chip

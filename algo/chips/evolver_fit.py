@@ -1,7 +1,7 @@
 """Fits the constants of the Evolver model to what was published: ``python -m algo.chips.evolver_fit``.
 
-Prints the constants as for ``algo/published/evolver.json`` and the two tables of docs/chip.md. Needs scipy; using the
-model does not.
+Prints the constants as for ``algo/published/evolver.json`` and the two tables of docs/understand/evolver-model.md.
+Needs scipy; using the model does not.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def constants_table(constants: ChipConstants | None = None) -> str:
 
 
 def main() -> None:
-    """Fit the constants and print them as for ``evolver.json``, then the two tables of docs/chip.md."""
+    """Fit the constants and print them as for ``evolver.json``, then the two tables of the model's page."""
     # Six digits are more than the data deserve, and enough for a repeated fit to give the same text.
     rounded = {name: float(f"{value:.6g}") for name, value in asdict(fit_constants()).items()}
     print(json.dumps(rounded, indent=2))

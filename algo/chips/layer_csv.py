@@ -1,6 +1,6 @@
 """A chip from a CSV of measured layers: what a bench with a power meter, a simulator or another table gives.
 
-The format is in docs/chips.md; `LayerTable.to_csv` writes it.
+The format is in docs/use/chips.md; `LayerTable.to_csv` writes it.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ class ZigzagChip(LayerChip):
     """Cycles and energies from ZigZag, at the operating points of a hardware description.
 
     Args:
-        description: the hardware; docs/chips.md has the keys.
+        description: the hardware; docs/use/chips.md has the keys.
         layers: of the network, with their geometry.
 
     Raises:

@@ -65,7 +65,7 @@ def _table(
 
     The chip is evolver (the published chip's model), zigzag (a first-principles model of the hardware in a YAML
     file, by default one of ours), measured (this machine, by ONNX Runtime), a CSV of measured layers, or a
-    description in YAML, TOML or JSON. What --format csv writes is such a CSV. See docs/chips.md.
+    description in YAML, TOML or JSON. What --format csv writes is such a CSV. See docs/use/chips.md.
     """
     from algo.chips.by_name import network_layers, open_chip
     from algo.chips.table import layer_table

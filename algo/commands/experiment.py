@@ -25,7 +25,7 @@ from algo.commands.common import json_option
 @click.option("--full", is_flag=True, help="Full width, CIFAR-100 where it can be had, more seeds: wants a GPU.")
 @click.option("--quick", is_flag=True, help="Seconds instead of minutes, to try the commands out.")
 @click.option("--docs", type=click.Path(path_type=Path, file_okay=False, exists=True),
-              help="Also put tables and plots into this folder's results.md.")  # fmt: skip
+              help="Also put tables and plots into this folder's results/results.md.")  # fmt: skip
 @click.option("--jobs", type=click.IntRange(1), help="Processes; default: every core.")
 @click.option("--ray", metavar="ADDRESS|local", help="Spread independent runs over Ray; machines must share --out.")
 @json_option

@@ -100,7 +100,7 @@ def present(data: Mapping[str, Any]) -> Page:
         (
             "Regret is that of the best policy evaluated. The published unit deploys the greedy policy of its last "
             "table instead, whose regret has a row of its own; the better unit deploys the best it evaluated, "
-            "[retrained once more](episodic.md#what-is-deployed).",
+            "[retrained once more](../understand/episodic.md#what-is-deployed).",
             f"Runs with retraining: energy first, {len(data['runs']['episodic'])} seeds; intervals are Student's t.",
             "*better*, *worse*: the 95 % intervals of the mean regrets do not overlap; *better, within error* and "
             "*worse, within error*: the means differ so, but the intervals overlap.",

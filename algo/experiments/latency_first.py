@@ -69,6 +69,6 @@ def present(data: Mapping[str, Any]) -> Page:
         notes=(
             "Deployed policies are the greedy ones of the last Q-table, one a seed; intervals are Student's t, 95 %.",
             "The chip model does not explain why the published latency-first policy is 26 % faster than the "
-            "energy-first one although it computes more: see [the chip model](chip.md#measured-against-modelled).",
+            "energy-first one although it computes more: see [the chip model](../understand/evolver-model.md#measured-against-modelled).",
         ),
     )  # fmt: skip

@@ -155,7 +155,7 @@ def present(data: Mapping[str, Any]) -> Page:
             "inferences as the tuned policy makes, and the tuning's energy subtracted.",
             "\"From its inputs\" puts the published latencies and energies into the formula. Against the smallest "
             "model-size policy this reproduces the printed figures independently; INT8's latency and energy were never "
-            "printed and are [derived](chip.md#measured-against-modelled) from two of these figures, so those two "
+            "printed and are [derived](../understand/evolver-model.md#measured-against-modelled) from two of these figures, so those two "
             "agree by construction and only the ratio of 1.3 is a check.",
             "The published break-even of 1 day lies between our two readings of it, in inferences and in energy.",
             f"What tuning costs was not measured here, there being no chip: the published {facts['tuning_energy_j']} J "

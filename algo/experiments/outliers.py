@@ -129,7 +129,7 @@ def present(data: Mapping[str, Any]) -> Page:
             "*Excluding thresholds* are both published ones times one factor, chosen so that they exclude the "
             "published share (37 %) of all policies; which policies the published ones did is not known.",
             "Under the chip model the published thresholds exclude next to nothing: "
-            "[what the thresholds do](chip.md#what-the-thresholds-do).",
+            "[what the thresholds do](../understand/evolver-model.md#what-the-thresholds-do).",
             "A skipped iteration is rewarded 0 and counts as one of the 330; it saves its training.",
             *notes,
         ),

@@ -1,4 +1,4 @@
-"""Puts an experiment into the documentation: its part of ``results.md``, its plot and its data beside it."""
+"""Puts an experiment into the documentation: its part of ``results/results.md``, its plot and its data beside it."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from algo.experiments.base import Done, load
 from sim.files import write_atomically
 
-PAGE, FOLDER = "results.md", "results"
+PAGE, FOLDER = "results/results.md", "results"
 
 
 def publish(done: Done, docs: Path) -> None:
-    """Write data and plot into ``docs/results`` and the table between its marks in ``docs/results.md``.
+    """Write data and plot into ``docs/results`` and the table between its marks in ``docs/results/results.md``.
 
     Raises:
         ValueError: if the page has no place for the experiment.
@@ -42,7 +42,7 @@ def part(content: Mapping[str, Any], name: str) -> str:
     configuration = content["configuration"]
     page = load(content["experiment"]).present(content["results"])
     made = f"Scale `{configuration['scale']}`, device `{configuration['device']}`."
-    return f"{page.markdown(f'{FOLDER}/{name}.png')}\n{made}\n"
+    return f"{page.markdown(f'{name}.png')}\n{made}\n"
 
 
 def with_part(text: str, name: str, new: str) -> str:

@@ -120,7 +120,7 @@ class _Builder:
             return convert(self, node, layer)
         except ValueError as error:
             where = described(self._traced, node)
-            raise ValueError(f"{where} cannot be exported: {error}; docs/export.md lists what can") from None
+            raise ValueError(f"{where} cannot be exported: {error}; docs/use/export.md lists what can") from None
 
     def _name(self, node: object) -> str:
         if not isinstance(node, fx.Node) or node not in self._names:

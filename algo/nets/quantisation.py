@@ -47,7 +47,7 @@ def quantise_weights(weight: Tensor, bits: int) -> Tensor:
     """Round weights to ``2^bits - 1`` levels symmetric about zero, one step size per output channel.
 
     The levels are -(2^(bits-1)-1) .. 2^(bits-1)-1 times the step ("narrow range"): 2 bits give {-1, 0, 1},
-    4 bits -7..7, 8 bits -127..127. The fourth level of 2 bits, -2, is left unused: docs/data-and-networks.md
+    4 bits -7..7, 8 bits -127..127. The fourth level of 2 bits, -2, is left unused: docs/use/data-and-networks.md
     says why. From 8 bits on the step is the channel's largest magnitude over the largest level; below, a
     fixed multiple of its mean magnitude, and larger weights saturate.
 

@@ -1,4 +1,4 @@
-"""The report of one or more runs as one HTML page that needs nothing but itself (docs/report.md)."""
+"""The report of one or more runs as one HTML page that needs nothing but itself (docs/use/report.md)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A run is a folder: configuration, trace, checkpoint and results; readable at any moment, resumable after any end.
 
-See docs/run-folder.md for the files and for why a resumed run ends in the same bytes.
+See docs/use/run-folder.md for the files and for why a resumed run ends in the same bytes.
 """
 
 from __future__ import annotations

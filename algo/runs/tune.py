@@ -85,7 +85,7 @@ class TuneConfig:
         alpha, gamma: learning rate and discount of the unit.
         lfsr_width: bits of its random number generator.
         full_last_reward: reward the last row in full instead of with its share.
-        unit: the ``published`` one, or the ``episodic`` one with a memory of episodes (docs/episodic.md).
+        unit: the ``published`` one, or the ``episodic`` one with a memory of episodes (docs/understand/episodic.md).
         threads: CPU threads of training; its results depend on them.
     """
 
@@ -288,7 +288,7 @@ def _run(
         q_table = driver.q_table()
         best = max(folder.steps, key=lambda step: step.reward)
         # An episodic unit's greedy policy is a combination that may never have been tried, and is often a bad one
-        # (docs/episodic.md).
+        # (docs/understand/episodic.md).
         found = space.decode(driver.sample(0.0) if config.unit == "published" else best.actions)
         compared = device.compared if isinstance(device, ShadowedDevice) else 0
 

@@ -149,7 +149,7 @@ EXPLORING, VARIED = 12, 0.125
 
 
 def episodic_schedule(iterations: int) -> tuple[float, ...]:
-    """Epsilons of the episodic unit (docs/episodic.md), however many iterations there are."""
+    """Epsilons of the episodic unit (docs/understand/episodic.md), however many iterations there are."""
     return tuple(1.0 if k < EXPLORING else VARIED for k in range(iterations))
 
 

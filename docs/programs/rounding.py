@@ -1,4 +1,4 @@
-"""The error of the updater's rounding, and of two others: the measurement quoted in docs/arithmetic.md.
+"""The error of the updater's rounding, and of two others: the measurement quoted in docs/understand/arithmetic.md.
 
 ``python -m docs.programs.rounding`` runs 10,000 random episodes at full size, all coefficients and roundings side by
 side in one batch model. It takes some minutes.

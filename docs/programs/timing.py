@@ -228,7 +228,7 @@ def _row_reader() -> str:
 #: Two rows, and Q-values of eight bits, six of them fraction: short divisions and short numbers.
 _SMALL = RLUParams(states=2, actions=2, q_width=8, q_frac=6)
 
-#: The published energy-first policy in register values (docs/reward.md), for two rows.
+#: The published energy-first policy in register values (docs/understand/reward.md), for two rows.
 _MEASURED = {
     "accuracy": 22482, "latency": 12009, "energy": 6082, "weight_a": 8192, "weight_l": 3277,
     "weight_e": 21299, "latency_th": 32768, "energy_th": 32768, "latency_high": 17334, "energy_high": 32768,
@@ -300,7 +300,7 @@ async def _update(unit: _Unit, r: Recorder, updater: Any) -> None:
     await r.cycle(times=2)
 
 
-#: The Q-table of the worked example (docs/arithmetic.md, "Updating").
+#: The Q-table of the worked example (docs/understand/arithmetic.md, "Updating").
 UPDATE_EXAMPLE = ((100, 200, 300, 400), (500, 600, 700, 800), (900, 1000, 1100, 1200))
 
 

@@ -15,7 +15,7 @@ from rtl.spec.registers import field_of
 
 
 class EpisodeControl(wiring.Component):
-    """What MODE.episodic adds to the commands update and sample (docs/episodic.md).
+    """What MODE.episodic adds to the commands update and sample (docs/understand/episodic.md).
 
     Update: learn from the policy, store it with its reward, then ``replays`` times draw a stored episode and learn
     from it again. Sample: draw ``candidates`` variations of stored policies, each anew while it is one of those

@@ -1,4 +1,4 @@
-"""Fixed-point operators of the datapath; what they compute is fixed in docs/arithmetic.md."""
+"""Fixed-point operators of the datapath; what they compute is fixed in docs/understand/arithmetic.md."""
 
 from __future__ import annotations
 

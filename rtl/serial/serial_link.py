@@ -1,4 +1,4 @@
-"""Serial link: turns checked frames on a serial line into accesses of the unit's bus. See docs/serial.md."""
+"""Serial link: turns checked frames on a serial line into accesses of the unit's bus. See docs/integrate/serial.md."""
 
 from __future__ import annotations
 

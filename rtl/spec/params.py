@@ -44,7 +44,7 @@ class RLUParams:
         gain_frac: fraction bits of the two normalising gains, 4..12; they have four integer bits.
         lfsr_width: bits of the random number generator, 8, 16 or 32.
         episodes: episodes that the unit remembers, 0 or a power of two in 2..1024. With 0 it is the published unit;
-            otherwise MODE.episodic turns on what docs/episodic.md describes.
+            otherwise MODE.episodic turns on what docs/understand/episodic.md describes.
 
     Raises:
         ValueError: for a value outside its range; the message names value, range and field.

@@ -335,7 +335,7 @@ def field_of(register: str, field: str) -> Field:
 
 
 def markdown(params: RLUParams) -> str:
-    """The register map as the Markdown that docs/registers.md holds."""
+    """The register map as the Markdown that docs/integrate/registers.md holds."""
     lines = ["| address | name | access | reset | range | holds |", "| --- | --- | --- | --- | --- | --- |"]
     for register in REGISTERS:
         low, high = register.limits(params)

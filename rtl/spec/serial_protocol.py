@@ -1,4 +1,4 @@
-"""Numbers of the serial protocol, for the bridge on the board and for the host: see docs/serial.md.
+"""Numbers of the serial protocol, for the bridge on the board and for the host: see docs/integrate/serial.md.
 
 Every number on the line is big-endian. A request is ``START_REQUEST``, sequence number (1 byte), session (2),
 operation (1), address (2), data (4), CRC (2). A response is ``START_RESPONSE``, sequence number (1), session (2),

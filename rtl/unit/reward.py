@@ -16,7 +16,7 @@ class RewardCalculator(wiring.Component):
     ``score = a A + b clip((L_high - L) gain_L) + c clip((E_high - E) gain_E)``, each term clipped to 0..1 and the
     sum limited to the largest Q-value; 0 for an outlier: ``A <= A_th``, ``L >= L_th`` or ``E >= E_th``. One
     multiplier does all five products, in three cycles each. The share of a row, ``reward / states``, comes from
-    a divider of one quotient bit a cycle. Rounding is fixed in docs/arithmetic.md, "Reward".
+    a divider of one quotient bit a cycle. Rounding is fixed in docs/understand/arithmetic.md, "Reward".
 
     Latency: ``done`` comes ``q_width + 20`` cycles after ``start``, ``q_width + 4`` after ``divide``.
 

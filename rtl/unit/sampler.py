@@ -17,7 +17,7 @@ class PolicySampler(wiring.Component):
 
     Each row takes two draws from the LFSR, whether they are used or not. A draw advances it by its
     whole width. The first decides between exploring and the greedy action, the second is the random
-    action (docs/arithmetic.md, "Drawing").
+    action (docs/understand/arithmetic.md, "Drawing").
 
     Latency: the last action is written ``states + 7`` cycles after ``start``. Throughput: one row a cycle.
 

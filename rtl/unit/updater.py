@@ -21,7 +21,7 @@ class QTableUpdater(wiring.Component):
 
     Last row: ``Q <- (1 - alpha) Q + alpha r``; the others: ``Q <- (1 - alpha) Q + alpha (r + gamma M)``,
     where ``M`` is the maximum of the next row after that row's own update. Rounding and saturation are
-    fixed in docs/arithmetic.md, "Updating". A row whose action is not below its count is left alone
+    fixed in docs/understand/arithmetic.md, "Updating". A row whose action is not below its count is left alone
     and ``bad_action`` is raised.
 
     Only ``alpha gamma M`` depends on the row before, so that the loop over the rows holds one product, one sum

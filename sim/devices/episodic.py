@@ -11,7 +11,7 @@ EPISODES = 512  #: Episodes that a unit remembers unless told otherwise: more th
 
 @dataclass(frozen=True, kw_only=True)
 class Episodic:
-    """How a unit with an episode memory samples and replays (docs/episodic.md).
+    """How a unit with an episode memory samples and replays (docs/understand/episodic.md).
 
     Attributes:
         tournament: stored episodes drawn for a candidate, 1..255; it varies the best of them.

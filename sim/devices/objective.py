@@ -13,7 +13,7 @@ class Objective:
     """Weights, thresholds and the ranges over which latency and energy are scored.
 
     ``score = a A + b clip((L_high - L) / (L_high - L_low)) + c clip((E_high - E) / (E_high - E_low))``, and 0 for
-    an outlier (Chen 2023, section 2.3, in the reading of docs/reward.md). The defaults are the published
+    an outlier (Chen 2023, section 2.3, in the reading of docs/understand/reward.md). The defaults are the published
     energy-first task on the published chip.
 
     Attributes:

@@ -1,4 +1,6 @@
-"""A board on a serial port as a device. The protocol is in docs/serial.md, its numbers in `rtl.spec.serial_protocol`.
+"""A board on a serial port as a device.
+
+docs/integrate/serial.md describes the protocol; its numbers are in `rtl.spec.serial_protocol`.
 
 One request is on its way at a time. What gets lost or damaged is sent again under the same sequence number, which
 the board carries out only once. Where that does not help, or the board says that it was reset, there is a

@@ -1,4 +1,4 @@
-"""Frames of the serial protocol, both ways: bytes from requests and responses, and back. See docs/serial.md."""
+"""Frames of the serial protocol, both ways: bytes from requests and responses, and back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arithmetic of docs/arithmetic.md on integers; works on Python ints and on NumPy int64 arrays alike."""
+"""The arithmetic of docs/understand/arithmetic.md on integers; works on Python ints and on NumPy int64 arrays alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Golden model: the executable form of docs/arithmetic.md, integers only, one step at a time."""
+"""Golden model: the executable form of docs/understand/arithmetic.md, integers only, one step at a time."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class GoldenModel:
         self.events: list[Event] = []
 
     def outlier(self) -> tuple[bool, bool, bool]:
-        """Whether accuracy, latency and energy each miss their threshold (docs/arithmetic.md, "Reward")."""
+        """Whether accuracy, latency and energy each miss their threshold (docs/understand/arithmetic.md, "Reward")."""
         r = self.registers
         return (
             r["ACCURACY"] <= r["ACCURACY_TH"],
@@ -114,7 +114,7 @@ class GoldenModel:
         return bool(self.registers["MODE"] & field_of("MODE", "episodic").mask)
 
     def compute_reward(self) -> None:
-        """REWARD and the share of a row, from the measurements (docs/arithmetic.md, "Reward")."""
+        """REWARD and the share of a row, from the measurements (docs/understand/arithmetic.md, "Reward")."""
         p, r = self.params, self.registers
         total = r["WEIGHT_A"] * r["ACCURACY"]
         for name in ("LATENCY", "ENERGY"):
@@ -146,7 +146,7 @@ class GoldenModel:
         self.cycles += store_cycles(self.params) + replays * (tournament_cycles(1) + update_cycles(states))
 
     def _learn(self, episode: Episode) -> None:
-        """Walk a policy from its last row to its first (docs/arithmetic.md, "Updating")."""
+        """Walk a policy from its last row to its first (docs/understand/arithmetic.md, "Updating")."""
         p, r = self.params, self.registers
         last = r["STATES"] - 1
         coefficient = discount(r["ALPHA"], r["GAMMA"], p.coef_frac)
@@ -165,7 +165,7 @@ class GoldenModel:
             maximum = max(values[:count])
 
     def sample(self) -> None:
-        """Draw a new policy: row by row, or, if episodic, the best of several candidates (docs/episodic.md)."""
+        """Draw a new policy: row by row, or the best of several candidates (docs/understand/episodic.md)."""
         self.cycles = sample_cycles(self.registers["STATES"])
         if not self.episodic:
             self._draw(None)
@@ -206,7 +206,7 @@ class GoldenModel:
         self._draw(self._drawn(draws).actions)
 
     def _draw(self, parent: Sequence[int] | None) -> None:
-        """Draw a policy from the first row to the last (docs/arithmetic.md, "Drawing").
+        """Draw a policy from the first row to the last (docs/understand/arithmetic.md, "Drawing").
 
         Rows that do not explore take the action of ``parent``, or with ``None`` the greedy one; with an empty
         parent every row explores.

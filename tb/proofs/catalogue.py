@@ -1,4 +1,4 @@
-"""Every proof and its companions; docs/proofs.md shows this list as a table."""
+"""Every proof and its companions; docs/verify/proofs.md shows this list as a table."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ _PROOFS = (
     ),
     Proof(
         "register-accesses",
-        "Exactly the accesses that docs/registers.md refuses are refused and change no register; the others "
+        "Exactly the accesses that docs/integrate/registers.md refuses are refused and change no register; the others "
         "change what they address and nothing else; a register reads as it was written.",
         "256 states x 16 actions, every address and word",
         induction(1, 4),
@@ -276,7 +276,7 @@ _PROOFS = (
 
 
 def markdown() -> str:
-    """The list as the Markdown that docs/proofs.md holds."""
+    """The list as the Markdown that docs/verify/proofs.md holds."""
     lines = [
         "| proof | what is proven | for | covers | planted bugs it finds | quick |",
         "| --- | --- | --- | --- | --- | --- |",

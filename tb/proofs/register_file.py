@@ -42,7 +42,7 @@ def _in_range(register: Register, word: Value, params: RLUParams) -> Value:
 
 
 class _Verdict:
-    """What docs/registers.md says of the access on the bus, from the table of registers and windows."""
+    """What docs/integrate/registers.md says of the access on the bus, from the table of registers and windows."""
 
     def __init__(self, h: Harness, dut: RegisterFile, params: RLUParams) -> None:
         bus, word = dut.bus, dut.bus.wdata

@@ -1,4 +1,4 @@
-"""The reward calculator equals its specification (docs/arithmetic.md, "Reward")."""
+"""The reward calculator equals its specification (docs/understand/arithmetic.md, "Reward")."""
 
 from __future__ import annotations
 

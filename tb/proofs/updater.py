@@ -1,4 +1,6 @@
-"""The pipelined updater equals the specification, which takes one row at a time (docs/arithmetic.md, "Updating").
+"""The pipelined updater equals the specification, which takes one row at a time.
+
+The specification is "Updating" of docs/understand/arithmetic.md.
 
 What the row reader finds in a row (the proof ``row-reader``) is chosen by the solver here, row by row.
 """

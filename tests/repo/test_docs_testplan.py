@@ -8,7 +8,7 @@ import pytest
 
 from tb.kit.designs import BENCHES, ROOT
 
-PLAN = (ROOT / "docs" / "testplan.md").read_text()
+PLAN = (ROOT / "docs" / "verify" / "testplan.md").read_text()
 NAMED = sorted(set(re.findall(r"`((?:tb|tests)/[\w/]+\.py(?:::\w+)?)`", PLAN)))
 
 

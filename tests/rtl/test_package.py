@@ -502,7 +502,7 @@ def test_its_c_driver_drives_the_rtl(c_search):
 
 
 def test_the_integration_guide_shows_the_example(packages, tmp_path):
-    blocks = re.findall(r"```c\n(.*?)```", (ROOT / "docs" / "integration.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```c\n(.*?)```", (ROOT / "docs" / "integrate" / "integration.md").read_text(), re.DOTALL)
     handler, mapped, loop = blocks
     assert textwrap.indent(loop, "    ") in (packages["none"] / "driver" / "example.c").read_text()
     # The other two compile, in a program around them.

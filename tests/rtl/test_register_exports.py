@@ -350,7 +350,7 @@ def expected_documentation(params):
 
 
 def test_the_documentation_has_every_register_and_window():
-    page = (ROOT / "docs" / "registers.md").read_text()
+    page = (ROOT / "docs" / "integrate" / "registers.md").read_text()
     assert documented(page) == expected_documentation(RLUParams())
     wrong = page.replace("| ALPHA | rw | 0x2000 |", "| ALPHA | rw | 0x2001 |")
     assert wrong != page and documented(wrong) != expected_documentation(RLUParams())

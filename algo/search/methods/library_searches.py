@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from algo.search.tables.scored_table import Ints, ScoredTable
 
-#: Of regularised evolution: the best on synthetic tables for 330 evaluations (docs/search.md).
+#: Of regularised evolution: the best on synthetic tables for 330 evaluations (docs/use/search.md).
 POPULATION, TOURNAMENT = 20, 10
 
 

@@ -152,7 +152,7 @@ def rlu(scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:
 
 
 def rlu_plus(scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:
-    """The same unit with an episode memory (docs/episodic.md), by the golden model, bit-exact with the RTL."""
+    """The same unit with an episode memory (docs/understand/episodic.md), by the golden model: bit-exact."""
     unit = batch_unit(scored.table, scored.objective, seeds, episodic=Episodic())
     return search_with(unit, scored.table, scored.objective, episodic_schedule(budget))[1]
 

@@ -6,7 +6,7 @@
 >>> qvf_bench.load("digits").accuracy.shape
 (59049,)
 
-docs/qvf-bench.md is their data card.
+docs/use/qvf-bench.md is their data card.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Policy tables as Parquet files, ours and those of others: docs/qvf-bench.md has the format.
+"""Policy tables as Parquet files, ours and those of others: docs/use/qvf-bench.md has the format.
 
 Reading is strict, since a search over a table with a hole or a doubled row would quietly be wrong. Needs pyarrow;
 neither torch nor pandas.

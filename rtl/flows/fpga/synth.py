@@ -106,7 +106,7 @@ def measure(
         progress: called with what is being done and the number of steps finished, of ``1 + len(seeds)``.
 
     Returns:
-        What docs/synthesis.md lists, ready for JSON.
+        What docs/integrate/synthesis.md lists, ready for JSON.
 
     Raises:
         yowasp.FpgaToolMissing: if a tool is not installed.

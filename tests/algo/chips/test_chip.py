@@ -141,7 +141,7 @@ def test_stored_constants_are_what_a_fit_gives_and_plausible() -> None:
 
 
 def test_residuals_of_the_published_policies_are_as_documented() -> None:
-    page = (DOCS / "chip.md").read_text(encoding="utf-8")
+    page = (DOCS / "understand" / "evolver-model.md").read_text(encoding="utf-8")
     assert residual_table() in page
     assert constants_table() in page
 

@@ -272,7 +272,7 @@ def test_score_axes_leave_out_where_a_search_starts_but_no_line():
 
 def test_docs_takes_tables_plots_and_data(out, tmp_path, capsys):
     docs = tmp_path / "docs"
-    docs.mkdir()
+    (docs / "results").mkdir(parents=True)
     (docs / PAGE).write_text(
         "before\n<!-- experiment search-curves begins -->\nOUTDATED\n<!-- experiment search-curves ends -->\nafter\n"
     )

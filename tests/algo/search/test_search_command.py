@@ -131,7 +131,7 @@ def test_bad_use_ends_with_2_and_says_what_is_allowed(capsys, table, given, said
 
 
 def test_the_documented_refusal_is_what_is_printed(capsys):
-    page = (ROOT / "docs" / "search.md").read_text()
+    page = (ROOT / "docs" / "use" / "search.md").read_text()
     command, message = re.search(r"\$ rlu (search .*)\n((?:.+\n)+)```", page).groups()
     code, _, err = rlu(capsys, *command.split())
     assert code == 2 and err == message

@@ -32,7 +32,7 @@ from algo.search.tables import check as table_check  # noqa: E402
 from algo.search.tables.build import Recipe, State, Workers, build  # noqa: E402
 from algo.search.tables.check import recipe_of  # noqa: E402
 
-CARD = ROOT / "docs" / "qvf-bench.md"
+CARD = ROOT / "docs" / "use" / "qvf-bench.md"
 QUICK = TrainingConfig(pretrain_epochs=0, int8_epochs=1, batch_size=20)
 TINY = Recipe(
     width=1, noise_std=0.5, pretrain_images=40, local_images=40, test_images=30, steps=3, calibration=16,
