@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from algo.chips.chip import EvolverChip
+from algo.chips.evolver import EvolverChip
 from algo.search.loop import published_schedule, search
 from algo.search.methods.batch_search import batch_search
 from algo.search.tables.policy_table import PolicyTable, TableEvaluator, synthetic_table

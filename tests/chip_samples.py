@@ -2,8 +2,9 @@
 
 from hypothesis import strategies as st
 
-from algo.chips.chip import EvolverChip, Geometry, LayerShape
+from algo.chips.evolver import EvolverChip
 from algo.cli import main
+from algo.space.layers import Geometry, LayerShape
 
 EVOLVER = EvolverChip()
 TINY = LayerShape("tiny", 2304, 144, 64, 64, Geometry(4, 4, (4, 4), (4, 4), (3, 3), padding=(1, 1)))

@@ -3,7 +3,7 @@
 import dataclasses
 from unittest import mock
 
-from algo.chips.chip import EvolverChip
+from algo.chips.evolver import EvolverChip
 from algo.runs.run_folder import RunFolder
 from algo.runs.tune import TuneConfig, run
 

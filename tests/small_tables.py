@@ -2,9 +2,10 @@
 
 import numpy as np
 
-from algo.chips.chip import EvolverChip, LayerShape
+from algo.chips.evolver import EvolverChip
 from algo.search.tables.policy_table import PolicyTable, synthetic_table
 from algo.search.tables.scored_table import default_accuracy_th, score_table
+from algo.space.layers import LayerShape
 from algo.space.policy import OperatingPoint, PolicySpace
 from sim.devices.objective import Objective
 

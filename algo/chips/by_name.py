@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
-from algo.chips.chip import PUBLISHED_VGG8, EvolverChip, LayerChip, LayerShape, vgg8_layers
-from algo.support.user_files import reading
+from algo.chips.chip import LayerChip
+from algo.chips.description import COMMON, SUFFIXES, Description, read_description
+from algo.chips.evolver import ChipConstants, EvolverChip
+from algo.published.evolver import PUBLISHED_VGG8, vgg8_layers
+from algo.space.layers import LayerShape
+from algo.support.user_files import reading, shown
 
 #: Chips with a name; any other chip is a file.
 NAMES = ("evolver", "zigzag", "measured")
@@ -72,8 +77,6 @@ def _no_energy(name: str, reason: str) -> ValueError:
 
 
 def _open(name: str, layers: Sequence[LayerShape] | None) -> LayerChip:
-    from algo.chips.description import SUFFIXES, described_chip, read_description
-
     shapes = PUBLISHED_VGG8 if layers is None else layers
     if name == "evolver":
         return EvolverChip(shapes)
@@ -126,3 +129,30 @@ def fixed_chip(
         return TableChip(read_csv(saved), names, str(saved))
     chip = open_chip(name, layers, needs_energy=needs_energy)
     return TableChip(layer_table(chip, weight_bits, activation_bits), names, f"chip {name}")
+
+
+def described_chip(description: Description, layers: Sequence[LayerShape]) -> LayerChip:
+    """The chip that a description says; its ``model`` is ``bit-scalable`` or ``zigzag``."""
+    model = description.content.get("model")
+    if model == "zigzag":
+        from algo.chips.zigzag_chip import ZigzagChip
+
+        return ZigzagChip(description, layers)
+    if model == "bit-scalable":
+        return bit_scalable_chip(description, layers)
+    raise ValueError(f"{description.where}: model must be bit-scalable or zigzag, not {shown(model)}")
+
+
+def bit_scalable_chip(description: Description, layers: Sequence[LayerShape]) -> EvolverChip:
+    """A chip by the equations of the Evolver model, with constants and operating points of its own."""
+    description.check_keys(("model", "operating_points", "constants"), COMMON)
+    constants = description.part("constants")
+    names = [field.name for field in fields(ChipConstants)]
+    constants.check_keys(names)
+    rates = ("macs_per_cycle", "memory_gbit_per_s")
+    values = {name: constants.number(name, above_zero=name in rates) for name in names}
+    chip = EvolverChip(layers, ChipConstants(**values), description.operating_points(), description.bit_widths())
+    chip.name = description.text("name", Path(description.where).stem)
+    usual = f"the equations of docs/understand/evolver-model.md with the constants of {description.where}"
+    chip.origin = description.text("origin", usual)
+    return chip

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from algo.chips.chip import BIT_WIDTHS, ChipConstants, EvolverChip, LayerChip, LayerShape
+from algo.published.evolver import BIT_WIDTHS
 from algo.space.policy import OperatingPoint
 from algo.support.user_files import LARGEST_FIGURE, finite, read_values, shown
 
@@ -92,30 +91,3 @@ class Description:
 def read_description(path: Path) -> Description:
     """Read a description; ValueError if it is not of the format its name says."""
     return Description(read_values(path), str(path))
-
-
-def described_chip(description: Description, layers: Sequence[LayerShape]) -> LayerChip:
-    """The chip that a description says; its ``model`` is ``bit-scalable`` or ``zigzag``."""
-    model = description.content.get("model")
-    if model == "zigzag":
-        from algo.chips.zigzag_chip import ZigzagChip
-
-        return ZigzagChip(description, layers)
-    if model == "bit-scalable":
-        return bit_scalable_chip(description, layers)
-    raise ValueError(f"{description.where}: model must be bit-scalable or zigzag, not {shown(model)}")
-
-
-def bit_scalable_chip(description: Description, layers: Sequence[LayerShape]) -> EvolverChip:
-    """A chip by the equations of the Evolver model, with constants and operating points of its own."""
-    description.check_keys(("model", "operating_points", "constants"), COMMON)
-    constants = description.part("constants")
-    names = [field.name for field in fields(ChipConstants)]
-    constants.check_keys(names)
-    rates = ("macs_per_cycle", "memory_gbit_per_s")
-    values = {name: constants.number(name, above_zero=name in rates) for name in names}
-    chip = EvolverChip(layers, ChipConstants(**values), description.operating_points(), description.bit_widths())
-    chip.name = description.text("name", Path(description.where).stem)
-    usual = f"the equations of docs/understand/evolver-model.md with the constants of {description.where}"
-    chip.origin = description.text("origin", usual)
-    return chip

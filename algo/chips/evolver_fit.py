@@ -10,7 +10,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
-from algo.chips.chip import ChipConstants, EvolverChip, published_measurements
+from algo.chips.evolver import ChipConstants, EvolverChip
+from algo.published.evolver import published_measurements
 
 # What we hold possible for a small 28 nm accelerator that keeps its data on the chip (our reading, nothing
 # published); five measurements cannot determine five constants that act so alike without such bounds.

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from algo.chips.chip import BIT_WIDTHS, UNAVAILABLE, Geometry, LayerChip, LayerShape, Measurement
+from algo.chips.chip import UNAVAILABLE, LayerChip, Measurement
 from algo.chips.onnx_layers import images_at_once
 from algo.chips.rapl import Rapl, find_rapl
+from algo.published.evolver import BIT_WIDTHS
+from algo.space.layers import Geometry, LayerShape
 from algo.space.policy import OperatingPoint
 
 WARM_UP_S, WARM_UP_RUNS = 0.05, 5

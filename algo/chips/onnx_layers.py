@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from algo.chips.chip import Geometry, LayerShape
+from algo.space.layers import Geometry, LayerShape
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 #: Other operators that multiply matrices, whose work would be missing from the sum.

@@ -14,9 +14,10 @@ from dataclasses import asdict, replace
 from importlib import resources
 from typing import Any
 
-from algo.chips.chip import Geometry, LayerChip, LayerShape, Measurement
+from algo.chips.chip import LayerChip, Measurement
 from algo.chips.description import COMMON, Description
 from algo.chips.zigzag_run import Refused, evaluate, zigzag_version
+from algo.space.layers import Geometry, LayerShape
 from algo.support.user_files import check_type
 from sim.files import cache_dir, write_atomically
 

@@ -6,7 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from algo.chips.chip import OPERATING_POINTS, EvolverChip, evolver_facts
+from algo.chips.evolver import EvolverChip
+from algo.published.evolver import OPERATING_POINTS, evolver_facts
 from algo.search.tables.policy_table import Floats
 from algo.space.policy import PolicySpace
 

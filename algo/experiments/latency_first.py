@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from algo.chips.chip import evolver_facts
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings
 from algo.experiments.plots import COLOURS, figure, score_axis
 from algo.experiments.policies import ENERGY, LATENCY
 from algo.experiments.runs import Task, description, policy_line, tuned
 from algo.experiments.statistics import mean_of_few, shown
+from algo.published.evolver import evolver_facts
 
 #: Tuning runs that the data are made from.
 TASKS: tuple[Task, ...] = ("latency", "energy")
@@ -69,6 +69,7 @@ def present(data: Mapping[str, Any]) -> Page:
         notes=(
             "Deployed policies are the greedy ones of the last Q-table, one a seed; intervals are Student's t, 95 %.",
             "The chip model does not explain why the published latency-first policy is 26 % faster than the "
-            "energy-first one although it computes more: see [the chip model](../understand/evolver-model.md#measured-against-modelled).",
+            "energy-first one although it computes more: see "
+            "[the chip model](../understand/evolver-model.md#measured-against-modelled).",
         ),
     )  # fmt: skip

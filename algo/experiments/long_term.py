@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from algo.chips.chip import evolver_facts
 from algo.experiments import policies
 from algo.experiments.base import Page, Row, Settings
 from algo.experiments.plots import COLOURS, figure
 from algo.experiments.policies import ENERGY, SMALLEST
 from algo.experiments.statistics import mean_of_few, shown
+from algo.published.evolver import evolver_facts
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,8 @@ def present(data: Mapping[str, Any]) -> Page:
             "inferences as the tuned policy makes, and the tuning's energy subtracted.",
             "\"From its inputs\" puts the published latencies and energies into the formula. Against the smallest "
             "model-size policy this reproduces the printed figures independently; INT8's latency and energy were never "
-            "printed and are [derived](../understand/evolver-model.md#measured-against-modelled) from two of these figures, so those two "
-            "agree by construction and only the ratio of 1.3 is a check.",
+            "printed and are [derived](../understand/evolver-model.md#measured-against-modelled) from two of these "
+            "figures, so those two agree by construction and only the ratio of 1.3 is a check.",
             "The published break-even of 1 day lies between our two readings of it, in inferences and in energy.",
             f"What tuning costs was not measured here, there being no chip: the published {facts['tuning_energy_j']} J "
             f"and {facts['tuning_hours']} h are scaled by trainings (published {published_trainings()}; ours, seed 1, "

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algo.chips.chip import INT8_BASELINE, OPERATING_POINTS, Chip, Measurement
+from algo.chips.chip import Chip, Measurement
+from algo.published.evolver import INT8_BASELINE, OPERATING_POINTS
 from algo.space.policy import OperatingPoint, Policy
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from algo.chips.chip import evolver_facts
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings
 from algo.experiments.excluding import excluding_factor
 from algo.experiments.plots import COLOURS, figure
 from algo.experiments.runs import Task, description, tuned
 from algo.experiments.statistics import mean_of_few, mean_of_many, shown
 from algo.experiments.tables import digests, scored, table_names
+from algo.published.evolver import evolver_facts
 from algo.search.loop import published_schedule
 from algo.search.methods.batch_search import batch_unit, search_with
 from algo.search.tables.scored_table import ScoredTable, score_table

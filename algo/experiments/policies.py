@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from algo.chips.chip import INT8_BASELINE, PUBLISHED_VGG8, EvolverChip, evolver_facts
+from algo.chips.evolver import EvolverChip
 from algo.experiments.base import Page, Row, Settings, bits, markdown_table
 from algo.experiments.plots import COLOURS, figure
 from algo.experiments.runs import Finished, Task, config_of, data_of, description, policy_line, tuned
 from algo.experiments.statistics import mean_of_few, shown
+from algo.published.evolver import INT8_BASELINE, PUBLISHED_VGG8, evolver_facts
 from algo.search.loop import score
 from algo.space.policy import Policy
 from sim.devices.objective import Objective

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from algo.chips.chip import INT8_BASELINE, EvolverChip, evolver_facts
+from algo.chips.evolver import EvolverChip
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
 from algo.experiments.plots import COLOURS, figure, score_axis
 from algo.experiments.resnet34_setup import FULL_WIDTH, full_width_layers, groups, network, scaled_ranges
 from algo.experiments.runs import Finished, Task, config_of, data_of, description, policy_line, tuned
+from algo.published.evolver import INT8_BASELINE, evolver_facts
 from algo.search.layer_groups import GroupedChip
 from algo.search.loop import score
 from algo.space.policy import Policy

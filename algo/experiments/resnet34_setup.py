@@ -7,11 +7,13 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from algo.chips.chip import INT8_BASELINE, EvolverChip, LayerShape
+from algo.chips.evolver import EvolverChip
 from algo.experiments.base import Scale
 from algo.experiments.model_size import ModelSizeChip
+from algo.published.evolver import INT8_BASELINE
 from algo.runs.tune import TuneConfig
 from algo.search.layer_groups import GroupedChip, GroupedEvaluator, LayerGroups
+from algo.space.layers import LayerShape
 from algo.space.policy import Policy
 from sim.devices.objective import Objective
 from sim.files import cache_dir

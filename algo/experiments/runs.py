@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from algo.chips.chip import EvolverChip
+from algo.chips.evolver import EvolverChip
 from algo.experiments.base import Scale, Settings, is_done, load
 from algo.experiments.excluding import excluding_thresholds
 from algo.experiments.model_size import ModelSizeChip

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from algo.chips.chip import evolver_facts
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings
 from algo.experiments.plots import COLOURS, figure, score_axis
 from algo.experiments.statistics import mean_of_many, shown
 from algo.experiments.tables import BUDGET, digests, scored, table_names
+from algo.published.evolver import evolver_facts
 from algo.search.loop import published_schedule, search
 from algo.search.methods.batch_search import batch_unit, deployed, search_with
 from algo.search.methods.registry import METHODS

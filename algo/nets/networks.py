@@ -8,9 +8,9 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
-from algo.chips.chip import Geometry, LayerShape
 from algo.nets.quantisation import weight_layers
 from algo.nets.tracing import evaluating
+from algo.space.layers import Geometry, LayerShape
 
 PUBLISHED_WIDTH = 128  # channels of the first convolution in the published VGG8
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from algo.chips.chip import evolver_facts
+from algo.published.evolver import evolver_facts
 
 
 @dataclass(frozen=True)

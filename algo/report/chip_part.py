@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from algo.chips.by_name import network_layers
-from algo.chips.chip import EvolverChip, LayerShape
+from algo.chips.evolver import EvolverChip
 from algo.chips.layer_csv import read_csv
 from algo.runs.run_folder import CHIP_TABLE
 from algo.search.loop import Step
+from algo.space.layers import LayerShape
 from algo.space.policy import OperatingPoint, Policy
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from algo.chips.chip import BIT_WIDTHS, evolver_facts
 from algo.commands.tuning import tune
+from algo.published.evolver import BIT_WIDTHS, evolver_facts
 from algo.published.scores import published_outliers, published_scores
 from algo.report import figures as draw
 from algo.report.facts import Deployment, RunFacts

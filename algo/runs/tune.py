@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from algo.chips.by_name import fixed_chip, network_layers
-from algo.chips.chip import INT8_BASELINE, Chip, evolver_facts
+from algo.chips.chip import Chip
 from algo.chips.layer_csv import TableChip
 from algo.chips.table import or_none
+from algo.published.evolver import INT8_BASELINE, evolver_facts
 from algo.runs.run_folder import (
     CHECKPOINT,
     CHIP_TABLE,

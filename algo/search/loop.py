@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, Literal, Protocol, get_type_hints
 
-from algo.chips.chip import UNAVAILABLE, Chip, evolver_facts
+from algo.chips.chip import UNAVAILABLE, Chip
+from algo.published.evolver import evolver_facts
 from algo.space.policy import Policy, PolicySpace
 from algo.support.user_files import check_object, parse_json, shown
 from sim.devices.device import GoldenDevice

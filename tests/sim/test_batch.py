@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algo.chips.chip import EvolverChip, LayerShape
+from algo.chips.evolver import EvolverChip
 from algo.search.loop import schedule_of, search
 from algo.search.methods.batch_search import batch_search
 from algo.search.tables.policy_table import TableEvaluator, synthetic_table
+from algo.space.layers import LayerShape
 from rtl.spec.params import RLUParams
 from sim.devices.device import GoldenDevice
 from sim.devices.driver import Driver

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algo.chips.chip import PUBLISHED_VGG8, EvolverChip
+from algo.chips.evolver import EvolverChip
+from algo.published.evolver import PUBLISHED_VGG8
 from algo.search.loop import episodic_schedule, search
 from algo.search.methods.registry import METHODS
 from algo.search.tables.policy_table import TableEvaluator, synthetic_table

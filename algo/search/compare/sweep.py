@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from algo.chips.chip import EvolverChip
+from algo.chips.evolver import EvolverChip
 from algo.search.compare.regret import Arrival, Estimate, arrival, as_json, checkpoints, mean_regret
 from algo.search.methods.registry import METHODS
 from algo.search.tables.policy_table import PolicyTable, synthetic_table

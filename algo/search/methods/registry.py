@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from algo.chips.chip import INT8_BASELINE, PUBLISHED_VGG8
+from algo.published.evolver import INT8_BASELINE, PUBLISHED_VGG8
 from algo.search.loop import episodic_schedule, stretched_schedule
 from algo.search.methods import library_searches
 from algo.search.methods.batch_search import batch_unit, search_with

@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from algo.chips.chip import EvolverChip, LayerChip
+from algo.chips.chip import LayerChip
+from algo.chips.evolver import EvolverChip
 from algo.nets.data.datasets import (
     LOCAL_SIZES,
     NOISE_STD,

@@ -10,18 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algo.chips import evolver_fit as chip_fit
-from algo.chips.chip import (
+from algo.chips.evolver import ChipConstants, EvolverChip
+from algo.chips.evolver_fit import PLAUSIBLE, constants_table, fit_constants, residual_table
+from algo.published.evolver import (
     BIT_WIDTHS,
     INT8_BASELINE,
     OPERATING_POINTS,
     PUBLISHED_VGG8,
-    ChipConstants,
-    EvolverChip,
-    LayerShape,
     evolver_facts,
     published_measurements,
 )
-from algo.chips.evolver_fit import PLAUSIBLE, constants_table, fit_constants, residual_table
+from algo.space.layers import LayerShape
 from algo.space.policy import Policy
 from tests.places import ROOT
 
@@ -161,8 +160,7 @@ def test_module_prints_fit_and_tables(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_importing_the_chip_needs_neither_torch_nor_scipy() -> None:
-    code = (
-        "import sys, algo.chips.chip, algo.nets.data.datasets; print({'torch', 'scipy', 'sklearn'} & set(sys.modules))"
-    )
+    modules = "sys, algo.chips.evolver, algo.nets.data.datasets"
+    code = f"import {modules}; print({{'torch', 'scipy', 'sklearn'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

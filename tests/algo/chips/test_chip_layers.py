@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algo.chips.by_name import network_layers
-from algo.chips.chip import Geometry, vgg8_layers
+from algo.published.evolver import vgg8_layers
+from algo.space.layers import Geometry
 from algo.space.policy import Policy
 from tests.chip_samples import DENSE, EVOLVER, TINY, bits, rlu
 

@@ -8,8 +8,9 @@ import math
 import pytest
 
 from algo.chips.by_name import open_chip
-from algo.chips.chip import PUBLISHED_VGG8, EvolverChip
+from algo.chips.evolver import EvolverChip
 from algo.chips.table import COLUMNS
+from algo.published.evolver import PUBLISHED_VGG8
 from algo.runs.run_folder import RunFolder
 from algo.runs.tune import TuneConfig, run
 from algo.search.loop import Step

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algo.chips.by_name import open_chip
-from algo.chips.chip import EvolverChip, Measurement
+from algo.chips.chip import Measurement
+from algo.chips.evolver import EvolverChip
 from algo.chips.layer_csv import TableChip, read_csv
 from algo.chips.table import layer_table
 from algo.space.policy import Policy

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 
 from algo.chips.by_name import open_chip
-from algo.chips.chip import UNAVAILABLE, Geometry
+from algo.chips.chip import UNAVAILABLE
 from algo.chips.rapl import Rapl, find_rapl
 from algo.chips.table import layer_table
+from algo.space.layers import Geometry
 from tests.chip_samples import DENSE, NO_LOOPS, TINY
 
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from algo.chips.by_name import network_layers, open_chip
-from algo.chips.chip import EvolverChip, Geometry, LayerShape
+from algo.chips.evolver import EvolverChip
 from algo.chips.onnx_layers import images_at_once
+from algo.space.layers import Geometry, LayerShape
 from algo.space.policy import Policy
 from tests.chip_samples import TINY, rlu
 

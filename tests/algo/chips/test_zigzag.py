@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from algo.chips.by_name import zigzag_chip
-from algo.chips.chip import Geometry, LayerShape
-from algo.chips.description import Description, described_chip, read_description
+from algo.chips import zigzag_chip
+from algo.chips.by_name import described_chip
+from algo.chips.description import Description, read_description
 from algo.chips.zigzag_chip import SHIPPED, ZigzagChip
+from algo.space.layers import Geometry, LayerShape
 from tests.chip_samples import DENSE, NO_LOOPS, TINY
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from algo.chips.chip import EvolverChip, LayerShape, evolver_facts
+from algo.chips.evolver import EvolverChip
 from algo.cli import main
 from algo.experiments import EXPERIMENTS, base, long_term, runs
 from algo.experiments.base import DATA, PLOT, TABLE, Settings
@@ -23,8 +23,10 @@ from algo.experiments.plots import figure, score_axis
 from algo.experiments.results_page import PAGE, part, place, with_part
 from algo.experiments.statistics import mean_of_few
 from algo.experiments.tables import scored
+from algo.published.evolver import evolver_facts
 from algo.runs.run_folder import RunFolder
 from algo.search.loop import published_schedule, schedule_of
+from algo.space.layers import LayerShape
 from algo.space.policy import Policy
 from sim.files import LOCK, FolderLock
 from tests.places import ROOT

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from algo.chips.chip import PUBLISHED_VGG8, EvolverChip
+from algo.chips.evolver import EvolverChip
 from algo.nets.networks import PUBLISHED_WIDTH, VGG8, layer_shapes
+from algo.published.evolver import PUBLISHED_VGG8
 
 
 class Named(nn.Module):

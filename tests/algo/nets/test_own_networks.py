@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
-from algo.chips.chip import EvolverChip
+from algo.chips.evolver import EvolverChip
 from algo.export.onnx_check import agreement
 from algo.export.onnx_export import export
 from algo.nets.data.datasets import Dataset, local_private_set

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algo.chips.chip import EvolverChip, LayerShape, evolver_facts, vgg8_layers
+from algo.chips.evolver import EvolverChip
 from algo.chips.layer_csv import TableChip, read_csv
 from algo.cli import main
+from algo.published.evolver import evolver_facts, vgg8_layers
 from algo.published.scores import published_scores
 from algo.report.facts import Deployment, Savings, pareto_front
 from algo.report.figures import frame_iterations, learning_curve
@@ -29,6 +30,7 @@ from algo.runs.q_replay import q_history
 from algo.runs.run_folder import CHECKPOINT, CONFIG, Q_TABLE, SUMMARY, TRACE, RunFolderError
 from algo.runs.tune import TuneConfig
 from algo.search.loop import Step, schedule_of
+from algo.space.layers import LayerShape
 from sim.devices.driver import q_digest
 from tests.places import ROOT
 from tests.report_runs import make_run

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from algo.chips.chip import INT8_BASELINE, EvolverChip, LayerShape, evolver_facts
+from algo.chips.evolver import EvolverChip
+from algo.published.evolver import INT8_BASELINE, evolver_facts
 from algo.runs.run_folder import CHECKPOINT, INPUTS, TRACE, RunFolder, RunFolderError, compare
 from algo.runs.tune import TuneConfig, resumed_config, run
 from algo.search.loop import SCHEDULES, Step, published_schedule, schedule_of, score, search
 from algo.search.tables.policy_table import TableEvaluator, synthetic_table
+from algo.space.layers import LayerShape
 from algo.space.policy import Policy, PolicySpace
 from rtl.spec.params import RLUParams
 from sim.devices.device import GoldenDevice

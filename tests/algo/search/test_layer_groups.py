@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from algo.chips.chip import EvolverChip
+from algo.chips.evolver import EvolverChip
 from algo.experiments.resnet34_setup import full_width_layers, groups, scaled_ranges
 from algo.nets.networks import ResNet34
 from algo.search.layer_groups import GroupedChip, GroupedEvaluator, LayerGroups

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from algo.chips.chip import EvolverChip, vgg8_layers
+from algo.chips.evolver import EvolverChip
+from algo.published.evolver import vgg8_layers
 from algo.search.tables import qvf_bench
 from algo.search.tables.table_file import read_table, write_table
 from algo.space.policy import Policy

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algo.chips.chip import EvolverChip, LayerShape
+from algo.chips.evolver import EvolverChip
 from algo.search.tables import qvf_bench
 from algo.search.tables.policy_table import PolicyTable, synthetic_table
 from algo.search.tables.table_file import read_table, write_table
+from algo.space.layers import LayerShape
 from algo.space.policy import OperatingPoint, PolicySpace
 from tests.places import ROOT
 

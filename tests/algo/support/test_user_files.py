@@ -16,7 +16,7 @@ from tests.test_chip_descriptions import DESCRIPTION, TOML
 from tests.test_data import ARCHIVES, cifar_archive, fashion_files, sums
 
 from algo.chips.by_name import open_chip
-from algo.chips.chip import EvolverChip
+from algo.chips.evolver import EvolverChip
 from algo.experiments import base
 from algo.experiments import runs as experiment_runs
 from algo.nets.data.datasets import load_dataset
