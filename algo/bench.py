@@ -14,9 +14,10 @@ from typing import Any
 from tqdm import tqdm
 
 from algo.chips.evolver import EvolverChip
-from algo.search.loop import published_schedule, search
-from algo.search.methods.batch_search import batch_search
+from algo.search.methods.units import batch_search
+from algo.search.schedules import published_schedule
 from algo.search.tables.policy_table import PolicyTable, TableEvaluator, synthetic_table
+from algo.search.unit_searcher import search_with_unit
 from rtl.spec.params import RLUParams
 from sim.devices.device import Device, GoldenDevice
 from sim.devices.driver import Driver
@@ -108,7 +109,7 @@ def _search_rate(device: Device, table: PolicyTable, seconds: float) -> float:
 
     def one() -> int:
         driver.configure(action_counts=table.space.action_counts, seed=1, objective=objective)
-        return sum(1 for _ in search(driver, table.space, table, evaluator, published_schedule()))
+        return sum(1 for _ in search_with_unit(driver, table.space, table, evaluator, published_schedule()))
 
     return _rate(one, seconds)
 
@@ -145,7 +146,7 @@ def _start_ms() -> float:
 def _load_ms() -> float:
     """Median time of loading a table in a process that has NumPy already, the import of pyarrow included."""
     code = (
-        "import time, numpy; begin = time.perf_counter(); from algo import qvf_bench; "
+        "import time, numpy; begin = time.perf_counter(); from algo.search.tables import qvf_bench; "
         "qvf_bench.load(qvf_bench.names()[0]); print(1e3 * (time.perf_counter() - begin))"
     )
     runs = (subprocess.run([sys.executable, "-c", code], capture_output=True, check=True) for _ in range(_STARTS))

@@ -24,7 +24,7 @@ def small_scored(seed=5, layers=3, accuracy_th=None):
 
 def tiny_table():
     """Two layers of 4 or 8 bits, one operating point: four policies, the third of them the best."""
-    space = PolicySpace(layers=2, points=1, weight_choices=(4, 8))
+    space = PolicySpace.of_bit_widths(layers=2, points=1, weight_choices=(4, 8))
     return PolicyTable(
         space, (OperatingPoint(0.8, 200.0),),
         accuracy=np.array([0.60, 0.70, 0.80, 0.81]), latency_ms=np.array([4.0, 5.0, 5.0, 9.0]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 
@@ -105,8 +105,7 @@ def fixed_chip(
     name: str,
     layers: Sequence[LayerShape],
     *,
-    weight_bits: Sequence[int],
-    activation_bits: Sequence[int],
+    choices: Callable[[LayerChip, int, str], Sequence[int]],
     needs_energy: bool,
     saved: Path,
 ) -> LayerChip:
@@ -115,6 +114,11 @@ def fixed_chip(
     The Evolver model is a formula; of any other chip the table in ``saved`` is taken, if it is there, and else a table
     of all that the run may ask for (the caller saves it). A file may change, and this machine never measures twice
     the same.
+
+    Args:
+        name, layers, needs_energy: as of `open_chip`.
+        choices: what the run may ask of a chip, for the number of a layer and a dimension.
+        saved: the table of a run that was begun earlier.
 
     Raises:
         ValueError, OSError, ModuleNotFoundError: as `open_chip`.
@@ -128,7 +132,8 @@ def fixed_chip(
     if saved.exists():
         return TableChip(read_csv(saved), names, str(saved))
     chip = open_chip(name, layers, needs_energy=needs_energy)
-    return TableChip(layer_table(chip, weight_bits, activation_bits), names, f"chip {name}")
+    table = layer_table(chip, lambda layer, dimension: choices(chip, layer, dimension))
+    return TableChip(table, names, f"chip {name}")
 
 
 def described_chip(description: Description, layers: Sequence[LayerShape]) -> LayerChip:
@@ -151,7 +156,13 @@ def bit_scalable_chip(description: Description, layers: Sequence[LayerShape]) ->
     constants.check_keys(names)
     rates = ("macs_per_cycle", "memory_gbit_per_s")
     values = {name: constants.number(name, above_zero=name in rates) for name in names}
-    chip = EvolverChip(layers, ChipConstants(**values), description.operating_points(), description.bit_widths())
+    chip = EvolverChip(
+        layers,
+        ChipConstants(**values),
+        description.operating_points(),
+        description.bit_widths(),
+        description.layer_bit_widths(),
+    )
     chip.name = description.text("name", Path(description.where).stem)
     usual = f"the equations of docs/understand/evolver-model.md with the constants of {description.where}"
     chip.origin = description.text("origin", usual)

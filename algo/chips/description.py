@@ -12,7 +12,7 @@ from algo.support.user_files import LARGEST_FIGURE, finite, read_values, shown
 
 SUFFIXES = (".json", ".toml", ".yaml", ".yml")
 #: Keys of every description.
-COMMON = ("model", "name", "origin", "operating_points", "bit_widths")
+COMMON = ("model", "name", "origin", "operating_points", "bit_widths", "layer_bit_widths")
 
 
 class Description:
@@ -80,11 +80,20 @@ class Description:
 
     def bit_widths(self) -> tuple[int, ...]:
         """Bit-widths the chip knows; 2, 4 and 8 if nothing is said."""
-        given = self.content.get("bit_widths", BIT_WIDTHS)
+        return self._widths("bit_widths", self.content.get("bit_widths", BIT_WIDTHS))
+
+    def layer_bit_widths(self) -> dict[str, tuple[int, ...]]:
+        """Bit-widths of layers that know others, by name; none if nothing is said."""
+        given = self.content.get("layer_bit_widths", {})
+        if not isinstance(given, Mapping):
+            raise ValueError(f"{self.where}: layer_bit_widths must be bit-widths by layer, not {shown(given)}")
+        return {str(name): self._widths(f"layer_bit_widths of {name}", widths) for name, widths in given.items()}
+
+    def _widths(self, key: str, given: Any) -> tuple[int, ...]:
         if not isinstance(given, Sequence) or not given or not all(type(b) is int and 2 <= b <= 16 for b in given):
-            raise ValueError(f"{self.where}: bit_widths must be a list of whole numbers in 2..16, not {shown(given)}")
+            raise ValueError(f"{self.where}: {key} must be a list of whole numbers in 2..16, not {shown(given)}")
         if list(given) != sorted(set(given)):
-            raise ValueError(f"{self.where}: bit_widths must rise and not repeat, not {list(given)}")
+            raise ValueError(f"{self.where}: {key} must rise and not repeat, not {list(given)}")
         return tuple(given)
 
 

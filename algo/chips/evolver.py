@@ -7,7 +7,7 @@ even when a narrower network is trained beside it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from algo.chips.chip import LayerChip, Measurement
@@ -44,6 +44,7 @@ class EvolverChip(LayerChip):
         constants: of the model; default those fitted to the published chip.
         points: operating points; default the nine published ones, slowest first.
         bit_widths: of weights and activations.
+        layer_bit_widths: of layers that know others, by name.
 
     Raises:
         ValueError: if there are no layers.
@@ -61,8 +62,9 @@ class EvolverChip(LayerChip):
         constants: ChipConstants | None = None,
         points: Sequence[OperatingPoint] = OPERATING_POINTS,
         bit_widths: Sequence[int] = BIT_WIDTHS,
+        layer_bit_widths: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
-        super().__init__([layer.name for layer in layers], points, bit_widths)
+        super().__init__([layer.name for layer in layers], points, bit_widths, layer_bit_widths)
         self.layers = tuple(layers)
         self.constants = constants or ChipConstants(**evolver_facts()["constants"])
 

@@ -12,18 +12,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from algo.chips.chip import UNAVAILABLE, LayerChip, Measurement
-from algo.chips.table import COLUMNS, UNAVAILABLE_TEXT, LayerRow, LayerTable
+from algo.chips.table import FIGURES, PER_LAYER, UNAVAILABLE_TEXT, LayerRow, LayerTable
+from algo.space.dimensions import ACTIVATION_BITS, DIMENSIONS, WEIGHT_BITS
 from algo.space.policy import OperatingPoint
 from algo.support.user_files import LARGEST_FIGURE, read_text, reading, shown
 
-_Key = tuple[str, int, int, OperatingPoint]
+#: What a file must have; columns of other dimensions may be added.
+_COLUMNS = ("layer", WEIGHT_BITS.name, ACTIVATION_BITS.name, *FIGURES)
+_Key = tuple[str, tuple[int, ...], OperatingPoint]
 
 
 class TableChip(LayerChip):
     """Looks its layers up in a `LayerTable`.
 
     Args:
-        table: every layer at every pair of bit-widths and operating point that occurs in it.
+        table: every layer at every value of each dimension and operating point that occurs in it; or, where the table
+            is one of values of each layer, that occurs for the layer.
         layer_names: of the network it is to run, in order; ``None`` for the table's own layers in its order.
         where: the table in words, for messages.
 
@@ -36,19 +40,20 @@ class TableChip(LayerChip):
 
     def __init__(self, table: LayerTable, layer_names: Sequence[str] | None = None, where: str = "the table") -> None:
         self.name, self.origin, self.notes, self.no_energy = table.chip, table.origin, table.notes, table.no_energy
-        names = tuple(dict.fromkeys(row.layer for row in table.rows))
-        weights, activations = ({getattr(row, k) for row in table.rows} for k in ("weight_bits", "activation_bits"))
+        self.dimensions = table.dimensions
+        names = table.layer_names
         points = tuple(dict.fromkeys(row.point for row in table.rows))
         self._costs = {_key(row): Measurement(row.latency_ms, row.energy_uj) for row in table.rows}
         self._where = where
         self.table = table
-        wanted = itertools.product(names, sorted(weights), sorted(activations), points)
+        self._values = {name: [_values(table, place, name) for place in range(len(table.dimensions))] for name in names}
+        wanted = (key for name in names for key in itertools.product([name], self._combinations(name), points))
         missing = [key for key in wanted if key not in self._costs]
         if missing:
             total = len(missing) + len(self._costs)
             raise ValueError(
                 f"{where}: {len(missing)} of {total} combinations of layer, bit-widths and operating point are "
-                f"missing, the first: {_in_words(missing[0])}; add them, or leave that bit-width or point out "
+                f"missing, the first: {self._in_words(missing[0])}; add them, or leave that bit-width or point out "
                 "everywhere"
             )
         if layer_names is not None and set(layer_names) != set(names):
@@ -58,14 +63,34 @@ class TableChip(LayerChip):
                 f"{where} is not of this network: without a row are {without}; not in the network are {unknown}; "
                 f"the network's layers are {', '.join(layer_names)}"
             )
-        super().__init__(layer_names or names, points, sorted(weights | activations))
+        widths = {width for columns in self._values.values() for column in columns for width in column}
+        super().__init__(layer_names or names, points, sorted(widths))
 
-    def measure_layer(self, index: int, weight_bits: int, activation_bits: int, point: int) -> Measurement:
-        """Latency and energy as in the table; ValueError for a pair of bit-widths it has not."""
-        key = (self.layer_names[index], weight_bits, activation_bits, self.points[point])
+    def choices(self, layer: int, dimension: str) -> tuple[int, ...]:
+        """The values that the table has of a layer in a dimension, rising."""
+        if dimension not in self.dimensions:
+            return super().choices(layer, dimension)
+        return self._values[self.layer_names[layer]][self.dimensions.index(dimension)]
+
+    def measure_layer(self, index: int, weight_bits: int, activation_bits: int, point: int, **more: int) -> Measurement:
+        """Latency and energy as in the table; ValueError for values it has not."""
+        given = {WEIGHT_BITS.name: weight_bits, ACTIVATION_BITS.name: activation_bits, **more}
+        key = (self.layer_names[index], tuple(given[name] for name in self.dimensions), self.points[point])
         if key not in self._costs:
-            raise ValueError(f"{self._where} has no row for {_in_words(key)}")
+            raise ValueError(f"{self._where} has no row for {self._in_words(key)}")
         return self._costs[key]
+
+    def _combinations(self, layer: str) -> list[tuple[int, ...]]:
+        return list(itertools.product(*self._values[layer]))
+
+    def _in_words(self, key: _Key) -> str:
+        return _in_words(key, self.dimensions)
+
+
+def _values(table: LayerTable, place: int, layer: str) -> tuple[int, ...]:
+    """Values that a layer of a table has in one dimension: its own, or those of all layers."""
+    rows = (row for row in table.rows if row.layer == layer or not table.per_layer)
+    return tuple(sorted({row.values[place] for row in rows}))
 
 
 def read_csv(path: Path) -> LayerTable:
@@ -80,13 +105,16 @@ def read_csv(path: Path) -> LayerTable:
     comments = [line[1:].strip() for line in head]
     numbered = [(n, line) for n, line in enumerate(lines, start=1) if n > len(head) and line.strip()]
     if len(numbered) < 2:
-        raise ValueError(f"{path} has no rows: a header {','.join(COLUMNS)} and a row a layer are wanted")
+        raise ValueError(f"{path} has no rows: a header {','.join(_COLUMNS)} and a row a layer are wanted")
     columns = _columns(path, _cells(path, numbered[0][1]))
+    dimensions = tuple(name for name in DIMENSIONS if name in columns)
     rows: dict[_Key, tuple[int, LayerRow]] = {}
     for number, line in numbered[1:]:
-        row = _row(f"{path} line {number}", columns, _cells(path, line))
+        row = _row(f"{path} line {number}", columns, dimensions, _cells(path, line))
         if _key(row) in rows:
-            raise ValueError(f"{path} line {number} repeats line {rows[_key(row)][0]}: {_in_words(_key(row))}")
+            raise ValueError(
+                f"{path} line {number} repeats line {rows[_key(row)][0]}: {_in_words(_key(row), dimensions)}"
+            )
         rows[_key(row)] = number, row
     without = [number for number, row in rows.values() if math.isnan(row.energy_uj)]
     if 0 < len(without) < len(rows):
@@ -100,7 +128,8 @@ def read_csv(path: Path) -> LayerTable:
 
     no_energy = (said("energy unavailable") or [f"{path} has none"])[0] if without else None
     name, origin = (said("chip") or [path.stem])[0], (said("origin") or [f"measured layers of {path.name}"])[0]
-    return LayerTable(name, origin, tuple(said("note")), no_energy, tuple(row for _, row in rows.values()))
+    found = tuple(row for _, row in rows.values())
+    return LayerTable(name, origin, tuple(said("note")), no_energy, found, dimensions, PER_LAYER in comments)
 
 
 def _cells(path: Path, line: str) -> list[str]:
@@ -109,41 +138,42 @@ def _cells(path: Path, line: str) -> list[str]:
 
 
 def _columns(path: Path, given: list[str]) -> list[str]:
+    known = ("layer", *DIMENSIONS, *FIGURES)
     for column in given:
-        if column in COLUMNS:
+        if column in known:
             continue
-        meant = [wanted for wanted in COLUMNS if wanted.rsplit("_")[0] == column.split("_")[0] and "bits" not in wanted]
-        if meant and meant[0] != "layer":
+        meant = [wanted for wanted in FIGURES if wanted.split("_")[0] == column.split("_")[0]]
+        if meant:
             unit = meant[0].rsplit("_")[1]
             raise ValueError(f"{path}: column {column!r} has the wrong unit or none: give {meant[0]}, in {unit}")
-        raise ValueError(f"{path}: unknown column {column!r}: the columns are {', '.join(COLUMNS)}")
-    for column in COLUMNS:
-        if given.count(column) != 1:
+        raise ValueError(f"{path}: unknown column {column!r}: the columns are {', '.join(known)}")
+    for column in known:
+        if given.count(column) != 1 and (column in _COLUMNS or column in given):
             what = "is missing" if column not in given else "occurs twice"
-            raise ValueError(f"{path}: column {column} {what}: the columns are {', '.join(COLUMNS)}")
+            raise ValueError(f"{path}: column {column} {what}: the columns are {', '.join(_COLUMNS)}")
     return given
 
 
-def _row(where: str, columns: list[str], cells: list[str]) -> LayerRow:
+def _row(where: str, columns: list[str], dimensions: tuple[str, ...], cells: list[str]) -> LayerRow:
     if len(cells) != len(columns):
         raise ValueError(f"{where} has {len(cells)} cells, not {len(columns)}")
     given = dict(zip(columns, cells, strict=True))
     if not given["layer"]:
         raise ValueError(f"{where}: the layer has no name")
-    bits = []
-    for column in ("weight_bits", "activation_bits"):
+    values = []
+    for column in dimensions:
         if not given[column].isdecimal() or len(given[column]) > 2 or not 1 <= int(given[column]) <= 32:
             raise ValueError(f"{where}: {column} must be a whole number in 1..32, not {shown(given[column])}")
-        bits.append(int(given[column]))
+        values.append(int(given[column]))
     figures = {
         column: _figure(f"{where}: {column}", given[column], may_be_unavailable=column != "latency_ms")
-        for column in COLUMNS[3:]
+        for column in FIGURES
     }
     for column in ("voltage_v", "frequency_mhz"):
         if figures[column] == 0:
             raise ValueError(f"{where}: {column} must be above 0, or {UNAVAILABLE_TEXT}, not 0")
     point = OperatingPoint(figures["voltage_v"], figures["frequency_mhz"])
-    return LayerRow(given["layer"], bits[0], bits[1], point, figures["latency_ms"], figures["energy_uj"])
+    return LayerRow(given["layer"], tuple(values), point, figures["latency_ms"], figures["energy_uj"])
 
 
 def _figure(where: str, text: str, may_be_unavailable: bool) -> float:
@@ -162,11 +192,12 @@ def _figure(where: str, text: str, may_be_unavailable: bool) -> float:
 
 
 def _key(row: LayerRow) -> _Key:
-    return row.layer, row.weight_bits, row.activation_bits, row.point
+    return row.layer, row.values, row.point
 
 
-def _in_words(key: _Key) -> str:
-    layer, weight, activation, point = key
+def _in_words(key: _Key, dimensions: Sequence[str]) -> str:
+    layer, values, point = key
     volts = "an unknown voltage" if math.isnan(point.voltage_v) else f"{point.voltage_v:g} V"
     megahertz = "an unknown frequency" if math.isnan(point.frequency_mhz) else f"{point.frequency_mhz:g} MHz"
-    return f"layer {layer}, {weight}-bit weights, {activation}-bit activations at {volts}, {megahertz}"
+    chosen = ", ".join(f"{DIMENSIONS[name].title} {value}" for name, value in zip(dimensions, values, strict=True))
+    return f"layer {layer}, {chosen} at {volts}, {megahertz}"

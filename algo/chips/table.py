@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from algo.chips.chip import LayerChip
+from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, dimension_named
 from algo.space.policy import OperatingPoint
 
-#: Columns of the CSV; what is measured in something carries its unit.
-COLUMNS = ("layer", "weight_bits", "activation_bits", "voltage_v", "frequency_mhz", "latency_ms", "energy_uj")
+#: Columns of the CSV after the layer and its dimensions; what is measured in something carries its unit.
+FIGURES = ("voltage_v", "frequency_mhz", "latency_ms", "energy_uj")
 #: What stands in a text where a figure would, had anybody been able to measure it.
 UNAVAILABLE_TEXT = "unavailable"
+#: Comment in the CSV of a chip whose layers have values of their own.
+PER_LAYER = "values of each layer"
 
 
 @dataclass(frozen=True)
 class LayerRow:
-    """Latency (ms) and energy (µJ) of one layer, at its bit-widths and an operating point, in one inference."""
+    """Latency (ms) and energy (µJ) of a layer in one inference, at a value of each dimension and an operating point."""
 
     layer: str
-    weight_bits: int
-    activation_bits: int
+    values: tuple[int, ...]
     point: OperatingPoint
     latency_ms: float
     energy_uj: float
@@ -40,7 +43,9 @@ class LayerTable:
         origin: where the figures come from, in words.
         notes: what a reader must know.
         no_energy: why energy is unavailable; ``None`` if it is known.
-        rows: one for each layer, pair of bit-widths and operating point.
+        rows: one for each layer, value of each dimension and operating point.
+        dimensions: names of the rows' values.
+        per_layer: whether layers have values of their own, instead of all the same.
     """
 
     chip: str
@@ -48,6 +53,18 @@ class LayerTable:
     notes: tuple[str, ...]
     no_energy: str | None
     rows: tuple[LayerRow, ...]
+    dimensions: tuple[str, ...] = (WEIGHT_BITS.name, ACTIVATION_BITS.name)
+    per_layer: bool = False
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the CSV."""
+        return ("layer", *self.dimensions, *FIGURES)
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The layers, in the order of the rows."""
+        return tuple(dict.fromkeys(row.layer for row in self.rows))
 
     def to_csv(self) -> str:
         """As CSV that `algo.chips.layer_csv.read_csv` reads again, to the last digit; origin and notes in comments."""
@@ -56,12 +73,14 @@ class LayerTable:
             text.write(f"# {key}: {' '.join(value.split())}\n")
         if self.no_energy is not None:
             text.write(f"# energy unavailable: {' '.join(self.no_energy.split())}\n")
+        if self.per_layer:
+            text.write(f"# {PER_LAYER}\n")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        writer.writerow(self.columns)
         for row in self.rows:
             figures = (row.point.voltage_v, row.point.frequency_mhz, row.latency_ms, row.energy_uj)
             texts = [UNAVAILABLE_TEXT if math.isnan(figure) else repr(float(figure)) for figure in figures]
-            writer.writerow([row.layer, row.weight_bits, row.activation_bits, *texts])
+            writer.writerow([row.layer, *row.values, *texts])
         return text.getvalue()
 
     def to_markdown(self) -> str:
@@ -70,17 +89,17 @@ class LayerTable:
         if self.no_energy is not None:
             lines.append(f"energy is unavailable: {self.no_energy}")
         lines += [f"- {note}" for note in self.notes]
+        titles = [dimension_named(name).title for name in self.dimensions]
         lines += [
             "",
-            "| layer | weight bits | activation bits | V | MHz | latency ms | energy uJ |",
-            "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+            f"| layer | {' | '.join(titles)} | V | MHz | latency ms | energy uJ |",
+            "| --- |" + " ---: |" * (len(titles) + 4),
         ]
         for row in self.rows:
             volts, megahertz = _shown(row.point.voltage_v, ".2f"), _shown(row.point.frequency_mhz, "g")
             latency, energy = _shown(row.latency_ms, ".4g"), _shown(row.energy_uj, ".4g")
             lines.append(
-                f"| {row.layer} | {row.weight_bits} | {row.activation_bits} | {volts} | {megahertz} "
-                f"| {latency} | {energy} |"
+                f"| {row.layer} | {' | '.join(map(str, row.values))} | {volts} | {megahertz} | {latency} | {energy} |"
             )
         return "\n".join(lines)
 
@@ -95,8 +114,7 @@ class LayerTable:
             "rows": [
                 {
                     "layer": row.layer,
-                    "weight_bits": row.weight_bits,
-                    "activation_bits": row.activation_bits,
+                    **dict(zip(self.dimensions, row.values, strict=True)),
                     "voltage_v": or_none(row.point.voltage_v),
                     "frequency_mhz": or_none(row.point.frequency_mhz),
                     "latency_ms": or_none(row.latency_ms),
@@ -107,42 +125,53 @@ class LayerTable:
         }
 
 
+def everywhere(**values: Sequence[int]) -> Callable[[int, str], Sequence[int]]:
+    """Choices for `layer_table`: the same values by dimension in every layer."""
+    return lambda layer, dimension: values[dimension]
+
+
 def layer_table(
     chip: LayerChip,
-    weight_bits: Sequence[int],
-    activation_bits: Sequence[int],
+    choices: Callable[[int, str], Sequence[int]] | None = None,
     points: Sequence[int] | None = None,
 ) -> LayerTable:
-    """Ask a chip for every layer at every pair of bit-widths and operating point.
+    """Ask a chip for every layer at every value of its dimensions and every operating point.
 
     Args:
         chip: any that answers layer by layer.
-        weight_bits, activation_bits: bit-widths to ask for.
+        choices: what to ask for, by the number of a layer and the name of a dimension; ``None`` for all that the
+            chip knows.
         points: numbers of operating points; ``None`` for all.
 
     Raises:
-        ValueError: for a bit-width or a point the chip has not.
+        ValueError: for a value or a point the chip has not.
     """
     from tqdm import tqdm
 
-    for what, given in (("weight", weight_bits), ("activation", activation_bits)):
-        for bits in given:
-            if bits not in chip.bit_widths:
-                allowed = ", ".join(map(str, chip.bit_widths))
-                raise ValueError(f"chip {chip.name} has {what}s of {allowed} bits, not {bits}")
     for point in points or ():
         if not 0 <= point < len(chip.points):
             raise ValueError(f"chip {chip.name} has operating points 0..{len(chip.points) - 1}, not {point}")
+    names = chip.dimensions
+    wanted = [
+        tuple(tuple((choices or chip.choices)(layer, name)) for name in names) for layer in range(len(chip.layer_names))
+    ]
+    for layer, columns in enumerate(wanted):
+        for name, values in zip(names, columns, strict=True):
+            known = chip.choices(layer, name)
+            for value in values:
+                if value not in known:
+                    raise ValueError(
+                        f"chip {chip.name} has {dimension_named(name).title} of {', '.join(map(str, known))} in layer "
+                        f"{chip.layer_names[layer]}, not {value}"
+                    )
     rows = []
     for index, layer in enumerate(tqdm(chip.layer_names, unit="layer", disable=None, file=sys.stderr, leave=False)):
-        for weight in weight_bits:
-            for activation in activation_bits:
-                for point in range(len(chip.points)) if points is None else points:
-                    cost = chip.measure_layer(index, weight, activation, point)
-                    rows.append(
-                        LayerRow(layer, weight, activation, chip.points[point], cost.latency_ms, cost.energy_uj)
-                    )
-    return LayerTable(chip.name, chip.origin, chip.notes, chip.no_energy, tuple(rows))
+        for values in itertools.product(*wanted[index]):
+            for point in range(len(chip.points)) if points is None else points:
+                cost = chip.measure_layer(index, point=point, **dict(zip(names, values, strict=True)))
+                rows.append(LayerRow(layer, values, chip.points[point], cost.latency_ms, cost.energy_uj))
+    different = len(set(wanted)) > 1
+    return LayerTable(chip.name, chip.origin, chip.notes, chip.no_energy, tuple(rows), names, different)
 
 
 def or_none(figure: float) -> float | None:

@@ -43,7 +43,12 @@ class ZigzagChip(LayerChip):
             ("model", "operating_points", "reference_voltage_v", "spatial_mapping", "memories", "operational_array"),
             (*COMMON, "fixed_supply", "bit_scalable", "accumulator_bits", "loop_orders"),
         )
-        super().__init__([layer.name for layer in layers], description.operating_points(), description.bit_widths())
+        super().__init__(
+            [layer.name for layer in layers],
+            description.operating_points(),
+            description.bit_widths(),
+            description.layer_bit_widths(),
+        )
         self.name = description.text("name", "zigzag")
         said = description.text("origin", f"the description {description.where}")
         self.origin = f"ZigZag {zigzag_version()} on {said}"

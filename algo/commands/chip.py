@@ -69,13 +69,19 @@ def _table(
     """
     from algo.chips.by_name import network_layers, open_chip
     from algo.chips.table import layer_table
+    from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS
     from sim.files import write_atomically
 
     # A CSV brings layers of its own.
     layers = network_layers(network or "vgg8") if network or not chip_name.lower().endswith(".csv") else None
     weights, activations = _bit_widths("--weight-bits", weight_bits), _bit_widths("--activation-bits", activation_bits)
     opened = open_chip(chip_name, layers, threads=threads)
-    made = layer_table(opened, weights or opened.bit_widths, activations or opened.bit_widths, point or None)
+    asked = {WEIGHT_BITS.name: weights, ACTIVATION_BITS.name: activations}
+
+    def choices(layer: int, dimension: str) -> tuple[int, ...]:
+        return asked.get(dimension) or opened.choices(layer, dimension)
+
+    made = layer_table(opened, choices, point or None)
     ending = output.suffix.lower().lstrip(".") if output else ""
     form = "json" if as_json else form or (ending if ending in FORMATS else "markdown")
     text = FORMATS[form](made)

@@ -33,7 +33,7 @@ def search(
 ) -> None:  # fmt: skip
     """Compare searches of a table of policies: mean regret against the known optimum, over many seeds."""
     from algo.search.compare.sweep import named_table, summary, sweep, text
-    from algo.search.loop import parse_weights
+    from algo.search.scoring import parse_weights
     from algo.search.tables.scored_table import default_accuracy_th, score_table
     from sim.devices.objective import Objective
 

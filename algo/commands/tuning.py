@@ -205,7 +205,7 @@ def score_command(
     energy_th: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Score a measurement with the golden reward calculator, over the published chip's ranges."""
-    from algo.search.loop import parse_weights, score
+    from algo.search.scoring import parse_weights, score
     from sim.devices.objective import Objective
 
     a, b, c = parse_weights(weights)

@@ -10,8 +10,8 @@ from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings
 from algo.experiments.runs import EARLY, Finished, Task, description, tuned
 from algo.experiments.statistics import mean_of_few, mean_of_many, shown
 from algo.experiments.tables import BUDGET, scored, seeds_of
-from algo.search.loop import published_schedule
-from algo.search.methods.batch_search import batch_unit, deployed, search_with
+from algo.search.methods.units import batch_unit, deployed, search_with
+from algo.search.schedules import published_schedule
 
 _OTHERS = ("evolution", "evolution-no-repeats", "tpe")
 METHODS_COMPARED = ("rlu", "rlu-plus", *_OTHERS)
@@ -41,7 +41,7 @@ def compute(settings: Settings) -> dict[str, Any]:
 def _deployed_regret(table: str, objective: str, seeds: int) -> dict[str, float]:
     """Mean regret of the greedy policies that published units end with."""
     known = scored(table, objective)
-    unit = batch_unit(known.table, known.objective, range(1, seeds + 1))
+    unit = batch_unit(known.table.space.action_counts, known.objective, range(1, seeds + 1))
     search_with(unit, known.table, known.objective, published_schedule())
     return mean_of_many(known.optimum - known.scores[deployed(unit, known.table)])
 

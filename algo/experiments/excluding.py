@@ -26,7 +26,7 @@ def excluding_factor(latency_ms: Floats, energy_uj: Floats) -> float:
 @cache
 def excluding_thresholds() -> dict[str, float]:
     """The thresholds for VGG8 on the chip model; energy is scored over the published range all the same."""
-    chip, space = EvolverChip(), PolicySpace(layers=8, points=len(OPERATING_POINTS))
+    chip, space = EvolverChip(), PolicySpace.of_bit_widths(layers=8, points=len(OPERATING_POINTS))
     costs = [chip.measure(space.decode(actions)) for actions in np.ndindex(*space.action_counts)]
     latency, energy = (np.array([getattr(cost, name) for cost in costs]) for name in ("latency_ms", "energy_uj"))
     factor, limits = excluding_factor(latency, energy), evolver_facts()["limits"]

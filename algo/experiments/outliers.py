@@ -17,8 +17,8 @@ from algo.experiments.runs import Task, description, tuned
 from algo.experiments.statistics import mean_of_few, mean_of_many, shown
 from algo.experiments.tables import digests, scored, table_names
 from algo.published.evolver import evolver_facts
-from algo.search.loop import published_schedule
-from algo.search.methods.batch_search import batch_unit, search_with
+from algo.search.methods.units import batch_unit, search_with
+from algo.search.schedules import published_schedule
 from algo.search.tables.scored_table import ScoredTable, score_table
 
 #: Tuning runs that the data are made from, beside tables.
@@ -74,7 +74,7 @@ def excluding(known: ScoredTable) -> ScoredTable:
 
 
 def _skipped(known: ScoredTable, seeds: int) -> dict[str, Any]:
-    unit = batch_unit(known.table, known.objective, range(1, seeds + 1))
+    unit = batch_unit(known.table.space.action_counts, known.objective, range(1, seeds + 1))
     rewards, chosen = search_with(unit, known.table, known.objective, published_schedule())
     skipped = known.skipped[chosen]
     below = (rewards == 0) & ~skipped

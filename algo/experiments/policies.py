@@ -13,7 +13,7 @@ from algo.experiments.plots import COLOURS, figure
 from algo.experiments.runs import Finished, Task, config_of, data_of, description, policy_line, tuned
 from algo.experiments.statistics import mean_of_few, shown
 from algo.published.evolver import INT8_BASELINE, PUBLISHED_VGG8, evolver_facts
-from algo.search.loop import score
+from algo.search.scoring import score
 from algo.space.policy import Policy
 from sim.devices.objective import Objective
 
@@ -65,12 +65,12 @@ def by_size(proxy: Finished, objective: Objective) -> tuple[dict[str, Any], dict
     for step in proxy.steps:
         if step.accuracy is None:
             continue
-        cost = chip.measure(Policy(step.weight_bits, eights, INT8_BASELINE.point))
+        cost = chip.measure(Policy(step.chosen["weight_bits"], eights, INT8_BASELINE.point))
         reached = score(objective, step.accuracy, cost.latency_ms, cost.energy_uj)
         measured = {
-            "weight_bits": list(step.weight_bits), "activation_bits": list(eights), "voltage_v": step.voltage_v,
-            "frequency_mhz": step.frequency_mhz, "accuracy": step.accuracy, "latency_ms": cost.latency_ms,
-            "energy_uj": cost.energy_uj, "score": reached,
+            "weight_bits": list(step.chosen["weight_bits"]), "activation_bits": list(eights),
+            "voltage_v": step.voltage_v, "frequency_mhz": step.frequency_mhz,
+            "accuracy": step.accuracy, "latency_ms": cost.latency_ms, "energy_uj": cost.energy_uj, "score": reached,
         }  # fmt: skip
         seen.append(_with_size(measured) | {"seed": proxy.seed, "iteration": step.iteration})
     feasible = [one for one in seen if one["score"] > 0] or [max(seen, key=lambda one: float(one["accuracy"]))]

@@ -8,12 +8,10 @@ from typing import Any
 from algo.chips.evolver import EvolverChip
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
 from algo.experiments.plots import COLOURS, figure, score_axis
-from algo.experiments.resnet34_setup import FULL_WIDTH, full_width_layers, groups, network, scaled_ranges
+from algo.experiments.resnet34_setup import FULL_WIDTH, full_width_layers, network, scaled_ranges, space_of_blocks
 from algo.experiments.runs import Finished, Task, config_of, data_of, description, policy_line, tuned
 from algo.published.evolver import INT8_BASELINE, evolver_facts
-from algo.search.layer_groups import GroupedChip
-from algo.search.loop import score
-from algo.space.policy import Policy
+from algo.search.scoring import score
 from sim.devices.objective import Objective
 
 #: Tuning runs that the data are made from.
@@ -56,10 +54,10 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 def proxy_scores(proxy: Finished, objective: Objective) -> list[float]:
     """What the energy-first task would have scored each policy of a model-size search; 0 for an outlier."""
-    chip = GroupedChip(EvolverChip(full_width_layers()), groups())
+    chip, space = EvolverChip(full_width_layers()), space_of_blocks(EvolverChip(full_width_layers()))
     scores = []
     for step in proxy.steps:
-        cost = chip.measure(Policy(step.weight_bits, step.activation_bits, INT8_BASELINE.point))
+        cost = chip.measure(space.decode((*step.actions[:-1], INT8_BASELINE.point)))
         scores.append(score(objective, step.accuracy or 0.0, cost.latency_ms, cost.energy_uj))
     return scores
 

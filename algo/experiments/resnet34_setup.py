@@ -7,14 +7,15 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from algo.chips.chip import Chip
 from algo.chips.evolver import EvolverChip
 from algo.experiments.base import Scale
 from algo.experiments.model_size import ModelSizeChip
 from algo.published.evolver import INT8_BASELINE
 from algo.runs.tune import TuneConfig
-from algo.search.layer_groups import GroupedChip, GroupedEvaluator, LayerGroups
+from algo.search.places import space_of
 from algo.space.layers import LayerShape
-from algo.space.policy import Policy
+from algo.space.policy import Policy, PolicySpace
 from sim.devices.objective import Objective
 from sim.files import cache_dir
 
@@ -30,15 +31,15 @@ def network(scale: Scale) -> dict[str, Any]:
     return {"network": "ResNet34", "width": width, "image_side": side, "batch_size": 125}
 
 
-@cache
-def groups() -> LayerGroups:
-    """Layers by residual block; the first convolution and the last layer are in none and stay at 8 bits."""
-
-    def block(layer: str) -> str | None:
-        found = re.match(r"blocks\.\d+", layer)
-        return found[0] if found else None
-
-    return LayerGroups.by_name([layer.name for layer in full_width_layers()], block)
+def space_of_blocks(chip: Chip) -> PolicySpace:
+    """A row a residual block; the first convolution and the last layer are in none and stay at 8 bits."""
+    names = [layer.name for layer in full_width_layers()]
+    blocks: dict[str, list[int]] = {}
+    for number, name in enumerate(names):
+        found = re.match(r"blocks\.\d+", name)
+        if found:
+            blocks.setdefault(found[0], []).append(number)
+    return space_of(chip, names, blocks=blocks)
 
 
 @cache
@@ -66,7 +67,7 @@ def scaled_ranges() -> dict[str, float]:
 
 
 def chip_and_evaluator(scale: Scale, config: TuneConfig, *, by_size: bool) -> dict[str, Any]:
-    """The full-width network on the chip model, the narrow one in training; both take policies over blocks."""
+    """The full-width network on the chip model, the narrow one in training; a row of the policy is a block."""
     from algo.nets.data.datasets import NOISE_STD, load_dataset, local_private_set
     from algo.nets.networks import ResNet34
     from algo.nets.train.retrainer import Retrainer, TrainingConfig, pretrain
@@ -87,7 +88,7 @@ def chip_and_evaluator(scale: Scale, config: TuneConfig, *, by_size: bool) -> di
     if by_size:
         chip = ModelSizeChip(chip, tuple(layer.weights for layer in chip.layers))
     retrainer = Retrainer(pretrained, local, training, config.weights, config.seed)
-    return {"chip": GroupedChip(chip, groups()), "evaluator": GroupedEvaluator(retrainer, groups())}
+    return {"chip": chip, "evaluator": retrainer, "space": space_of_blocks(chip)}
 
 
 def _shrunken(dataset: Dataset, side: int) -> Dataset:

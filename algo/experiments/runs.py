@@ -18,7 +18,7 @@ from algo.experiments.excluding import excluding_thresholds
 from algo.experiments.model_size import ModelSizeChip
 from algo.runs.run_folder import CONFIG, SUMMARY, RunFolder, RunFolderError
 from algo.runs.tune import TuneConfig, run
-from algo.search.loop import Step
+from algo.search.step import Step
 from algo.support.cells import run_cells
 
 Task = Literal["energy", "latency", "model-size", "activations", "excluding", "episodic", "resnet34", "resnet34-size"]

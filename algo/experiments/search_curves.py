@@ -14,11 +14,12 @@ from algo.experiments.plots import COLOURS, figure, score_axis
 from algo.experiments.statistics import mean_of_many, shown
 from algo.experiments.tables import BUDGET, digests, scored, table_names
 from algo.published.evolver import evolver_facts
-from algo.search.loop import published_schedule, search
-from algo.search.methods.batch_search import batch_unit, deployed, search_with
 from algo.search.methods.registry import METHODS
+from algo.search.methods.units import batch_unit, deployed, search_with
+from algo.search.schedules import published_schedule
 from algo.search.tables.policy_table import Floats, TableEvaluator
 from algo.search.tables.scored_table import ScoredTable
+from algo.search.unit_searcher import search_with_unit
 from rtl.spec.params import RLUParams
 from sim.devices.driver import Driver
 from sim.devices.shadow import Disagreement, ShadowedDevice
@@ -41,7 +42,7 @@ def compute(settings: Settings) -> dict[str, Any]:
 def _of_table(name: str, settings: Settings) -> dict[str, Any]:
     known = scored(name, "energy")
     seeds = range(1, 1 + _seeds(settings))
-    unit = batch_unit(known.table, known.objective, seeds)
+    unit = batch_unit(known.table.space.action_counts, known.objective, seeds)
     rewards, chosen = search_with(unit, known.table, known.objective, published_schedule())
     found = deployed(unit, known.table)
     best = known.optimum - known.regret(chosen)
@@ -90,7 +91,9 @@ def _through_rtl(known: ScoredTable, rewards: Any) -> int:
         device = ShadowedDevice(simulated, params)
         driver = Driver(device)
         driver.configure(action_counts=counts, seed=1, objective=known.objective)
-        steps = search(driver, known.table.space, known.table, TableEvaluator(known.table), published_schedule())
+        steps = search_with_unit(
+            driver, known.table.space, known.table, TableEvaluator(known.table), published_schedule()
+        )
         for step, reward in zip(steps, rewards, strict=True):
             if step.reward * 2**params.q_frac != reward:
                 raise Disagreement(f"iteration {step.iteration}: reward {step.reward} of the RTL is not the batch's")

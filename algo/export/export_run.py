@@ -20,6 +20,7 @@ from algo.nets.quantisation import model_size_bytes, quantised_layers
 from algo.nets.train.retrainer import Retrainer
 from algo.runs.run_folder import CHECKPOINT, RunFolder, RunFolderError
 from algo.runs.tune import TuneConfig, resumed_config, retrainer_of
+from algo.space.dimensions import DIMENSIONS
 from algo.space.policy import Policy
 from algo.support.user_files import reading
 from sim.files import write_atomically
@@ -80,12 +81,13 @@ def trained_again(
         raise RunFolderError(f"{folder.path} is not finished: go on with rlu tune --resume --out {folder.path}")
     row = summary[_ROWS[which]]
     same_data = "data" in folder.inputs or retrainer.source == Path(summary["data"]).name  # the former are checked
-    if not same_data or retrainer.layers != len(row["weight_bits"]):
+    chosen = {name: tuple(row[name]) for name in DIMENSIONS if name in row}
+    if not same_data or {len(values) for values in chosen.values()} != {retrainer.layers}:
         raise RunFolderError(
             f"{folder.path} was made with another network or other data than its {folder.path / 'config.json'} names "
             f"({summary['data']!r}): export your own network with algo.export.onnx_export.export"
         )
-    policy = Policy(tuple(row["weight_bits"]), tuple(row["activation_bits"]), 0)
+    policy = Policy(point=0, **chosen)
     iteration = None
     begun = retrainer.state()
     saved = folder.read_checkpoint()
@@ -102,7 +104,7 @@ def trained_again(
         before = folder.steps[:iteration] if config.weights == "carried" else []
         for step in tqdm(before, desc="retraining as the run did", unit="policy", leave=False, disable=None):
             if step.served == "trained":
-                retrainer.accuracy(Policy(step.weight_bits, step.activation_bits, 0), step.iteration)
+                retrainer.accuracy(Policy(point=0, **step.chosen), step.iteration)
     network, accuracy = retrainer.network(policy, iteration)
     if accuracy != row["accuracy"]:
         say(

@@ -19,7 +19,9 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils.parametrize import is_parametrized
 
-MIN_BITS, MAX_BITS = 2, 16
+from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, Dimension, dimension_named
+from algo.space.policy import Policy
+
 RANGE_MOMENTUM = 0.1  # share of the newest batch in the moving average of an activation's range
 
 ActivationRange = Literal["minmax", "lsq"]
@@ -78,7 +80,7 @@ def weight_levels(weight: Tensor, bits: int) -> tuple[Tensor, Tensor]:
         Levels, whole numbers of magnitude 2^(bits-1)-1 at most, as float32 in the weight's shape; step, above 0,
         of shape (output channels, 1, 1, ...).
     """
-    _check_bits("weight", bits)
+    _check_bits(WEIGHT_BITS, bits)
     largest = 2 ** (bits - 1) - 1
     magnitude = weight.abs().flatten(1)
     if bits in _STEP_OF_MEAN:
@@ -121,7 +123,7 @@ class ActivationLevels:
 
 def activation_levels(low: Tensor, high: Tensor, bits: int) -> ActivationLevels:
     """The grid that `quantise_activations` rounds to; arguments as there."""
-    _check_bits("activation", bits)
+    _check_bits(ACTIVATION_BITS, bits)
     largest = 2**bits - 1
     step = ((high - low) / largest).clamp_min(1e-12)
     return ActivationLevels(step, (-low / step).round().clamp(0, largest).int(), largest)
@@ -142,7 +144,7 @@ def quantise_activations_learned(values: Tensor, low: Tensor, high: Tensor, bits
         high: scalar tensor; taken as 0 where below.
         bits: 2..16.
     """
-    _check_bits("activation", bits)
+    _check_bits(ACTIVATION_BITS, bits)
     largest = 2**bits - 1
     low, high = low.clamp(max=0), high.clamp(min=0)
     step = ((high - low) / largest).clamp_min(1e-12)
@@ -317,29 +319,43 @@ def quantised_layers(model: nn.Module) -> list[tuple[str, QuantisedConv2d | Quan
     return [(n, m) for n, m in model.named_modules() if isinstance(m, QuantisedConv2d | QuantisedLinear)]
 
 
-def set_bits(model: nn.Module, weight_bits: Sequence[int], activation_bits: Sequence[int]) -> None:
-    """Set the bit-widths of every quantised layer, first layer first; weights and ranges stay as they are.
+def apply(model: nn.Module, policy: Policy) -> None:
+    """Set every quantised layer to a policy's values, first layer first; weights and ranges stay as they are.
+
+    A dimension is an attribute of the quantised layers, by its name.
 
     Args:
         model: a model that went through `quantise`.
-        weight_bits: 2..16 each, one a layer.
-        activation_bits: 2..16 each, one a layer.
+        policy: a value a layer in each dimension; its operating point plays no part.
 
     Raises:
-        ValueError: naming the count that does not match or the layer and the width it cannot have; nothing
-            is changed then.
+        ValueError: naming the count that does not match, the layer and the value it cannot have, or a dimension that
+            the layers have not; nothing is changed then.
     """
     layers = quantised_layers(model)
-    for what, given in (("weight", weight_bits), ("activation", activation_bits)):
+    for name, given in policy.values:
+        dimension = dimension_named(name)
         if len(given) != len(layers):
             raise ValueError(
-                f"{len(given)} {what} bit-widths for {len(layers)} quantised layers "
-                f"({', '.join(name for name, _ in layers)}): give one a layer"
+                f"{len(given)} {dimension.title} for {len(layers)} quantised layers "
+                f"({', '.join(layer for layer, _ in layers)}): give one a layer"
             )
-        for (name, _), bits in zip(layers, given, strict=True):
-            _check_bits(f"{what} of layer {name!r}", bits)
-    for (_, layer), weight, activation in zip(layers, weight_bits, activation_bits, strict=True):
-        layer.weight_bits, layer.activation_bits = weight, activation
+        for (layer, module), value in zip(layers, given, strict=True):
+            if not hasattr(module, name):
+                raise ValueError(f"layer {layer!r} ({type(module).__name__}) has no {dimension.title}")
+            if type(value) is not int or not dimension.low <= value <= dimension.high:
+                raise ValueError(
+                    f"{dimension.title} of layer {layer!r} must be an integer in {dimension.low}..{dimension.high}, "
+                    f"not {value!r}"
+                )
+    for name, given in policy.values:
+        for (_, module), value in zip(layers, given, strict=True):
+            setattr(module, name, value)
+
+
+def set_bits(model: nn.Module, weight_bits: Sequence[int], activation_bits: Sequence[int]) -> None:
+    """`apply` of bit-widths alone."""
+    apply(model, Policy(weight_bits, activation_bits))
 
 
 def model_size_bytes(model: nn.Module, weight_bits: Sequence[int]) -> int:
@@ -354,6 +370,6 @@ def model_size_bytes(model: nn.Module, weight_bits: Sequence[int]) -> int:
     return sum((m.weight.numel() * bits + 7) // 8 for (_, m), bits in zip(layers, weight_bits, strict=True))
 
 
-def _check_bits(what: str, bits: object) -> None:
-    if not isinstance(bits, int) or isinstance(bits, bool) or not MIN_BITS <= bits <= MAX_BITS:
-        raise ValueError(f"{what} bits must be an integer in {MIN_BITS}..{MAX_BITS}, not {bits!r}")
+def _check_bits(dimension: Dimension, bits: object) -> None:
+    if type(bits) is not int or not dimension.low <= bits <= dimension.high:
+        raise ValueError(f"{dimension.title} must be an integer in {dimension.low}..{dimension.high}, not {bits!r}")

@@ -11,7 +11,8 @@ from algo.chips.by_name import network_layers
 from algo.chips.evolver import EvolverChip
 from algo.chips.layer_csv import read_csv
 from algo.runs.run_folder import CHIP_TABLE
-from algo.search.loop import Step
+from algo.search.step import Step
+from algo.space.dimensions import WEIGHT_BITS
 from algo.space.layers import LayerShape
 from algo.space.policy import OperatingPoint, Policy
 
@@ -32,16 +33,17 @@ class ChipFacts:
     words: str
     known: bool
 
-    def size_mb(self, weight_bits: Sequence[int]) -> float | None:
-        """Megabytes (10**6 bytes) of weights; ``None`` where the shapes are not known."""
-        if not self.shapes:
+    def size_mb(self, chosen: Mapping[str, Sequence[int]]) -> float | None:
+        """Megabytes (10**6 bytes) of weights; ``None`` where the shapes, or the bit-widths, are not known."""
+        weight_bits = chosen.get(WEIGHT_BITS.name, ())
+        if not self.shapes or len(weight_bits) != len(self.shapes):
             return None
         return sum(layer.weights * bits for layer, bits in zip(self.shapes, weight_bits, strict=True)) / 8e6
 
 
 def chip_facts(folder: Path, config: Mapping[str, Any], steps: Sequence[Step]) -> ChipFacts:
     """The chip of a run, from the table in its folder, or from the model where that gives what the trace holds."""
-    count = len(steps[0].weight_bits)
+    count = max(len(values) for values in steps[0].chosen.values())
     network = str(config.get("chip_network", "vgg8"))
     try:
         shapes = network_layers(network)
@@ -80,7 +82,7 @@ def _gave(chip: EvolverChip, steps: Sequence[Step]) -> bool:
         if point not in chip.points:
             return False
         try:
-            cost = chip.measure(Policy(step.weight_bits, step.activation_bits, chip.points.index(point)))
+            cost = chip.measure(Policy(point=chip.points.index(point), **step.chosen))
         except ValueError:
             return False
         if (cost.latency_ms, cost.energy_uj) != (step.latency_ms, step.energy_uj):

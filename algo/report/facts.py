@@ -11,7 +11,9 @@ from typing import Any
 
 from algo.report.chip_part import ChipFacts
 from algo.runs.q_replay import QHistory
-from algo.search.loop import Step, parse_weights
+from algo.search.scoring import parse_weights
+from algo.search.step import Step
+from algo.space.dimensions import DIMENSIONS, Dimension
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Deployment:
 
     Attributes:
         name: what it is: INT8 baseline, found, best seen.
-        weight_bits, activation_bits: of every layer.
+        chosen: values by dimension, one a place.
         voltage_v, frequency_mhz: operating point; ``None`` where nobody knows it.
         accuracy: a fraction.
         latency_ms, energy_uj: of one inference; energy is ``None`` where nobody could measure it.
@@ -29,8 +31,7 @@ class Deployment:
     """
 
     name: str
-    weight_bits: tuple[int, ...]
-    activation_bits: tuple[int, ...]
+    chosen: Mapping[str, tuple[int, ...]]
     voltage_v: float | None
     frequency_mhz: float | None
     accuracy: float
@@ -116,6 +117,28 @@ class RunFacts:
     def weights(self) -> tuple[float, float, float]:
         """Weights a, b, c of its objective."""
         return parse_weights(self.config["objective"])
+
+    @cached_property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """What was chosen in every place."""
+        return tuple(DIMENSIONS[name] for name in self.steps[0].chosen)
+
+    @cached_property
+    def searched(self) -> tuple[Dimension, ...]:
+        """The dimensions that had other values than the usual one, or the first if none had."""
+        varied = (d for d in self.dimensions if any(set(step.chosen[d.name]) != {d.usual} for step in self.steps))
+        return tuple(varied) or self.dimensions[:1]
+
+    @property
+    def fixed(self) -> tuple[Dimension, ...]:
+        """The dimensions that had the usual value throughout."""
+        return tuple(dimension for dimension in self.dimensions if dimension not in self.searched)
+
+    @cached_property
+    def values(self) -> tuple[int, ...]:
+        """All values of the searched dimensions that were tried, rising."""
+        names = [dimension.name for dimension in self.searched]
+        return tuple(sorted({value for step in self.steps for name in names for value in step.chosen[name]}))
 
     @property
     def knows_energy(self) -> bool:

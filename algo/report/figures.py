@@ -10,7 +10,8 @@ from markupsafe import Markup
 from algo.published.scores import published_outliers, published_scores
 from algo.report.facts import Deployment, RunFacts, kind_of, known
 from algo.report.svg import Chart, Svg, span, ticks
-from algo.search.loop import Step
+from algo.search.step import Step
+from algo.space.dimensions import ACTIVATION_BITS, DIMENSIONS, WEIGHT_BITS, Dimension
 
 #: Mark of every kind of iteration (see `report_data.KINDS`).
 SHAPES = {"scored": "dot", "inaccurate": "cross", "skipped": "cross"}
@@ -27,7 +28,9 @@ def learning_curve(run: RunFacts) -> Markup:
         f"{best.index(best[-1])}; {run.count('inaccurate') + run.count('skipped')} policies were rewarded 0.",
         x=(0, max(run.planned - 1, 1)), y=(0, 1), x_label="iteration", y_label="score",
     )  # fmt: skip
-    chart.steps([(step.iteration, step.epsilon) for step in run.steps], "epsilon")
+    explored = [(step.iteration, step.epsilon) for step in run.steps if step.epsilon is not None]
+    if explored:
+        chart.steps(explored, "epsilon")
     for step in run.steps:
         chart.mark(step.iteration, step.reward, SHAPES[kind_of(step)], f"k-{kind_of(step)}")
     chart.steps(list(enumerate(best)), "best")
@@ -59,14 +62,13 @@ def best_so_far(runs: Sequence[RunFacts]) -> Markup:
     return chart.render()
 
 
-def visited(run: RunFacts, what: str) -> Markup:
-    """Bit-width of every layer in every iteration; ``what`` is ``weight_bits`` or ``activation_bits``."""
+def visited(run: RunFacts, what: Dimension) -> Markup:
+    """Value of a dimension in every layer and iteration."""
     names, columns = run.chip.layer_names, len(run.steps)
     left, top, row, width = 66.0, 4.0, max(9.0, min(24.0, 420 / len(names))), 560.0
-    word = what.split("_")[0]
     picture = Svg(
-        f"{word.capitalize()} bit-widths that {run.label} tried",
-        f"A row a layer, {names[0]} to {names[-1]}; a column an iteration, 0 to {columns - 1}; coloured by bit-width.",
+        f"{what.heading} that {run.label} tried",
+        f"A row a layer, {names[0]} to {names[-1]}; a column an iteration, 0 to {columns - 1}; coloured by value.",
         640, top + row * len(names) + 52,
     )  # fmt: skip
     column = width / run.planned
@@ -74,8 +76,8 @@ def visited(run: RunFacts, what: str) -> Markup:
     for layer in range(len(names)):
         start = 0
         for number in range(1, columns + 1):  # neighbours of one bit-width become one rectangle
-            bits = getattr(run.steps[start], what)[layer]
-            if number < columns and getattr(run.steps[number], what)[layer] == bits:
+            bits = run.steps[start].chosen[what.name][layer]
+            if number < columns and run.steps[number].chosen[what.name][layer] == bits:
                 continue
             x, y, w = left + start * column, top + layer * row, (number - start) * column
             cells.setdefault(bits, []).append(f"M{x:.1f} {y:.1f}h{w:.1f}v{row - 1:.1f}h-{w:.1f}z")
@@ -142,9 +144,13 @@ def _scatter(run: RunFacts, across: tuple[str, Read], up: tuple[str, Read]) -> M
 
 def _tip(step: Step) -> str:
     accuracy = "not trained" if step.accuracy is None else f"accuracy {step.accuracy:.3f}"
-    bits = " ".join(map(str, step.weight_bits))
+    chosen = ", ".join(
+        f"{DIMENSIONS[name].title} {' '.join(map(str, values))}"
+        for name, values in step.chosen.items()
+        if name == WEIGHT_BITS.name or set(values) != {DIMENSIONS[name].usual}
+    )
     return (
-        f"iteration {step.iteration}: weights {bits}, {_point(step)}: "
+        f"iteration {step.iteration}: {chosen}, {_point(step)}: "
         f"{accuracy}, {step.latency_ms:.2f} ms{_energy(step)}, score {step.reward:.3f}"
     )
 
@@ -208,9 +214,11 @@ def q_frames(run: RunFacts) -> list[tuple[str, Markup]]:
         return []
     steps = run.steps[: len(tables)]
     names = [*run.chip.layer_names, "V"]
+    if len(names) != len(tables[0]):  # several rows a layer
+        names = [f"row {row + 1}" for row in range(len(tables[0]) - 1)] + ["V"]
     # A row's values grow with the rows that follow it: each row is coloured on its own scale.
     greatest = [max(max(table[row]) for table in tables) or 1 for row in range(len(names))]
-    meaning = _meanings(run.steps)
+    meaning = _meanings(run)
     frames = []
     for number in frame_iterations(steps):
         greedy = [values.index(max(values)) for values in tables[number]]
@@ -249,13 +257,17 @@ def _row_height(actions: int) -> float:
     return 20.0 if 246 / actions >= 60 else 28.0
 
 
-def _meanings(steps: Sequence[Step]) -> dict[tuple[int, int], str]:
-    """What an action of a row stands for, as far as the run tried it: weight (and activation) bits, operating point."""
-    found = {}
-    fixed = all(bits == 8 for step in steps for bits in step.activation_bits)
-    for step in steps:
+def _meanings(run: RunFacts) -> dict[tuple[int, int], str]:
+    """What an action of a row stands for, as far as the run tried it: values, or an operating point."""
+    found: dict[tuple[int, int], str] = {}
+    names = [dimension.name for dimension in run.searched]
+    for step in run.steps:
+        rows = len(step.actions) - 1
         for row, action in enumerate(step.actions[:-1]):
-            weight, activation = step.weight_bits[row], step.activation_bits[row]
-            found[row, action] = f"{weight} bit" if fixed else f"{weight}/{activation} bit"
-        found[len(step.actions) - 1, step.actions[-1]] = _point(step)
+            if all(len(step.chosen[name]) == rows for name in names):  # a row is a place
+                unit = " bit" if all(name in (WEIGHT_BITS.name, ACTIVATION_BITS.name) for name in names) else ""
+                found[row, action] = "/".join(str(step.chosen[name][row]) for name in names) + unit
+            else:
+                found[row, action] = f"action {action}"
+        found[rows, step.actions[-1]] = _point(step)
     return found

@@ -12,7 +12,9 @@ from algo.runs.q_replay import q_history
 from algo.runs.run_folder import CONFIG, MEASURED, SUMMARY, SUMMARY_AGAIN, TRACE, RunFolder, RunFolderError
 from algo.runs.summary_text import found_name
 from algo.runs.tune import TUNE_FIELDS, TuneConfig
-from algo.search.loop import Step, schedule_of
+from algo.search.schedules import schedule_of
+from algo.search.step import Step
+from algo.space.dimensions import DIMENSIONS
 from algo.support.user_files import reading
 
 
@@ -113,18 +115,17 @@ def _sound(folder: RunFolder, notes: list[str]) -> list[Step]:
 
 
 def _deployment(path: Path, name: str, row: Mapping[str, Any], chip: ChipFacts) -> Deployment:
-    fields = {key: row[key] for key in MEASURED}
-    weight_bits, activation_bits = tuple(fields.pop("weight_bits")), tuple(fields.pop("activation_bits"))
-    if len(weight_bits) != len(chip.layer_names):
+    chosen = {dimension: tuple(row[dimension]) for dimension in DIMENSIONS if dimension in row}
+    if {len(values) for values in chosen.values()} != {len(chip.layer_names)}:
         raise RunFolderError(
-            f"{path / SUMMARY} is damaged: {name} has bit-widths of other layers than the trace's; {SUMMARY_AGAIN} "
+            f"{path / SUMMARY} is damaged: {name} has values of other layers than the trace's; {SUMMARY_AGAIN} "
             f"rlu tune --resume --out {path}"
         )
-    return Deployment(name, weight_bits, activation_bits, **fields, size_mb=chip.size_mb(weight_bits))
+    return Deployment(name, chosen, **{key: row[key] for key in MEASURED}, size_mb=chip.size_mb(chosen))
 
 
 def _deployment_of(step: Step, chip: ChipFacts) -> Deployment:
     return Deployment(
-        "best seen", step.weight_bits, step.activation_bits, known(step.voltage_v), known(step.frequency_mhz),
-        step.accuracy or 0.0, step.latency_ms, known(step.energy_uj), step.reward, chip.size_mb(step.weight_bits),
+        "best seen", step.chosen, known(step.voltage_v), known(step.frequency_mhz), step.accuracy or 0.0,
+        step.latency_ms, known(step.energy_uj), step.reward, chip.size_mb(step.chosen),
     )  # fmt: skip

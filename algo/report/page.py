@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from algo.commands.tuning import tune
-from algo.published.evolver import BIT_WIDTHS, evolver_facts
+from algo.published.evolver import evolver_facts
 from algo.published.scores import published_outliers, published_scores
 from algo.report import figures as draw
 from algo.report.facts import Deployment, RunFacts
@@ -36,7 +36,6 @@ def page(runs: Sequence[RunFacts]) -> str:
         "without_folder": without_folder,
         "number": number, "whole": whole, "against": against, "headline": headline, "role": _role,
         "outcome": outcome, "trainings": trainings, "origin": _origin, "command": repeat_command, "digests": _digests,
-        "searches_activations": searches_activations,
     }  # fmt: skip
     source = environment.loader
     assert source is not None
@@ -52,7 +51,6 @@ def page(runs: Sequence[RunFacts]) -> str:
         figures=[_figures(run) for run in runs],
         overlay=draw.best_so_far(runs) if len(runs) > 1 else None,
         references=[(weights, published_scores(weights)) for weights in dict.fromkeys(run.weights for run in runs)],
-        bit_widths=BIT_WIDTHS,
         long_term=facts["long_term"],
         source=facts["source"],
         version=metadata.version("rlu-cosim"),
@@ -170,11 +168,6 @@ def trainings(run: RunFacts) -> int:
     return sum(step.served == "trained" for step in run.steps)
 
 
-def searches_activations(run: RunFacts) -> bool:
-    """Whether the run's activations have other widths than 8 bits."""
-    return any(bits != 8 for step in run.steps for bits in step.activation_bits)
-
-
 def repeat_command(run: RunFacts) -> str:
     """The command line that starts such a run: what differs from the defaults of `rlu tune`."""
     words = ["rlu", "tune"]
@@ -215,11 +208,10 @@ def _role(row: Deployment, run: RunFacts) -> str:
 
 
 def _figures(run: RunFacts) -> dict[str, Any]:
-    maps = ["weight_bits", "activation_bits"] if searches_activations(run) else ["weight_bits"]
     return {
         "learning": draw.learning_curve(run),
         "published": published_scores(run.weights),
-        "visited": [draw.visited(run, what) for what in maps],
+        "visited": [(dimension, draw.visited(run, dimension)) for dimension in run.searched],
         "scatters": draw.scatters(run),
         "q_frames": draw.q_frames(run),
         "outcomes": draw.outcomes(run),

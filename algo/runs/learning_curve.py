@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import matplotlib
 
-from algo.search.loop import Step
+from algo.search.step import Step
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -30,7 +30,9 @@ def learning_curve(steps: Sequence[Step]) -> bytes:
         if some:
             axes.plot([s.iteration for s in some], [s.reward for s in some], marker, color=colour, label=label)
     axes.plot(numbers, best, color="#207040", label="best so far")
-    axes.step(numbers, [step.epsilon for step in steps], ":", where="post", color="grey", label="epsilon")
+    explored = [(step.iteration, step.epsilon) for step in steps if step.epsilon is not None]
+    if explored:
+        axes.step(*zip(*explored, strict=True), ":", where="post", color="grey", label="epsilon")
     axes.set(xlabel="iteration", ylabel="score", ylim=(-0.03, 1.03))
     figure.legend(loc="outside lower center", ncols=5, fontsize="small", frameon=False)
     buffer = io.BytesIO()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from algo.runs.run_folder import CHECKPOINT, Q_TABLE
-from algo.search.loop import Step
+from algo.search.step import Step
 from algo.support.user_files import check_object, check_type, parse_json, reading
 from rtl.spec.params import RLUParams
 from sim.devices.device import GoldenDevice
@@ -63,7 +63,7 @@ def replay(steps: Sequence[Step], params: RLUParams, counts: Sequence[int], conf
     tables: list[QTable] = []
     for step in steps:
         if episodic:
-            driver.sample(step.epsilon)
+            driver.sample(step.epsilon or 0.0)
         driver.write_policy(step.actions)
         driver.update(round(step.reward * 2**params.q_frac))
         table = driver.q_table()

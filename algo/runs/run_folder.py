@@ -14,7 +14,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from algo.search.loop import Step
+from algo.search.step import Step
+from algo.space.dimensions import DIMENSIONS
 from algo.support.user_files import check_object, check_type, parse_json, reading, shown
 from sim.files import LOCK, FolderLock, write_atomically
 
@@ -30,10 +31,8 @@ class RunFolderError(ValueError):
 #: What `reading` is to say of a file that nothing can replace, and the advice on a summary.
 DAMAGED = ("{} is damaged", "begin again with another --out", RunFolderError)
 SUMMARY_AGAIN = "move it away and finish the run again,"
-#: Types of what a summary says about a policy, and of all that it says.
+#: Types of what a summary says about a policy besides its values, and of all that it says.
 MEASURED: dict[str, Any] = {
-    "weight_bits": list[int],
-    "activation_bits": list[int],
     "voltage_v": float | None,
     "frequency_mhz": float | None,
     "accuracy": float,
@@ -147,9 +146,14 @@ class RunFolder:
             summary = check_object(parse_json(path.read_bytes()), _SUMMARY, "what it holds", optional=("found_how",))
             for name in ("baseline_int8", "found", "best_seen"):
                 row = check_object(summary[name], MEASURED, name)
-                bits = [*row["weight_bits"], *row["activation_bits"]]
-                if not bits or len(bits) != 2 * len(row["weight_bits"]) or not 2 <= min(bits) <= max(bits) <= 16:
-                    raise ValueError(f"bit-widths of {name} are {shown(bits)}, not two in 2..16 for each layer")
+                chosen = {known: row[known] for known in DIMENSIONS if known in row}
+                check_type(chosen, dict[str, list[int]], f"the values of {name}")
+                if not chosen or len({len(values) for values in chosen.values()}) != 1:
+                    raise ValueError(f"values of {name} are {shown(chosen)}, not as many of each dimension")
+                for known, values in chosen.items():
+                    low, high = DIMENSIONS[known].low, DIMENSIONS[known].high
+                    if not values or not low <= min(values) <= max(values) <= high:
+                        raise ValueError(f"{known} of {name} are {shown(values)}, not all in {low}..{high}")
             check_object(summary["best_seen"], {"iteration": int}, "best_seen")
             return dict(summary)
 
@@ -269,10 +273,11 @@ def content(path: Path) -> list[Path]:
 def compare(left: RunFolder, right: RunFolder) -> str | None:
     """The first iteration and field in which two traces differ, in words; ``None`` if they agree."""
     for one, other in zip(left.steps, right.steps, strict=False):
-        for name in Step.__dataclass_fields__:
-            mine, theirs = getattr(one, name), getattr(other, name)
-            if mine != theirs:
-                return f"iteration {one.iteration}: {name} is {mine!r} in {left.path} and {theirs!r} in {right.path}"
+        mine, theirs = one.fields, other.fields
+        for name in dict.fromkeys([*mine, *theirs]):
+            if mine.get(name) != theirs.get(name):
+                ours, others = mine.get(name), theirs.get(name)
+                return f"iteration {one.iteration}: {name} is {ours!r} in {left.path} and {others!r} in {right.path}"
     if len(left.steps) != len(right.steps):
         return f"{left.path} has {len(left.steps)} iterations, {right.path} has {len(right.steps)}"
     return None

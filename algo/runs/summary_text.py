@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from algo.space.dimensions import DIMENSIONS
+
 
 def summary_table(summary: Mapping[str, Any]) -> str:
     """INT8 baseline, policy found and best policy seen as a Markdown table, with what they cost to find."""
@@ -20,15 +22,17 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     ]
     if summary["golden_words_compared"]:
         lines.append(f"the golden model agreed with the RTL in all {summary['golden_words_compared']} words read")
+    dimensions = [dimension for dimension in DIMENSIONS.values() if dimension.name in summary["found"]]
+    titles = " | ".join(dimension.title for dimension in dimensions)
     lines += [
         "",
-        "| policy | weight bits | activation bits | V | MHz | accuracy | latency ms | energy uJ | score |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"| policy | {titles} | V | MHz | accuracy | latency ms | energy uJ | score |",
+        "| --- |" + " --- |" * (len(dimensions) + 6),
     ]
     for name, row in rows:
-        activations = row["activation_bits"]
+        values = " | ".join(_values(row[dimension.name]) for dimension in dimensions)
         lines.append(
-            f"| {name} | {_bits(row['weight_bits'])} | {_bits(activations)} | {_figure(row['voltage_v'], '.2f')} "
+            f"| {name} | {values} | {_figure(row['voltage_v'], '.2f')} "
             f"| {_figure(row['frequency_mhz'], 'g')} | {row['accuracy']:.3f} | {row['latency_ms']:.2f} "
             f"| {_figure(row['energy_uj'], '.2f')} | {row['score']:.3f} |"
         )
@@ -45,6 +49,6 @@ def _figure(figure: float | None, how: str) -> str:
     return "unavailable" if figure is None else format(figure, how)
 
 
-def _bits(bits: list[int]) -> str:
-    """Bit-widths of the layers, or the one they all have."""
-    return str(bits[0]) if len(set(bits)) == 1 else " ".join(map(str, bits))
+def _values(values: list[int]) -> str:
+    """Values of the layers, or the one they all have."""
+    return str(values[0]) if len(set(values)) == 1 else " ".join(map(str, values))

@@ -16,7 +16,7 @@ from algo.chips.by_name import fixed_chip, network_layers
 from algo.chips.chip import Chip
 from algo.chips.layer_csv import TableChip
 from algo.chips.table import or_none
-from algo.published.evolver import INT8_BASELINE, evolver_facts
+from algo.published.evolver import INT8_BASELINE
 from algo.runs.run_folder import (
     CHECKPOINT,
     CHIP_TABLE,
@@ -28,7 +28,15 @@ from algo.runs.run_folder import (
     RunFolder,
     RunFolderError,
 )
-from algo.search.loop import SCHEDULES, Evaluator, Step, parse_weights, schedule_of, score, search
+from algo.search.loop import Evaluator, search
+from algo.search.methods.registry import method_named
+from algo.search.places import baseline_values, choices_for, space_of
+from algo.search.schedules import SCHEDULES, schedule_of
+from algo.search.scoring import Scorer, parse_weights
+from algo.search.searcher import Problem, Searcher
+from algo.search.step import Step
+from algo.search.unit_searcher import UnitSearcher
+from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS
 from algo.space.policy import Policy, PolicySpace
 from algo.support.user_files import check_type, reading
 from rtl.spec.buses import Bus
@@ -45,8 +53,10 @@ from sim.simulators.simulator import SimDevice
 if TYPE_CHECKING:
     from algo.nets.train.retrainer import Retrainer
 
-_WIDTHS: tuple[int, ...] = tuple(evolver_facts()["bit_widths"])
-_ACTIVATIONS: dict[str, tuple[int, ...]] = {"fixed": (8,), "searched": _WIDTHS}
+#: Methods that are the RL unit, on the device of the run.
+UNITS = ("rlu", "rlu-plus")
+_SEARCHED = {"fixed": (WEIGHT_BITS.name,), "searched": (WEIGHT_BITS.name, ACTIVATION_BITS.name)}
+_FIXED = {"fixed": (ACTIVATION_BITS.name,), "searched": ()}
 _PLACES = ("data", "data_folder", "chip", "chip_network")  # fields that may name a file or a folder
 
 
@@ -66,7 +76,7 @@ class TuneConfig:
         local_size: images of the local private set; ``None`` for the data set's own default.
         noise_std: standard deviation of the noise on them.
         schedule: ``published`` (330 iterations), ``quick`` (33), ``long`` (1,200), or ``episodic`` (330).
-        iterations: another number of them, see `algo.search.loop.schedule_of`.
+        iterations: another number of them, see `algo.search.schedules.schedule_of`.
         seed: of everything random: weights, local set, order of images, LFSR; 1..2**lfsr_width - 1.
         objective: ``energy``, ``latency``, or the weights ``a,b,c``.
         accuracy_th: accuracy at or below which a policy is an outlier; ``None`` for ``accuracy_drop`` below
@@ -87,6 +97,7 @@ class TuneConfig:
         lfsr_width: bits of its random number generator.
         full_last_reward: reward the last row in full instead of with its share.
         unit: the ``published`` one, or the ``episodic`` one with a memory of episodes (docs/understand/episodic.md).
+        method: of the search, see `algo.search.methods.registry`; ``rlu`` and ``rlu-plus`` are the two units.
         threads: CPU threads of training; its results depend on them.
     """
 
@@ -124,6 +135,7 @@ class TuneConfig:
     lfsr_width: int = 16
     full_last_reward: bool = False
     unit: Literal["published", "episodic"] = "published"
+    method: str = "rlu"
     threads: int = 2
 
     def __post_init__(self) -> None:
@@ -135,6 +147,16 @@ class TuneConfig:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         if self.bus != "none" and self.device != "sim":
             raise ValueError(f"bus {self.bus} is one of the simulated RTL: it needs the device sim, not {self.device}")
+        method_named(self.method)
+        if self.unit == "episodic":
+            if self.method not in UNITS:
+                raise ValueError(f"unit episodic is the method rlu-plus, not {self.method}: leave one of the two out")
+            object.__setattr__(self, "method", "rlu-plus")
+        if self.method not in UNITS and self.device != "golden":
+            raise ValueError(
+                f"method {self.method} searches on this machine, without a unit: it needs no device {self.device}; the "
+                f"units are {', '.join(UNITS)}"
+            )
         if self.lfsr_width not in (8, 16, 32):
             raise ValueError(f"lfsr_width must be one of 8, 16, 32, not {self.lfsr_width!r}")
         if not 1 <= self.seed < 1 << self.lfsr_width:
@@ -201,6 +223,7 @@ def run(
     *,
     chip: Chip | None = None,
     evaluator: Evaluator | None = None,
+    space: PolicySpace | None = None,
     on_step: Callable[[Step, int], None] = lambda step, total: None,
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> dict[str, Any]:
@@ -213,6 +236,7 @@ def run(
         folder: where; its checkpoint says where to begin.
         chip: gives latency and energy; default the one that the configuration names.
         evaluator: gives accuracies; default the retraining that the configuration describes.
+        space: the policies; default those of the network on the chip, with a row a layer.
         on_step: called after every iteration, with the number of iterations there will be.
         say: where progress messages go.
 
@@ -223,7 +247,7 @@ def run(
         Disagreement: if the RTL and the golden model differ.
     """
     with folder:
-        return _run(config, folder, chip, evaluator, on_step, say)
+        return _run(config, folder, chip, evaluator, space, on_step, say)
 
 
 def _run(
@@ -231,6 +255,7 @@ def _run(
     folder: RunFolder,
     chip: Chip | None,
     evaluator: Evaluator | None,
+    space: PolicySpace | None,
     on_step: Callable[[Step, int], None],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -246,22 +271,95 @@ def _run(
         folder.write(CHIP_TABLE, chip.table.to_csv())
     if evaluator is None:
         evaluator = retrainer_of(config, folder, say)
+    space = space or space_of(
+        chip,
+        getattr(chip, "layer_names", None) or tuple(f"layer{k + 1}" for k in range(evaluator.layers)),
+        searched=_SEARCHED[config.activations],
+        fixed=_FIXED[config.activations],
+    )
+    if space.layers != evaluator.layers:
+        raise ValueError(
+            f"the chip's network has {space.layers} layers, the network that is trained {evaluator.layers}: name the "
+            "same network for both"
+        )
     baseline_accuracy = evaluator.retrained_baseline()
     objective = config.objective_at(max(0.0, baseline_accuracy - config.accuracy_drop))
-    layers = evaluator.layers
-    space = PolicySpace(
-        layers=layers,
-        points=len(chip.points),
-        weight_choices=_WIDTHS,
-        activation_choices=_ACTIVATIONS[config.activations],
-    )
+    with _searcher(config, space, objective, chip, len(folder.steps)) as (searcher, device):
+        if saved is not None:
+            try:
+                searcher.restore(saved[0])
+            except (ValueError, DriverError) as error:
+                raise RunFolderError(f"{folder.path / CHECKPOINT} is not of this run: {error}") from None
+            with reading(folder.path / CHECKPOINT, "{} is not of this run", raises=RunFolderError):
+                evaluator.restore(saved[1])
+            say(f"going on after iteration {len(folder.steps) - 1} of {folder.path}")
+        formats = searcher.driver.params if isinstance(searcher, UnitSearcher) else None
+        scorer = Scorer(objective, formats)
+        for step in search(searcher, space, chip, evaluator, scorer, len(schedule), first=len(folder.steps)):
+            folder.append(step)
+            folder.save_checkpoint(searcher.state(), evaluator.state())
+            on_step(step, len(schedule))
+        if isinstance(searcher, UnitSearcher):
+            q_table = {"q_frac": searcher.driver.params.q_frac, "rows": searcher.driver.q_table()}
+            folder.write(Q_TABLE, json.dumps(q_table) + "\n")
+        best = max(folder.steps, key=lambda step: step.reward)
+        actions, how = searcher.recommend() or (best.actions, "best seen, retrained")
+        found = space.decode(actions)
+        compared = device.compared if isinstance(device, ShadowedDevice) else 0
+
+    def measured(policy: Policy, accuracy: float) -> dict[str, Any]:
+        cost, point = chip.measure(policy), chip.points[policy.point]
+        return {
+            **{name: list(values) for name, values in space.by_place(policy).items()},
+            "voltage_v": or_none(point.voltage_v),
+            "frequency_mhz": or_none(point.frequency_mhz),
+            "accuracy": accuracy,
+            "latency_ms": cost.latency_ms,
+            "energy_uj": or_none(cost.energy_uj),
+            "score": scorer.score(accuracy, cost),
+        }
+
+    # The same point as published, or the fastest of a chip that has fewer.
+    point = min(INT8_BASELINE.point, len(chip.points) - 1)
+    baseline = Policy(point=point, **baseline_values(chip, space.layers, space.dimensions))
+    summary = {
+        "data": evaluator.source,
+        "iterations": len(folder.steps),
+        "trained": sum(step.served == "trained" for step in folder.steps),
+        "cached": sum(step.served == "cached" for step in folder.steps),
+        "skipped": sum(step.served == "skipped" for step in folder.steps),
+        "accuracy_th": objective.accuracy_th,
+        "baseline_int8": measured(baseline, baseline_accuracy),
+        "found_how": how,
+        "found": measured(found, evaluator.accuracy(found, len(schedule))),
+        "best_seen": {"iteration": best.iteration, **measured(space.decode(best.actions), best.accuracy or 0.0)},
+        "golden_words_compared": compared,
+    }
+    from algo.runs.learning_curve import learning_curve  # brings matplotlib
+
+    folder.write(LEARNING_CURVE, learning_curve(folder.steps))
+    folder.write(SUMMARY, json.dumps(summary, indent=2) + "\n")
+    return summary
+
+
+@contextmanager
+def _searcher(
+    config: TuneConfig, space: PolicySpace, objective: Objective, chip: Chip, told: int
+) -> Iterator[tuple[Searcher, Device | None]]:
+    """The searcher of a run, and the device that it is on, if it is a unit; ``told`` policies are behind it."""
     counts = space.action_counts
+    schedule = schedule_of(config.schedule, config.iterations)
+    if config.method not in UNITS:
+        problem = Problem(space, objective, len(schedule), chip.measure)
+        yield method_named(config.method).searcher(problem, config.seed), None
+        return
+    episodic = config.method == "rlu-plus"
     params = RLUParams(
         states=len(counts),
-        actions=max(counts),
+        actions=max(2, *counts),
         action_counts=counts,
         lfsr_width=config.lfsr_width,
-        episodes=EPISODES if config.unit == "episodic" else 0,
+        episodes=EPISODES if episodic else 0,
     )
     with open_device(params, config) as device:
         driver = Driver(device)
@@ -272,52 +370,9 @@ def _run(
             alpha=config.alpha,
             gamma=config.gamma,
             full_last_reward=config.full_last_reward,
-            episodic=Episodic() if config.unit == "episodic" else None,
+            episodic=Episodic() if episodic else None,
         )
-        if saved is not None:
-            try:
-                driver.restore(saved[0], objective)
-            except (ValueError, DriverError) as error:
-                raise RunFolderError(f"{folder.path / CHECKPOINT} is not of this run: {error}") from None
-            with reading(folder.path / CHECKPOINT, "{} is not of this run", raises=RunFolderError):
-                evaluator.restore(saved[1])
-            say(f"going on after iteration {len(folder.steps) - 1} of {folder.path}")
-        for step in search(driver, space, chip, evaluator, schedule, first=len(folder.steps)):
-            folder.append(step)
-            folder.save_checkpoint(driver.save(), evaluator.state())
-            on_step(step, len(schedule))
-        q_table = driver.q_table()
-        best = max(folder.steps, key=lambda step: step.reward)
-        # An episodic unit's greedy policy is a combination that may never have been tried, and is often a bad one
-        # (docs/understand/episodic.md).
-        found = space.decode(driver.sample(0.0) if config.unit == "published" else best.actions)
-        compared = device.compared if isinstance(device, ShadowedDevice) else 0
-
-    def measured(policy: Policy, accuracy: float) -> dict[str, Any]:
-        return _measured(policy, accuracy, chip, objective)
-
-    # The same point as published, or the fastest of a chip that has fewer.
-    eights = (8,) * layers
-    baseline = Policy(eights, eights, min(INT8_BASELINE.point, len(chip.points) - 1))
-    summary = {
-        "data": evaluator.source,
-        "iterations": len(folder.steps),
-        "trained": sum(step.served == "trained" for step in folder.steps),
-        "cached": sum(step.served == "cached" for step in folder.steps),
-        "skipped": sum(step.served == "skipped" for step in folder.steps),
-        "accuracy_th": objective.accuracy_th,
-        "baseline_int8": measured(baseline, baseline_accuracy),
-        "found_how": "greedy" if config.unit == "published" else "best seen, retrained",
-        "found": measured(found, evaluator.accuracy(found, len(schedule))),
-        "best_seen": {"iteration": best.iteration, **measured(space.decode(best.actions), best.accuracy or 0.0)},
-        "golden_words_compared": compared,
-    }
-    folder.write(Q_TABLE, json.dumps({"q_frac": params.q_frac, "rows": q_table}) + "\n")
-    from algo.runs.learning_curve import learning_curve  # brings matplotlib
-
-    folder.write(LEARNING_CURVE, learning_curve(folder.steps))
-    folder.write(SUMMARY, json.dumps(summary, indent=2) + "\n")
-    return summary
+        yield UnitSearcher(driver, schedule, told, greedy=not episodic), device
 
 
 def _chip_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None]) -> Chip:
@@ -333,28 +388,14 @@ def _chip_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None]) 
     if _is_path("chip_network", config.chip_network):
         digest = hashlib.sha256(repr(layers).encode()).hexdigest()
         folder.check_input("chip_network", f"the layers in {config.chip_network}", digest, say)
+    searched = _SEARCHED[config.activations]
     return fixed_chip(
         config.chip,
         layers,
-        weight_bits=_WIDTHS,
-        activation_bits=_ACTIVATIONS[config.activations],
+        choices=lambda chip, layer, dimension: choices_for(chip, (layer,), dimension, dimension in searched),
         needs_energy=config.objective_at(0.0).weight_e > 0.0,
         saved=saved,
     )
-
-
-def _measured(policy: Policy, accuracy: float, chip: Chip, objective: Objective) -> dict[str, Any]:
-    cost, point = chip.measure(policy), chip.points[policy.point]
-    return {
-        "weight_bits": list(policy.weight_bits),
-        "activation_bits": list(policy.activation_bits),
-        "voltage_v": or_none(point.voltage_v),
-        "frequency_mhz": or_none(point.frequency_mhz),
-        "accuracy": accuracy,
-        "latency_ms": cost.latency_ms,
-        "energy_uj": or_none(cost.energy_uj),
-        "score": score(objective, accuracy, cost.latency_ms, cost.energy_uj),
-    }
 
 
 def retrainer_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None]) -> Retrainer:

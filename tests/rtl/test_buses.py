@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.test_tuning import tuned
 
 from algo.runs.run_folder import TRACE
 from rtl.spec.buses import BUSES
@@ -19,6 +18,7 @@ from sim.devices.device import READ, WAIT, WRITE, Op, address_of
 from sim.devices.shadow import ShadowedDevice
 from sim.simulators.build import Simulator
 from sim.simulators.simulator import SimDevice
+from tests.algo.runs.test_tuning import tuned
 from tests.planted_bugs import SIMULATOR, Bug, assert_caught
 
 PARAMS = RLUParams(states=9, actions=9, action_counts=(3,) * 8 + (9,))

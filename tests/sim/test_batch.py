@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algo.chips.evolver import EvolverChip
-from algo.search.loop import schedule_of, search
-from algo.search.methods.batch_search import batch_search
+from algo.search.methods.units import batch_search
+from algo.search.schedules import schedule_of
 from algo.search.tables.policy_table import TableEvaluator, synthetic_table
+from algo.search.unit_searcher import search_with_unit
 from algo.space.layers import LayerShape
 from rtl.spec.params import RLUParams
 from sim.devices.device import GoldenDevice
@@ -64,7 +65,7 @@ def test_batch_search_equals_the_search_through_the_driver():
         device = GoldenDevice(RLUParams(states=4, actions=9, action_counts=counts))
         driver = Driver(device)
         driver.configure(action_counts=counts, seed=seed, objective=objective)
-        steps = list(search(driver, table.space, table, TableEvaluator(table), schedule))
+        steps = list(search_with_unit(driver, table.space, table, TableEvaluator(table), schedule))
         assert [step.reward * 2**14 for step in steps] == rewards[:, k].tolist()
         assert device.model.q == model.q[k].tolist()
 

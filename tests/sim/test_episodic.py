@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 
 from algo.chips.evolver import EvolverChip
 from algo.published.evolver import PUBLISHED_VGG8
-from algo.search.loop import episodic_schedule, search
+from algo.search.loop import search
 from algo.search.methods.registry import METHODS
+from algo.search.schedules import episodic_schedule
+from algo.search.scoring import Scorer
 from algo.search.tables.policy_table import TableEvaluator, synthetic_table
 from algo.search.tables.scored_table import score_table
+from algo.search.unit_searcher import UnitSearcher, search_with_unit
 from rtl.spec.params import RLUParams
 from rtl.verilog import generate
 from sim.devices.device import READ, WAIT, WRITE, GoldenDevice, Op, address_of
@@ -224,11 +227,11 @@ def test_search_with_the_driver_equals_the_method_over_seeds_and_resumes():
     for column, seed in enumerate((1, 9)):
         driver = Driver(GoldenDevice(params))
         driver.configure(action_counts=counts, seed=seed, objective=objective, episodic=Episodic())
-        steps = list(search(driver, table.space, table, TableEvaluator(table), schedule))
+        steps = list(search_with_unit(driver, table.space, table, TableEvaluator(table), schedule))
         assert [table.index(step.actions) for step in steps] == chosen[:, column].tolist()
     # Taken up again in the middle, on another unit that has seen other things, it ends in the same trace.
     driver.configure(action_counts=counts, seed=9, objective=objective, episodic=Episodic())
-    running = search(driver, table.space, table, TableEvaluator(table), schedule)
+    running = search_with_unit(driver, table.space, table, TableEvaluator(table), schedule)
     first = [next(running) for _ in range(17)]
     saved = json.loads(json.dumps(driver.save()))
     other = Driver(GoldenDevice(params))
@@ -236,7 +239,8 @@ def test_search_with_the_driver_equals_the_method_over_seeds_and_resumes():
     other.sample(1.0)
     other.learn(0.5)
     other.restore(saved, objective)
-    rest = list(search(other, table.space, table, TableEvaluator(table), schedule, first=17))
+    scorer, searcher = Scorer(objective), UnitSearcher(other, schedule, first=17, greedy=False)
+    rest = list(search(searcher, table.space, table, TableEvaluator(table), scorer, len(schedule), first=17))
     assert [step.line() for step in first + rest] == [step.line() for step in steps]
 
 

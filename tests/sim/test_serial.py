@@ -9,7 +9,6 @@ import tty
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.test_tuning import tuned
 
 import sim.devices.serial_device
 import tb.kit.serial_model
@@ -32,6 +31,7 @@ from sim.devices.serial_frames import (
 )
 from tb.board.__main__ import simulated
 from tb.kit.serial_model import GoldenUnit, LinkModel
+from tests.algo.runs.test_tuning import tuned
 
 PARAMS = RLUParams(states=9, actions=9)
 WORD = st.integers(0, 2**32 - 1)
@@ -405,7 +405,7 @@ def test_the_simulated_board_decides_as_the_golden_model(running, golden, tmp_pa
 
 @pytest.mark.slow
 def test_the_command_tunes_on_the_simulated_board(running, tmp_path):
-    from tests.test_cli import SMALL, rlu
+    from tests.algo.commands.test_cli import SMALL, rlu
 
     for device in ("golden", f"serial:{running.port}"):
         done = rlu("tune", *SMALL, "--device", device, "--out", tmp_path / device[:6])

@@ -20,7 +20,7 @@ from torch import nn
 
 from algo.nets.data.datasets import LocalData
 from algo.nets.folding import fold_batch_norm
-from algo.nets.quantisation import quantise, quantised_layers, set_bits
+from algo.nets.quantisation import apply, quantise, quantised_layers, set_bits
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.pretraining import Pretrained, copied, digest_of, first_line, pretrain
 from algo.nets.train.sgd import TrainingConfig, accuracy_of, reproducible, tensors, train
@@ -47,7 +47,7 @@ class Retrainer:
         seed: of the order of images, any integer.
 
     Attributes:
-        cache: accuracy by (weight bits, activation bits), filled in mode ``restarted`` only.
+        cache: accuracy by `Policy.trained`, filled in mode ``restarted`` only.
         source: description of the data.
 
     Raises:
@@ -64,7 +64,7 @@ class Retrainer:
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
-        self.cache: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
+        self.cache: dict[tuple[tuple[int, ...], ...], float] = {}
         self._config, self._mode, self._seed = config, mode, seed
         self.source = local.source
         self._device = training_device()
@@ -95,7 +95,7 @@ class Retrainer:
 
     def is_cached(self, policy: Policy) -> bool:
         """Whether `accuracy` would be served from the cache; the operating point plays no part."""
-        return (policy.weight_bits, policy.activation_bits) in self.cache
+        return policy.trained in self.cache
 
     def accuracy(self, policy: Policy, iteration: int) -> float:
         """Retrain under a policy's bit-widths, then test.
@@ -111,13 +111,12 @@ class Retrainer:
         Raises:
             ValueError: if the bit-widths do not suit the network; nothing is changed then.
         """
-        bits = (policy.weight_bits, policy.activation_bits)
-        set_bits(self._model, *bits)
-        if bits in self.cache:
-            return self.cache[bits]
+        apply(self._model, policy)
+        if policy.trained in self.cache:
+            return self.cache[policy.trained]
         if self._mode == "restarted":
-            accuracy = self._retrain_afresh(bits)
-            self.cache[bits] = accuracy
+            accuracy = self._retrain_afresh(policy)
+            self.cache[policy.trained] = accuracy
             return accuracy
         return self._retrain(self._seed, iteration)
 
@@ -132,10 +131,9 @@ class Retrainer:
         Returns:
             A copy on the CPU, in evaluation mode, with the policy's bit-widths; accuracy, 0..1.
         """
-        bits = (policy.weight_bits, policy.activation_bits)
-        set_bits(self._model, *bits)
+        apply(self._model, policy)
         if iteration is None or self._mode == "restarted":
-            accuracy = self._retrain_afresh(bits)
+            accuracy = self._retrain_afresh(policy)
         else:
             accuracy = self._retrain(self._seed, iteration)
         return copy.deepcopy(self._model).cpu().eval(), accuracy
@@ -152,7 +150,7 @@ class Retrainer:
         """
         eight = (8,) * self.layers
         with self._aside():
-            return self._retrain_afresh((eight, eight))
+            return self._retrain_afresh(Policy(eight, eight))
 
     def state(self) -> bytes:
         """All that later accuracies depend on: the weights when carried, else the cache."""
@@ -190,10 +188,10 @@ class Retrainer:
             train(self._model, *self._train_set, config, epochs, batch, rate, generator, config.lr_schedule)
             return accuracy_of(self._model, *self._test_set)
 
-    def _retrain_afresh(self, bits: tuple[tuple[int, ...], tuple[int, ...]]) -> float:
+    def _retrain_afresh(self, policy: Policy) -> float:
         self._model.load_state_dict(self._start)
-        set_bits(self._model, *bits)
-        return self._retrain(self._seed, bits)
+        apply(self._model, policy)
+        return self._retrain(self._seed, policy.trained)
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:

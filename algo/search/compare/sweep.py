@@ -14,9 +14,10 @@ import numpy as np
 
 from algo.chips.evolver import EvolverChip
 from algo.search.compare.regret import Arrival, Estimate, arrival, as_json, checkpoints, mean_regret
-from algo.search.methods.registry import METHODS
+from algo.search.methods.registry import METHODS, method_named
 from algo.search.tables.policy_table import PolicyTable, synthetic_table
 from algo.search.tables.scored_table import Ints, ScoredTable, score_table
+from algo.space.dimensions import DIMENSIONS, WEIGHT_BITS
 from algo.support.cells import kept_as, run_cells
 from sim.devices.objective import Objective
 
@@ -79,7 +80,7 @@ def named_table(name: str) -> PolicyTable:
 
 def table_digest(table: PolicyTable) -> str:
     """First 16 hexadecimal digits of the SHA-256 over the table's figures."""
-    digest = hashlib.sha256(repr((table.space, table.points)).encode())
+    digest = hashlib.sha256(f"({table.space.identity}, {table.points!r})".encode())
     for values in (table.accuracy, table.latency_ms, table.energy_uj):
         digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()[:16]
@@ -113,8 +114,7 @@ def sweep(
         ModuleNotFoundError: without the library of a method.
     """
     for method in methods:
-        if method not in METHODS:
-            raise ValueError(f"there is no method {method!r}: choose from {', '.join(METHODS)}")
+        method_named(method)
     for what, value in (("seeds", seeds), ("budget", budget), ("jobs", 1 if jobs is None else jobs)):
         if value < 1:
             raise ValueError(f"{what} must be at least 1, not {value}")
@@ -196,8 +196,12 @@ def text(answer: dict[str, Any]) -> str:
         f"{name} {objective[name]:.4g} excludes {excluded[name]:,}"
         for name in ("accuracy_th", "latency_th_ms", "energy_th_uj")
     )
-    bits = " ".join(map(str, best["weight_bits"]))
-    where = f"weight bits {bits}, {best['voltage_v']:.2f} V, {best['frequency_mhz']:g} MHz"
+    chosen = ", ".join(
+        f"{one.title} {' '.join(map(str, best[one.name]))}"
+        for one in DIMENSIONS.values()
+        if one.name in best and (one is WEIGHT_BITS or set(best[one.name]) != {one.usual})
+    )
+    where = f"{chosen}, {best['voltage_v']:.2f} V, {best['frequency_mhz']:g} MHz"
     lines = [
         f"{answer['table']}: {answer['source']}",
         f"{answer['policies']:,} policies; weights {weights}; {thresholds}; {excluded['any']:,} excluded in all",

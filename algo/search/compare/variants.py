@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from algo.search.compare.regret import Estimate, checkpoints, mean_regret
-from algo.search.loop import published_schedule
-from algo.search.methods.batch_search import batch_unit, search_with
+from algo.search.methods.units import batch_unit, search_with
+from algo.search.schedules import published_schedule
 from algo.search.tables.scored_table import ScoredTable
 from rtl.spec.params import GUARD
 from sim.model.arithmetic import to_fixed, updated
@@ -76,7 +76,7 @@ def ablation(scored: ScoredTable, seeds: Sequence[int], variants: Sequence[Varia
         extra: dict[str, Any] = dict(variant.unit)
         if variant.rule is not None:
             extra["rule"] = variant.rule(len(scored.table.space.action_counts), usable[0])
-        unit = batch_unit(scored.table, scored.objective, usable, **extra)
+        unit = batch_unit(scored.table.space.action_counts, scored.objective, usable, **extra)
         unit.q[:] = to_fixed(variant.initial_q, unit.params.q_frac)
         chosen = search_with(unit, scored.table, scored.objective, schedule)[1]
         at = checkpoints(len(schedule))

@@ -285,7 +285,7 @@ def build(
     chip = chip or EvolverChip()
     if len(chip.layer_names) != len(names):
         raise ValueError(f"the chip's network has {len(chip.layer_names)} layers with weights; VGG8 has {len(names)}")
-    space = PolicySpace(len(names), len(chip.points), recipe.choices, (ACTIVATION_BITS,))
+    space = PolicySpace.of_bit_widths(len(names), len(chip.points), recipe.choices, (ACTIVATION_BITS,))
     costs = [  # before the long work, since a chip may not know a bit-width
         chip.measure(Policy(bits, (ACTIVATION_BITS,) * len(bits), point))
         for bits in itertools.product(recipe.choices, repeat=len(names))

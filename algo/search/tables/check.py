@@ -48,7 +48,7 @@ def against_retrained(table: PolicyTable, sample: int, workers: Workers) -> dict
             f"the data {recipe.data} are not those that the table was built of (SHA-256 {present[:12]}..., not "
             f"{str(table.origin['images_sha256'])[:12]}...): put back what was there, or build the table again"
         )
-    choices, count = table.space.weight_choices, table.space.size // len(table.points)
+    choices, count = table.space.choices("weight_bits"), table.space.size // len(table.points)
     if not 10 <= sample <= count:
         raise ValueError(f"the number of policies to retrain must be in 10..{count}, not {sample}")
     chosen = np.random.default_rng(1).choice(count, sample, replace=False)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from algo.space.dimensions import DIMENSIONS
 from algo.space.policy import OperatingPoint, Policy, PolicySpace
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ class TableEvaluator:
 
     def retrained_baseline(self) -> float:
         """Accuracy with every layer at 8 bits."""
-        eights = (8,) * self.layers
-        return self.table.accuracy_of(Policy(eights, eights, 0))
+        usual = {name: (DIMENSIONS[name].usual,) * self.layers for name in self.table.space.dimensions}
+        return self.table.accuracy_of(Policy(point=0, **usual))
 
     def is_cached(self, policy: Policy) -> bool:
         """A table never trains."""
@@ -126,7 +127,7 @@ def synthetic_table(chip: Chip, layers: int, seed: int) -> PolicyTable:
     Latency and energy are the chip's. Accuracy is 0.70 less a penalty a layer, drawn from the seed, for 2 and
     (a fifth of it) for 4 bits, and a small penalty for neighbours of different width.
     """
-    space = PolicySpace(layers=layers, points=len(chip.points))
+    space = PolicySpace.of_bit_widths(layers=layers, points=len(chip.points))
     rng = np.random.default_rng(seed)
     penalty = rng.uniform(0.0, 0.03, layers)
     shape = space.action_counts

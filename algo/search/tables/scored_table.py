@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from algo.search.searcher import Outcomes
 from algo.search.tables.policy_table import Floats, PolicyTable
 from algo.space.policy import Policy, PolicySpace
 from rtl.spec.params import RLUParams
@@ -55,6 +56,17 @@ class ScoredTable:
         """The policy that has it, the first of equals."""
         return int(self.rewards.argmax())
 
+    def outcomes(self, places: Ints) -> Outcomes:
+        """What comes of policies at places in the table, of any shape.
+
+        An outlier's accuracy is never measured; its reward is 0 whatever it would have been.
+        """
+        table = self.table
+        return Outcomes(
+            table.accuracy[places], table.latency_ms[places], table.energy_uj[places], self.scores[places],
+            self.skipped[places],
+        )  # fmt: skip
+
     def regret(self, chosen: Ints) -> Floats:
         """Simple regret after each evaluation: the optimum less the best score seen so far.
 
@@ -72,8 +84,7 @@ class ScoredTable:
         policy = policy_at(self.table.space, index)
         point = self.table.points[policy.point]
         return {
-            "weight_bits": list(policy.weight_bits),
-            "activation_bits": list(policy.activation_bits),
+            **{name: list(values) for name, values in self.table.space.by_place(policy).items()},
             "voltage_v": point.voltage_v,
             "frequency_mhz": point.frequency_mhz,
             "accuracy": float(self.table.accuracy[index]),
@@ -99,7 +110,7 @@ def score_table(table: PolicyTable, objective: Objective) -> ScoredTable:
     if _any(missed).all():
         raise ValueError(_nothing_left(table, objective, missed))
     model = BatchModel(_UNIT, [1], objective.registers(_UNIT))
-    words = register_words(table, objective, _UNIT)
+    words = _words(table, objective)
     model.compute_reward(*words)
     if not model.reward.any():
         ranges = ("latency_low_ms", "latency_high_ms", "energy_low_uj", "energy_high_uj")
@@ -113,10 +124,8 @@ def score_table(table: PolicyTable, objective: Objective) -> ScoredTable:
 
 def default_accuracy_th(table: PolicyTable) -> float:
     """Two points below the accuracy of the policy with every layer at its widest, as `rlu tune` has it."""
-    space = table.space
-    weights, activations = max(space.weight_choices), max(space.activation_choices)
-    widest = Policy((weights,) * space.layers, (activations,) * space.layers, 0)
-    return max(0.0, table.accuracy_of(widest) - ACCURACY_DROP)
+    widest = [row.choices.index(max(row.choices)) for row in table.space.rows]
+    return max(0.0, float(table.accuracy[table.index([*widest[:-1], 0])]) - ACCURACY_DROP)
 
 
 def policy_at(space: PolicySpace, index: int) -> Policy:
@@ -127,7 +136,7 @@ def policy_at(space: PolicySpace, index: int) -> Policy:
 def _missed(table: PolicyTable, objective: Objective) -> dict[str, Bools]:
     """Which policies miss each threshold, (size,) each, decided on register values as the unit decides."""
     settings = objective.registers(_UNIT)
-    accuracy, latency, energy = register_words(table, objective, _UNIT)
+    accuracy, latency, energy = _words(table, objective)
     return {
         "accuracy_th": accuracy <= settings["ACCURACY_TH"],
         "latency_th_ms": latency >= settings["LATENCY_TH"],
@@ -178,16 +187,20 @@ def _first_let_in(table: PolicyTable, objective: Objective, name: str, among: Bo
 
 
 def register_words(
-    table: PolicyTable, objective: Objective, params: RLUParams
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Register values of every policy's accuracy, latency and energy, each (table.space.size,)."""
+    accuracy: Floats, latency_ms: Floats, energy_uj: Floats, objective: Objective, params: RLUParams
+) -> tuple[Ints, Ints, Ints]:
+    """Register values of accuracies, latencies and energies, of any shape."""
 
-    def words(values: Floats, full_scale: float) -> npt.NDArray[np.int64]:
-        fixed: npt.NDArray[np.int64] = np.rint(np.minimum(1.0, values / full_scale) * params.coef_one).astype(int)
+    def words(values: Floats, full_scale: float) -> Ints:
+        fixed: Ints = np.rint(np.minimum(1.0, values / full_scale) * params.coef_one).astype(int)
         return fixed
 
     return (
-        words(table.accuracy, 1.0),
-        words(table.latency_ms, objective.latency_full_scale_ms),
-        words(table.energy_uj, objective.energy_full_scale_uj),
+        words(accuracy, 1.0),
+        words(latency_ms, objective.latency_full_scale_ms),
+        words(energy_uj, objective.energy_full_scale_uj),
     )
+
+
+def _words(table: PolicyTable, objective: Objective) -> tuple[Ints, Ints, Ints]:
+    return register_words(table.accuracy, table.latency_ms, table.energy_uj, objective, _UNIT)

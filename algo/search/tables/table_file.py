@@ -16,13 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from algo.search.tables.policy_table import Floats, PolicyTable
-from algo.space.policy import OperatingPoint, PolicySpace
+from algo.space.dimensions import DIMENSIONS
+from algo.space.policy import OperatingPoint, PolicySpace, Row
 from algo.support.user_files import LARGEST_FIGURE, check_object, parse_json, reading, shown
 from sim.files import write_atomically
 
 __all__ = ["FORMAT", "UNITS", "read_table", "write_table"]
 
 FORMAT = 1
+#: Format of a table of other spaces than the published kind (`PolicySpace.of_bit_widths`): its rows are described.
+FORMAT_OF_ROWS = 2
 UNITS = {"accuracy": "fraction", "latency_ms": "ms", "energy_uj": "µJ", "voltage_v": "V", "frequency_mhz": "MHz"}
 _METADATA = b"rlu.policy_table"
 #: Types of the metadata, each of which may be left out.
@@ -35,7 +38,10 @@ _DESCRIBED: dict[str, Any] = {
     "activation_choices": list[int],
     "points": list[tuple[float, float]],
     "origin": dict[str, Any],
+    "rows": list[dict[str, Any]],
+    "layers": int,
 }
+_ROW: dict[str, Any] = {"where": str, "layers": list[int], "dimensions": list[str], "choices": list[list[int]]}
 _WEIGHTS, _ACTIVATIONS = "weight_bits_", "activation_bits_"
 
 Integers = npt.NDArray[np.int64]
@@ -51,26 +57,42 @@ def write_table(table: PolicyTable, path: Path) -> None:
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     space = table.space
-    actions = np.indices(space.action_counts, dtype=np.int16).reshape(space.layers + 1, -1)
-    weights, activations = (np.array(c, np.int8) for c in (space.weight_choices, space.activation_choices))
-    columns = {f"{_WEIGHTS}{k + 1}": weights[actions[k] % len(weights)] for k in range(space.layers)}
-    if len(activations) > 1:
-        columns |= {f"{_ACTIVATIONS}{k + 1}": activations[actions[k] // len(weights)] for k in range(space.layers)}
+    published = space.uniform and space.dimensions == tuple(name[:-1] for name in (_WEIGHTS, _ACTIVATIONS))
+    actions = np.indices(space.action_counts, dtype=np.int16).reshape(len(space.rows), -1)
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for name in space.dimensions:
+        if published and len(space.choices(name)) == 1 and name == _ACTIVATIONS[:-1]:
+            continue  # the metadata have it
+        for layer in range(space.layers):
+            number = next(
+                (k for k, row in enumerate(space.rows) if name in row.dimensions and layer in row.layers), None
+            )
+            if number is None:
+                columns[f"{name}_{layer + 1}"] = np.full(space.size, DIMENSIONS[name].usual, np.int8)
+            else:
+                values = np.array(space.rows[number].values(name))
+                narrow = np.int8 if values.max() < 128 else np.int64
+                columns[f"{name}_{layer + 1}"] = values.astype(narrow)[actions[number]]
     columns["voltage_v"] = np.array([point.voltage_v for point in table.points])[actions[-1]]
     columns["frequency_mhz"] = np.array([point.frequency_mhz for point in table.points])[actions[-1]]
     columns |= {name: getattr(table, name) for name in ("accuracy", "latency_ms", "energy_uj")}
     if table.accuracy_std is not None:
         columns["accuracy_std"] = table.accuracy_std
-    described = {
+    described: dict[str, Any] = {
         "format": FORMAT,
         "source": table.source,
         "units": UNITS,
         "layer_names": table.layer_names,
-        "weight_choices": space.weight_choices,
-        "activation_choices": space.activation_choices,
+        "weight_choices": space.choices(_WEIGHTS[:-1]),
+        "activation_choices": space.choices(_ACTIVATIONS[:-1]),
         "points": [[point.voltage_v, point.frequency_mhz] for point in table.points],
         "origin": table.origin,
     }
+    if not published:
+        for name in ("weight_choices", "activation_choices"):
+            del described[name]
+        described |= {"format": FORMAT_OF_ROWS, "layers": space.layers}
+        described["rows"] = [{key: getattr(row, key) for key in _ROW} for row in space.rows[:-1]]
     made = pa.table(columns).replace_schema_metadata({_METADATA: json.dumps(described, ensure_ascii=False)})
     buffer = io.BytesIO()
     pq.write_table(made, buffer, compression="zstd", compression_level=9, write_statistics=False)
@@ -118,8 +140,10 @@ class _Columns:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{words} are damaged: {error}") from error
         self.described = check_object(described, _DESCRIBED, words, optional=_DESCRIBED)
-        if described.get("format", FORMAT) != FORMAT:
-            raise ValueError(f"it has format {shown(described['format'])}; this version reads format {FORMAT}")
+        if described.get("format", FORMAT) not in (FORMAT, FORMAT_OF_ROWS):
+            raise ValueError(
+                f"it has format {shown(described['format'])}; this version reads formats {FORMAT} and {FORMAT_OF_ROWS}"
+            )
         for name, unit in described.get("units", {}).items():
             if UNITS.get(name, unit) != unit:
                 raise ValueError(f"{name} is in {unit!r}, says its metadata; give it in {UNITS[name]!r}")
@@ -151,14 +175,14 @@ class _Columns:
     def policy(self, row: int) -> str:
         """A row's policy in words."""
         # Not of all columns: some of anybody's own may have no value in Python.
-        needed = [
-            name for name in self.names if name.startswith((_WEIGHTS, _ACTIVATIONS, "voltage_v", "frequency_mhz"))
-        ]
+        prefixes = [f"{name}_" for name in DIMENSIONS]
+        needed = [name for name in self.names if name.startswith((*prefixes, "voltage_v", "frequency_mhz"))]
         picked = {name: self._table.column(name)[row].as_py() for name in needed}
         parts = []
-        for prefix, what in ((_WEIGHTS, "weight bits"), (_ACTIVATIONS, "activation bits")):
-            bits = [picked[f"{prefix}{k}"] for k in range(1, len(picked) + 1) if f"{prefix}{k}" in picked]
-            parts += [f"{what} {' '.join(map(str, bits))}"] * bool(bits)
+        for dimension in DIMENSIONS.values():
+            columns = [f"{dimension.name}_{k}" for k in range(1, len(picked) + 1)]
+            values = [picked[column] for column in columns if column in picked]
+            parts += [f"{dimension.title} {_joined(values)}"] * bool(values)
         return ", ".join([*parts, f"{picked.get('voltage_v')} V", f"{picked.get('frequency_mhz')} MHz"])
 
     def _numbers(self, name: str) -> npt.NDArray[Any]:
@@ -179,18 +203,12 @@ class _Columns:
 
 def _table(columns: _Columns, file_name: str) -> PolicyTable:
     described = columns.described
-    weights, weight_choices = _bits(columns, _WEIGHTS, described.get("weight_choices"))
-    activations, activation_choices = _bits(columns, _ACTIVATIONS, described.get("activation_choices"))
-    if not weights:
-        raise ValueError(f"column {_WEIGHTS}1 is missing; it has {', '.join(columns.names)}")
-    if activations and len(activations) != len(weights):
-        raise ValueError(f"it has weight bits of {len(weights)} layers but activation bits of {len(activations)}")
-    if not activations:
-        activations = [np.zeros(columns.rows, np.int64)] * len(weights)
     point, points = _points(columns, described.get("points"))
-    space = PolicySpace(len(weights), len(points), weight_choices, activation_choices)
-    rows = [a * len(weight_choices) + w for a, w in zip(activations, weights, strict=True)]
-    order = _order(columns, space, points, [*rows, point])
+    if described.get("format") == FORMAT_OF_ROWS:
+        space, actions = _described_space(columns, len(points))
+    else:
+        space, actions = _bit_width_space(columns, len(points))
+    order = _order(columns, space, points, [*actions, point])
 
     accuracy = columns.figures("accuracy")
     per_cent = "; it looks like per cent: divide it by 100" if 1 < accuracy.max() <= 100 else ""
@@ -214,6 +232,50 @@ def _table(columns: _Columns, file_name: str) -> PolicyTable:
         tuple(described.get("layer_names", ())),
         dict(described.get("origin", {})),
     )
+
+
+def _bit_width_space(columns: _Columns, points: int) -> tuple[PolicySpace, list[Integers]]:
+    """The space of a table of bit-widths, and each row's actions but for the operating point."""
+    described = columns.described
+    weights, weight_choices = _bits(columns, _WEIGHTS, described.get("weight_choices"))
+    activations, activation_choices = _bits(columns, _ACTIVATIONS, described.get("activation_choices"))
+    if not weights:
+        raise ValueError(f"column {_WEIGHTS}1 is missing; it has {', '.join(columns.names)}")
+    if activations and len(activations) != len(weights):
+        raise ValueError(f"it has weight bits of {len(weights)} layers but activation bits of {len(activations)}")
+    if not activations:
+        activations = [np.zeros(columns.rows, np.int64)] * len(weights)
+    space = PolicySpace.of_bit_widths(len(weights), points, weight_choices, activation_choices)
+    if space.uniform:
+        return space, [a * len(weight_choices) + w for a, w in zip(activations, weights, strict=True)]
+    pairs = zip(weights, activations, strict=True)  # more than 16 pairs: a row for each of the two
+    return space, [column for pair in pairs for column in pair]
+
+
+def _described_space(columns: _Columns, points: int) -> tuple[PolicySpace, list[Integers]]:
+    """The space that the metadata describe, and each row's actions but for the operating point."""
+    described = check_object(columns.described, {"rows": _DESCRIBED["rows"], "layers": int}, "its metadata")
+    rows, actions = [], []
+    for entry in described["rows"]:
+        check_object(entry, _ROW, "a row of its metadata")
+        choices = tuple(tuple(choice) for choice in entry["choices"])
+        if not entry["dimensions"] or not entry["layers"] or {len(c) for c in choices} != {len(entry["dimensions"])}:
+            raise ValueError(f"row {entry['where']!r} of its metadata needs layers, dimensions and a value of each")
+        rows.append(Row(entry["where"], tuple(entry["layers"]), tuple(entry["dimensions"]), choices))
+    space = PolicySpace((*rows, Row("chip", (), (), tuple((k,) for k in range(points)))), described["layers"])
+    for row in rows:
+        action = np.full(columns.rows, -1)
+        for layer in row.layers:
+            values = [columns.integers(f"{name}_{layer + 1}") for name in row.dimensions]
+            found = np.full(columns.rows, -1)
+            for number, choice in enumerate(row.choices):
+                found[np.logical_and.reduce([v == c for v, c in zip(values, choice, strict=True)])] = number
+            name = f"{row.dimensions[0]}_{layer + 1}"
+            columns.refuse(found < 0, values[0], f"{name} must be one of the choices that the metadata name", name)
+            columns.refuse((action >= 0) & (found != action), values[0], f"{name} must be as in {row.where}", name)
+            action = found
+        actions.append(action)
+    return space, actions
 
 
 def _bits(columns: _Columns, prefix: str, given: Sequence[int] | None) -> tuple[list[Integers], tuple[int, ...]]:
@@ -286,12 +348,14 @@ def _order(
         hole = int(wrong.argmax()) if wrong.any() else columns.rows
         policy = space.decode([int(digit) for digit in np.unravel_index(hole, space.action_counts)])
         chosen = points[policy.point]
-        activations = f", activation bits {_joined(policy.activation_bits)}" * (len(space.activation_choices) > 1)
+        searched = [DIMENSIONS[name] for name in space.dimensions if len(space.choices(name)) > 1]
+        searched = searched or [DIMENSIONS[space.dimensions[0]]]
+        choices = " and ".join(f"{_joined(space.choices(one.name))} {one.title}" for one in searched)
+        values = ", ".join(f"{one.title} {_joined(policy.per_layer[one.name])}" for one in searched)
         raise ValueError(
             f"{space.size - columns.rows:,} rows are missing: it has {columns.rows:,} of {space.size:,}, for "
-            f"{space.layers} layers at {_joined(space.weight_choices)} weight bits and {len(points)} operating points; "
-            f"the first missing: weight bits {_joined(policy.weight_bits)}{activations}, "
-            f"{chosen.voltage_v} V, {chosen.frequency_mhz} MHz"
+            f"{space.layers} layers at {choices} and {len(points)} operating points; "
+            f"the first missing: {values}, {chosen.voltage_v} V, {chosen.frequency_mhz} MHz"
         )
     return order
 

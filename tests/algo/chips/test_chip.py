@@ -87,7 +87,7 @@ def test_measurement_equals_the_equations_worked_by_hand() -> None:
 def test_more_bits_never_cost_less(policy: Policy, layer: int, which: str) -> None:
     widths = list(getattr(policy, which))
     widths[layer] = 8
-    wider = replace(policy, **{which: tuple(widths)})
+    wider = policy.but(**{which: tuple(widths)})
     few, many = CHIP.measure(policy), CHIP.measure(wider)
     assert 0 < few.latency_ms <= many.latency_ms
     assert 0 < few.energy_uj <= many.energy_uj
@@ -97,18 +97,18 @@ def test_more_bits_never_cost_less(policy: Policy, layer: int, which: str) -> No
 
 @given(policies)
 def test_a_higher_point_is_never_slower_and_a_lower_voltage_saves_dynamic_energy(policy: Policy) -> None:
-    runs = [CHIP.measure(replace(policy, point=point)) for point in range(9)]
+    runs = [CHIP.measure(policy.but(point=point)) for point in range(9)]
     assert all(a.latency_ms >= b.latency_ms for a, b in itertools.pairwise(runs))
     without_leakage = EvolverChip(constants=replace(CHIP.constants, leakage_mw=0))
-    runs = [without_leakage.measure(replace(policy, point=point)) for point in range(9)]
+    runs = [without_leakage.measure(policy.but(point=point)) for point in range(9)]
     assert all(a.energy_uj < b.energy_uj for a, b in itertools.pairwise(runs))
 
 
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
-        (Policy((8,) * 7, (8,) * 8, 0), "the chip runs 8 layers, not 7 weight bit-widths: " + NAMES),
-        (Policy((8,) * 8, (8,) * 9, 0), "the chip runs 8 layers, not 9 activation bit-widths: " + NAMES),
+        (Policy((8,) * 7, (8,) * 8, 0), "the chip runs 8 layers, not 7 weight bits: " + NAMES),
+        (Policy((8,) * 8, (8,) * 9, 0), "the chip runs 8 layers, not 9 activation bits: " + NAMES),
         (
             Policy((8, 3, *(8,) * 6), (8,) * 8, 0),
             "layer conv2: weight bits must be one of 2, 4, 8, not 3",

@@ -9,11 +9,10 @@ import pytest
 
 from algo.chips.by_name import open_chip
 from algo.chips.evolver import EvolverChip
-from algo.chips.table import COLUMNS
 from algo.published.evolver import PUBLISHED_VGG8
 from algo.runs.run_folder import RunFolder
 from algo.runs.tune import TuneConfig, run
-from algo.search.loop import Step
+from algo.search.step import Step
 from algo.search.tables.policy_table import TableEvaluator, synthetic_table
 from algo.space.policy import Policy
 from tests.chip_samples import DENSE, EVOLVER, GOOD_CSV, TINY, rlu
@@ -23,6 +22,7 @@ LATENCY_ONLY = (
 )
 LATENCY_ONLY = LATENCY_ONLY.replace(",2\n", ",unavailable\n").replace("4,8,0.8", "2,8,0.8")
 LATENCY_ONLY += "a,4,8,0.8,100,2,unavailable\nb,4,8,0.8,100,0.7,unavailable\n"
+COLUMNS = ["layer", "weight_bits", "activation_bits", "voltage_v", "frequency_mhz", "latency_ms", "energy_uj"]
 SETTINGS = {"schedule": "quick", "seed": 5, "latency_th_ms": 3.4, "latency_low_ms": 1.0, "latency_high_ms": 3.4}
 
 
@@ -70,7 +70,8 @@ def test_a_run_keeps_the_figures_it_began_with(tmp_path):
     def opened(folder):
         return fixed_chip(
             str(path), [dataclasses.replace(TINY, name="a"), dataclasses.replace(DENSE, name="b")],
-            weight_bits=(2, 4, 8), activation_bits=(8,), needs_energy=False, saved=folder / "chip.csv",
+            choices=lambda chip, layer, name: {"weight_bits": (2, 4, 8), "activation_bits": (8,)}[name],
+            needs_energy=False, saved=folder / "chip.csv",
         )  # fmt: skip
 
     tuned(tmp_path / "whole", opened(tmp_path / "whole"), "0.3,0.7,0")
@@ -105,7 +106,7 @@ def test_chip_table_in_its_three_formats(tmp_path, capsys):
     code, printed, said = rlu(capsys, *options, "--format", "csv", "-o", path)
     assert (code, printed) == (0, "") and "16 rows written" in said
     rows = list(csv.reader(line for line in path.read_text().splitlines() if not line.startswith("#")))
-    assert tuple(rows[0]) == COLUMNS and len(rows) == 17
+    assert rows[0] == COLUMNS and len(rows) == 17
     as_json = json.loads(rlu(capsys, *options, "--json")[1])
     assert as_json["units"]["energy_uj"] == "uJ" and "Evolver" in as_json["origin"]
     assert [[str(value) for value in row.values()] for row in as_json["rows"]] == rows[1:]

@@ -12,13 +12,13 @@ from algo.chips.by_name import open_chip
 from algo.chips.chip import Measurement
 from algo.chips.evolver import EvolverChip
 from algo.chips.layer_csv import TableChip, read_csv
-from algo.chips.table import layer_table
+from algo.chips.table import everywhere, layer_table
 from algo.space.policy import Policy
 from tests.chip_samples import EVOLVER, GOOD_CSV, TINY, rlu
 
 
 def test_a_table_written_as_csv_is_the_same_chip(tmp_path):
-    table = layer_table(EVOLVER, (2, 4, 8), (4, 8))
+    table = layer_table(EVOLVER, everywhere(weight_bits=(2, 4, 8), activation_bits=(4, 8)))
     path = tmp_path / "evolver.csv"
     path.write_text(table.to_csv())
     assert read_csv(path) == table and len(table.rows) == 8 * 3 * 2 * 9
@@ -26,8 +26,8 @@ def test_a_table_written_as_csv_is_the_same_chip(tmp_path):
     assert chip.points == EVOLVER.points and chip.origin == EVOLVER.origin
     policy = Policy((2, 4, 8, 8, 4, 8, 4, 8), (8, 4) * 4, 4)
     assert dataclasses.astuple(chip.measure(policy)) == pytest.approx(dataclasses.astuple(EVOLVER.measure(policy)))
-    with pytest.raises(ValueError, match="has no row for layer conv1, 2-bit weights, 2-bit activations at "):
-        chip.measure(dataclasses.replace(policy, activation_bits=(2,) * 8))
+    with pytest.raises(ValueError, match="has no row for layer conv1, weight bits 2, activation bits 2 at "):
+        chip.measure(policy.but(activation_bits=(2,) * 8))
 
 
 @given(
@@ -36,7 +36,11 @@ def test_a_table_written_as_csv_is_the_same_chip(tmp_path):
 )
 @settings(max_examples=30)
 def test_any_figures_and_layer_names_come_back(figures, name):
-    table = layer_table(EvolverChip([TINY, dataclasses.replace(TINY, name=name)]), (8,), (8,), (0, 3))
+    table = layer_table(
+        EvolverChip([TINY, dataclasses.replace(TINY, name=name)]),
+        everywhere(weight_bits=(8,), activation_bits=(8,)),
+        (0, 3),
+    )
     rows = [
         dataclasses.replace(row, latency_ms=t, energy_uj=e) for row, (t, e) in zip(table.rows, figures, strict=True)
     ]
@@ -66,9 +70,17 @@ def test_a_csv_of_ones_own_is_a_chip(tmp_path):
         ("energy_uj", "energy_uj,area", "unknown column 'area': the columns are layer, weight_bits"),
         (",energy_uj", "", "column energy_uj is missing"),
         ("energy_uj", "energy_uj,latency_ms", "column latency_ms occurs twice"),
-        ("b,4,8,0.8,100,0.5,1\n", "", "1 of 4 combinations .* are missing, the first: layer b, 4-bit weights, 8-bit"),
-        ("b,8,8,0.8,100", "b,8,8,0.9,120", "4 of 8 combinations .* the first: layer a, 4-bit .* at 0.9 V, 120 MHz"),
-        ("b,4,8,", "b,8,8,", "line 6 repeats line 5: layer b, 8-bit weights, 8-bit activations at 0.8 V, 100 MHz"),
+        (
+            "b,4,8,0.8,100,0.5,1\n",
+            "",
+            "1 of 4 combinations .* missing, the first: layer b, weight bits 4, activation bits 8 ",
+        ),
+        (
+            "b,8,8,0.8,100",
+            "b,8,8,0.9,120",
+            "4 of 8 combinations .* the first: layer a, weight bits 4.* 0.9 V, 120 MHz",
+        ),
+        ("b,4,8,", "b,8,8,", "line 6 repeats line 5: layer b, weight bits 8, activation bits 8 at 0.8 V, 100 MHz"),
         ("0.5,1\n", "0.5,-1\n", "line 5: energy_uj must be a number of 0 or more, or unavailable, not -1"),
         ("0.5,1\n", "-0.5,1\n", "line 5: latency_ms must be a number of 0 or more, not -0.5"),
         ("0.5,1\n", "fast,1\n", "line 5: latency_ms must be a number, not 'fast'"),

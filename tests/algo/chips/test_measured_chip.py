@@ -7,7 +7,7 @@ import pytest
 from algo.chips.by_name import open_chip
 from algo.chips.chip import UNAVAILABLE
 from algo.chips.rapl import Rapl, find_rapl
-from algo.chips.table import layer_table
+from algo.chips.table import everywhere, layer_table
 from algo.space.layers import Geometry
 from tests.chip_samples import DENSE, NO_LOOPS, TINY
 
@@ -20,7 +20,7 @@ def test_a_layer_is_measured_on_this_machine():
     assert made.latency_ms == chip.timings[0].median_ms and chip.timings[0] is chip.timings[1]
     # Nothing is gained by fewer bits, and the notes say so.
     assert chip.measure_layer(0, 2, 4, 0) == made and any("there is no gain" in note for note in chip.notes)
-    table = layer_table(chip, (8,), (8,))
+    table = layer_table(chip, everywhere(weight_bits=(8,), activation_bits=(8,)))
     if find_rapl()[0] is None:
         assert made.energy_uj is UNAVAILABLE and table.no_energy and "RAPL" in table.no_energy
         assert table.to_json()["rows"][0]["energy_uj"] is None and ",unavailable\n" in table.to_csv()

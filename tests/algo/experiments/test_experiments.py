@@ -25,7 +25,7 @@ from algo.experiments.statistics import mean_of_few
 from algo.experiments.tables import scored
 from algo.published.evolver import evolver_facts
 from algo.runs.run_folder import RunFolder
-from algo.search.loop import published_schedule, schedule_of
+from algo.search.schedules import published_schedule, schedule_of
 from algo.space.layers import LayerShape
 from algo.space.policy import Policy
 from sim.files import LOCK, FolderLock

@@ -29,7 +29,8 @@ from algo.report.svg import ticks
 from algo.runs.q_replay import q_history
 from algo.runs.run_folder import CHECKPOINT, CONFIG, Q_TABLE, SUMMARY, TRACE, RunFolderError
 from algo.runs.tune import TuneConfig
-from algo.search.loop import Step, schedule_of
+from algo.search.schedules import schedule_of
+from algo.search.step import Step
 from algo.space.layers import LayerShape
 from sim.devices.driver import q_digest
 from tests.places import ROOT
@@ -447,9 +448,14 @@ def test_the_command_repeats_the_run(tmp_path):
     assert words[:2] == ["rlu", "tune"] and sorted(words[2:]) == sorted(given)
 
 
+EIGHTS = {"weight_bits": (8,), "activation_bits": (8,)}
+
+
 def test_break_even_is_what_its_formulas_say():
     def deployment(name, latency_ms, energy_uj):
-        return Deployment(name, (8,), (8,), 0.8, 232.0, 0.7, latency_ms, energy_uj, 0.5)
+        return Deployment(
+            name, {"weight_bits": (8,), "activation_bits": (8,)}, 0.8, 232.0, 0.7, latency_ms, energy_uj, 0.5
+        )
 
     facts = evolver_facts()
     measured = {entry["name"]: entry for entry in facts["measurements"]}
@@ -477,7 +483,20 @@ def test_numbers_read_well():
 
 
 def step(iteration, accuracy, latency_ms, energy_uj):
-    return Step(iteration, 1.0, (0, 0), (8,), (8,), 0.8, 232.0, accuracy, latency_ms, energy_uj, 0.5, "trained", "")
+    return Step(
+        iteration,
+        1.0,
+        (0, 0),
+        {"weight_bits": (8,), "activation_bits": (8,)},
+        0.8,
+        232.0,
+        accuracy,
+        latency_ms,
+        energy_uj,
+        0.5,
+        "trained",
+        "",
+    )
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=30))
@@ -508,7 +527,7 @@ def test_ticks_are_round_few_and_within(low, width, most):
 
 def test_heat_maps_end_where_epsilon_changes_and_are_not_too_many():
     def steps(schedule):
-        return [Step(k, e, (0,), (), (), 1, 1, None, 1, 1, 0, "skipped", "") for k, e in enumerate(schedule)]
+        return [Step(k, e, (0,), {}, 1, 1, None, 1, 1, 0, "skipped", "") for k, e in enumerate(schedule)]
 
     published = steps([1.0] * 90 + [0.5] * 30)
     assert frame_iterations(published) == [29, 59, 89, 119]

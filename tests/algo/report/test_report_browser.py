@@ -164,7 +164,7 @@ def test_a_mark_lights_up_in_all_three_pictures_and_is_named(browser, pages):
         "return [mark.dataset.i, [...document.querySelectorAll('.lit')].map(e => e.dataset.i),"
         " document.querySelector('[data-readout]').textContent]"
     )
-    assert lit[1] == [lit[0]] * 3 and lit[2].startswith(f"iteration {lit[0]}: weights ")
+    assert lit[1] == [lit[0]] * 3 and lit[2].startswith(f"iteration {lit[0]}: weight bits ")
 
 
 def test_in_the_dark_and_on_paper_colours_and_frames_change(browser, pages):

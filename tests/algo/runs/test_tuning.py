@@ -19,8 +19,11 @@ from algo.chips.evolver import EvolverChip
 from algo.published.evolver import INT8_BASELINE, evolver_facts
 from algo.runs.run_folder import CHECKPOINT, INPUTS, TRACE, RunFolder, RunFolderError, compare
 from algo.runs.tune import TuneConfig, resumed_config, run
-from algo.search.loop import SCHEDULES, Step, published_schedule, schedule_of, score, search
+from algo.search.schedules import SCHEDULES, published_schedule, schedule_of
+from algo.search.scoring import score
+from algo.search.step import Step
 from algo.search.tables.policy_table import TableEvaluator, synthetic_table
+from algo.search.unit_searcher import search_with_unit
 from algo.space.layers import LayerShape
 from algo.space.policy import Policy, PolicySpace
 from rtl.spec.params import RLUParams
@@ -261,7 +264,7 @@ def stuck(path):
 def test_a_second_writer_is_refused_by_name_and_a_dead_ones_folder_is_taken_over(tmp_path):
     whole, _, _ = tuned(tmp_path / "whole")
     run_ = tmp_path / "run"
-    code = f"from tests.test_tuning import stuck; stuck({str(run_)!r})"
+    code = f"from tests.algo.runs.test_tuning import stuck; stuck({str(run_)!r})"
     child = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )  # fmt: skip
@@ -462,7 +465,7 @@ def test_configurations_name_what_is_out_of_range(fields, said):
 
 
 def test_policies_round_trip():
-    space = PolicySpace(layers=4, points=9, activation_choices=(2, 4, 8))
+    space = PolicySpace.of_bit_widths(layers=4, points=9, activation_choices=(2, 4, 8))
     assert space.action_counts == (9, 9, 9, 9, 9) and space.size == 9**5
     for actions in ((0, 0, 0, 0, 0), (8, 7, 6, 5, 8), (1, 3, 5, 7, 4)):
         assert space.encode(space.decode(actions)) == actions
@@ -478,7 +481,7 @@ def test_the_search_finds_a_good_policy_of_the_table():
     for seed in range(1, 6):
         driver = Driver(GoldenDevice(RLUParams(states=4, actions=9)))
         driver.configure(action_counts=TABLE.space.action_counts, seed=seed, objective=objective)
-        steps = list(search(driver, TABLE.space, TABLE, TableEvaluator(TABLE), published_schedule()))
+        steps = list(search_with_unit(driver, TABLE.space, TABLE, TableEvaluator(TABLE), published_schedule()))
         scores.append(steps[-1].reward)
     best = max(
         score(objective, TABLE.accuracy[k], TABLE.latency_ms[k], TABLE.energy_uj[k]) for k in range(TABLE.space.size)

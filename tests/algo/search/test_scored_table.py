@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algo.search.loop import score
+from algo.search.scoring import score
 from algo.search.tables.policy_table import PolicyTable
 from algo.search.tables.scored_table import default_accuracy_th, policy_at, score_table
 from sim.devices.objective import Objective

@@ -108,8 +108,8 @@ def test_the_digest_is_of_the_figures():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--method", "annealing"], "there is no method 'annealing': choose from rlu, "),
-        (["--method", ""], "there is no method ''"),
+        (["--method", "annealing"], "unknown method 'annealing': choose from rlu, "),
+        (["--method", ""], "unknown method ''"),
         (["--table", "nowhere.parquet"], "there is no table 'nowhere.parquet': give"),
         (["--budget", "0"], "budget must be at least 1, not 0"),
         (["--seeds", "0"], "seeds must be at least 1, not 0"),

@@ -1,5 +1,7 @@
 """Every search of a table: within its budget, legal, repeatable, and able to find what is there."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -12,11 +14,13 @@ from algo.search.compare.variants import (
     truncated,
     variants_of_the_published_search,
 )
-from algo.search.loop import published_schedule, schedule_of, search, stretched_schedule
-from algo.search.methods.batch_search import batch_unit, search_with
-from algo.search.methods.registry import METHODS, evolution, float_update, model_sizes
+from algo.search.methods.registry import METHODS, Method
+from algo.search.methods.simple import Evolution, float_update
+from algo.search.methods.units import batch_unit, model_sizes, search_with
+from algo.search.schedules import published_schedule, schedule_of, stretched_schedule
 from algo.search.tables.policy_table import TableEvaluator
 from algo.search.tables.scored_table import score_table
+from algo.search.unit_searcher import search_with_unit
 from rtl.spec.params import GUARD, RLUParams
 from sim.devices.device import GoldenDevice
 from sim.devices.driver import Driver
@@ -25,6 +29,10 @@ from tests.small_tables import small_scored, tiny_table
 
 QUICK = [name for name, method in METHODS.items() if method.seeds_per_cell >= 1000]
 SLOW = [name for name in METHODS if name not in QUICK]
+
+
+def evolution(scored, seeds, budget, **options):
+    return Method("evolution", partial(Evolution, **options), "").run(scored, seeds, budget)
 
 
 def budget_of(name):
@@ -67,7 +75,10 @@ def through_the_driver(table, objective, seed, schedule):
     counts = table.space.action_counts
     driver = Driver(GoldenDevice(RLUParams(states=len(counts), actions=max(counts), action_counts=counts)))
     driver.configure(action_counts=counts, seed=seed, objective=objective)
-    return [table.index(step.actions) for step in search(driver, table.space, table, TableEvaluator(table), schedule)]
+    return [
+        table.index(step.actions)
+        for step in search_with_unit(driver, table.space, table, TableEvaluator(table), schedule)
+    ]
 
 
 def test_rlu_is_the_unit(monkeypatch):
@@ -137,7 +148,7 @@ def test_evolution_does_as_well_as_the_librarys():
 
 def test_the_float_update_is_the_units_without_its_rounding():
     scored, rng = small_scored(), np.random.default_rng(2)
-    unit = batch_unit(scored.table, scored.objective, range(1, 6))
+    unit = batch_unit(scored.table.space.action_counts, scored.objective, range(1, 6))
     q = np.zeros(unit.q.shape)
     for _ in range(200):
         unit.sample(1 << 15)
@@ -230,7 +241,7 @@ def test_other_roundings_differ_by_less_than_one_unit():
 def test_unshaped_reward_gives_the_first_rows_only_what_the_last_hands_down():
     scored = small_scored(accuracy_th=0.6)
     variant = next(v for v in variants_of_the_published_search() if v.value.startswith("unshaped"))
-    unit = batch_unit(scored.table, scored.objective, [1], rule=variant.rule(4, 1), **variant.unit)
+    unit = batch_unit(scored.table.space.action_counts, scored.objective, [1], rule=variant.rule(4, 1), **variant.unit)
     search_with(unit, scored.table, scored.objective, (1.0,))
     *first, last = unit.q[0].sum(axis=1).tolist()
     assert last == pytest.approx(unit.reward[0] / 4, abs=1) and last > 1000

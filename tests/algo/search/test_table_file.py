@@ -39,7 +39,7 @@ def tables(draw):
     widths = st.lists(st.integers(2, 16), min_size=1, max_size=3, unique=True).map(tuple)
     positive = st.floats(0.01, 5000, allow_nan=False)
     points = draw(st.lists(st.tuples(positive, positive), min_size=1, max_size=4, unique=True))
-    space = PolicySpace(draw(st.integers(1, 3)), len(points), draw(widths), draw(widths))
+    space = PolicySpace.of_bit_widths(draw(st.integers(1, 3)), len(points), draw(widths), draw(widths))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     columns = rng.random((4, space.size)) * np.array([[1.0], [100.0], [1e4], [0.1]])
     return PolicyTable(
@@ -189,7 +189,7 @@ def test_refuses_and_says_why(bad, columns, tmp_path):
 
 
 METADATA = {
-    '{"format": 2}': "it has format 2; this version reads format 1",
+    '{"format": 3}': "it has format 3; this version reads formats 1 and 2",
     '{"units": {"latency_ms": "s"}}': "latency_ms is in 's', says its metadata; give it in 'ms'",
     '{"weight_choices": [2, 4]}': r"weight_bits choices are \[2, 4\], say its metadata, but its rows have \[2, 4, 8\]",
     '{"activation_choices": [4, 8]}': "but it has no column activation_bits_1",
@@ -263,7 +263,7 @@ def test_a_table_checks_its_own_shape():
 def test_reads_59049_rows_fast_and_without_torch_or_pandas():
     path = qvf_bench.FOLDER / "digits.parquet"
     code = (
-        "import sys\nfrom algo import qvf_bench\n"
+        "import sys\nfrom algo.search.tables import qvf_bench\n"
         "assert len(qvf_bench.load('digits').accuracy) == 59049\n"
         "assert not {'torch', 'pandas', 'scipy'} & set(sys.modules)"
     )

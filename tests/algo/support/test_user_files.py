@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.test_chip_descriptions import DESCRIPTION, TOML
-from tests.test_data import ARCHIVES, cifar_archive, fashion_files, sums
 
 from algo.chips.by_name import open_chip
 from algo.chips.evolver import EvolverChip
@@ -24,6 +22,8 @@ from algo.report.load import load_runs
 from algo.runs.run_folder import CHECKPOINT, CHIP_TABLE, CONFIG, Q_TABLE, SUMMARY, TRACE, RunFolder, RunFolderError
 from algo.runs.tune import resumed_config, run
 from algo.support.user_files import check_type, parse_json, read_values, reading
+from tests.algo.chips.test_chip_descriptions import DESCRIPTION, TOML
+from tests.algo.nets.test_data import ARCHIVES, cifar_archive, fashion_files, sums
 from tests.chip_samples import GOOD_CSV, TINY
 from tests.report_runs import MadeUp, make_run
 

@@ -1,0 +1,68 @@
+"""The space of a run: what a chip lets each layer, or block of layers, choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from algo.chips.chip import Chip, choices_of
+from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, dimension_named
+from algo.space.policy import Place, PolicySpace
+
+
+def space_of(
+    chip: Chip,
+    layers: Sequence[str],
+    *,
+    searched: Sequence[str] = (WEIGHT_BITS.name,),
+    fixed: Sequence[str] = (ACTIVATION_BITS.name,),
+    blocks: Mapping[str, Sequence[int]] | None = None,
+) -> PolicySpace:
+    """All policies of a network on a chip.
+
+    Args:
+        chip: says which values each layer can take, and has the operating points.
+        layers: names of the network's layers, in the order of a policy's values.
+        searched: dimensions to choose in.
+        fixed: dimensions that every policy has, at the value that `fixed_value` gives.
+        blocks: numbers of the layers of each block, by name, for one choice a block; layers in no block keep the
+            usual value of each dimension. Default: one choice a layer.
+
+    Raises:
+        ValueError: if the layers of a block have no value in common.
+    """
+    grouped = {name: (number,) for number, name in enumerate(layers)} if blocks is None else blocks
+    places = []
+    for name, numbers in grouped.items():
+        known = {
+            dimension: choices_for(chip, tuple(numbers), dimension, dimension in searched)
+            for dimension in (*searched, *fixed)
+        }
+        places.append(Place(name, tuple(numbers), known))
+    return PolicySpace.of_places(places, len(layers), len(chip.points))
+
+
+def choices_for(chip: Chip, layers: Sequence[int], dimension: str, searched: bool) -> tuple[int, ...]:
+    """What layers that share a value may choose from: what the chip lets all of them have, or one value of it."""
+    common = [
+        value
+        for value in choices_of(chip, layers[0], dimension)
+        if all(value in choices_of(chip, layer, dimension) for layer in layers)
+    ]
+    if not common:
+        raise ValueError(
+            f"layers {', '.join(map(str, layers))} share a row, but the chip gives them no {dimension} in common"
+        )
+    return tuple(common) if searched else (fixed_value(common, dimension),)
+
+
+def fixed_value(known: Sequence[int], dimension: str) -> int:
+    """The usual value of a dimension where it is known, else the largest: what stays at its widest."""
+    usual = dimension_named(dimension).usual
+    return usual if usual in known else max(known)
+
+
+def baseline_values(chip: Chip, layers: int, dimensions: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Values of the baseline policy, a value a layer: the usual ones where the chip knows them, else the largest."""
+    return {
+        name: tuple(fixed_value(choices_of(chip, layer, name), name) for layer in range(layers)) for name in dimensions
+    }

@@ -1,0 +1,65 @@
+"""The score of a policy, by the golden reward calculator."""
+
+from __future__ import annotations
+
+import math
+
+from algo.chips.chip import Measurement
+from rtl.spec.params import RLUParams
+from sim.devices.device import GoldenDevice
+from sim.devices.driver import Driver
+from sim.devices.objective import Objective
+
+#: Weights a, b, c of the two published tasks.
+OBJECTIVES = {"energy": (0.25, 0.10, 0.65), "latency": (0.25, 0.65, 0.10)}
+
+
+class Scorer:
+    """Scores policies for an objective as a unit does, bit for bit.
+
+    Args:
+        objective: weights, thresholds and ranges.
+        formats: unit whose number formats count; default the published ones.
+    """
+
+    def __init__(self, objective: Objective, formats: RLUParams | None = None) -> None:
+        one = RLUParams(states=1, actions=2)
+        if formats is not None:
+            names = ("q_width", "q_frac", "coef_frac", "gain_frac")
+            one = RLUParams(states=1, actions=2, **{name: getattr(formats, name) for name in names})
+        self._driver = Driver(GoldenDevice(one))
+        self._driver.configure(action_counts=(2,), seed=1, objective=objective)
+        self._handed_over: tuple[Measurement, bool] | None = None
+
+    def is_outlier(self, cost: Measurement) -> bool:
+        """Whether latency or energy misses its threshold, so that training is in vain."""
+        if self._handed_over is None or self._handed_over[0] != cost:
+            energy_uj = weighed_energy(self._driver.objective, cost.energy_uj)
+            self._handed_over = cost, self._driver.is_outlier(cost.latency_ms, energy_uj)
+        return self._handed_over[1]
+
+    def score(self, accuracy: float | None, cost: Measurement) -> float:
+        """Score of a policy; 0 for an outlier, and for one that was not trained."""
+        self.is_outlier(cost)  # hands latency and energy over
+        return self._driver.reward(accuracy or 0.0) * 2.0**-self._driver.params.q_frac
+
+
+def score(objective: Objective, accuracy: float, latency_ms: float, energy_uj: float) -> float:
+    """Score of one measurement; 0 for an outlier."""
+    return Scorer(objective).score(accuracy, Measurement(latency_ms, energy_uj))
+
+
+def weighed_energy(objective: Objective, energy_uj: float) -> float:
+    """Energy for the unit: one that is unavailable is as good as 0 to an objective that gives it no weight."""
+    return 0.0 if math.isnan(energy_uj) and objective.weight_e == 0.0 else energy_uj
+
+
+def parse_weights(text: str) -> tuple[float, float, float]:
+    """Weights a, b, c from ``energy``, ``latency`` or ``a,b,c``; raises ValueError for anything else."""
+    if text in OBJECTIVES:
+        return OBJECTIVES[text]
+    try:
+        a, b, c = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"the objective must be energy, latency or three weights a,b,c, not {text!r}") from None
+    return a, b, c

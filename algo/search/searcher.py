@@ -1,0 +1,193 @@
+"""What a searcher is: it is asked for a policy, told what came of it, and can be saved.
+
+The RL unit on any device is one (`algo.search.unit_searcher`), and so is every method of `algo.search.methods`. The
+loop in `algo.search.loop` runs any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from algo.chips.chip import Measurement
+from algo.space.policy import Policy, PolicySpace
+from sim.devices.objective import Objective
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched.
+
+    Attributes:
+        space: the policies.
+        objective: what they are rewarded for.
+        budget: number of policies that will be asked for.
+        costs: latency and energy of any policy, which need no training.
+    """
+
+    space: PolicySpace
+    objective: Objective
+    budget: int
+    costs: Callable[[Policy], Measurement]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one policy.
+
+    Attributes:
+        accuracy: a fraction; ``None`` if the policy misses the threshold of latency or energy, so that it was not
+            trained.
+        latency_ms, energy_uj: of one inference.
+        score: by the objective, as the golden reward calculator gives it; 0 for an outlier.
+    """
+
+    accuracy: float | None
+    latency_ms: float
+    energy_uj: float
+    score: float
+
+
+class Notes(NamedTuple):
+    """What the trace says of a step besides the policy and its outcome.
+
+    Attributes:
+        epsilon: probability of a random choice; ``None`` of a searcher that has none.
+        digest: of what was learned; empty of a searcher that learns no table.
+    """
+
+    epsilon: float | None = None
+    digest: str = ""
+
+
+class Searcher(Protocol):
+    """Proposes policies, one after the other."""
+
+    def ask(self) -> tuple[int, ...]:
+        """The next policy, an action a row."""
+        ...
+
+    def tell(self, outcome: Outcome) -> Notes:
+        """What came of the policy that was asked for last."""
+        ...
+
+    def recommend(self) -> tuple[tuple[int, ...], str] | None:
+        """After the last policy: the one to deploy, an action a row, and how it was found; ``None``: the best seen."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """Everything that later answers depend on, as JSON can hold it."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned; raises ValueError for the state of another search."""
+        ...
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What came of a policy of each of several searches, all (searches,): see `Outcome`; ``skipped`` is not trained."""
+
+    accuracy: Floats
+    latency_ms: Floats
+    energy_uj: Floats
+    score: Floats
+    skipped: npt.NDArray[np.bool_]
+
+
+class Batch(Protocol):
+    """Searches with one method that go on side by side, one a seed. A seed's search does not depend on the others'."""
+
+    def ask(self) -> Ints:
+        """The next policy of each search, (searches, rows)."""
+        ...
+
+    def tell(self, outcomes: Outcomes) -> None:
+        """What came of the policies that were asked for last."""
+        ...
+
+
+class OneOfBatch:
+    """A searcher that is one search of a `Batch`, on the host.
+
+    Its state is what it was told. It is restored by asking and telling again, which costs no training.
+
+    Args:
+        method: name and version of the method, which a saved state must agree with.
+        batch: one search.
+    """
+
+    def __init__(self, method: str, batch: Batch) -> None:
+        self._method, self._batch = method, batch
+        self._told: list[tuple[tuple[int, ...], Outcome]] = []
+        self._asked: tuple[int, ...] = ()
+
+    def ask(self) -> tuple[int, ...]:
+        """The next policy, an action a row."""
+        (actions,) = self._batch.ask().tolist()
+        self._asked = tuple(actions)
+        return self._asked
+
+    def tell(self, outcome: Outcome) -> Notes:
+        """What came of the policy that was asked for last."""
+        energy_uj = 0.0 if np.isnan(outcome.energy_uj) else outcome.energy_uj  # then the objective does not weigh it
+        self._batch.tell(
+            Outcomes(
+                accuracy=np.array([outcome.accuracy or 0.0]),
+                latency_ms=np.array([outcome.latency_ms]),
+                energy_uj=np.array([energy_uj]),
+                score=np.array([outcome.score]),
+                skipped=np.array([outcome.accuracy is None]),
+            )
+        )
+        self._told.append((self._asked, outcome))
+        return Notes()
+
+    def recommend(self) -> None:
+        """The best seen."""
+
+    def state(self) -> dict[str, Any]:
+        """The method, and all that was asked and told."""
+        told = [
+            [list(actions), one.accuracy, one.latency_ms, None if np.isnan(one.energy_uj) else one.energy_uj, one.score]
+            for actions, one in self._told
+        ]
+        return {"method": self._method, "told": told}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` returned.
+
+        Raises:
+            ValueError: if it is the state of another method or version, or of another problem or seed.
+        """
+        if state.get("method") != self._method or not isinstance(state.get("told"), list):
+            raise ValueError(f"the saved search is one of {state.get('method')!r:.80}, not of {self._method!r}")
+        for number, told in enumerate(state["told"]):
+            try:
+                actions, accuracy, latency_ms, energy_uj, score = told
+                outcome = Outcome(accuracy, latency_ms, float("nan") if energy_uj is None else energy_uj, score)
+                same = self.ask() == tuple(actions)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"policy {number} of the saved search is damaged: {error}") from None
+            if not same:
+                raise ValueError(
+                    f"{self._method} proposes another policy than the saved search's number {number}: another version "
+                    "of it, or of its library, made that"
+                )
+            self.tell(outcome)
+
+
+def drawn(rng: np.random.Generator, counts: Sequence[int], number: int) -> Ints:
+    """Policies drawn uniformly, (number, rows)."""
+    size = int(np.prod([float(count) for count in counts]))
+    if size < 2**62:
+        places = rng.integers(int(np.prod(np.array(counts, np.int64))), size=number)
+        return np.stack(np.unravel_index(places, tuple(counts)), axis=-1).astype(np.int64)
+    return rng.integers(np.array(counts), size=(number, len(counts)))
