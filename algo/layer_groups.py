@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -42,6 +43,20 @@ class LayerGroups:
         wanted = [group_name(layer) for layer in layers]
         names = tuple(dict.fromkeys(name for name in wanted if name is not None))
         return cls(names, tuple(None if name is None else names.index(name) for name in wanted))
+
+    @classmethod
+    def by_block(cls, layers: Sequence[str]) -> LayerGroups:
+        """One group a block (``blocks.0``, ``blocks.1``, ...), as ResNet34 and MobileNetV2 name theirs.
+
+        All other layers, of the beginning and the end of the network, stay at 8 bits.
+
+        Raises:
+            ValueError: if no layer is in a block.
+        """
+        found = cls.by_name(layers, lambda layer: match[0] if (match := re.match(r"blocks\.\d+", layer)) else None)
+        if not found.names:
+            raise ValueError(f"none of the layers is in a block (blocks.0, blocks.1, ...): {', '.join(layers)}")
+        return found
 
     def spread(self, policy: Policy) -> Policy:
         """The policy over layers that a policy over groups stands for; ValueError if its length is wrong."""

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from algo.data import Dataset
 from algo.device_choice import training_device
+from algo.network_choice import source_of
 from algo.networks import VGG8
 from algo.quantisation import quantise, weight_layers
 from algo.sgd import RETRAINING_ONLY, TrainingConfig, accuracy_of, reproducible, suited_layout, tensors, train
@@ -136,6 +137,8 @@ def _pretraining_key(
     derived = [name for name, layer in weight_layers(model) if type(layer) not in (nn.Conv2d, nn.Linear)]
     if derived:  # once such layers were not quantised, and these networks cached as well
         recipe["derived"] = derived
+    if sources := source_of(model):  # a forward function shows neither in structure nor in weights
+        recipe["sources"] = sources
     # The network enters by its structure and first weights, so that one of the user's own needs no name.
     weights = hashlib.sha256()
     for value in model.state_dict().values():

@@ -10,6 +10,7 @@ from typing import Any
 from .chip import EvolverChip, LayerShape
 from .chips import network_layers
 from .chips.layer_csv import read_csv
+from .network_choice import is_file_network
 from .policy import OperatingPoint, Policy
 from .run_folder import CHIP_TABLE
 from .tuning import Step
@@ -43,7 +44,8 @@ def chip_facts(folder: Path, config: Mapping[str, Any], steps: Sequence[Step]) -
     count = len(steps[0].weight_bits)
     network = str(config.get("chip_network", "vgg8"))
     try:
-        shapes = network_layers(network)
+        # Whoever opens a report does not mean to run the code of a network.
+        shapes = () if is_file_network(network) else network_layers(network)
     except (OSError, ValueError, ModuleNotFoundError):
         shapes = ()
     if (folder / CHIP_TABLE).exists():

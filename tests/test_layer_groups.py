@@ -6,7 +6,7 @@ import torch
 from algo.chip import EvolverChip
 from algo.experiments.resnet34_setup import full_width_layers, groups, scaled_ranges
 from algo.layer_groups import GroupedChip, GroupedEvaluator, LayerGroups
-from algo.networks import ResNet34
+from algo.networks import MobileNetV2, ResNet34, layer_shapes
 from algo.policy import Policy
 from sim.objective import Objective
 
@@ -41,6 +41,22 @@ def test_resnet34_has_16_blocks_of_two_or_three_layers():
     # 1.16 billion multiply-accumulates and 21.3 million weights: the usual figures for 32x32 images.
     assert sum(layer.macs for layer in layers) == pytest.approx(1.16e9, rel=0.01)
     assert sum(layer.weights for layer in layers) == pytest.approx(21.3e6, rel=0.01)
+
+
+def test_groups_by_block_are_those_of_the_experiment():
+    assert LayerGroups.by_block([layer.name for layer in full_width_layers()]) == groups()
+    with pytest.raises(ValueError, match=r"none of the layers is in a block .*: stem, a\.1"):
+        LayerGroups.by_block(NAMES)
+
+
+def test_mobilenetv2_has_17_blocks_of_two_or_three_layers():
+    layers = layer_shapes(MobileNetV2(10, 1, width=2), (1, 8, 8))
+    found = LayerGroups.by_block([layer.name for layer in layers])
+    assert [found.group_of_layer.count(block) for block in range(17)] == [2] + [3] * 16
+    assert [number for number, group in enumerate(found.group_of_layer) if group is None] == [0, 51, 52]
+    chip = GroupedChip(EvolverChip(layers), found)
+    costs = [chip.measure(Policy((bits,) * 17, (8,) * 17, 4)) for bits in (2, 8)]
+    assert costs[0].energy_uj < costs[1].energy_uj
 
 
 def test_the_network_takes_any_size_and_halves_it_three_times():

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from algo.chip import EvolverChip
 from algo.data import Dataset, local_private_set
 from algo.folding import fold_batch_norm
-from algo.networks import VGG8, ResNet34, layer_shapes
+from algo.networks import VGG8, MobileNetV2, ResNet34, layer_shapes
 from algo.onnx_check import agreement
 from algo.onnx_export import export
 from algo.policy import Policy
@@ -150,8 +150,10 @@ def test_choosing_a_layout_leaves_the_network_and_random_numbers_as_they_are() -
         assert all(value.grad is None for value in model.parameters())
 
 
-@pytest.mark.parametrize("make", [lambda: VGG8(10, 1, 8), lambda: VGG8(100, 3, 4), lambda: ResNet34(10, 3, 4)])
-def test_the_published_networks_stay_in_channels_last(make) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    "make", [lambda: VGG8(10, 1, 8), lambda: VGG8(100, 3, 4), lambda: ResNet34(10, 3, 4), lambda: MobileNetV2(10, 3, 4)]
+)
+def test_the_networks_with_a_name_stay_in_channels_last(make) -> None:  # type: ignore[no-untyped-def]
     model = make()
     channels = next(model.parameters()).shape[1]
     assert suited_layout(model, (channels, 32, 32), CPU) == LAST
