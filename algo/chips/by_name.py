@@ -10,6 +10,7 @@ from pathlib import Path
 from algo.chips.chip import LayerChip
 from algo.chips.description import COMMON, SUFFIXES, Description, read_description
 from algo.chips.evolver import ChipConstants, EvolverChip
+from algo.nets.registry import NETWORKS, is_file_network, network_builder
 from algo.published.evolver import PUBLISHED_VGG8, vgg8_layers
 from algo.space.layers import LayerShape
 from algo.support.user_files import reading, shown
@@ -18,6 +19,8 @@ from algo.support.user_files import reading, shown
 NAMES = ("evolver", "zigzag", "measured")
 #: What may be given where a chip is asked for, for help texts.
 METAVAR = "evolver|zigzag|measured|FILE.csv|FILE.yaml"
+#: What may be given where the network of a chip is asked for, for help texts.
+NETWORK_METAVAR = "vgg8|resnet34|mobilenetv2|NAME:WIDTHxCHANNELSxCLASSES|FILE.py:FUNCTION|FILE.onnx"
 
 
 def open_chip(
@@ -52,7 +55,17 @@ def open_chip(
 
 
 def network_layers(name: str) -> tuple[LayerShape, ...]:
-    """Layers of a network: ``vgg8`` as published, ``vgg8:WIDTHxCHANNELSxCLASSES``, or an ONNX file; else ValueError."""
+    """Layers of a network that a chip may run.
+
+    Args:
+        name: one of `algo.nets.registry.NETWORKS` in its usual size for 32x32 colour images of 100 classes, as
+            published; ``NAME:WIDTHxCHANNELSxCLASSES`` for another size; ``FILE.py:FUNCTION``, a user's own for those
+            images; or an ONNX file. Only VGG8 and ONNX files do without PyTorch.
+
+    Raises:
+        ValueError: for a name that is none, or a network that cannot be made.
+        OSError: if there is no such ONNX file.
+    """
     if name == "vgg8":
         return PUBLISHED_VGG8
     if name.lower().endswith(".onnx"):
@@ -60,13 +73,31 @@ def network_layers(name: str) -> tuple[LayerShape, ...]:
 
         with reading(Path(name)):
             return onnx_layers(Path(name))
-    sizes = re.fullmatch(r"vgg8:(\d+)x(\d+)x(\d+)", name)
-    if sizes is None or not all(0 < int(size) <= 65536 for size in sizes.groups()):
+    if is_file_network(name):
+        return _built_layers(name, None, 3, 100)
+    kind, _, sizes = name.partition(":")
+    given = re.fullmatch(r"(\d+)x(\d+)x(\d+)", sizes)
+    numbers = tuple(map(int, given.groups())) if given else ()
+    whole = name == kind or (numbers and all(0 < number <= 65536 for number in numbers))
+    if kind not in NETWORKS or not whole:
         raise ValueError(
-            "the network must be vgg8, vgg8:WIDTHxCHANNELSxCLASSES, such as vgg8:8x1x10, or a file that ends in "
-            f".onnx, not {name!r}"
+            f"the network must be {', '.join(NETWORKS)}, one of them with :WIDTHxCHANNELSxCLASSES, such as "
+            f"vgg8:8x1x10, FILE.py:FUNCTION, or a file that ends in .onnx, not {name!r}"
         )
-    return vgg8_layers(*map(int, sizes.groups()))
+    width, channels, classes = numbers or (NETWORKS[kind].published_width, 3, 100)
+    return vgg8_layers(width, channels, classes) if kind == "vgg8" else _built_layers(kind, width, channels, classes)
+
+
+def _built_layers(name: str, width: int | None, channels: int, classes: int) -> tuple[LayerShape, ...]:
+    """Layers of a network for 32x32 images, from a forward pass."""
+    import torch
+
+    from algo.nets.networks import layer_shapes
+
+    build = network_builder(name)
+    with torch.random.fork_rng(devices=()), torch.device("meta" if build.digest is None else "cpu"):
+        model = build(classes, channels, (32, 32), width)
+    return layer_shapes(model, (channels, 32, 32))
 
 
 def _no_energy(name: str, reason: str) -> ValueError:

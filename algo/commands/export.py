@@ -50,7 +50,7 @@ def export(
     else:
         click.echo(export_run.before_after(rows))
         click.echo(f"\nwritten: {out}")
-    wrong = [row for row in rows if row.agreement.same_predictions < row.agreement.images]
+    wrong = [row for row in rows if not row.agreement.agrees]
     if wrong:
         click.echo(f"rlu: {wrong[0].agreement.program} predicts otherwise than PyTorch on some images", err=True)
         raise CheckFailed

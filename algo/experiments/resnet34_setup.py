@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from algo.experiments.base import Scale
 from algo.experiments.model_size import ModelSizeChip
 from algo.published.evolver import INT8_BASELINE
 from algo.runs.tune import TuneConfig
-from algo.search.places import space_of
+from algo.search.places import blocks_of, space_of
 from algo.space.layers import LayerShape
 from algo.space.policy import Policy, PolicySpace
 from sim.devices.objective import Objective
@@ -34,12 +33,7 @@ def network(scale: Scale) -> dict[str, Any]:
 def space_of_blocks(chip: Chip) -> PolicySpace:
     """A row a residual block; the first convolution and the last layer are in none and stay at 8 bits."""
     names = [layer.name for layer in full_width_layers()]
-    blocks: dict[str, list[int]] = {}
-    for number, name in enumerate(names):
-        found = re.match(r"blocks\.\d+", name)
-        if found:
-            blocks.setdefault(found[0], []).append(number)
-    return space_of(chip, names, blocks=blocks)
+    return space_of(chip, names, blocks=blocks_of(names))
 
 
 @cache

@@ -199,7 +199,7 @@ def before_after(rows: list[Exported]) -> str:
         ("latency, ms (chip)", lambda r: _figure(r.measured["latency_ms"], ".2f"), lambda r: r.measured["latency_ms"]),
         ("energy, uJ (chip)", lambda r: _figure(r.measured["energy_uj"], ".2f"), lambda r: r.measured["energy_uj"]),
         ("score", lambda r: f"{r.measured['score']:.3f}", None),
-        ("same predictions", lambda r: f"{r.agreement.same_predictions} of {r.agreement.images}", None),
+        ("same predictions", _same_predictions, None),
         ("same logits, to float rounding", lambda r: f"{r.agreement.same_logits} of {r.agreement.images}", None),
         ("largest difference of a logit", lambda r: f"{r.agreement.largest_difference:.2g}", None),
         ("largest logit", lambda r: f"{r.agreement.largest_logit:.3g}", None),
@@ -220,6 +220,12 @@ def before_after(rows: list[Exported]) -> str:
 def as_json(rows: list[Exported]) -> list[dict[str, Any]]:
     """The same as plain values."""
     return [asdict(row) for row in rows]
+
+
+def _same_predictions(row: Exported) -> str:
+    found = row.agreement
+    ties = f", {found.ties} too close to tell" if found.ties else ""
+    return f"{found.same_predictions} of {found.images}{ties}"
 
 
 def _figure(figure: float | None, how: str) -> str:

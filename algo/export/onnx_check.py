@@ -33,6 +33,8 @@ class Agreement:
         differing_logits: how many of images · classes numbers differ at all.
         largest_difference: of two logits.
         largest_logit: magnitude, to judge the former by.
+        ties: of the images with another prediction, those on which the network's own two logits lie no further apart
+            than noise the size of float rounding moves its logits: either is right.
     """
 
     program: str
@@ -43,6 +45,12 @@ class Agreement:
     differing_logits: int
     largest_difference: float
     largest_logit: float
+    ties: int = 0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the file predicts what the network does on every image, ties aside."""
+        return self.same_predictions + self.ties == self.images
 
 
 def run_onnx(model: Any, images: Floats, optimised: bool = True) -> Floats:
@@ -93,16 +101,30 @@ def agreement(network: nn.Module, model: Any, images: Floats, labels: NDArray[np
         wanted = network(torch.from_numpy(images.copy())).numpy()  # it may change what it is given
     predictions, differences, largest = found.argmax(1), np.abs(found - wanted), float(np.abs(wanted).max())
     numbers = np.isfinite(differences).all(1)  # others predict nothing
+    same = (predictions == wanted.argmax(1)) & numbers
     return Agreement(
         program="qonnx" if of_qonnx else "ONNX Runtime",
         images=len(images),
         accuracy=float((predictions == labels).mean()),
-        same_predictions=int(((predictions == wanted.argmax(1)) & numbers).sum()),
+        same_predictions=int(same.sum()),
         same_logits=int((differences.max(1) <= FLOAT_ROUNDING * largest).sum()),
         differing_logits=int((found != wanted).sum()),
         largest_difference=float(differences.max()),
         largest_logit=largest,
+        ties=_ties(network, images, wanted, predictions, numbers & ~same),
     )
+
+
+def _ties(
+    network: nn.Module, images: Floats, wanted: Floats, predictions: NDArray[np.int64], doubtful: NDArray[np.bool_]
+) -> int:
+    """On how many doubtful images the logit of a prediction is the largest but for what float rounding moves logits."""
+    if not doubtful.any():
+        return 0
+    noisy = [run[0].numpy() for run in perturbed_outputs(network, torch.from_numpy(images.copy()))]
+    moves = max(float(np.abs(run - wanted).max()) for run in noisy)
+    behind = wanted.max(1) - np.take_along_axis(wanted, predictions[:, None], 1)[:, 0]
+    return int((doubtful & (behind <= 2 * moves)).sum())  # one logit may rise and the other fall
 
 
 def check(network: nn.Module, traced: fx.GraphModule, model: Any, images: Tensor, optimised: bool = True) -> None:

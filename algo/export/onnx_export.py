@@ -242,6 +242,15 @@ class _Builder:
         """The larger of a value and 0."""
         return self._emit("Relu", [self._given(node)], _output(node))
 
+    def clip(self, node: fx.Node, layer: Any) -> str:
+        """A value kept between two numbers, such as the 0 and 6 of ReLU6."""
+        inputs = [self._given(node)]
+        for end, bound in zip(("least", "most"), _bounds(node, layer), strict=True):
+            if bound is not None and not isinstance(bound, int | float):
+                raise ValueError("only bounds that are numbers can")
+            inputs.append("" if bound is None else self._constant(f"{node.name}.{end}", np.float32(bound)))
+        return self._emit("Clip", inputs, _output(node))
+
     def same(self, node: fx.Node, layer: Any) -> str:
         """What does nothing once trained."""
         return self._given(node)
@@ -304,6 +313,20 @@ def _input_of(node: fx.Node) -> fx.Node:
     return given
 
 
+def _bounds(node: fx.Node, layer: Any) -> tuple[Any, Any]:
+    """The least and the most of a clipping operation; ``None`` for an end that it leaves open."""
+    if layer is not None:
+        return layer.min_val, layer.max_val
+    if node.target is functional.relu6:
+        return 0, 6
+    least, most = (-1, 1) if node.target in _HARDTANH else (None, None)
+    given = dict(zip(("least", "most"), node.args[1:3], strict=False))
+    return (
+        given.get("least", node.kwargs.get("min", node.kwargs.get("min_val", least))),
+        given.get("most", node.kwargs.get("max", node.kwargs.get("max_val", most))),
+    )
+
+
 def _is(layer: nn.Module, kind: type[nn.Module]) -> bool:
     """Whether a layer is of a kind: exactly, or as the quantised form of a class derived from its base."""
     return type(layer) is kind or (issubclass(kind, QuantisedConv2d | QuantisedLinear) and isinstance(layer, kind))
@@ -313,6 +336,7 @@ def _pair(value: Any) -> list[int]:
     return [value, value] if isinstance(value, int) else list(value)
 
 
+_HARDTANH = (functional.hardtanh, functional.hardtanh_)
 _Convert = Callable[[_Builder, fx.Node, Any], str]
 _LAYERS: dict[type[nn.Module], _Convert] = {
     QuantisedConv2d: _Builder.conv,
@@ -320,6 +344,8 @@ _LAYERS: dict[type[nn.Module], _Convert] = {
     nn.BatchNorm1d: _Builder.norm,
     nn.BatchNorm2d: _Builder.norm,
     nn.ReLU: _Builder.relu,
+    nn.ReLU6: _Builder.clip,
+    nn.Hardtanh: _Builder.clip,
     nn.MaxPool2d: _Builder.pool,
     nn.AvgPool2d: _Builder.pool,
     nn.AdaptiveAvgPool2d: _Builder.adaptive_pool,
@@ -333,6 +359,8 @@ _FUNCTIONS: dict[Any, _Convert] = {
     torch.relu: _Builder.relu,
     torch.relu_: _Builder.relu,
     functional.relu: _Builder.relu,
+    functional.relu6: _Builder.clip,
+    **dict.fromkeys((*_HARDTANH, torch.clamp, torch.clamp_, torch.clip, torch.clip_), _Builder.clip),
     torch.flatten: _Builder.flatten,
     torch.reshape: _Builder.flatten,
     torch.add: _Builder.add_two,
@@ -343,6 +371,7 @@ _FUNCTIONS: dict[Any, _Convert] = {
 _METHODS: dict[str, _Convert] = {
     "relu": _Builder.relu,
     "relu_": _Builder.relu,
+    **dict.fromkeys(("clamp", "clamp_", "clip", "clip_"), _Builder.clip),
     "flatten": _Builder.flatten,
     "view": _Builder.flatten,
     "reshape": _Builder.flatten,

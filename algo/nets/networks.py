@@ -1,4 +1,7 @@
-"""Networks to tune: the published experiments' VGG8 and ResNet34 at any width, and the layer shapes of any network."""
+"""Networks to tune, at any width: VGG8 and ResNet34 as published, MobileNetV2; and the layer shapes of any network.
+
+`algo.nets.registry` opens them by name, and a user's own from a file.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,17 @@ PUBLISHED_WIDTH = 128  # channels of the first convolution in the published VGG8
 # Share of the newest batch in the running statistics. Retraining takes few batches between changes of
 # bit-widths; with the usual 0.1 testing would run on statistics of the bit-widths before.
 _NORM_MOMENTUM = 0.3
+
+
+def _check_sizes(kind: str, classes: int, channels: int, width: int, image_size: tuple[int, int]) -> None:
+    for name, value, minimum in (("classes", classes, 2), ("channels", channels, 1), ("width", width, 1)):
+        if value < minimum:
+            raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
+    if min(image_size) < 8:
+        raise ValueError(
+            f"{kind} takes images of at least 8x8 pixels, not {image_size[0]}x{image_size[1]}: scale them up; "
+            "the shape of images is (N, H, W) or (N, C, H, W), channels before height and width"
+        )
 
 
 @torch.fx.wrap  # the tracer, which knows no shapes, does not look inside
@@ -51,14 +65,7 @@ class VGG8(nn.Module):
 
     def __init__(self, classes: int, channels: int = 1, width: int = 8, image_size: tuple[int, int] = (32, 32)) -> None:
         super().__init__()
-        for name, value, minimum in (("classes", classes, 2), ("channels", channels, 1), ("width", width, 1)):
-            if value < minimum:
-                raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
-        if min(image_size) < 8:
-            raise ValueError(
-                f"VGG8 takes images of at least 8x8 pixels, not {image_size[0]}x{image_size[1]}: scale them up; "
-                "the shape of images is (N, H, W) or (N, C, H, W), channels before height and width"
-            )
+        _check_sizes("VGG8", classes, channels, width, image_size)
         self.image_shape = (channels, *image_size)
         layers: list[nn.Module] = []
         inputs = channels
@@ -129,8 +136,9 @@ class ResNet34(nn.Module):
         classes: number of classes, at least 2.
         channels: channels of an image, at least 1.
         width: channels of the first stage, at least 1.
+        image_size: height and width of an image in pixels, each at least 8; the network is the same for all.
 
-    Input: float32 (N, channels, H, W) of at least 8x8 pixels. Output: float32 logits (N, classes).
+    Input: float32 (N, channels, H, W). Output: float32 logits (N, classes).
 
     Raises:
         ValueError: if an argument is below its minimum.
@@ -138,11 +146,11 @@ class ResNet34(nn.Module):
 
     BLOCKS = (3, 4, 6, 3)
 
-    def __init__(self, classes: int, channels: int = 1, width: int = 64) -> None:
+    def __init__(
+        self, classes: int, channels: int = 1, width: int = 64, image_size: tuple[int, int] = (32, 32)
+    ) -> None:
         super().__init__()
-        for name, value, minimum in (("classes", classes, 2), ("channels", channels, 1), ("width", width, 1)):
-            if value < minimum:
-                raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
+        _check_sizes("ResNet34", classes, channels, width, image_size)
         self.stem = nn.Sequential(
             nn.Conv2d(channels, width, 3, padding=1, bias=False),
             nn.BatchNorm2d(width, momentum=_NORM_MOMENTUM),
@@ -160,6 +168,94 @@ class ResNet34(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, channels, H, W)."""
         logits: Tensor = self.classifier(self.blocks(self.stem(images)).mean((2, 3)))
+        return logits
+
+
+def _normalised(
+    inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, clipped: bool = True
+) -> list[nn.Module]:
+    """A convolution that keeps the image's size at stride 1, batch normalisation, and ReLU6 if ``clipped``."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs, momentum=_NORM_MOMENTUM),
+    ]
+    return [*layers, nn.ReLU6(inplace=True)] if clipped else layers
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV2's block: a 1x1 convolution to more channels, a 3x3 one within each channel, a 1x1 one to fewer.
+
+    ReLU6 follows the first two. The input is added to the result where their shapes are the same.
+
+    Args:
+        inputs: channels given.
+        outputs: channels made.
+        stride: of the 3x3 convolution: 2 halves the image's sides.
+        expansion: how many times ``inputs`` channels lie between; with 1 there is no first convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        between = inputs * expansion
+        self.layers = nn.Sequential(
+            *(_normalised(inputs, between) if expansion != 1 else []),
+            *_normalised(between, between, kernel=3, stride=stride, groups=between),
+            *_normalised(between, outputs, clipped=False),
+        )
+        self.adds_input = stride == 1 and inputs == outputs
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""
+        made: Tensor = self.layers(images)
+        return images + made if self.adds_input else made
+
+
+class MobileNetV2(nn.Module):
+    """MobileNetV2 (Sandler et al., CVPR 2018, table 2) in its usual form for 32x32 images.
+
+    A 3x3 convolution, 17 inverted residual blocks, a 1x1 convolution to 1,280 channels, then the mean over the image
+    and one fully connected layer. For 224x224 images the first convolution and the first block of 24 channels halve
+    the image; here they keep it, so that it is halved three times and not five.
+
+    The width multiplier of the paper is ``width`` / 32. It changes all channels but the 1,280, which stay for
+    multipliers below 1, as in the paper. Channels are rounded to whole numbers; the authors' code rounds them to
+    multiples of 8.
+
+    Args:
+        classes: number of classes, at least 2.
+        channels: channels of an image, at least 1.
+        width: channels of the first convolution, at least 1.
+        image_size: height and width of an image in pixels, each at least 8; the network is the same for all.
+
+    Input: float32 (N, channels, H, W). Output: float32 logits (N, classes).
+
+    Raises:
+        ValueError: if an argument is below its minimum.
+    """
+
+    #: Expansion, channels, blocks, and stride of the first block, stage by stage.
+    STAGES = ((1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+
+    def __init__(
+        self, classes: int, channels: int = 1, width: int = 32, image_size: tuple[int, int] = (32, 32)
+    ) -> None:
+        super().__init__()
+        _check_sizes("MobileNetV2", classes, channels, width, image_size)
+        self.stem = nn.Sequential(*_normalised(channels, width, kernel=3))
+        self.blocks = nn.Sequential()
+        inputs = width
+        for expansion, full, blocks, stride in self.STAGES:
+            outputs = max(1, round(full * width / 32))
+            for number in range(blocks):
+                self.blocks.append(InvertedResidual(inputs, outputs, 1 if number else stride, expansion))
+                inputs = outputs
+        last = max(1280, 40 * width)
+        self.head = nn.Sequential(*_normalised(inputs, last))
+        self.classifier = nn.Linear(last, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, channels, height, width)."""
+        logits: Tensor = self.classifier(self.head(self.blocks(self.stem(images))).mean((2, 3)))
         return logits
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from algo.chips.by_name import network_layers
 from algo.chips.evolver import EvolverChip
 from algo.chips.layer_csv import read_csv
+from algo.nets.registry import is_file_network
 from algo.runs.run_folder import CHIP_TABLE
 from algo.search.step import Step
 from algo.space.dimensions import WEIGHT_BITS
@@ -46,7 +47,8 @@ def chip_facts(folder: Path, config: Mapping[str, Any], steps: Sequence[Step]) -
     count = max(len(values) for values in steps[0].chosen.values())
     network = str(config.get("chip_network", "vgg8"))
     try:
-        shapes = network_layers(network)
+        # Whoever opens a report does not mean to run the code of a network.
+        shapes = () if is_file_network(network) else network_layers(network)
     except (OSError, ValueError, ModuleNotFoundError):
         shapes = ()
     if (folder / CHIP_TABLE).exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from algo.chips.chip import Chip, choices_of
@@ -39,6 +40,23 @@ def space_of(
         }
         places.append(Place(name, tuple(numbers), known))
     return PolicySpace.of_places(places, len(layers), len(chip.points))
+
+
+def blocks_of(layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Numbers of the layers of each block (``blocks.0``, ``blocks.1``, ...), as ResNet34 and MobileNetV2 name theirs.
+
+    All other layers, at the beginning and the end of the network, are in none.
+
+    Raises:
+        ValueError: if no layer is in a block.
+    """
+    blocks: dict[str, tuple[int, ...]] = {}
+    for number, layer in enumerate(layers):
+        if match := re.match(r"blocks\.\d+", layer):
+            blocks[match[0]] = (*blocks.get(match[0], ()), number)
+    if not blocks:
+        raise ValueError(f"none of the layers is in a block (blocks.0, blocks.1, ...): {', '.join(layers)}")
+    return blocks
 
 
 def choices_for(chip: Chip, layers: Sequence[int], dimension: str, searched: bool) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from algo.nets.data.datasets import Dataset
 from algo.nets.networks import VGG8
 from algo.nets.quantisation import quantise, weight_layers
+from algo.nets.registry import source_of
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.sgd import (
     RETRAINING_ONLY,
@@ -144,6 +145,8 @@ def _pretraining_key(
     derived = [name for name, layer in weight_layers(model) if type(layer) not in (nn.Conv2d, nn.Linear)]
     if derived:  # once such layers were not quantised, and these networks cached as well
         recipe["derived"] = derived
+    if sources := source_of(model):  # a forward function shows neither in structure nor in weights
+        recipe["sources"] = sources
     # The network enters by its structure and first weights, so that one of the user's own needs no name.
     weights = hashlib.sha256()
     for value in model.state_dict().values():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,29 @@ class TrainingConfig:
             raise ValueError(f"weight_decay must be at least 0 and finite, not {self.weight_decay!r}")
 
 
+@dataclass(frozen=True)
+class StepInfo:
+    """What `train` tells its hook before every step.
+
+    Attributes:
+        model: the network, in training mode.
+        optimiser: its parameter groups hold the step size that the schedule chose for this step.
+        epoch: passes over the images that are complete, from 0.
+        step: batches of all epochs before this one, 0..steps-1.
+        steps: batches of all epochs.
+    """
+
+    model: nn.Module
+    optimiser: torch.optim.Optimizer
+    epoch: int
+    step: int
+    steps: int
+
+
+#: What a training minimises: a scalar, from what the model gives for a batch and the labels of the batch (N,).
+Loss = Callable[[Any, Tensor], Tensor]
+
+
 def train(
     model: nn.Module,
     images: Tensor,
@@ -103,11 +126,29 @@ def train(
     generator: torch.Generator,
     schedule: LearningRateSchedule = "constant",
     label: str = "",
+    *,
+    loss: Loss = functional.cross_entropy,
+    on_step: Callable[[StepInfo], None] | None = None,
 ) -> None:
-    """Train in place, on the device where model and images are.
+    """Train all parameters of a model in place, on the device where model and images are.
 
-    ``schedule`` is that of the step size over all steps; ``label`` names a progress bar, of which there is none
-    without it or without a terminal.
+    A search that trains more than weights brings an object with two methods: ``on_step`` remembers how far the training
+    is and sets what depends on it (bit-widths, a temperature, which parameters learn); ``loss`` adds terms to the
+    cross-entropy, such as the latency that the model's own parameters stand for.
+
+    Args:
+        model: any; it is left in training mode.
+        images: (N, ...), laid out as the model wants them (`suited_layout`).
+        labels: (N,).
+        config: momentum, weight decay and the power of ``k-decay``.
+        epochs: passes over the images.
+        batch_size: images a step; a last one that would be alone is left out, as batch normalisation needs two.
+        rate: first step size.
+        generator: on the CPU; the order of the images is drawn from it.
+        schedule: of the step size over all steps.
+        label: of a progress bar; there is none without it or without a terminal.
+        loss: what is minimised.
+        on_step: called before every step, before the model sees the batch.
     """
     optimiser = torch.optim.SGD(
         model.parameters(),
@@ -116,19 +157,22 @@ def train(
         weight_decay=config.weight_decay,
         nesterov=config.momentum > 0,
     )
-    steps = max(1, epochs * -(-len(images) // batch_size))
+    batches = -(-len(images) // batch_size)
+    steps = max(1, epochs * batches)
     falling = scheduler(optimiser, schedule, steps, config.lr_k)
     model.train()
     with tqdm(total=steps, desc=label, unit="batch", leave=False, disable=None if label else True) as bar:
-        for _ in range(epochs):
+        for epoch in range(epochs):
             # Drawn on the CPU, where every device's runs draw the same.
             order = torch.randperm(len(images), generator=generator).to(images.device)
-            for chosen in order.split(batch_size):
+            for number, chosen in enumerate(order.split(batch_size)):
                 bar.update()
-                if len(chosen) < 2:  # batch normalisation needs two images
+                if len(chosen) < 2:
                     continue
+                if on_step is not None:
+                    on_step(StepInfo(model, optimiser, epoch, epoch * batches + number, steps))
                 optimiser.zero_grad(set_to_none=True)
-                functional.cross_entropy(model(images[chosen]), labels[chosen]).backward()
+                loss(model(images[chosen]), labels[chosen]).backward()
                 optimiser.step()
                 if falling:
                     falling.step()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from algo.nets.networks import VGG8
 from algo.nets.quantisation import quantised_layers, set_bits
-from algo.nets.train.sgd import TrainingConfig, train
+from algo.nets.train.sgd import StepInfo, TrainingConfig, train
 
 ACTIVATION_BITS = 8
 
@@ -43,16 +43,12 @@ def train_shared(
     layers = len(quantised_layers(model))
     drawn = np.random.default_rng(seed)
 
-    def draw(module: nn.Module, given: object) -> None:
-        set_bits(model, drawn.choice(choices, layers).tolist(), (ACTIVATION_BITS,) * layers)
+    def draw(step: StepInfo) -> None:
+        set_bits(step.model, drawn.choice(choices, layers).tolist(), (ACTIVATION_BITS,) * layers)
 
-    handle = model.register_forward_pre_hook(draw)
-    try:
-        generator = torch.Generator().manual_seed(seed)
-        batch, rate = config.batch_size, config.learning_rate
-        train(model, images, labels, config, epochs, batch, rate, generator, "cosine", "weights shared by all policies")
-    finally:
-        handle.remove()
+    generator = torch.Generator().manual_seed(seed)
+    batch, rate, label = config.batch_size, config.learning_rate, "weights shared by all policies"
+    train(model, images, labels, config, epochs, batch, rate, generator, "cosine", label, on_step=draw)
 
 
 def stages(model: nn.Module) -> list[nn.Sequential]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algo.chips.by_name import network_layers
+from algo.chips.by_name import network_layers, open_chip
 from algo.published.evolver import vgg8_layers
 from algo.space.layers import Geometry
 from algo.space.policy import Policy
@@ -48,16 +48,63 @@ def test_the_loops_of_a_network_are_those_that_a_forward_pass_shows():
     assert shrinking.geometry is None and named.geometry is None
 
 
-@pytest.mark.parametrize("name", ["vgg9", "vgg8:8", "vgg8:0x1x10", "vgg8:8x1x10x2"])
+@pytest.mark.parametrize("name", ["vgg9", "vgg8:", "vgg8:8", "vgg8:0x1x10", "vgg8:8x1x10x2", "resnet34:64"])
 def test_networks_without_a_name_are_refused(name):
     with pytest.raises(ValueError, match=f"ends in .onnx, not '{name}'"):
         network_layers(name)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("resnet34", "ResNet34"), ("mobilenetv2", "MobileNetV2")])
+def test_every_network_with_a_name_can_be_put_on_a_chip(name, kind):
+    from algo.nets import networks
+
+    model = getattr(networks, kind)(classes=10, channels=1, width=4)
+    assert network_layers(f"{name}:4x1x10") == networks.layer_shapes(model, (1, 32, 32))
+    published = networks.layer_shapes(getattr(networks, kind)(classes=100, channels=3), (3, 32, 32))
+    assert network_layers(name) == published
+
+
+def test_a_network_in_a_file_can_be_put_on_a_chip(tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(
+        "from torch import nn\n"
+        "def make(classes, channels):\n"
+        "    return nn.Sequential(nn.Conv2d(channels, 4, 3, 2), nn.Flatten(), nn.Linear(900, classes))\n"
+    )
+    conv, last = network_layers(f"{path}:make")
+    assert (conv.macs, last.weights) == (15 * 15 * 4 * 3 * 9, 900 * 100)
+
+
+def test_depthwise_layers_cost_what_their_groups_leave():
+    """A convolution in groups of one channel has one product where a full one has as many as channels."""
+    from algo.chips.evolver import EvolverChip
+    from algo.space.layers import LayerShape
+
+    full = Geometry(32, 32, (8, 8), (8, 8), (3, 3), padding=(1, 1))
+    depthwise = dataclasses.replace(full, groups=32)
+    values = 32 * 64
+    layers = [
+        LayerShape("full", values * 9 * 32, 9 * 32 * 32, values, values, full),
+        LayerShape("depthwise", values * 9, 9 * 32, values, values, depthwise),
+    ]
+    (whole, part), (mapped, sparse) = (
+        [chip.measure_layer(index, 8, 8, 0) for index in range(2)]
+        for chip in (EvolverChip(layers), open_chip("zigzag", layers))
+    )
+    assert 0 < part.energy_uj < whole.energy_uj / 5 and part.latency_ms < whole.latency_ms
+    # An array that spreads input and output channels over its rows and columns has one multiplier at work.
+    assert 0 < sparse.energy_uj < mapped.energy_uj and sparse.latency_ms > mapped.latency_ms
+
+
 CONVOLUTION = Geometry(4, 6, (9, 8), (5, 4), (3, 3), (2, 2), (1, 1), groups=2)
 
 
-@pytest.mark.parametrize("loops", [TINY.geometry, DENSE.geometry, CONVOLUTION], ids=["conv", "dense", "grouped"])
+DEPTHWISE = Geometry(6, 6, (9, 8), (5, 4), (3, 3), (2, 2), (1, 1), groups=6)
+
+
+@pytest.mark.parametrize(
+    "loops", [TINY.geometry, DENSE.geometry, CONVOLUTION, DEPTHWISE], ids=["conv", "dense", "grouped", "depthwise"]
+)
 def test_layers_of_an_onnx_file(tmp_path, loops):
     import onnx
     import torch

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from algo.nets.folding import fold_batch_norm
-from algo.nets.networks import VGG8, ResNet34
+from algo.nets.networks import VGG8, MobileNetV2, ResNet34
 from algo.nets.quantisation import quantise, quantised_layers, set_bits, weight_levels
 
 
@@ -38,7 +38,7 @@ def close(one: Tensor, other: Tensor) -> bool:
     return float((one - other).abs().max()) <= 1e-4 * float(other.abs().max())
 
 
-@pytest.mark.parametrize(("network", "pairs"), [(VGG8, 7), (ResNet34, 36)])
+@pytest.mark.parametrize(("network", "pairs"), [(VGG8, 7), (ResNet34, 36), (MobileNetV2, 52)])
 def test_a_folded_network_computes_the_same(network: type[nn.Module], pairs: int) -> None:
     torch.manual_seed(1)
     model = normalised(network(10, 1, 4))

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from algo.chips.evolver import EvolverChip
-from algo.nets.networks import PUBLISHED_WIDTH, VGG8, layer_shapes
+from algo.nets.networks import PUBLISHED_WIDTH, VGG8, MobileNetV2, ResNet34, layer_shapes
 from algo.published.evolver import PUBLISHED_VGG8
 
 
@@ -73,6 +73,61 @@ def test_images_too_small_to_be_pooled_are_refused(size: tuple[int, int]) -> Non
 def test_images_of_another_shape_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"\(N, 1, 32, 32\), not \(2, 1, 28, 28\)"):
         VGG8(10)(torch.zeros(2, 1, 28, 28))
+
+
+# --- MobileNetV2 -------------------------------------------------------------------------------------------
+
+
+def expected_mobilenetv2(width: int, channels: int, classes: int, side: int) -> list[tuple[int, int, int]]:
+    """Multiply-accumulates, weights and groups of every layer, from table 2 of the paper with the strides for 32x32."""
+    rows = [(1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
+    layers = [(side**2 * 9 * channels * width, 9 * channels * width, 1)]
+    given = width
+    for expansion, full, repeats, first_stride in rows:
+        made = full * width // 32
+        for number in range(repeats):
+            middle, stride = expansion * given, 1 if number else first_stride
+            if expansion > 1:
+                layers.append((side**2 * given * middle, given * middle, 1))
+            side //= stride
+            layers.append((side**2 * 9 * middle, 9 * middle, middle))
+            layers.append((side**2 * middle * made, middle * made, 1))
+            given = made
+    return [*layers, (side**2 * given * 1280, given * 1280, 1), (1280 * classes, 1280 * classes, 1)]
+
+
+@pytest.mark.parametrize(("width", "channels", "classes", "side"), [(32, 3, 10, 32), (8, 1, 3, 16), (16, 3, 100, 64)])
+def test_mobilenetv2_is_the_paper_s_with_the_image_halved_three_times(
+    width: int, channels: int, classes: int, side: int
+) -> None:
+    found = layer_shapes(MobileNetV2(classes, channels, width), (channels, side, side))
+    assert [
+        (layer.macs, layer.weights, layer.geometry.groups if layer.geometry else 0) for layer in found
+    ] == expected_mobilenetv2(width, channels, classes, side)
+
+
+def test_mobilenetv2_of_the_usual_size_has_the_usual_number_of_parameters() -> None:
+    """3,504,872 with 1,000 classes, as in torchvision; the strides change none."""
+    assert sum(value.numel() for value in MobileNetV2(1000, 3).parameters()) == 3_504_872
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 48])
+def test_mobilenetv2_of_any_width_adds_its_input_where_shapes_allow(width: int) -> None:
+    model = MobileNetV2(4, 2, width).eval()
+    assert model(torch.zeros(2, 2, 8, 8)).shape == (2, 4)
+    assert model.classifier.in_features == max(1280, 40 * width)
+    assert sum(block.adds_input for block in model.blocks) >= 10
+    block = model.blocks[2]
+    images = torch.randn(2, model.blocks[1].layers[-2].out_channels, 4, 4)
+    assert torch.equal(block(images), images + block.layers(images))
+
+
+@pytest.mark.parametrize("kind", [VGG8, ResNet34, MobileNetV2])
+def test_all_networks_refuse_the_same_sizes(kind: type[nn.Module]) -> None:
+    with pytest.raises(ValueError, match=f"{kind.__name__} takes images of at least 8x8 pixels, not 3x32"):
+        kind(10, 1, 8, (3, 32))
+    with pytest.raises(ValueError, match="classes must be an integer of at least 2, not 1"):
+        kind(1)
 
 
 class Odd(nn.Module):

@@ -16,7 +16,7 @@ from algo.export.onnx_check import agreement
 from algo.export.onnx_export import export
 from algo.nets.data.datasets import Dataset, local_private_set
 from algo.nets.folding import fold_batch_norm
-from algo.nets.networks import VGG8, ResNet34, layer_shapes
+from algo.nets.networks import VGG8, MobileNetV2, ResNet34, layer_shapes
 from algo.nets.quantisation import quantise, quantised_layers, set_bits, weight_layers
 from algo.nets.train.retrainer import Retrainer, TrainingConfig, pretrain
 from algo.nets.train.sgd import suited_layout
@@ -150,8 +150,10 @@ def test_choosing_a_layout_leaves_the_network_and_random_numbers_as_they_are() -
         assert all(value.grad is None for value in model.parameters())
 
 
-@pytest.mark.parametrize("make", [lambda: VGG8(10, 1, 8), lambda: VGG8(100, 3, 4), lambda: ResNet34(10, 3, 4)])
-def test_the_published_networks_stay_in_channels_last(make) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    "make", [lambda: VGG8(10, 1, 8), lambda: VGG8(100, 3, 4), lambda: ResNet34(10, 3, 4), lambda: MobileNetV2(10, 3, 4)]
+)
+def test_the_networks_with_a_name_stay_in_channels_last(make) -> None:  # type: ignore[no-untyped-def]
     model = make()
     channels = next(model.parameters()).shape[1]
     assert suited_layout(model, (channels, 32, 32), CPU) == LAST

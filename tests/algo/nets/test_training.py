@@ -15,7 +15,7 @@ from algo.nets.networks import VGG8
 from algo.nets.train.device_choice import VARIABLE, training_device
 from algo.nets.train.pretraining import _pretraining_key
 from algo.nets.train.retrainer import Mode, Pretrained, Retrainer, TrainingConfig, pretrain
-from algo.nets.train.sgd import tensors, train
+from algo.nets.train.sgd import StepInfo, tensors, train
 from algo.space.policy import Policy
 
 CONFIG = TrainingConfig(pretrain_epochs=1, int8_epochs=1, batch_size=20, learning_rate=0.02, threads=1)
@@ -326,6 +326,76 @@ def test_the_network_for_export_is_the_one_whose_accuracy_was_measured(trained: 
     assert again.network(WALK[0])[1] == trainer.retrained_baseline()  # afresh, whatever went before
     cached = Retrainer(trained, NOISY, CONFIG, "restarted")
     assert cached.accuracy(WALK[1], 0) == cached.network(WALK[1], 5)[1]
+
+
+# --- loss and step hook ------------------------------------------------------------------------------------
+
+
+def plain(**hooks: Any) -> nn.Module:
+    """A small network after two epochs of 3 batches of 4 images and one of a single image, which is left out."""
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(1024, 2))
+    images, labels = tensors(DATA.train_images[:13], DATA.train_labels[:13])
+    train(model, images, labels, CONFIG, 2, 4, 0.1, torch.Generator().manual_seed(1), "cosine", **hooks)
+    return model
+
+
+def test_the_hook_is_told_of_every_step_and_changes_nothing_by_itself() -> None:
+    seen: list[StepInfo] = []
+    rates: list[float] = []
+
+    def on_step(step: StepInfo) -> None:
+        assert step.model.training
+        seen.append(step)
+        rates.append(step.optimiser.param_groups[0]["lr"])
+
+    hooked = plain(on_step=on_step)
+    assert [(step.epoch, step.step, step.steps) for step in seen] == [
+        (0, 0, 8), (0, 1, 8), (0, 2, 8), (1, 4, 8), (1, 5, 8), (1, 6, 8),
+    ]  # fmt: skip
+    assert rates[0] == 0.1 and sorted(set(rates), reverse=True) == rates  # those of the cosine
+    assert torch.equal(hooked[1].weight, plain()[1].weight)
+
+
+def test_another_loss_is_what_is_minimised() -> None:
+    assert torch.equal(plain(loss=nn.CrossEntropyLoss())[1].weight, plain()[1].weight)
+    smoothed = plain(loss=nn.CrossEntropyLoss(label_smoothing=0.3))
+    assert not torch.equal(smoothed[1].weight, plain()[1].weight)
+
+
+class TwoPaths(nn.Module):
+    """Two ways to the logits, mixed by the softmax of two logits of its own: what a differentiable search trains."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paths = nn.ModuleList(nn.Sequential(nn.Flatten(), nn.Linear(1024, 2)) for _ in range(2))
+        self.choice = nn.Parameter(torch.zeros(2))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        shares = self.choice.softmax(0)
+        return torch.stack([share * path(images) for share, path in zip(shares, self.paths, strict=True)]).sum(0)
+
+
+@pytest.mark.parametrize("cheaper", [0, 1])
+def test_a_search_adds_costs_of_its_parameters_and_freezes_them_at_first(cheaper: int) -> None:
+    """Two functions over the one loop: the cheaper path wins, once its parameters may learn."""
+    torch.manual_seed(1)
+    model, chosen = TwoPaths(), []
+    latency_ms = torch.tensor([1.0, 5.0] if cheaper == 0 else [5.0, 1.0])
+
+    def on_step(step: StepInfo) -> None:
+        model.choice.requires_grad_(step.step >= step.steps // 2)
+        chosen.append(model.choice.detach().clone())
+
+    def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(logits, labels) + (model.choice.softmax(0) * latency_ms).sum()
+
+    images, labels = tensors(DATA.train_images, DATA.train_labels)
+    generator = torch.Generator().manual_seed(1)
+    train(model, images, labels, CONFIG, 4, 20, 0.1, generator, loss=loss, on_step=on_step)
+    assert len(chosen) == 32 and all(torch.equal(some, torch.zeros(2)) for some in chosen[:17])
+    assert model.choice.softmax(0)[cheaper].item() > 0.9
+    assert float((model(images).argmax(1) == labels).float().mean()) > 0.9
 
 
 # --- devices -----------------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algo.chips.evolver import EvolverChip
+from algo.nets.networks import MobileNetV2, layer_shapes
 from algo.published.evolver import PUBLISHED_VGG8
-from algo.search.places import space_of
+from algo.search.places import blocks_of, space_of
 from algo.space.policy import Place, Policy, PolicySpace, Row
 
 WIDTHS = st.lists(st.integers(2, 16), min_size=1, max_size=6, unique=True).map(tuple)
@@ -101,3 +102,16 @@ def test_layers_of_a_block_choose_from_what_all_of_them_know():
 def test_what_makes_no_space_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_mobilenetv2_has_17_blocks_of_two_or_three_layers():
+    layers = layer_shapes(MobileNetV2(10, 1, width=2), (1, 8, 8))
+    chip = EvolverChip(layers)
+    space = space_of(chip, chip.layer_names, blocks=blocks_of(chip.layer_names))
+    assert [len(row.layers) for row in space.rows[:-1]] == [2] + [3] * 16
+    in_blocks = {layer for row in space.rows for layer in row.layers}
+    assert [number for number in range(len(layers)) if number not in in_blocks] == [0, 51, 52]
+    costs = [chip.measure(space.decode((action,) * 17 + (4,))) for action in (0, 2)]
+    assert costs[0].energy_uj < costs[1].energy_uj
+    with pytest.raises(ValueError, match=r"none of the layers is in a block .*: stem, a\.1"):
+        blocks_of(["stem", "a.1"])
