@@ -1,11 +1,11 @@
 """Runs to report on: the golden unit, the default chip, and accuracies by a formula in place of training."""
 
-import dataclasses
 from unittest import mock
 
 from algo.chips.evolver import EvolverChip
+from algo.runs.config import TuneConfig
 from algo.runs.run_folder import RunFolder
-from algo.runs.tune import TuneConfig, run
+from algo.runs.tune import run
 
 
 class MadeUp:
@@ -34,8 +34,8 @@ class MadeUp:
 def make_run(path, *, chip=None, source=None, stop=None, **fields):
     """A run folder; ``stop`` ends the run after so many iterations, as Ctrl-C would."""
     settings = {"seed": 5, "accuracy_drop": 0.08, "latency_th_ms": 8.0, "energy_th_uj": 70.0}
-    config = TuneConfig(**(settings | fields))
-    folder = RunFolder.create(path, dataclasses.asdict(config))
+    config = TuneConfig.of(**(settings | fields))
+    folder = RunFolder.create(path, config.to_json())
     chip = chip or EvolverChip()
 
     def on_step(step, total):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args
 
 import click
+
+from algo.support.settings import settings_of
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 
@@ -52,46 +55,37 @@ def unit_options(*names: str) -> Callable[[Command], Command]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 
 
-def range_options(command: Command) -> Command:
-    """Options of thresholds and of the ranges that latency and energy are scored over, named as in `Objective`."""
-    for flag, name, default, text in reversed(
-        (
-            ("--latency-th", "latency_th_ms", 20.0, "In ms."),
-            ("--energy-th", "energy_th_uj", 300.0, "In uJ."),
-            ("--latency-low", "latency_low_ms", 3.90, "Scores 1."),
-            ("--latency-high", "latency_high_ms", 10.58, "Scores 0."),
-            ("--energy-low", "energy_low_uj", 41.06, "Scores 1."),
-            ("--energy-high", "energy_high_uj", None, "Scores 0; default --energy-th."),
-        )
-    ):
-        command = click.option(flag, name, type=float, default=default, show_default=default is not None, help=text)(
-            command
-        )
-    return command
+def options_of(
+    config: type, *, without: Collection[str] = (), only: Collection[str] = ()
+) -> Callable[[Command], Command]:
+    """Options for the settings of a configuration, each by the setting's own name; see `algo.support.settings`.
 
+    Args:
+        config: the class of the configuration.
+        without: names of settings that get no option.
+        only: names of the settings that get one; default all.
+    """
 
-def chip_options(command: Command) -> Command:
-    """Options of the chip that gives latency and energy: --chip, --chip-network."""
-    for option in reversed(
-        (
-            click.option(
-                "--chip",
-                metavar="evolver|zigzag|measured|FILE",
-                default="evolver",
-                show_default=True,
-                help="What gives latency and energy: see rlu chip table --help.",
-            ),
-            click.option(
-                "--chip-network",
-                metavar="vgg8|vgg8:WIDTHxCHANNELSxCLASSES|FILE.onnx",
-                default="vgg8",
-                show_default=True,
-                help="Network whose layers run on it; default the published one.",
-            ),
-        )
-    ):
-        command = option(command)
-    return command
+    def decorate(command: Command) -> Command:
+        for one in reversed(list(settings_of(config))):
+            if not one.help or one.name in without or (only and one.name not in only):
+                continue
+            kinds = [kind for kind in (get_args(one.hint) or (one.hint,)) if kind is not NoneType]
+            more: dict[str, Any] = {"help": one.help, "default": one.default}
+            if kinds == [bool]:
+                more["is_flag"] = True
+            else:
+                more["show_default"] = one.default is not None
+                if one.metavar:
+                    more["metavar"] = one.metavar
+                if one.choices and all(isinstance(choice, str) for choice in one.choices):
+                    more["type"] = click.Choice([str(choice) for choice in one.choices])
+                else:
+                    more["type"] = next(kind for kind in (int, float, str) if kind in kinds)
+            command = click.option(one.flag, one.name, **more)(command)
+        return command
+
+    return decorate
 
 
 def worker_options(command: Command) -> Command:

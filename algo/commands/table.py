@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
-from algo.commands.common import CheckFailed, chip_options, json_option, worker_options
+from algo.commands.common import CheckFailed, json_option, options_of, worker_options
+from algo.nets.train.task import TaskConfig
+from algo.runs.config import ChipConfig
 
 
 @click.group()
@@ -17,8 +19,7 @@ def table() -> None:
 
 
 @table.command("build")
-@click.option("--data", default="digits", show_default=True, help="As for `rlu tune`.")
-@click.option("--data-folder", help="Where the data set's files lie; nothing is downloaded then.")
+@options_of(TaskConfig, only=("data", "data_folder", "network"))
 @click.option("--out", "-o", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The Parquet file.")
 @click.option(
     "--weights",
@@ -28,31 +29,41 @@ def table() -> None:
     help="One set for all policies, trained under random ones; or each policy's own, retrained (takes hours).",
 )
 @click.option("--seeds", type=int, default=3, show_default=True, help="Trainings to take the mean over.")
-@click.option("--width", type=int, default=2, show_default=True, help="Channels of VGG8's first layer.")
+@click.option("--width", type=int, default=2, show_default=True, help="Channels of the network's first layer.")
 @click.option("--noise-std", type=float, help="Noise on local images, 0..100; default 2.5 for digits, else 1.5.")
 @click.option("--pretrain-images", type=int, default=6000, show_default=True, help="Images to pre-train on, at most.")
 @click.option("--steps", type=int, default=500, show_default=True, help="Batches that shared weights are trained on.")
 @click.option("--test-images", type=int, default=2400, show_default=True, help="Images to test with.")
-@chip_options
+@options_of(ChipConfig)
 @worker_options
 @json_option
 def _build(
-    out: Path, weights: Any, seeds: int, chip: str, chip_network: str, jobs: int | None, ray: str | None,
+    out: Path, weights: Any, seeds: int, chip: str, chip_network: str | None, jobs: int | None, ray: str | None,
     folder: Path | None, as_json: bool, **recipe: Any,
 ) -> None:  # fmt: skip
-    """Build the table of VGG8's 3^8 weight-bit policies on the chip's operating points, 9 of the published one.
+    """Build the table of all weight-bit policies of a network, by default VGG8, at the chip's operating points.
 
     Interrupted, it goes on where it was when it is started again; without --folder, finished parts are in the cache.
     """
+    import dataclasses
+
     from algo.chips.by_name import network_layers, open_chip
-    from algo.search.tables.build import Recipe, Workers, build
+    from algo.nets.registry import is_file_network
+    from algo.search.tables.build import Recipe, Workers, build, task_of
     from algo.search.tables.table_file import write_table
     from sim.files import cache_dir, check_folder
 
     check_folder(out.absolute().parent)  # not after an hour's work
     workers = Workers(folder or cache_dir() / "cells", jobs, ray)
-    opened = open_chip(chip, network_layers(chip_network), needs_energy=True)
-    made = build(Recipe(**recipe), weights, range(1, seeds + 1), workers, opened)
+    made_of = Recipe(**recipe)
+    layers = (
+        task_of(made_of).layers
+        if chip_network is None and is_file_network(made_of.network)
+        else network_layers(chip_network or made_of.network)
+    )
+    opened = open_chip(chip, layers, needs_energy=True)
+    made_of = dataclasses.replace(made_of, choices=opened.bit_widths)
+    made = build(made_of, weights, range(1, seeds + 1), workers, opened)
     write_table(made, out)
     _tell(out, made, {}, as_json)
 

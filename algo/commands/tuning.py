@@ -2,106 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from algo.commands.common import CheckFailed, chip_options, json_option, range_options
+from algo.commands.common import CheckFailed, json_option, options_of
+from algo.runs.config import UNIT_METHODS, UNITS, TuneConfig, located
 
 
 @click.command()
-@click.option(
-    "--device",
-    metavar="golden|sim|serial:PORT",
-    default="golden",
-    show_default=True,
-    help="The golden model; or, checked against it, the RTL in a simulator or a board (serial:PORT or ...@BAUD).",
-)
-@click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
-@click.option("--bus", default="none", show_default=True, help="Of the simulated RTL: none, axi4lite or wishbone.")
-@chip_options
-@click.option(
-    "--data",
-    default="digits",
-    show_default=True,
-    help="digits, fashion-mnist, cifar10, cifar100, or an NPZ file with images and labels.",
-)
-@click.option("--data-folder", help="Where the data set's files lie; nothing is downloaded then.")
-@click.option("--local-size", type=int, help="Images of the local private set.")
-@click.option("--noise-std", type=float, help="Standard deviation of the noise on them, 0..100; default 1.5.")
-@click.option(
-    "--schedule",
-    type=click.Choice(["published", "quick", "long", "episodic"]),
-    default="published",
-    show_default=True,
-    help="330 iterations as published, 33, or 1200; episodic is the default of --unit episodic.",
-)
-@click.option(
-    "--iterations",
-    type=int,
-    help="Another number of them: the published epsilons stretched, or fewer or more of the episodic ones.",
-)
-@click.option("--seed", type=int, default=1, show_default=True, help="Of everything random.")
-@click.option("--objective", default="energy", show_default=True, help="energy, latency, or weights a,b,c.")
-@click.option("--accuracy-th", type=float, help="Accuracy at or below which a policy is an outlier.")
-@click.option(
-    "--accuracy-drop",
-    type=float,
-    default=0.02,
-    show_default=True,
-    help="Without --accuracy-th: this much below the INT8 baseline.",
-)
-@range_options
-@click.option(
-    "--weights",
-    type=click.Choice(["carried", "restarted"]),
-    default="carried",
-    show_default=True,
-    help="Network weights go on from iteration to iteration, or start from the pre-trained ones.",
-)
-@click.option(
-    "--activations",
-    type=click.Choice(["fixed", "searched"]),
-    default="fixed",
-    show_default=True,
-    help="Activations at 8 bits, or searched like the weights.",
-)
-@click.option(
-    "--activation-range",
-    type=click.Choice(["minmax", "lsq"]),
-    default="minmax",
-    show_default=True,
-    help="Range of activations: observed smallest and largest values, or learned.",
-)
-@click.option("--fold-batch-norm", is_flag=True, help="Fold batch normalisation into the layers after pre-training.")
-@click.option("--width", type=int, default=8, show_default=True, help="Channels of VGG8's first layer.")
-@click.option("--epochs", type=int, default=1, show_default=True, help="Retraining epochs an iteration.")
-@click.option(
-    "--lr-schedule",
-    type=click.Choice(["constant", "cosine", "k-decay"]),
-    default="constant",
-    show_default=True,
-    help="Step size over the steps of one retraining.",
-)
-@click.option("--k", "lr_k", type=float, default=2.0, show_default=True, help="Power of k-decay; 1 is the cosine.")
-@click.option("--alpha", type=float, default=0.25, show_default=True, help="Learning rate of the unit.")
-@click.option("--gamma", type=float, default=0.99, show_default=True, help="Discount of the unit.")
-@click.option("--lfsr-width", type=int, default=16, show_default=True, help="Bits of its LFSR: 8, 16 or 32.")
-@click.option("--full-last-reward", is_flag=True, help="Reward the last row in full instead of with its share.")
+@options_of(TuneConfig)
 @click.option(
     "--unit",
-    type=click.Choice(["published", "episodic"]),
-    default="published",
-    show_default=True,
-    help="The published unit, or the one with a memory of episodes, which needs fewer trainings.",
+    type=click.Choice(list(UNITS.values())),
+    help="The published unit, or the one with a memory of episodes: the same as --method rlu and rlu-plus.",
 )
-@click.option("--threads", type=int, default=2, show_default=True, help="CPU threads of training.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default runs/ and its settings.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out, or begin it if there is none.")
 @json_option
@@ -111,32 +32,25 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
     # Idle training threads that spin keep the simulator, and one another, from the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from algo.runs.run_folder import CONFIG, RunFolder, content
-    from algo.runs.tune import TuneConfig, located, resumed_config, run
+    from algo.runs.tune import resumed_config, run
 
-    if settings["unit"] == "episodic" and context.get_parameter_source("schedule") is ParameterSource.DEFAULT:
-        settings["schedule"] = "episodic"
-    out = out or Path("runs") / "-".join(
-        [
-            Path(settings["data"]).stem,
-            settings["objective"],
-            settings["device"].split(":")[0],
-            f"seed{settings['seed']}",
-            *(["episodic"] if settings["unit"] == "episodic" else []),
-        ]
-    )
+    given = {
+        name: value
+        for name, value in settings.items()
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    wanted = dict(given)
+    if "rlu-plus" in (given.get("method"), UNIT_METHODS.get(given.get("unit", ""))):
+        wanted = {"schedule": "episodic"} | given
+    out = out or _usual_folder(settings | wanted)
     if resume and content(out):
         folder = RunFolder.open(out)
-        given = {
-            name: value
-            for name, value in settings.items()
-            if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-        }
         config = resumed_config(folder, given)
-        _check_tools(config.device, config.simulator)
+        _check_tools(config.device.device, config.device.simulator)
     else:
-        config = located(TuneConfig(**settings))
-        _check_tools(config.device, config.simulator)
-        folder = RunFolder.create(out, dataclasses.asdict(config))
+        config = located(TuneConfig.of(**wanted))
+        _check_tools(config.device.device, config.device.simulator)
+        folder = RunFolder.create(out, config.to_json())
     from tqdm import tqdm
 
     best = 0.0
@@ -205,7 +119,8 @@ def score_command(
     energy_th: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Score a measurement with the golden reward calculator, over the published chip's ranges."""
-    from algo.search.scoring import parse_weights, score
+    from algo.search.objective import parse_weights
+    from algo.search.scoring import score
     from sim.devices.objective import Objective
 
     a, b, c = parse_weights(weights)
@@ -218,6 +133,21 @@ def score_command(
         click.echo(json.dumps({"score": value, "outlier": outlier}))
     else:
         click.echo(f"{value:.4f}" + ("  (an outlier: a threshold is missed)" if outlier else ""))
+
+
+def _usual_folder(settings: Mapping[str, Any]) -> Path:
+    """Folder of a run that names none: what it is about, and what is not the default."""
+    words = [
+        Path(settings["data"]).stem, settings["objective"], settings["device"].split(":")[0], f"seed{settings['seed']}",
+    ]  # fmt: skip
+    method = UNIT_METHODS.get(settings["unit"] or "", settings["method"])
+    if method == "rlu-plus":
+        words.append("episodic")
+    elif method != "rlu":
+        words.append(method)
+    if settings["network"] != "vgg8":
+        words.append(Path(settings["network"].partition(":")[0]).stem)
+    return Path("runs") / "-".join(words)
 
 
 def _check_tools(device: str, simulator: Any) -> None:

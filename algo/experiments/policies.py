@@ -35,7 +35,7 @@ def compute(settings: Settings) -> dict[str, Any]:
     config = config_of("energy", settings.scale, settings.device, data_of(settings.scale), 1)
     deployments: dict[str, list[dict[str, Any]]] = {SMALLEST: [], BEST_BY_SIZE: [], ENERGY: [], LATENCY: []}
     for proxy in found["model-size"]:
-        scored = by_size(proxy, config.objective_at(proxy.summary["accuracy_th"]))
+        scored = by_size(proxy, config.objective.at(proxy.summary["accuracy_th"]))
         deployments[SMALLEST].append(scored[0])
         deployments[BEST_BY_SIZE].append(scored[1])
     for name, task in ((ENERGY, "energy"), (LATENCY, "latency")):

@@ -29,7 +29,7 @@ def compute(settings: Settings) -> dict[str, Any]:
     config = config_of("resnet34", settings.scale, settings.device, data_of(settings.scale), 1)
     seeds = []
     for ours, proxy in zip(found["resnet34"], found["resnet34-size"], strict=True):
-        scores = proxy_scores(proxy, config.objective_at(proxy.summary["accuracy_th"]))
+        scores = proxy_scores(proxy, config.objective.at(proxy.summary["accuracy_th"]))
         best_proxy = max(scores)
         curve = ours.best_so_far
         beats = next((k for k, value in enumerate(curve) if value > best_proxy), None)

@@ -10,8 +10,9 @@ from algo.chips.chip import Chip
 from algo.chips.evolver import EvolverChip
 from algo.experiments.base import Scale
 from algo.experiments.model_size import ModelSizeChip
+from algo.nets.train.task import Task
 from algo.published.evolver import INT8_BASELINE
-from algo.runs.tune import TuneConfig
+from algo.runs.config import TuneConfig
 from algo.search.places import blocks_of, space_of
 from algo.space.layers import LayerShape
 from algo.space.policy import Policy, PolicySpace
@@ -62,26 +63,19 @@ def scaled_ranges() -> dict[str, float]:
 
 def chip_and_evaluator(scale: Scale, config: TuneConfig, *, by_size: bool) -> dict[str, Any]:
     """The full-width network on the chip model, the narrow one in training; a row of the policy is a block."""
-    from algo.nets.data.datasets import NOISE_STD, load_dataset, local_private_set
     from algo.nets.networks import ResNet34
-    from algo.nets.train.retrainer import Retrainer, TrainingConfig, pretrain
 
     made = network(scale)
-    dataset = _shrunken(load_dataset(config.data), made["image_side"])
-    training = TrainingConfig(threads=config.threads, batch_size=made["batch_size"])
+    training = dataclasses.replace(config.task.training, batch_size=made["batch_size"])
     if scale == "quick":
         training = dataclasses.replace(training, pretrain_epochs=1, int8_epochs=1)
-    noise = NOISE_STD if config.noise_std is None else config.noise_std
-    local = local_private_set(dataset, config.local_size, noise, config.seed)
-    channels = dataset.train_images.shape[1]
-    pretrained = pretrain(
-        dataset, training, seed=config.seed, cache_dir=cache_dir() / "pretrained",
-        make_model=lambda: ResNet34(dataset.classes, channels, made["width"]),
-    )  # fmt: skip
+    task = Task.of(config.task, config.seed, lambda dataset: _shrunken(dataset, made["image_side"]))
+    channels, classes = task.dataset.train_images.shape[1], task.dataset.classes
+    task = dataclasses.replace(task, training=training, make_model=lambda: ResNet34(classes, channels, made["width"]))
     chip: Any = EvolverChip(full_width_layers())
     if by_size:
         chip = ModelSizeChip(chip, tuple(layer.weights for layer in chip.layers))
-    retrainer = Retrainer(pretrained, local, training, config.weights, config.seed)
+    retrainer = task.retrainer(task.pretrained(cache_dir() / "pretrained"))
     return {"chip": chip, "evaluator": retrainer, "space": space_of_blocks(chip)}
 
 

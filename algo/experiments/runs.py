@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import sys
@@ -16,8 +15,9 @@ from algo.chips.evolver import EvolverChip
 from algo.experiments.base import Scale, Settings, is_done, load
 from algo.experiments.excluding import excluding_thresholds
 from algo.experiments.model_size import ModelSizeChip
-from algo.runs.run_folder import CONFIG, SUMMARY, RunFolder, RunFolderError
-from algo.runs.tune import TuneConfig, run
+from algo.runs.config import TuneConfig
+from algo.runs.run_folder import CONFIG, SUMMARY, RunFolder, RunFolderError, content, put_aside
+from algo.runs.tune import run
 from algo.search.step import Step
 from algo.support.cells import run_cells
 
@@ -77,7 +77,7 @@ def seeds_of(settings: Settings, task: Task) -> tuple[int, ...]:
 
 def description(settings: Settings, task: Task) -> dict[str, Any]:
     """What a task's runs depend on, for an experiment's configuration."""
-    config = dataclasses.asdict(config_of(task, settings.scale, settings.device, data_of(settings.scale), 1))
+    config = config_of(task, settings.scale, settings.device, data_of(settings.scale), 1).to_json()
     return {"task": task, "seeds": seeds_of(settings, task), "run": config} | _network(task, settings.scale)
 
 
@@ -153,16 +153,16 @@ def config_of(task: Task, scale: Scale, device: Literal["golden", "sim"], data: 
         fields |= scaled_ranges()
     if task.endswith("size"):
         fields |= _SIZE_OBJECTIVE
-    return TuneConfig(**fields)
+    return TuneConfig.of(**fields)
 
 
 def perform_run(one: Run) -> None:
-    """Run a cell, or go on with it; a folder of another configuration is begun anew."""
+    """Run a cell, or resume it; a folder of another configuration is put aside."""
     from tqdm import tqdm
 
     config = config_of(one.task, one.scale, one.device, one.data, one.seed)
     path = Path(one.folder)
-    stored = dataclasses.asdict(config) | _network(one.task, one.scale)
+    stored = config.to_json() | _network(one.task, one.scale)
     with _opened(path, json.loads(json.dumps(stored))) as folder:
         if folder.summary is not None:  # written last of all
             return
@@ -206,25 +206,28 @@ def _network(task: Task, scale: Scale) -> dict[str, Any]:
 
 
 def _opened(path: Path, wanted: dict[str, Any]) -> RunFolder:
-    """The run's folder, held for writing: as it is if it is of this configuration, else begun again.
+    """The run's folder, held for writing: as it is if it is of this configuration, else a new one.
 
-    A finished run that was made before a setting existed was made with that setting's default.
+    A run of another configuration is put aside under another name; nothing is deleted. A finished run that was made
+    before a setting existed was made with that setting's default.
     """
     if (path / CONFIG).exists():
         folder = RunFolder.open(path)
         folder.hold()
         try:
             stored = folder.config
-            if (path / SUMMARY).exists():
-                stored = json.loads(json.dumps(dataclasses.asdict(TuneConfig()))) | stored
-            if stored == wanted:
+            extra = {"experiment": stored["experiment"]} if "experiment" in stored else {}
+            if json.loads(json.dumps(TuneConfig.from_json(stored).to_json() | extra)) == wanted:
                 _drop_damaged_summary(folder)
                 return folder
-            print(f"{path} is of another configuration: begun anew", file=sys.stderr)
-        except RunFolderError as error:
-            print(f"{error}: begun anew", file=sys.stderr)
+            why = f"{path} is of another configuration"
+        except ValueError as error:
+            why = str(error)
         folder.release()
-    return RunFolder.create(path, wanted, replace=True)
+        print(f"{why}: it is put aside as {put_aside(path)}, and the run begins again", file=sys.stderr)
+    elif content(path):
+        print(f"{path} holds no run: it is put aside as {put_aside(path)}", file=sys.stderr)
+    return RunFolder.create(path, wanted)
 
 
 def _drop_damaged_summary(folder: RunFolder) -> None:

@@ -8,8 +8,8 @@ from functools import cache
 from algo.experiments.base import Scale, Settings
 from algo.search.compare.sweep import SYNTHETIC, named_table, sweep, table_digest
 from algo.search.methods.registry import METHODS
+from algo.search.objective import OBJECTIVES
 from algo.search.schedules import published_schedule
-from algo.search.scoring import OBJECTIVES
 from algo.search.tables.policy_table import Floats
 from algo.search.tables.scored_table import ScoredTable, default_accuracy_th, score_table
 from sim.devices.objective import Objective

@@ -18,8 +18,9 @@ from algo.export.onnx_export import FORMATS, Format, export
 from algo.nets.folding import fold_batch_norm
 from algo.nets.quantisation import model_size_bytes, quantised_layers
 from algo.nets.train.retrainer import Retrainer
+from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CHECKPOINT, RunFolder, RunFolderError
-from algo.runs.tune import TuneConfig, resumed_config, retrainer_of
+from algo.runs.tune import resumed_config, retrainer_of, task_of
 from algo.space.dimensions import DIMENSIONS
 from algo.space.policy import Policy
 from algo.support.user_files import reading
@@ -101,7 +102,7 @@ def trained_again(
         retrainer.restore(begun)
     if which == "best-seen":
         iteration = row["iteration"]
-        before = folder.steps[:iteration] if config.weights == "carried" else []
+        before = folder.steps[:iteration] if config.task.weights == "carried" else []
         for step in tqdm(before, desc="retraining as the run did", unit="policy", leave=False, disable=None):
             if step.served == "trained":
                 retrainer.accuracy(Policy(point=0, **step.chosen), step.iteration)
@@ -149,7 +150,7 @@ def export_run(
         importlib.import_module(needed)  # before anything is trained
     folder = RunFolder.open(path)
     config = resumed_config(folder, {})
-    retrainer = retrainer_of(config, folder, say)
+    retrainer = retrainer_of(task_of(config, folder, say), say)
     images, labels = retrainer.test_images()
     few = torch.from_numpy(images[:2])
     rows: list[Exported] = []
@@ -158,7 +159,7 @@ def export_run(
     for name in wanted:
         network, accuracy, measured = trained_again(folder, config, retrainer, name, say)
         exported = copy.deepcopy(network)
-        if fold and not config.fold_batch_norm:
+        if fold and not config.task.training.fold_batch_norm:
             fold_batch_norm(exported, few)
         model = export(exported, few, form, integer_kernels)
         content = model.SerializeToString()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +19,11 @@ from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils.parametrize import is_parametrized
 
+from algo.nets.training_config import ACTIVATION_RANGES, ActivationRange
 from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, Dimension, dimension_named
 from algo.space.policy import Policy
 
 RANGE_MOMENTUM = 0.1  # share of the newest batch in the moving average of an activation's range
-
-ActivationRange = Literal["minmax", "lsq"]
-ACTIVATION_RANGES: tuple[ActivationRange, ...] = ("minmax", "lsq")
 
 # Step of the weight grid in units of the channel's mean absolute value, below 8 bits. The values minimise the
 # mean square error of a Gaussian; with the largest magnitude as reference instead, 2 bits would round nearly

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from algo.chips.by_name import network_layers
 from algo.chips.evolver import EvolverChip
 from algo.chips.layer_csv import read_csv
 from algo.nets.registry import is_file_network
+from algo.runs.config import TuneConfig, chip_network_of
 from algo.runs.run_folder import CHIP_TABLE
 from algo.search.step import Step
 from algo.space.dimensions import WEIGHT_BITS
@@ -42,13 +42,13 @@ class ChipFacts:
         return sum(layer.weights * bits for layer, bits in zip(self.shapes, weight_bits, strict=True)) / 8e6
 
 
-def chip_facts(folder: Path, config: Mapping[str, Any], steps: Sequence[Step]) -> ChipFacts:
+def chip_facts(folder: Path, config: TuneConfig, steps: Sequence[Step]) -> ChipFacts:
     """The chip of a run, from the table in its folder, or from the model where that gives what the trace holds."""
     count = max(len(values) for values in steps[0].chosen.values())
-    network = str(config.get("chip_network", "vgg8"))
+    network = chip_network_of(config)
     try:
         # Whoever opens a report does not mean to run the code of a network.
-        shapes = () if is_file_network(network) else network_layers(network)
+        shapes = () if network is None or is_file_network(network) else network_layers(network)
     except (OSError, ValueError, ModuleNotFoundError):
         shapes = ()
     if (folder / CHIP_TABLE).exists():
@@ -61,7 +61,7 @@ def chip_facts(folder: Path, config: Mapping[str, Any], steps: Sequence[Step]) -
             same = tuple(layer.name for layer in shapes) == names
             energy = f" Energy is unavailable: {table.no_energy}." if table.no_energy else ""
             words = f"Latency and energy come from the chip {table.chip}: {table.origin.rstrip('.')}.{energy}"
-            return ChipFacts(names, shapes if same else (), words, config.get("chip", "evolver") != "evolver")
+            return ChipFacts(names, shapes if same else (), words, config.chip.chip != "evolver")
     elif shapes and _gave(EvolverChip(shapes), steps):
         what = "full-width VGG8" if network == "vgg8" else network
         words = (

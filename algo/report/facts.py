@@ -11,7 +11,7 @@ from typing import Any
 
 from algo.report.chip_part import ChipFacts
 from algo.runs.q_replay import QHistory
-from algo.search.scoring import parse_weights
+from algo.search.objective import parse_weights
 from algo.search.step import Step
 from algo.space.dimensions import DIMENSIONS, Dimension
 

@@ -9,13 +9,12 @@ from typing import Any
 from algo.report.chip_part import ChipFacts, chip_facts
 from algo.report.facts import Deployment, RunFacts, known
 from algo.runs.q_replay import q_history
-from algo.runs.run_folder import CONFIG, MEASURED, SUMMARY, SUMMARY_AGAIN, TRACE, RunFolder, RunFolderError
+from algo.runs.run_folder import MEASURED, SUMMARY, SUMMARY_AGAIN, TRACE, RunFolder, RunFolderError
 from algo.runs.summary_text import found_name
-from algo.runs.tune import TUNE_FIELDS, TuneConfig
+from algo.runs.tune import config_of
 from algo.search.schedules import schedule_of
 from algo.search.step import Step
 from algo.space.dimensions import DIMENSIONS
-from algo.support.user_files import reading
 
 
 def load_runs(paths: Sequence[Path], *, on_run: Callable[[], object] = lambda: None) -> list[RunFacts]:
@@ -51,20 +50,17 @@ def _load(path: Path, label: str) -> RunFacts:
     if not path.is_dir():
         raise RunFolderError(f"{path} is {'a file' if path.exists() else 'not there'}: give the folder of a run")
     folder = RunFolder.open(path)
-    config = folder.config
     notes = list(folder.notes)
     steps = _sound(folder, notes)
     if not steps:
         raise RunFolderError(
             f"{path} has no whole iteration to report on: go on with it first, rlu tune --resume --out {path}"
         )
-    with reading(path / CONFIG, "{} is of another version, or damaged", raises=RunFolderError):
-        # Of a version that lacked a setting, a run was made with what is the default now.
-        config = vars(TuneConfig()) | {"schedule": None, "objective": None} | config  # every version has these two
-        checked = TuneConfig(**{name: value for name, value in config.items() if name in TUNE_FIELDS})
-        planned = len(schedule_of(checked.schedule, checked.iterations))
+    run = config_of(folder)
+    planned = len(schedule_of(run.search.schedule, run.search.iterations))
+    config = run.flat
     best = max(steps, key=lambda step: step.reward)
-    chip = chip_facts(path, config, steps)
+    chip = chip_facts(path, run, steps)
     summary, deployments = folder.summary, []
     if summary is None:
         notes.append(
@@ -80,7 +76,7 @@ def _load(path: Path, label: str) -> RunFacts:
                 f"sound ones: curves, maps and counts cover those alone"
             )
     deployments.append(_deployment_of(best, chip))
-    history = q_history(path, steps, config)
+    history = q_history(path, steps, run)
     if history.mismatch:
         notes.append(history.mismatch)
     return RunFacts(

@@ -13,12 +13,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from algo.commands.tuning import tune
 from algo.published.evolver import evolver_facts
 from algo.published.scores import published_outliers, published_scores
 from algo.report import figures as draw
 from algo.report.facts import Deployment, RunFacts
+from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CONFIG, Q_TABLE, SUMMARY, TRACE
+from algo.support.settings import settings_of
 
 _MINUS = "\N{MINUS SIGN}"
 
@@ -171,11 +172,11 @@ def trainings(run: RunFacts) -> int:
 def repeat_command(run: RunFacts) -> str:
     """The command line that starts such a run: what differs from the defaults of `rlu tune`."""
     words = ["rlu", "tune"]
-    for option in tune.params:
-        value = run.config.get(option.name or "")
-        if value is None or value is False or value == option.default:
+    for one in settings_of(TuneConfig):
+        value = run.config[one.name]
+        if not one.help or value is None or value is False or value == one.default:
             continue
-        words += [option.opts[0]] if value is True else [option.opts[0], without_folder(value)]
+        words += [one.flag] if value is True else [one.flag, without_folder(value)]
     return shlex.join(words)
 
 

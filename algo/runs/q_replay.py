@@ -7,18 +7,18 @@ what the unit held.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from algo.runs.config import UNITS, TuneConfig, episodic_of
 from algo.runs.run_folder import CHECKPOINT, Q_TABLE
 from algo.search.step import Step
 from algo.support.user_files import check_object, check_type, parse_json, reading
 from rtl.spec.params import RLUParams
 from sim.devices.device import GoldenDevice
 from sim.devices.driver import Driver, q_digest
-from sim.devices.episodic import EPISODES, Episodic
+from sim.devices.episodic import EPISODES
 
 QTable = tuple[tuple[int, ...], ...]
 
@@ -40,25 +40,25 @@ class QHistory:
     last_matches: bool | None = None
 
 
-def replay(steps: Sequence[Step], params: RLUParams, counts: Sequence[int], config: Mapping[str, Any]) -> QHistory:
+def replay(steps: Sequence[Step], params: RLUParams, counts: Sequence[int], config: TuneConfig) -> QHistory:
     """The Q-table after every step, by updating the golden model along the steps' actions with their rewards.
 
     Args:
         steps: of the trace, from iteration 0.
         params: of the unit.
         counts: number of actions of every row.
-        config: of the run: ``alpha``, ``gamma``, ``full_last_reward``, ``seed``, ``unit``.
+        config: of the run.
     """
     # Which episodes an episodic unit learns from again depends on all that it has drawn: its policies are drawn too.
-    episodic = config.get("unit") == "episodic"
+    episodic = episodic_of(config)
     driver = Driver(GoldenDevice(params))
     driver.configure(
         action_counts=counts,
-        seed=config["seed"],
-        alpha=config["alpha"],
-        gamma=config["gamma"],
-        full_last_reward=config["full_last_reward"],
-        episodic=Episodic() if episodic else None,
+        seed=config.seed,
+        alpha=config.unit.alpha,
+        gamma=config.unit.gamma,
+        full_last_reward=config.unit.full_last_reward,
+        episodic=episodic,
     )
     tables: list[QTable] = []
     for step in steps:
@@ -78,8 +78,10 @@ def replay(steps: Sequence[Step], params: RLUParams, counts: Sequence[int], conf
     return QHistory(params.q_frac, tuple(tables))
 
 
-def q_history(folder: Path, steps: Sequence[Step], config: Mapping[str, Any]) -> QHistory:
+def q_history(folder: Path, steps: Sequence[Step], config: TuneConfig) -> QHistory:
     """The Q-table over time of a run folder; what stands in the way is said in ``mismatch``."""
+    if config.search.method not in UNITS:
+        return QHistory(0, (), "")
     try:
         params, counts = _unit(folder, config)
         history = replay(steps, params, counts, config)
@@ -97,7 +99,7 @@ def q_history(folder: Path, steps: Sequence[Step], config: Mapping[str, Any]) ->
     )
 
 
-def _unit(folder: Path, config: Mapping[str, Any]) -> tuple[RLUParams, list[int]]:
+def _unit(folder: Path, config: TuneConfig) -> tuple[RLUParams, list[int]]:
     """The unit's parameters and its rows' numbers of actions: from the checkpoint, else from the last Q-table."""
     if (folder / CHECKPOINT).exists():
         with reading(folder / CHECKPOINT, "{} is damaged"):
@@ -115,8 +117,8 @@ def _unit(folder: Path, config: Mapping[str, Any]) -> tuple[RLUParams, list[int]
             states=len(counts),
             actions=max(counts),
             action_counts=tuple(counts),
-            lfsr_width=config["lfsr_width"],
-            episodes=EPISODES if config.get("unit") == "episodic" else 0,
+            lfsr_width=config.unit.lfsr_width,
+            episodes=EPISODES if episodic_of(config) else 0,
         )
     return params, counts
 

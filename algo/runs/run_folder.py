@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -67,13 +66,12 @@ class RunFolder:
         self._lock: FolderLock | None = None
 
     @classmethod
-    def create(cls, path: Path, config: Mapping[str, Any], *, replace: bool = False) -> RunFolder:
+    def create(cls, path: Path, config: Mapping[str, Any]) -> RunFolder:
         """Begin a new run, and hold its folder for writing.
 
         Args:
             path: the folder.
             config: what the run depends on.
-            replace: remove what is in the folder.
 
         Raises:
             RunFolderError: if there is something in the folder already.
@@ -84,13 +82,8 @@ class RunFolder:
         folder = cls(path)
         folder._lock = FolderLock(path)
         try:
-            for there in content(path):
-                if not replace:
-                    raise RunFolderError(f"{path} is not empty: continue it with --resume, or choose another --out")
-                if there.is_dir() and not there.is_symlink():
-                    shutil.rmtree(there)
-                else:
-                    there.unlink()
+            if content(path):
+                raise RunFolderError(f"{path} is not empty: continue it with --resume, or choose another --out")
             folder.begun_here = True
             write_atomically(path / CONFIG, json.dumps(config, indent=2) + "\n")
         except BaseException:
@@ -263,6 +256,15 @@ class RunFolder:
         path = self.path / TRACE
         if not path.exists() or path.read_bytes() != lines.encode():
             write_atomically(path, lines)
+
+
+def put_aside(path: Path) -> Path:
+    """Rename a folder that is in the way, and return its new place: its name with the first free number."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.aside-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    return aside
 
 
 def content(path: Path) -> list[Path]:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any
 
 from algo.chips.by_name import fixed_chip, network_layers
-from algo.chips.chip import Chip
+from algo.chips.chip import Chip, LayerChip
 from algo.chips.layer_csv import TableChip
 from algo.chips.table import or_none
+from algo.nets.train.task import Task, inputs_of
 from algo.published.evolver import INT8_BASELINE
+from algo.runs.config import (
+    SERIAL,
+    UNITS,
+    TuneConfig,
+    bit_widths_of,
+    chip_network_of,
+    episodic_of,
+    is_place,
+    located_value,
+    place_of,
+)
 from algo.runs.run_folder import (
     CHECKPOINT,
     CHIP_TABLE,
     CONFIG,
-    DAMAGED,
     LEARNING_CURVE,
     Q_TABLE,
     SUMMARY,
@@ -30,22 +39,21 @@ from algo.runs.run_folder import (
 )
 from algo.search.loop import Evaluator, search
 from algo.search.methods.registry import method_named
-from algo.search.places import baseline_values, choices_for, space_of
-from algo.search.schedules import SCHEDULES, schedule_of
-from algo.search.scoring import Scorer, parse_weights
+from algo.search.places import baseline_values, blocks_of, choices_for, space_of
+from algo.search.schedules import schedule_of
+from algo.search.scoring import Scorer
 from algo.search.searcher import Problem, Searcher
 from algo.search.step import Step
 from algo.search.unit_searcher import UnitSearcher
 from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS
 from algo.space.policy import Policy, PolicySpace
-from algo.support.user_files import check_type, reading
-from rtl.spec.buses import Bus
+from algo.support.user_files import reading
 from rtl.spec.params import RLUParams
 from sim.devices.device import Device, GoldenDevice
 from sim.devices.driver import Driver, DriverError
-from sim.devices.episodic import EPISODES, Episodic
+from sim.devices.episodic import EPISODES
 from sim.devices.objective import Objective
-from sim.devices.serial_device import PREFIX, SerialDevice
+from sim.devices.serial_device import SerialDevice
 from sim.devices.shadow import ShadowedDevice
 from sim.files import cache_dir
 from sim.simulators.simulator import SimDevice
@@ -53,168 +61,26 @@ from sim.simulators.simulator import SimDevice
 if TYPE_CHECKING:
     from algo.nets.train.retrainer import Retrainer
 
-#: Methods that are the RL unit, on the device of the run.
-UNITS = ("rlu", "rlu-plus")
-_SEARCHED = {"fixed": (WEIGHT_BITS.name,), "searched": (WEIGHT_BITS.name, ACTIVATION_BITS.name)}
-_FIXED = {"fixed": (ACTIVATION_BITS.name,), "searched": ()}
-_PLACES = ("data", "data_folder", "chip", "chip_network")  # fields that may name a file or a folder
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuneConfig:
-    """Everything a run depends on; ``config.json`` of its folder.
-
-    Attributes:
-        device: where the RL unit is: the golden model, or, checked against it, the simulated RTL or a board on a
-            serial port (``serial:PORT``; a resumed run may find it at another port).
-        simulator: simulator of the RTL.
-        bus: bus of the simulated RTL.
-        chip: what gives latency and energy, see `algo.chips.by_name.open_chip`.
-        chip_network: network whose layers run on it, see `algo.chips.by_name.network_layers`.
-        data: data set, see `algo.nets.data.datasets.load_dataset`.
-        data_folder: where its original files lie, if not where they are looked for.
-        local_size: images of the local private set; ``None`` for the data set's own default.
-        noise_std: standard deviation of the noise on them.
-        schedule: ``published`` (330 iterations), ``quick`` (33), ``long`` (1,200), or ``episodic`` (330).
-        iterations: another number of them, see `algo.search.schedules.schedule_of`.
-        seed: of everything random: weights, local set, order of images, LFSR; 1..2**lfsr_width - 1.
-        objective: ``energy``, ``latency``, or the weights ``a,b,c``.
-        accuracy_th: accuracy at or below which a policy is an outlier; ``None`` for ``accuracy_drop`` below
-            the INT8 baseline on the local test images.
-        accuracy_drop: see above.
-        latency_th_ms, energy_th_uj: thresholds.
-        latency_low_ms, latency_high_ms: latencies that score 1 and 0.
-        energy_low_uj, energy_high_uj: energies that score 1 and 0; ``None`` for the threshold, as published.
-        weights: ``carried`` from iteration to iteration, or ``restarted`` from the pre-trained ones.
-        activations: ``fixed`` at 8 bits, or ``searched`` like the weights.
-        activation_range: range of activations ``minmax``, observed, or ``lsq``, learned.
-        fold_batch_norm: fold batch normalisation into the layers before it after pre-training.
-        width: channels of the trained VGG8's first layer.
-        epochs: retraining epochs an iteration (E_max).
-        lr_schedule: step size of one retraining: ``constant``, ``cosine`` or ``k-decay``.
-        lr_k: power of ``k-decay``, see `algo.nets.train.learning_rate.k_decay`.
-        alpha, gamma: learning rate and discount of the unit.
-        lfsr_width: bits of its random number generator.
-        full_last_reward: reward the last row in full instead of with its share.
-        unit: the ``published`` one, or the ``episodic`` one with a memory of episodes (docs/understand/episodic.md).
-        method: of the search, see `algo.search.methods.registry`; ``rlu`` and ``rlu-plus`` are the two units.
-        threads: CPU threads of training; its results depend on them.
-    """
-
-    device: str = "golden"
-    simulator: Literal["verilator", "icarus"] = "verilator"
-    bus: Bus = "none"
-    chip: str = "evolver"
-    chip_network: str = "vgg8"
-    data: str = "digits"
-    data_folder: str | None = None
-    local_size: int | None = None
-    noise_std: float | None = None
-    schedule: str = "published"
-    iterations: int | None = None
-    seed: int = 1
-    objective: str = "energy"
-    accuracy_th: float | None = None
-    accuracy_drop: float = 0.02
-    latency_th_ms: float = 20.0
-    energy_th_uj: float = 300.0
-    latency_low_ms: float = 3.90
-    latency_high_ms: float = 10.58
-    energy_low_uj: float = 41.06
-    energy_high_uj: float | None = None
-    weights: Literal["carried", "restarted"] = "carried"
-    activations: Literal["fixed", "searched"] = "fixed"
-    activation_range: Literal["minmax", "lsq"] = "minmax"
-    fold_batch_norm: bool = False
-    width: int = 8
-    epochs: int = 1
-    lr_schedule: Literal["constant", "cosine", "k-decay"] = "constant"
-    lr_k: float = 2.0
-    alpha: float = 0.25
-    gamma: float = 0.99
-    lfsr_width: int = 16
-    full_last_reward: bool = False
-    unit: Literal["published", "episodic"] = "published"
-    method: str = "rlu"
-    threads: int = 2
-
-    def __post_init__(self) -> None:
-        for name, hint in get_type_hints(TuneConfig).items():
-            check_type(getattr(self, name), hint, name)
-        devices = ("golden", "sim", self.device if self.device.startswith(PREFIX) else f"{PREFIX}PORT")
-        for name, allowed in (("device", devices), ("schedule", tuple(SCHEDULES))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        if self.bus != "none" and self.device != "sim":
-            raise ValueError(f"bus {self.bus} is one of the simulated RTL: it needs the device sim, not {self.device}")
-        method_named(self.method)
-        if self.unit == "episodic":
-            if self.method not in UNITS:
-                raise ValueError(f"unit episodic is the method rlu-plus, not {self.method}: leave one of the two out")
-            object.__setattr__(self, "method", "rlu-plus")
-        if self.method not in UNITS and self.device != "golden":
-            raise ValueError(
-                f"method {self.method} searches on this machine, without a unit: it needs no device {self.device}; the "
-                f"units are {', '.join(UNITS)}"
-            )
-        if self.lfsr_width not in (8, 16, 32):
-            raise ValueError(f"lfsr_width must be one of 8, 16, 32, not {self.lfsr_width!r}")
-        if not 1 <= self.seed < 1 << self.lfsr_width:
-            raise ValueError(
-                f"seed must be in 1..{(1 << self.lfsr_width) - 1} with an LFSR of {self.lfsr_width} bits, "
-                f"not {self.seed}"
-            )
-        for name in ("alpha", "gamma", "accuracy_drop"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must be in 0..1, not {getattr(self, name):g}")
-        for name, most in (("iterations", 100_000), ("width", 512), ("epochs", 1000), ("threads", 256)):
-            value = getattr(self, name)
-            if value is not None and not 1 <= value <= most:
-                raise ValueError(f"{name} must be in 1..{most}, not {value}")
-        if not 0.0 < self.lr_k <= 100.0:
-            raise ValueError(f"lr_k must be above 0 and at most 100, not {self.lr_k:g}")
-        self.objective_at(0.0)  # checks weights and thresholds
-
-    def objective_at(self, accuracy_th: float) -> Objective:
-        """The objective with an accuracy threshold that may only now be known."""
-        a, b, c = parse_weights(self.objective)
-        return Objective(
-            weight_a=a,
-            weight_l=b,
-            weight_e=c,
-            accuracy_th=self.accuracy_th if self.accuracy_th is not None else accuracy_th,
-            latency_th_ms=self.latency_th_ms,
-            energy_th_uj=self.energy_th_uj,
-            latency_low_ms=self.latency_low_ms,
-            latency_high_ms=self.latency_high_ms,
-            energy_low_uj=self.energy_low_uj,
-            energy_high_uj=self.energy_th_uj if self.energy_high_uj is None else self.energy_high_uj,
-        )
-
-
-#: Names of its fields.
-TUNE_FIELDS = frozenset(field.name for field in dataclasses.fields(TuneConfig))
-
 
 @contextmanager
 def open_device(params: RLUParams, config: TuneConfig) -> Iterator[Device]:
     """The device a run asks for; all but the golden model itself are checked against it at every word."""
-    if config.device == "golden":
+    device = config.device.device
+    if device == "golden":
         yield GoldenDevice(params)
         return
-    if config.device.startswith(PREFIX):
-        with SerialDevice(config.device.removeprefix(PREFIX)) as board:
-            found = Driver(board).params
-            if found.lfsr_width != config.lfsr_width:
+    if device.startswith(SERIAL):
+        with SerialDevice(device.removeprefix(SERIAL)) as board:
+            found, wanted = Driver(board).params, config.unit.lfsr_width
+            if found.lfsr_width != wanted:
                 raise ValueError(
-                    f"the unit on the board has an LFSR of {found.lfsr_width} bits, the run one of "
-                    f"{config.lfsr_width}: say --lfsr-width {found.lfsr_width}, or build the board's unit with "
-                    f"--lfsr-width {config.lfsr_width}"
+                    f"the unit on the board has an LFSR of {found.lfsr_width} bits, the run one of {wanted}: say "
+                    f"--lfsr-width {found.lfsr_width}, or build the board's unit with --lfsr-width {wanted}"
                 )
             yield ShadowedDevice(board, found, used=True)
         return
-    with SimDevice(params, bus=config.bus, simulator=config.simulator) as device:
-        yield ShadowedDevice(device, params)
+    with SimDevice(params, bus=config.device.bus, simulator=config.device.simulator) as simulated:
+        yield ShadowedDevice(simulated, params)
 
 
 def run(
@@ -259,31 +125,30 @@ def _run(
     on_step: Callable[[Step, int], None],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    schedule = schedule_of(config.schedule, config.iterations)
+    schedule = schedule_of(config.search.schedule, config.search.iterations)
     saved = folder.load_checkpoint()
     for note in folder.notes:
         say(note)
     if len(folder.steps) == len(schedule) and (summary := folder.summary) is not None:
         say(f"{folder.path} is complete; nothing to do")
         return summary
-    chip = chip or _chip_of(config, folder, say)
+    task: Task | None = None
+    if chip is None:
+        if chip_network_of(config) is None:
+            task = task_of(config, folder, say)
+        chip = chip_of(config, folder, say, task)
     if isinstance(chip, TableChip) and not (folder.path / CHIP_TABLE).exists():
         folder.write(CHIP_TABLE, chip.table.to_csv())
     if evaluator is None:
-        evaluator = retrainer_of(config, folder, say)
-    space = space or space_of(
-        chip,
-        getattr(chip, "layer_names", None) or tuple(f"layer{k + 1}" for k in range(evaluator.layers)),
-        searched=_SEARCHED[config.activations],
-        fixed=_FIXED[config.activations],
-    )
+        evaluator = retrainer_of(task or task_of(config, folder, say), say)
+    space = space or run_space(config, chip, evaluator.layers)
     if space.layers != evaluator.layers:
         raise ValueError(
             f"the chip's network has {space.layers} layers, the network that is trained {evaluator.layers}: name the "
             "same network for both"
         )
     baseline_accuracy = evaluator.retrained_baseline()
-    objective = config.objective_at(max(0.0, baseline_accuracy - config.accuracy_drop))
+    objective = config.objective.at(max(0.0, baseline_accuracy - config.objective.accuracy_drop))
     with _searcher(config, space, objective, chip, len(folder.steps)) as (searcher, device):
         if saved is not None:
             try:
@@ -347,18 +212,18 @@ def _searcher(
     config: TuneConfig, space: PolicySpace, objective: Objective, chip: Chip, told: int
 ) -> Iterator[tuple[Searcher, Device | None]]:
     """The searcher of a run, and the device that it is on, if it is a unit; ``told`` policies are behind it."""
-    counts = space.action_counts
-    schedule = schedule_of(config.schedule, config.iterations)
-    if config.method not in UNITS:
+    counts, unit, method = space.action_counts, config.unit, config.search.method
+    schedule = schedule_of(config.search.schedule, config.search.iterations)
+    if method not in UNITS:
         problem = Problem(space, objective, len(schedule), chip.measure)
-        yield method_named(config.method).searcher(problem, config.seed), None
+        yield method_named(method).searcher(problem, config.seed), None
         return
-    episodic = config.method == "rlu-plus"
+    episodic = episodic_of(config)
     params = RLUParams(
         states=len(counts),
         actions=max(2, *counts),
         action_counts=counts,
-        lfsr_width=config.lfsr_width,
+        lfsr_width=unit.lfsr_width,
         episodes=EPISODES if episodic else 0,
     )
     with open_device(params, config) as device:
@@ -367,116 +232,136 @@ def _searcher(
             action_counts=counts,
             seed=config.seed,
             objective=objective,
-            alpha=config.alpha,
-            gamma=config.gamma,
-            full_last_reward=config.full_last_reward,
-            episodic=Episodic() if episodic else None,
+            alpha=unit.alpha,
+            gamma=unit.gamma,
+            full_last_reward=unit.full_last_reward,
+            episodic=episodic,
         )
-        yield UnitSearcher(driver, schedule, told, greedy=not episodic), device
+        yield UnitSearcher(driver, schedule, told, greedy=episodic is None), device
 
 
-def _chip_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None]) -> Chip:
+def run_space(config: TuneConfig, chip: Chip, layers: int) -> PolicySpace:
+    """The policies of a run: what the chip lets each layer, or block of layers, choose from."""
+    names = getattr(chip, "layer_names", None) or tuple(f"layer{number + 1}" for number in range(layers))
+    both = (WEIGHT_BITS.name, ACTIVATION_BITS.name)
+    searched = both if config.search.activations == "searched" else both[:1]
+    return space_of(
+        chip,
+        names,
+        searched=searched,
+        fixed=tuple(name for name in both if name not in searched),
+        blocks=blocks_of(names) if config.search.rows == "block" else None,
+        among=bit_widths_of(config),
+    )
+
+
+def chip_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None], task: Task | None) -> Chip:
     """The chip of a run.
+
+    Args:
+        config, folder, say: of the run.
+        task: whose network runs on it, if the configuration names no other.
 
     Raises:
         ValueError: if it cannot be used, or has no energies and the objective weighs them, or the layers of its network
             are not those the run was begun with.
     """
-    saved = folder.path / CHIP_TABLE
+    saved, name = folder.path / CHIP_TABLE, chip_network_of(config)
     _check_places(config, folder, "chip_network", *([] if saved.exists() else ["chip"]))
-    layers = network_layers(config.chip_network)
-    if _is_path("chip_network", config.chip_network):
+    if name is None:
+        assert task is not None
+        layers = task.layers
+    else:
+        layers = network_layers(name)
+    if is_place("chip_network", config.chip.chip_network):
         digest = hashlib.sha256(repr(layers).encode()).hexdigest()
-        folder.check_input("chip_network", f"the layers in {config.chip_network}", digest, say)
-    searched = _SEARCHED[config.activations]
+        folder.check_input("chip_network", f"the layers in {config.chip.chip_network}", digest, say)
+    searched = config.search.activations == "searched"
+
+    def choices(chip: LayerChip, layer: int, dimension: str) -> Sequence[int]:
+        return choices_for(
+            chip, (layer,), dimension, searched or dimension != ACTIVATION_BITS.name, bit_widths_of(config)
+        )
+
     return fixed_chip(
-        config.chip,
+        config.chip.chip,
         layers,
-        choices=lambda chip, layer, dimension: choices_for(chip, (layer,), dimension, dimension in searched),
-        needs_energy=config.objective_at(0.0).weight_e > 0.0,
+        choices=choices,
+        needs_energy=config.objective.at(0.0).weight_e > 0.0,
         saved=saved,
     )
 
 
-def retrainer_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None]) -> Retrainer:
-    """The retraining that a run's configuration describes, at its start; pre-trains unless the network is in the cache.
+def task_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None]) -> Task:
+    """The task of a run.
 
     Raises:
-        ValueError: for data that cannot be used, or that are not those the run was begun with.
+        ValueError: for data or a network that cannot be used, or that are not those the run was begun with.
     """
-    _check_places(config, folder, "data", "data_folder")
-    from algo.nets.data.datasets import NOISE_STD, load_dataset, local_private_set
-    from algo.nets.train.retrainer import Retrainer, TrainingConfig, pretrain  # brings torch
-
-    training = TrainingConfig(
-        epochs_per_iteration=config.epochs,
-        lr_schedule=config.lr_schedule,
-        lr_k=config.lr_k,
-        activation_range=config.activation_range,
-        fold_batch_norm=config.fold_batch_norm,
-        threads=config.threads,
-    )
-    dataset = load_dataset(config.data, folder=Path(config.data_folder) if config.data_folder else None)
+    _check_places(config, folder, "data", "data_folder", "network")
+    task = Task.of(config.task, config.seed)
     # As training sees them: what else is in the files, and how it is packed, does not matter.
-    folder.check_input("data", f"the data {config.data}", dataset.digest(), say)
-    dataset = dataclasses.replace(dataset, name=Path(config.data).name)  # a report shows it to others
-    noise = NOISE_STD if config.noise_std is None else config.noise_std
-    local = local_private_set(dataset, config.local_size, noise, config.seed)
+    folder.check_input("data", f"the data {config.task.data}", task.data_digest, say)
+    for name, path in inputs_of(config.task).items():
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        folder.check_input(name, f"the lines of {path}", digest, say)
+    local = task.local
     say(
-        f"data: {dataset.description}, {len(local.train_images)} local images to train on, "
+        f"data: {task.dataset.description}, {len(local.train_images)} local images to train on, "
         f"{len(local.test_images)} to test on"
     )
+    return task
+
+
+def retrainer_of(task: Task, say: Callable[[str], None]) -> Retrainer:
+    """The retraining of a task, at its start; pre-trains unless the network is in the cache."""
     say("pre-training the INT8 network, unless it is in the cache")
-    pretrained = pretrain(dataset, training, config.width, config.seed, cache_dir() / "pretrained")
+    pretrained = task.pretrained(cache_dir() / "pretrained")
     say(
         f"INT8 network {'from the cache' if pretrained.cached else 'trained'}: "
         f"accuracy {pretrained.accuracy:.3f} on clean test images"
     )
-    return Retrainer(pretrained, local, training, config.weights, config.seed)
+    return task.retrainer(pretrained)
+
+
+def config_of(folder: RunFolder) -> TuneConfig:
+    """The configuration that a run was begun with; RunFolderError if it is damaged or of a newer version."""
+    with reading(folder.path / CONFIG, "{} is of another version, or damaged", raises=RunFolderError):
+        return TuneConfig.from_json(folder.config)
 
 
 def resumed_config(folder: RunFolder, given: dict[str, Any]) -> TuneConfig:
     """Configuration of a run taken up again; what the command line gives must agree with it.
 
     Raises:
-        RunFolderError: naming the first field that differs, or that the folder should not have.
+        RunFolderError: naming the first setting that differs, or a field that the folder should not have.
     """
-    stored = folder.config
-    for name in sorted(set(stored) ^ TUNE_FIELDS):
-        raise RunFolderError(f"{folder.path} was made by another version: field {name} of its configuration")
-    if str(given.get("device", "")).startswith(PREFIX) and str(stored["device"]).startswith(PREFIX):
-        stored["device"] = given["device"]  # a board may be plugged in elsewhere today
+    if "experiment" in folder.config:
+        raise RunFolderError(
+            f"{folder.path} is a run of `rlu experiment`, whose network or chip its configuration does not say: "
+            "continue it with that command"
+        )
+    config = config_of(folder)
+    stored = config.flat | {"unit": UNITS.get(config.search.method)}
+    if str(given.get("device", "")).startswith(SERIAL) and str(stored["device"]).startswith(SERIAL):
+        config = config.but(device=given["device"])  # a board may be plugged in elsewhere today
+        stored["device"] = given["device"]
     for name, value in given.items():
-        if _located(name, stored[name]) != _located(name, value):
+        if located_value(name, stored[name]) != located_value(name, value):
             raise RunFolderError(
                 f"{folder.path} was begun with {name} = {stored[name]!r}, not {value!r}: "
-                f"leave {name} out, or begin anew with another --out"
+                f"leave {name} out, or begin a new run with another --out"
             )
-    with reading(folder.path / CONFIG, *DAMAGED):
-        return TuneConfig(**stored)
-
-
-def located(config: TuneConfig) -> TuneConfig:
-    """The same with absolute paths, so that a run is taken up again from any working directory."""
-    return dataclasses.replace(config, **{name: _located(name, getattr(config, name)) for name in _PLACES})
-
-
-def _located(name: str, value: Any) -> Any:
-    return str(Path(value).absolute()) if _is_path(name, value) else value
-
-
-def _is_path(name: str, value: Any) -> bool:
-    """Whether a field names a file or a folder: files are told from names by their suffix."""
-    return name in _PLACES and value is not None and (name == "data_folder" or bool(Path(value).suffix))
+    return config
 
 
 def _check_places(config: TuneConfig, folder: RunFolder, *names: str) -> None:
     """Say which file of a run that is taken up again has been moved."""
     for name in names:
-        value = getattr(config, name)
-        if folder.begun_here or not _is_path(name, value) or Path(value).exists():
+        value = config.flat[name]
+        if folder.begun_here or not is_place(name, value) or place_of(value).exists():
             continue
-        here = "" if Path(value).is_absolute() else f" (seen from {Path.cwd()})"
+        here = "" if place_of(value).is_absolute() else f" (seen from {Path.cwd()})"
         raise RunFolderError(
             f"{folder.path} was begun with {name} = {value!r}, which is not there{here}: put it back, or write its new "
             f"place into {folder.path / CONFIG}; whether it is the same is checked"

@@ -17,6 +17,7 @@ def space_of(
     searched: Sequence[str] = (WEIGHT_BITS.name,),
     fixed: Sequence[str] = (ACTIVATION_BITS.name,),
     blocks: Mapping[str, Sequence[int]] | None = None,
+    among: Sequence[int] | None = None,
 ) -> PolicySpace:
     """All policies of a network on a chip.
 
@@ -27,6 +28,7 @@ def space_of(
         fixed: dimensions that every policy has, at the value that `fixed_value` gives.
         blocks: numbers of the layers of each block, by name, for one choice a block; layers in no block keep the
             usual value of each dimension. Default: one choice a layer.
+        among: values to choose from at most; default all that the chip knows.
 
     Raises:
         ValueError: if the layers of a block have no value in common.
@@ -35,7 +37,7 @@ def space_of(
     places = []
     for name, numbers in grouped.items():
         known = {
-            dimension: choices_for(chip, tuple(numbers), dimension, dimension in searched)
+            dimension: choices_for(chip, tuple(numbers), dimension, dimension in searched, among)
             for dimension in (*searched, *fixed)
         }
         places.append(Place(name, tuple(numbers), known))
@@ -59,7 +61,9 @@ def blocks_of(layers: Sequence[str]) -> dict[str, tuple[int, ...]]:
     return blocks
 
 
-def choices_for(chip: Chip, layers: Sequence[int], dimension: str, searched: bool) -> tuple[int, ...]:
+def choices_for(
+    chip: Chip, layers: Sequence[int], dimension: str, searched: bool, among: Sequence[int] | None = None
+) -> tuple[int, ...]:
     """What layers that share a value may choose from: what the chip lets all of them have, or one value of it."""
     common = [
         value
@@ -70,7 +74,13 @@ def choices_for(chip: Chip, layers: Sequence[int], dimension: str, searched: boo
         raise ValueError(
             f"layers {', '.join(map(str, layers))} share a row, but the chip gives them no {dimension} in common"
         )
-    return tuple(common) if searched else (fixed_value(common, dimension),)
+    if not searched:
+        return (fixed_value(common, dimension),)
+    chosen = tuple(value for value in common if among is None or value in among)
+    if not chosen:
+        known, wanted = (", ".join(map(str, values)) for values in (common, among or ()))
+        raise ValueError(f"the chip knows {dimension} of {known}, and none of {wanted}")
+    return chosen
 
 
 def fixed_value(known: Sequence[int], dimension: str) -> int:

@@ -10,9 +10,6 @@ from sim.devices.device import GoldenDevice
 from sim.devices.driver import Driver
 from sim.devices.objective import Objective
 
-#: Weights a, b, c of the two published tasks.
-OBJECTIVES = {"energy": (0.25, 0.10, 0.65), "latency": (0.25, 0.65, 0.10)}
-
 
 class Scorer:
     """Scores policies for an objective as a unit does, bit for bit.
@@ -52,14 +49,3 @@ def score(objective: Objective, accuracy: float, latency_ms: float, energy_uj: f
 def weighed_energy(objective: Objective, energy_uj: float) -> float:
     """Energy for the unit: one that is unavailable is as good as 0 to an objective that gives it no weight."""
     return 0.0 if math.isnan(energy_uj) and objective.weight_e == 0.0 else energy_uj
-
-
-def parse_weights(text: str) -> tuple[float, float, float]:
-    """Weights a, b, c from ``energy``, ``latency`` or ``a,b,c``; raises ValueError for anything else."""
-    if text in OBJECTIVES:
-        return OBJECTIVES[text]
-    try:
-        a, b, c = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"the objective must be energy, latency or three weights a,b,c, not {text!r}") from None
-    return a, b, c

@@ -75,14 +75,15 @@ def _unfinished_run(path: Path) -> None:
     code = f"""
 import dataclasses, pathlib
 from algo.run_folder import RunFolder
-from algo.tuning_run import TuneConfig, run
+from algo.runs.config import TuneConfig
+from algo.runs.tune import run
 
 def interrupt(step, total):
     raise KeyboardInterrupt
 
-config = TuneConfig(iterations=3)
+config = TuneConfig.of(iterations=3)
 try:
-    run(config, RunFolder.create(pathlib.Path({str(path)!r}), dataclasses.asdict(config)), on_step=interrupt)
+    run(config, RunFolder.create(pathlib.Path({str(path)!r}), config.to_json()), on_step=interrupt)
 except KeyboardInterrupt:
     pass
 """

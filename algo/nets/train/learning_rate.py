@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler
 
-LearningRateSchedule = Literal["constant", "cosine", "k-decay"]
-LEARNING_RATE_SCHEDULES: tuple[LearningRateSchedule, ...] = ("constant", "cosine", "k-decay")
+from algo.nets.training_config import LEARNING_RATE_SCHEDULES, LearningRateSchedule
 
 
 def k_decay(step: int, steps: int, k: float) -> float:

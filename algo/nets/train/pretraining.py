@@ -21,15 +21,8 @@ from algo.nets.networks import VGG8
 from algo.nets.quantisation import quantise, weight_layers
 from algo.nets.registry import source_of
 from algo.nets.train.device_choice import training_device
-from algo.nets.train.sgd import (
-    RETRAINING_ONLY,
-    TrainingConfig,
-    accuracy_of,
-    reproducible,
-    suited_layout,
-    tensors,
-    train,
-)
+from algo.nets.train.sgd import accuracy_of, reproducible, suited_layout, tensors, train
+from algo.nets.training_config import RETRAINING_ONLY, TrainingConfig
 from sim.files import write_atomically
 
 _CACHE_FORMAT = 1  # raise it when code changes make older cached networks differ from fresh ones

@@ -23,7 +23,8 @@ from algo.nets.folding import fold_batch_norm
 from algo.nets.quantisation import apply, quantise, quantised_layers, set_bits
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.pretraining import Pretrained, copied, digest_of, first_line, pretrain
-from algo.nets.train.sgd import TrainingConfig, accuracy_of, reproducible, tensors, train
+from algo.nets.train.sgd import accuracy_of, reproducible, tensors, train
+from algo.nets.training_config import TrainingConfig
 from algo.space.policy import Policy
 
 __all__ = ["MODES", "Mode", "Pretrained", "Retrainer", "TrainingConfig", "pretrain"]

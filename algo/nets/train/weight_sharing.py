@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from algo.nets.networks import VGG8
 from algo.nets.quantisation import quantised_layers, set_bits
-from algo.nets.train.sgd import StepInfo, TrainingConfig, train
+from algo.nets.train.sgd import StepInfo, train
+from algo.nets.training_config import TrainingConfig
 
 ACTIVATION_BITS = 8
 

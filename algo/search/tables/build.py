@@ -30,17 +30,20 @@ from algo.nets.data.datasets import (
     check_noise,
     load_dataset,
 )
-from algo.nets.networks import VGG8
 from algo.nets.quantisation import quantise, weight_layers
+from algo.nets.registry import network_builder
 from algo.nets.train.device_choice import training_device
-from algo.nets.train.retrainer import Pretrained, Retrainer, pretrain
-from algo.nets.train.sgd import TrainingConfig, reproducible, tensors
+from algo.nets.train.pretraining import Pretrained
+from algo.nets.train.sgd import reproducible, tensors
+from algo.nets.train.task import Task, network_for
 from algo.nets.train.weight_sharing import ACTIVATION_BITS, right_answers, train_shared
+from algo.nets.training_config import TrainingConfig
 from algo.search.tables.policy_table import PolicyTable
 from algo.space.policy import Policy, PolicySpace
 from algo.support.cells import kept_as, run_cells
 
 _FORMAT = 1  # raise it when code changes make older cells differ from fresh ones
+MOST_POLICIES = 5_000_000
 _PREFIX = 2  # layers whose choices make a cell of their own
 
 Weights = Literal["shared", "retrained"]
@@ -52,7 +55,8 @@ class Recipe:
 
     Attributes:
         data: name of a data set, as for `algo.nets.data.datasets.load_dataset`.
-        width: channels of VGG8's first convolution.
+        network: as for `algo.nets.registry.network_builder`.
+        width: channels of the network's first layer.
         noise_std: standard deviation of the noise on local images, where normalised ones have 1; default 2.5 for
             the digits, and that of `algo.nets.data.datasets.local_private_set` otherwise.
         pretrain_images: images to pre-train on, at most.
@@ -76,6 +80,7 @@ class Recipe:
     calibration: int = 256
     choices: tuple[int, ...] = (2, 4, 8)
     data_folder: str | None = field(default=None, repr=False)
+    network: str = field(default="vgg8", repr=False)
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
     def __post_init__(self) -> None:
@@ -159,11 +164,16 @@ def images_digest(recipe: Recipe) -> str:
     return hashlib.sha256("".join(part.digest() for part in images(recipe)).encode()).hexdigest()
 
 
-def _network(recipe: Recipe) -> VGG8:
-    dataset, _ = images(recipe)
-    channels, height, width = dataset.train_images.shape[1:]
+def task_of(recipe: Recipe, seed: int = 1) -> Task:
+    """Data, network and recipe together; accuracies are of weights that start from the pre-trained ones."""
+    dataset, local = images(recipe)
+    make_model = network_for(recipe.network, dataset, recipe.width)
+    return Task(dataset, local, make_model, recipe.training, "restarted", seed)
+
+
+def _network(recipe: Recipe) -> torch.nn.Module:
     with torch.random.fork_rng(devices=()):
-        return VGG8(dataset.classes, channels, recipe.width, (height, width))
+        return task_of(recipe).make_model()
 
 
 def _loaded(cell: Cell) -> torch.nn.Module:
@@ -180,7 +190,7 @@ def _arrays(state: Mapping[str, torch.Tensor]) -> dict[str, NDArray[Any]]:
 @kept_as("algo.table_build.pretrained")
 def pretrained(cell: Cell) -> dict[str, NDArray[Any]]:
     """Weights of the network pre-trained at 8 bits."""
-    return _arrays(pretrain(images(cell.recipe)[0], cell.recipe.training, cell.recipe.width, cell.seed).state)
+    return _arrays(task_of(cell.recipe, cell.seed).pretrained(None).state)
 
 
 @kept_as("algo.table_build.shared")
@@ -210,12 +220,11 @@ def tested(cell: Cell) -> list[int]:
 @kept_as("algo.table_build.retrained")
 def retrained(cell: Cell) -> float:
     """Accuracy of one policy after its own retraining from the pre-trained weights."""
-    recipe = cell.recipe
     assert cell.start is not None
+    task = task_of(cell.recipe, cell.seed)
     state = {name: torch.from_numpy(value) for name, value in cell.start.arrays.items()}
-    start = Pretrained(lambda: _network(recipe), state, 0.0, repr(cell.start), cached=True)
-    retrainer = Retrainer(start, images(recipe)[1], recipe.training, "restarted", cell.seed)
-    return retrainer.accuracy(Policy(cell.bits, (ACTIVATION_BITS,) * len(cell.bits), 0), 0)
+    start = Pretrained(task.make_model, state, 0.0, repr(cell.start), cached=True)
+    return task.retrainer(start).accuracy(Policy(cell.bits, (ACTIVATION_BITS,) * len(cell.bits), 0), 0)
 
 
 @dataclass(frozen=True)
@@ -233,7 +242,10 @@ class Workers:
 
 def starts(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> list[Cell]:
     """A cell a seed, which starts from that seed's pre-trained weights."""
-    origin = repr((_FORMAT, torch.__version__, training_device().type, images_digest(recipe)))
+    parts: tuple[object, ...] = (_FORMAT, torch.__version__, training_device().type, images_digest(recipe))
+    if recipe.network != "vgg8":
+        parts += (recipe.network, network_builder(recipe.network).digest)
+    origin = repr(parts)
     fresh = [Cell(recipe, origin, seed) for seed in seeds]
     states = workers.run(pretrained, fresh, "pre-training")
     return [Cell(recipe, origin, seed, State(state)) for seed, state in zip(seeds, states, strict=True)]
@@ -266,7 +278,7 @@ def shared_accuracy(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> N
 def build(
     recipe: Recipe, weights: Weights, seeds: Sequence[int], workers: Workers, chip: LayerChip | None = None
 ) -> PolicyTable:
-    """The table of all policies of VGG8 at the chip's operating points.
+    """The table of all policies of a network at the chip's operating points.
 
     Args:
         recipe: what accuracy is measured on, and how.
@@ -284,8 +296,15 @@ def build(
     names = tuple(name for name, _ in weight_layers(_network(recipe)))
     chip = chip or EvolverChip()
     if len(chip.layer_names) != len(names):
-        raise ValueError(f"the chip's network has {len(chip.layer_names)} layers with weights; VGG8 has {len(names)}")
+        raise ValueError(
+            f"the chip's network has {len(chip.layer_names)} layers with weights; {recipe.network} has {len(names)}"
+        )
     space = PolicySpace.of_bit_widths(len(names), len(chip.points), recipe.choices, (ACTIVATION_BITS,))
+    if space.size > MOST_POLICIES:
+        raise ValueError(
+            f"{recipe.network} has {len(names)} layers, which makes {float(space.size):.3g} policies: a table has at "
+            f"most {MOST_POLICIES:,}; search such a network with rlu tune"
+        )
     costs = [  # before the long work, since a chip may not know a bit-width
         chip.measure(Policy(bits, (ACTIVATION_BITS,) * len(bits), point))
         for bits in itertools.product(recipe.choices, repeat=len(names))
@@ -298,8 +317,11 @@ def build(
         accuracy = retrained_accuracy(recipe, seeds, policies, workers)
     described = asdict(recipe)
     del described["data_folder"]
+    if recipe.network == "vgg8":
+        del described["network"]  # as it always was
+    title = network_builder(recipe.network).title
     source = (
-        f"accuracy: VGG8 of width {recipe.width} on {recipe.data} with noise {recipe.noise:g}, weights {weights}, "
+        f"accuracy: {title} of width {recipe.width} on {recipe.data} with noise {recipe.noise:g}, weights {weights}, "
         f"mean over {len(seeds)} seeds; latency and energy: {chip.name}, {chip.origin}"
     )
     return PolicyTable(

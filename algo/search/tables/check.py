@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from algo.nets.train.sgd import TrainingConfig
+from algo.nets.training_config import TrainingConfig
 from algo.search.tables.build import Recipe, Workers, images_digest, retrained_accuracy
 from algo.search.tables.policy_table import Floats, PolicyTable
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from algo.chips.by_name import evolver_fit as chip_fit
+from algo.chips import evolver_fit as chip_fit
 from algo.chips.evolver import ChipConstants, EvolverChip
 from algo.chips.evolver_fit import PLAUSIBLE, constants_table, fit_constants, residual_table
 from algo.published.evolver import (

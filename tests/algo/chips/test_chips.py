@@ -10,8 +10,9 @@ import pytest
 from algo.chips.by_name import open_chip
 from algo.chips.evolver import EvolverChip
 from algo.published.evolver import PUBLISHED_VGG8
+from algo.runs.config import TuneConfig
 from algo.runs.run_folder import RunFolder
-from algo.runs.tune import TuneConfig, run
+from algo.runs.tune import run
 from algo.search.step import Step
 from algo.search.tables.policy_table import TableEvaluator, synthetic_table
 from algo.space.policy import Policy
@@ -34,8 +35,8 @@ def no_energy_chip(tmp_path):
 
 def tuned(folder, chip, objective, stop=None):
     table = synthetic_table(EvolverChip([TINY, DENSE], points=EVOLVER.points[:1]), layers=2, seed=1)
-    config = TuneConfig(objective=objective, **SETTINGS)
-    opened = RunFolder.open(folder) if folder.exists() else RunFolder.create(folder, dataclasses.asdict(config))
+    config = TuneConfig.of(objective=objective, **SETTINGS)
+    opened = RunFolder.open(folder) if folder.exists() else RunFolder.create(folder, config.to_json())
 
     def on_step(step, total):
         if stop == step.iteration:
@@ -124,7 +125,7 @@ def test_chip_table_in_its_three_formats(tmp_path, capsys):
     [
         (("--weight-bits", "2,x"), "--weight-bits must be all, or whole numbers such as 2,4,8, not '2,x'"),
         (("--weight-bits", "2,2"), "--weight-bits must not repeat a bit-width"),
-        (("--activation-bits", "3"), "chip evolver has activations of 2, 4, 8 bits, not 3"),
+        (("--activation-bits", "3"), "chip evolver has activation bits of 2, 4, 8 in layer conv1, not 3"),
         (("--point", "9"), "chip evolver has operating points 0..8, not 9"),
         (("--threads", "0", "--chip", "measured"), "threads must be in 1..256, not 0"),
     ],

@@ -28,7 +28,8 @@ from algo.export.onnx_export import FORMATS, Format, export
 from algo.nets.folding import fold_batch_norm
 from algo.nets.networks import VGG8, MobileNetV2, ResNet34
 from algo.nets.quantisation import quantise, quantised_layers, set_bits, weight_levels
-from algo.nets.train.sgd import TrainingConfig, train
+from algo.nets.train.sgd import train
+from algo.nets.training_config import TrainingConfig
 from sim.devices.shadow import Disagreement
 
 _random = np.random.default_rng(0)

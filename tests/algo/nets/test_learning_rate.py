@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from algo.nets.train import learning_rate as schedules
-from algo.nets.train.learning_rate import LEARNING_RATE_SCHEDULES, k_decay, scheduler
-from algo.nets.train.sgd import TrainingConfig, train
+from algo.nets.train.learning_rate import k_decay, scheduler
+from algo.nets.train.sgd import train
+from algo.nets.training_config import LEARNING_RATE_SCHEDULES, TrainingConfig
 
 STEPS, POWERS = st.integers(1, 60), st.floats(0.1, 10)
 

@@ -18,8 +18,9 @@ from algo.nets.data.datasets import Dataset, local_private_set
 from algo.nets.folding import fold_batch_norm
 from algo.nets.networks import VGG8, MobileNetV2, ResNet34, layer_shapes
 from algo.nets.quantisation import quantise, quantised_layers, set_bits, weight_layers
-from algo.nets.train.retrainer import Retrainer, TrainingConfig, pretrain
+from algo.nets.train.retrainer import Retrainer, pretrain
 from algo.nets.train.sgd import suited_layout
+from algo.nets.training_config import TrainingConfig
 from algo.space.policy import Policy
 
 IMAGE, CPU = (2, 6, 6), torch.device("cpu")

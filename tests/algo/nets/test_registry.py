@@ -17,7 +17,7 @@ from algo.nets.networks import VGG8, MobileNetV2, ResNet34
 from algo.nets.quantisation import weight_layers
 from algo.nets.registry import DEFAULT_WIDTH, METAVAR, NETWORKS, NetworkBuilder, is_file_network, network_builder
 from algo.nets.train.retrainer import pretrain
-from algo.nets.train.sgd import TrainingConfig
+from algo.nets.training_config import TrainingConfig
 
 DIGITS = {"classes": 10, "channels": 1, "image_size": (8, 8)}
 WELL = """
@@ -130,7 +130,7 @@ def test_a_class_will_do_and_helpers_beside_the_file_are_found_last(write: Write
     text = """
 from dataclasses import dataclass
 from torch import nn
-import algo.networks
+import algo.nets.networks
 from helper_beside import hidden
 
 @dataclass

@@ -14,8 +14,9 @@ from algo.nets.data.datasets import Dataset, LocalData, local_private_set
 from algo.nets.networks import VGG8
 from algo.nets.train.device_choice import VARIABLE, training_device
 from algo.nets.train.pretraining import _pretraining_key
-from algo.nets.train.retrainer import Mode, Pretrained, Retrainer, TrainingConfig, pretrain
+from algo.nets.train.retrainer import Mode, Pretrained, Retrainer, pretrain
 from algo.nets.train.sgd import StepInfo, tensors, train
+from algo.nets.training_config import TrainingConfig
 from algo.space.policy import Policy
 
 CONFIG = TrainingConfig(pretrain_epochs=1, int8_epochs=1, batch_size=20, learning_rate=0.02, threads=1)

@@ -26,9 +26,10 @@ from algo.report.figures import frame_iterations, learning_curve
 from algo.report.load import load_runs
 from algo.report.page import against, facts_as_json, page, repeat_command, whole
 from algo.report.svg import ticks
+from algo.runs.config import TuneConfig
 from algo.runs.q_replay import q_history
-from algo.runs.run_folder import CHECKPOINT, CONFIG, Q_TABLE, SUMMARY, TRACE, RunFolderError
-from algo.runs.tune import TuneConfig
+from algo.runs.run_folder import CHECKPOINT, CONFIG, Q_TABLE, SUMMARY, TRACE, RunFolder, RunFolderError
+from algo.runs.tune import config_of
 from algo.search.schedules import schedule_of
 from algo.search.step import Step
 from algo.space.layers import LayerShape
@@ -115,17 +116,23 @@ def test_the_policy_found_is_named_for_how_it_was_found(tmp_path):
     assert "found (best seen, retrained)" in names and "found (greedy)" not in names
 
 
-@pytest.mark.parametrize("name", ["latency_th_ms", "seed", "unit"])
+@pytest.mark.parametrize("name", ["latency_th_ms", "seed", "method"])
 def test_a_setting_that_a_version_lacked_has_its_default(copy, name):
-    config = json.loads((copy / CONFIG).read_text())
-    del config[name]
-    (copy / CONFIG).write_text(json.dumps(config))
-    (run,) = load_runs([copy])
-    assert run.config[name] == getattr(TuneConfig(), name) and page([run])
+    """Of a run of format 1, and of one of this format."""
+    path = {"latency_th_ms": ["objective"], "seed": [], "method": ["search"]}[name]
+    for config in (TuneConfig.of(schedule="quick").flat, json.loads((copy / CONFIG).read_text())):
+        inner = config
+        for part in path if "format" in config else []:
+            inner = inner[part]
+        del inner[name]
+        (copy / CONFIG).write_text(json.dumps(config))
+        (run,) = load_runs([copy])
+        assert run.config[name] == TuneConfig().flat[name] and page([run])
 
 
 def test_a_page_names_no_folder_of_this_machine(copy):
-    config = json.loads((copy / CONFIG).read_text()) | {"data": "/home/user/secret/my.npz"}
+    config = json.loads((copy / CONFIG).read_text())
+    config["task"]["data"] = "/home/user/secret/my.npz"
     (copy / CONFIG).write_text(json.dumps(config))
     made = page(load_runs([copy]))
     assert "my.npz" in made and "/home/user" not in made
@@ -218,7 +225,8 @@ def test_the_same_runs_give_the_same_bytes(short, stopped):
 def test_hostile_names_stay_words(tmp_path):
     evil = "\"><img src=x onerror=alert(1)><script>alert('2')<"
     path = make_run(tmp_path / evil, source=f"{evil}/script>", schedule="quick")
-    config = json.loads((path / CONFIG).read_text()) | {"data": evil, evil: evil}
+    config = json.loads((path / CONFIG).read_text())
+    config["task"]["data"] = evil
     (path / CONFIG).write_text(json.dumps(config))
     elements = Elements(page(load_runs([path])))
     assert [tag for tag, _ in elements.tags].count("script") == 1
@@ -228,7 +236,7 @@ def test_hostile_names_stay_words(tmp_path):
 
 def test_the_replayed_q_table_is_the_units_own(finished):
     steps = steps_of(finished)
-    history = q_history(finished, steps, json.loads((finished / CONFIG).read_text()))
+    history = q_history(finished, steps, config_of(RunFolder.open(finished)))
     assert history.mismatch == "" and history.last_matches is True
     assert [q_digest(table) for table in history.tables] == [step.q_digest for step in steps]
     stored = json.loads((finished / Q_TABLE).read_text())
@@ -314,7 +322,7 @@ def test_a_line_with_an_action_that_the_row_has_not_is_found_out(copy):
     [
         (lambda path: (path / CONFIG).unlink(), "holds no run: there is no config.json"),
         (lambda path: (path / CONFIG).write_text("[]"), "config.json is damaged"),
-        (lambda path: (path / CONFIG).write_text("{}"), "another version"),
+        (lambda path: (path / CONFIG).write_text('{"format": 99}'), "a newer version made it"),
         (lambda path: (path / TRACE).unlink(), "no whole iteration to report on"),
         (lambda path: (path / TRACE).write_text("{}\n"), "no whole iteration to report on"),
         (lambda path: (path / SUMMARY).write_text("{"), "summary.json is damaged"),

@@ -1,6 +1,5 @@
 """The search, its runs and their folders, with a table in place of training; test_cli.py trains for real."""
 
-import dataclasses
 import fcntl
 import itertools
 import json
@@ -17,8 +16,9 @@ import pytest
 
 from algo.chips.evolver import EvolverChip
 from algo.published.evolver import INT8_BASELINE, evolver_facts
+from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CHECKPOINT, INPUTS, TRACE, RunFolder, RunFolderError, compare
-from algo.runs.tune import TuneConfig, resumed_config, run
+from algo.runs.tune import resumed_config, run
 from algo.search.schedules import SCHEDULES, published_schedule, schedule_of
 from algo.search.scoring import score
 from algo.search.step import Step
@@ -74,8 +74,8 @@ def interrupt():
 
 def tuned(path, evaluator=None, stop=None, then=interrupt, chip=CHIP, **fields):
     """Run, or go on with, a tuning run over the table; ``stop`` ends it, or does what ``then`` says, after so many."""
-    config = TuneConfig(**({"schedule": "quick", "seed": 5} | LIMITS | fields))
-    folder = RunFolder.open(path) if path.exists() else RunFolder.create(path, dataclasses.asdict(config))
+    config = TuneConfig.of(**({"schedule": "quick", "seed": 5} | LIMITS | fields))
+    folder = RunFolder.open(path) if path.exists() else RunFolder.create(path, config.to_json())
 
     def on_step(step, total):
         if stop is not None and step.iteration + 1 == stop:
@@ -223,7 +223,7 @@ def test_killed_between_trace_and_checkpoint(tmp_path):
 
 def test_killed_before_the_first_checkpoint(tmp_path):
     whole, _, _ = tuned(tmp_path / "whole")
-    config = dataclasses.asdict(TuneConfig(schedule="quick", seed=5, **LIMITS))
+    config = TuneConfig.of(schedule="quick", seed=5, **LIMITS).to_json()
     folder = RunFolder.create(tmp_path / "run", config)
     folder.release()
     (folder.path / TRACE).write_bytes((whole.path / TRACE).read_bytes().splitlines(keepends=True)[0])
@@ -276,10 +276,9 @@ def test_a_second_writer_is_refused_by_name_and_a_dead_ones_folder_is_taken_over
             ValueError, match=rf"run is in use by process {child.pid} on \S+: wait until that has ended"
         ):
             tuned(run_)
-        config = dataclasses.asdict(TuneConfig())
-        for replace in (False, True):
-            with pytest.raises(ValueError, match=f"is in use by process {child.pid} on"):
-                RunFolder.create(run_, config, replace=replace)
+        config = TuneConfig().to_json()
+        with pytest.raises(ValueError, match=f"is in use by process {child.pid} on"):
+            RunFolder.create(run_, config)
         assert (run_ / TRACE).read_bytes() == before
         assert compare(RunFolder.open(run_), whole).endswith("has 33")  # whoever only reads may
         child.send_signal(signal.SIGKILL)
@@ -339,7 +338,7 @@ def test_a_refused_run_leaves_nothing_behind(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / LOCK).write_text("process 1 on a host that crashed\n")
     with pytest.raises(ValueError, match="these data cannot be used"):
-        folder = RunFolder.create(tmp_path / "mine", dataclasses.asdict(TuneConfig()))
+        folder = RunFolder.create(tmp_path / "mine", TuneConfig().to_json())
         run(TuneConfig(), folder, chip=CHIP, evaluator=Refusing(TABLE))
     assert [path.name for path in tmp_path.iterdir()] == ["mine"] and not list((tmp_path / "mine").iterdir())
 
@@ -409,10 +408,15 @@ def test_another_configuration_is_refused_and_the_field_named(tmp_path):
     with pytest.raises(RunFolderError, match="was begun with seed = 5, not 6: leave seed out"):
         resumed_config(folder, {"schedule": "quick", "seed": 6})
     config = folder.config
-    del config["alpha"]
-    (folder.path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(RunFolderError, match="another version: field alpha"):
+    (folder.path / "config.json").write_text(json.dumps(config | {"colour": "red"}))
+    with pytest.raises(RunFolderError, match="another version, .* this version does not know the field colour"):
         resumed_config(folder, {})
+    (folder.path / "config.json").write_text(json.dumps(config | {"format": 3}))
+    with pytest.raises(RunFolderError, match="format 3: a newer version made it"):
+        resumed_config(folder, {})
+    del config["unit"]["alpha"]  # as of a version that had no such setting
+    (folder.path / "config.json").write_text(json.dumps(config))
+    assert resumed_config(folder, {}) == TuneConfig.of(schedule="quick", seed=5, **LIMITS)
 
 
 def test_compare_names_the_first_iteration_and_field(tmp_path):
@@ -461,7 +465,7 @@ def test_a_full_disk_leaves_the_run_resumable(tmp_path, monkeypatch):
 )
 def test_configurations_name_what_is_out_of_range(fields, said):
     with pytest.raises(ValueError, match=said):
-        TuneConfig(**fields)
+        TuneConfig.of(**fields)
 
 
 def test_policies_round_trip():

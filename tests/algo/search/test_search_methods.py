@@ -172,7 +172,7 @@ def test_model_size_keeps_the_operating_point_and_goes_for_small_models():
     table = scored.table
     chosen = METHODS["model-size"].run(scored, range(1, 21), 330)
     assert (chosen % len(table.points) == 2).all()
-    sizes = model_sizes(table)
+    sizes = model_sizes(table.space)
     assert sizes[table.index((0, 1, 2, 4))] == 2 + 4 + 8
     assert sizes[chosen[300:]].mean() < sizes[chosen[:90]].mean() - 2
 

@@ -26,8 +26,9 @@ from algo.cli import rlu  # noqa: E402
 from algo.nets.networks import VGG8, ResNet34  # noqa: E402
 from algo.nets.quantisation import quantise, quantised_layers, set_bits  # noqa: E402
 from algo.nets.train.retrainer import Pretrained, Retrainer, pretrain  # noqa: E402
-from algo.nets.train.sgd import TrainingConfig, accuracy_of, reproducible  # noqa: E402
+from algo.nets.train.sgd import accuracy_of, reproducible  # noqa: E402
 from algo.nets.train.weight_sharing import right_answers, stages, train_shared  # noqa: E402
+from algo.nets.training_config import TrainingConfig  # noqa: E402
 from algo.search.tables import build as table_build  # noqa: E402
 from algo.search.tables import check as table_check  # noqa: E402
 from algo.search.tables.build import Recipe, State, Workers, build  # noqa: E402
@@ -155,7 +156,7 @@ def test_another_chip_gives_other_latencies_and_energies(tiny, folder):
     with pytest.raises(ValueError, match="must be one of 2, 4, 8, not 3"):
         build(other_widths, "shared", [1], Workers(folder / "never made", 1), chip)
     assert not (folder / "never made").exists()  # refused before any training
-    with pytest.raises(ValueError, match="the chip's network has 7 layers with weights; VGG8 has 8"):
+    with pytest.raises(ValueError, match="the chip's network has 7 layers with weights; vgg8 has 8"):
         build(TINY, "shared", [1, 2], Workers(folder, 1), EvolverChip(layers[:-1]))
 
 

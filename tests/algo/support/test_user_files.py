@@ -1,5 +1,6 @@
 """Whatever is wrong with a user's file: it is taken, or refused in a sentence that names it. Never a traceback."""
 
+import copy
 import gzip
 import io
 import json
@@ -226,7 +227,8 @@ def runs(tmp_path_factory):
 def resume(path):
     folder = RunFolder.open(path)
     config = resumed_config(folder, {})
-    if config.device == "golden" and config.epochs == 1 and (config.iterations or 0) < 400:
+    small = config.task.training.epochs_per_iteration == 1 and (config.search.iterations or 0) < 400
+    if config.device.device == "golden" and small:
         with mock.patch("algo.runs.learning_curve.learning_curve", return_value=b""):
             run(config, folder, chip=EvolverChip(), evaluator=MadeUp(8), say=lambda text: None)
 
@@ -292,7 +294,12 @@ def test_a_changed_configuration_is_refused_with_its_field_and_what_is_allowed(r
     ):
         path = tmp_path / field
         shutil.copytree(runs[1], path)
-        (path / CONFIG).write_text(json.dumps(config | {field: value}))
+        part = {"iterations": "search", "alpha": "unit", "objective": "objective", "fold_batch_norm": "training",
+                "latency_th_ms": "objective", "weights": "task", "width": "task", "seed": ""}[field]  # fmt: skip
+        changed = copy.deepcopy(config)
+        inner = changed["task"]["training"] if part == "training" else changed[part] if part else changed
+        inner[field] = value
+        (path / CONFIG).write_text(json.dumps(changed))
         for use in (lambda path=path: load_runs([path]), lambda path=path: resumed_config(RunFolder.open(path), {})):
             with pytest.raises(RunFolderError) as caught:
                 use()

@@ -1,0 +1,135 @@
+"""A task: data, local private set, network and recipe, put together in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from algo.nets.registry import METAVAR, is_file_network, network_builder, split_file_network
+from algo.nets.training_config import TrainingConfig
+from algo.space.layers import LayerShape
+from algo.support.settings import check_settings, setting
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from algo.nets.data.datasets import Dataset, LocalData
+    from algo.nets.train.retrainer import Pretrained, Retrainer
+
+Weights = Literal["carried", "restarted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+    """What is trained, on what, and how. Each field says what it means.
+
+    Raises:
+        ValueError: for a value that a setting may not have.
+    """
+
+    data: str = setting(
+        "digits",
+        "digits, fashion-mnist, cifar10, cifar100, an NPZ file, or a folder of images with a folder a class.",
+    )
+    data_folder: str | None = setting(None, "Where the data set's files lie; nothing is downloaded then.")
+    local_size: int | None = setting(None, "Images of the local private set.")
+    noise_std: float | None = setting(None, "Standard deviation of the noise on them, 0..100; default 1.5.")
+    network: str = setting("vgg8", "The network that is trained.", metavar=METAVAR)
+    width: int | None = setting(
+        None, "Channels of its first layer, or what a function of your own takes; default 8.", low=1, high=512
+    )
+    weights: Weights = setting(
+        "carried",
+        "Network weights go on from iteration to iteration, or start from the pre-trained ones.",
+        choices=("carried", "restarted"),
+    )
+    training: TrainingConfig = TrainingConfig(threads=2)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if not is_file_network(self.network):
+            network_builder(self.network)  # raises for an unknown name
+        else:
+            split_file_network(self.network)
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Everything that retraining needs.
+
+    Attributes:
+        dataset: to pre-train on.
+        local: the local private set, to retrain and test on.
+        make_model: makes the network, not yet quantised.
+        training: the recipe.
+        weights: whether weights are carried from policy to policy, or restarted.
+        seed: of everything random.
+        data_digest: of the data set as it was read; empty of one that was not.
+    """
+
+    dataset: Dataset
+    local: LocalData
+    make_model: Callable[[], nn.Module]
+    training: TrainingConfig
+    weights: Weights = "carried"
+    seed: int = 1
+    data_digest: str = ""
+
+    @classmethod
+    def of(cls, config: TaskConfig, seed: int, change: Callable[[Dataset], Dataset] = lambda dataset: dataset) -> Task:
+        """The task of a configuration.
+
+        Args:
+            config: names data and network.
+            seed: of everything random.
+            change: makes another data set of the one that the configuration names, such as one of smaller images.
+
+        Raises:
+            ValueError: for data that cannot be used, or a network that does not suit them.
+        """
+        from algo.nets.data.datasets import NOISE_STD, load_dataset, local_private_set
+
+        dataset = change(load_dataset(config.data, folder=Path(config.data_folder) if config.data_folder else None))
+        digest = dataset.digest()
+        dataset = dataclasses.replace(dataset, name=Path(config.data).name)  # a report shows it to others
+        noise = NOISE_STD if config.noise_std is None else config.noise_std
+        local = local_private_set(dataset, config.local_size, noise, seed)
+        make_model = network_for(config.network, dataset, config.width)
+        return cls(dataset, local, make_model, config.training, config.weights, seed, digest)
+
+    def pretrained(self, cache: Path | None) -> Pretrained:
+        """The network trained at 8 bits, or the same from the cache."""
+        from algo.nets.train.pretraining import pretrain
+
+        return pretrain(self.dataset, self.training, seed=self.seed, cache_dir=cache, make_model=self.make_model)
+
+    def retrainer(self, pretrained: Pretrained) -> Retrainer:
+        """Retrains the pre-trained network under policies."""
+        from algo.nets.train.retrainer import Retrainer
+
+        return Retrainer(pretrained, self.local, self.training, self.weights, self.seed)
+
+    @property
+    def layers(self) -> tuple[LayerShape, ...]:
+        """Shapes of the network's layers."""
+        import torch
+
+        from algo.nets.networks import layer_shapes
+
+        with torch.random.fork_rng(devices=()):
+            return layer_shapes(self.make_model(), self.dataset.train_images.shape[1:])
+
+
+def network_for(name: str, dataset: Dataset, width: int | None = None) -> Callable[[], nn.Module]:
+    """What makes the network of a name for a data set: see `algo.nets.registry.network_builder`."""
+    build = network_builder(name)
+    channels, height, across = dataset.train_images.shape[1:]
+    return lambda: build(dataset.classes, channels, (height, across), width)
+
+
+def inputs_of(config: TaskConfig) -> Mapping[str, Path]:
+    """Files that a configuration names, by the names of its settings; without the data, which a task digests itself."""
+    return {"network": Path(split_file_network(config.network)[0])} if is_file_network(config.network) else {}

@@ -1,0 +1,89 @@
+"""The recipe of pre-training and retraining; without torch, so that configurations can hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from algo.support.settings import setting
+
+ActivationRange = Literal["minmax", "lsq"]
+ACTIVATION_RANGES: tuple[ActivationRange, ...] = ("minmax", "lsq")
+LearningRateSchedule = Literal["constant", "cosine", "k-decay"]
+LEARNING_RATE_SCHEDULES: tuple[LearningRateSchedule, ...] = ("constant", "cosine", "k-decay")
+
+#: Fields of `TrainingConfig` that play no part in pre-training.
+RETRAINING_ONLY = (
+    "epochs_per_iteration", "batch_size", "learning_rate", "lr_schedule", "lr_k", "activation_range",
+    "fold_batch_norm",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Recipe of pre-training and retraining: stochastic gradient descent with Nesterov momentum.
+
+    Attributes:
+        pretrain_epochs: passes over the training images in float32, at least 0.
+        int8_epochs: passes after that with every layer at 8 bits (quantisation-aware), at least 1.
+        pretrain_batch_size: images a step in pre-training, at least 2.
+        pretrain_learning_rate: peak step size in float32, above 0; falls along a cosine to 0.
+        int8_learning_rate: the same for the 8-bit passes.
+        epochs_per_iteration: passes over the local training images for each policy (E_max), at least 1.
+        batch_size: images a step in retraining, at least 2.
+        learning_rate: first step size in retraining, above 0.
+        lr_schedule: how it falls over the steps of one retraining: ``constant``, ``cosine`` or ``k-decay``.
+        lr_k: power of ``k-decay``'s time variable, above 0; the other two have none.
+        activation_range: whether retraining observes the range of activations (``minmax``) or learns it (``lsq``).
+        fold_batch_norm: whether batch normalisation is folded into the layers before it, with the statistics of
+            pre-training, before retraining.
+        momentum: share of the last step kept in the next, 0 up to 1 exclusive; every call starts at rest.
+        weight_decay: pull of all weights towards zero, at least 0.
+        threads: CPU threads torch uses, at least 1. Results are the same from run to run for one number,
+            not across numbers: sums are split differently. Two gain a quarter on two idle cores; on busy
+            ones they wait for each other and may take ten times as long, hence the default of 1.
+
+    Raises:
+        ValueError: naming the field that is out of range.
+    """
+
+    pretrain_epochs: int = 6
+    int8_epochs: int = 3
+    pretrain_batch_size: int = 32
+    pretrain_learning_rate: float = 0.05
+    int8_learning_rate: float = 0.01
+    epochs_per_iteration: int = setting(1, "Retraining epochs an iteration.", name="epochs", low=1, high=1000)
+    batch_size: int = 100
+    learning_rate: float = 0.01
+    lr_schedule: LearningRateSchedule = setting(
+        "constant", "Step size over the steps of one retraining.", choices=LEARNING_RATE_SCHEDULES
+    )
+    lr_k: float = setting(2.0, "Power of k-decay; 1 is the cosine.", flag="--k", high=100)
+    activation_range: ActivationRange = setting(
+        "minmax",
+        "Range of activations: observed smallest and largest values, or learned.",
+        choices=ACTIVATION_RANGES,
+    )
+    fold_batch_norm: bool = setting(False, "Fold batch normalisation into the layers after pre-training.")
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    threads: int = setting(1, "CPU threads of training.", low=1, high=256)
+
+    def __post_init__(self) -> None:
+        minima = {"pretrain_epochs": 0, "int8_epochs": 1, "epochs_per_iteration": 1, "threads": 1}
+        minima |= {"pretrain_batch_size": 2, "batch_size": 2}
+        for name, minimum in minima.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < minimum:
+                raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
+        choices = {"lr_schedule": LEARNING_RATE_SCHEDULES, "activation_range": ACTIVATION_RANGES}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        for name in ("pretrain_learning_rate", "int8_learning_rate", "learning_rate", "lr_k"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} must be above 0 and finite, not {getattr(self, name)!r}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, not {self.momentum!r}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ValueError(f"weight_decay must be at least 0 and finite, not {self.weight_decay!r}")

@@ -1,0 +1,260 @@
+"""The configuration of a tuning run: ``config.json`` of its folder, and the options of `rlu tune`.
+
+It brings neither NumPy nor torch, so that the command line starts at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from algo.chips.by_name import METAVAR as CHIP_METAVAR
+from algo.chips.by_name import NETWORK_METAVAR
+from algo.nets.registry import NETWORKS, is_file_network
+from algo.nets.train.task import TaskConfig
+from algo.search.objective import ObjectiveConfig
+from algo.search.schedules import SCHEDULES
+from algo.support.settings import changed, check_settings, flat, from_flat, from_json, setting, settings_of, to_json
+from rtl.spec.buses import BUSES, Bus
+
+if TYPE_CHECKING:
+    from sim.devices.episodic import Episodic
+
+#: Of ``config.json``. Format 1 was one flat object.
+FORMAT = 2
+#: Prefix of a device on a serial port.
+SERIAL = "serial:"
+#: Methods that are the RL unit, on the device of the run.
+UNITS = {"rlu": "published", "rlu-plus": "episodic"}
+#: The other way round.
+UNIT_METHODS = {name: method for method, name in UNITS.items()}
+#: Settings that may name a file or a folder.
+PLACES = ("data", "data_folder", "network", "chip", "chip_network")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceConfig:
+    """Where the RL unit is. Each field says what it means."""
+
+    device: str = setting(
+        "golden",
+        "The golden model; or, checked against it, the RTL in a simulator or a board (serial:PORT or ...@BAUD).",
+        metavar="golden|sim|serial:PORT",
+    )
+    simulator: Literal["verilator", "icarus"] = setting(
+        "verilator", "Simulator of the RTL.", choices=("verilator", "icarus")
+    )
+    bus: Bus = setting("none", f"Of the simulated RTL: {', '.join(BUSES[:-1])} or {BUSES[-1]}.", choices=BUSES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChipConfig:
+    """What gives latency and energy. Each field says what it means."""
+
+    chip: str = setting("evolver", "What gives latency and energy: see rlu chip table --help.", metavar=CHIP_METAVAR)
+    chip_network: str | None = setting(
+        None,
+        "Network whose layers run on it; default --network, at its published width.",
+        metavar=NETWORK_METAVAR,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitConfig:
+    """How the RL unit learns. Each field says what it means."""
+
+    alpha: float = setting(0.25, "Learning rate of the unit.", low=0, high=1)
+    gamma: float = setting(0.99, "Discount of the unit.", low=0, high=1)
+    lfsr_width: int = setting(16, "Bits of its LFSR: 8, 16 or 32.", choices=(8, 16, 32))
+    full_last_reward: bool = setting(False, "Reward the last row in full instead of with its share.")
+    tournament: int = setting(32, "Of rlu-plus: stored episodes drawn for a candidate.", low=1, high=255)
+    candidates: int = setting(2, "Of rlu-plus: candidates drawn for a policy.", low=1, high=15)
+    replays: int = setting(16, "Of rlu-plus: stored episodes learned from again after each policy.", low=0, high=255)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """What is searched, by which method, for how long. Each field says what it means."""
+
+    method: str = setting(
+        "rlu", "The search: rlu, rlu-plus, evolution, tpe, random and more; an unknown one lists them.", metavar="NAME"
+    )
+    schedule: str = setting(
+        "published",
+        "330 iterations as published, 33, or 1200; episodic is the default of rlu-plus.",
+        choices=tuple(SCHEDULES),
+    )
+    iterations: int | None = setting(
+        None,
+        "Another number of them: the published epsilons stretched, or fewer or more of the episodic ones.",
+        low=1,
+        high=100_000,
+    )
+    activations: Literal["fixed", "searched"] = setting(
+        "fixed", "Activations at 8 bits, or searched like the weights.", choices=("fixed", "searched")
+    )
+    rows: Literal["layer", "block"] = setting(
+        "layer", "One choice a layer, or one a block of layers of resnet34 and mobilenetv2.", choices=("layer", "block")
+    )
+    bit_widths: str | None = setting(
+        None, "Bit-widths to choose from, such as 4,8; default all that the chip knows.", metavar="N,N,..."
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneConfig:
+    """Everything a run depends on.
+
+    Attributes:
+        seed: of everything random: weights, local set, order of images, LFSR; 1..2**lfsr_width - 1.
+        device, task, chip, objective, unit, search: the parts.
+
+    Raises:
+        ValueError: for a value that a setting may not have, or values that do not go together.
+    """
+
+    device: DeviceConfig = DeviceConfig()
+    chip: ChipConfig = ChipConfig()
+    task: TaskConfig = TaskConfig()
+    search: SearchConfig = SearchConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    unit: UnitConfig = UnitConfig()
+    seed: int = setting(1, "Of everything random.")
+
+    def __post_init__(self) -> None:
+        from algo.search.methods.registry import method_named
+
+        check_settings(self)
+        device, method = self.device.device, self.search.method
+        devices = ("golden", "sim", device if device.startswith(SERIAL) else f"{SERIAL}PORT")
+        if device not in devices:
+            raise ValueError(f"device must be one of {', '.join(devices)}, not {device!r}")
+        if self.device.bus != "none" and device != "sim":
+            raise ValueError(
+                f"bus {self.device.bus} is one of the simulated RTL: it needs the device sim, not {device}"
+            )
+        method_named(method)
+        if method not in UNITS and device != "golden":
+            raise ValueError(
+                f"method {method} searches on this machine, without a unit: leave the device {device} out, or choose "
+                f"one of the units, {' or '.join(UNITS)}"
+            )
+        if not 1 <= self.seed < 1 << self.unit.lfsr_width:
+            raise ValueError(
+                f"seed must be in 1..{(1 << self.unit.lfsr_width) - 1} with an LFSR of {self.unit.lfsr_width} bits, "
+                f"not {self.seed}"
+            )
+        bit_widths_of(self)
+        self.objective.at(0.0)  # checks weights and thresholds
+
+    @classmethod
+    def of(cls, **values: Any) -> TuneConfig:
+        """A configuration from values by the settings' own names, such as ``data`` and ``alpha``; the rest defaults.
+
+        ``unit`` may be ``published`` or ``episodic``: the names of the two units before there were other methods.
+        """
+        unit = values.pop("unit", None)
+        if unit is not None:
+            names = UNIT_METHODS
+            if unit not in names:
+                raise ValueError(f"unit must be one of {', '.join(names)}, not {unit!r}")
+            if values.get("method", names[unit]) != names[unit]:
+                raise ValueError(
+                    f"unit {unit} is the method {names[unit]}, not {values['method']}: leave one of them out"
+                )
+            values["method"] = names[unit]
+        return from_flat(cls, values)
+
+    def but(self, **values: Any) -> TuneConfig:
+        """The configuration with other values of some settings, by their own names."""
+        return changed(self, **values)
+
+    @property
+    def flat(self) -> dict[str, Any]:
+        """Values of all settings by their own names."""
+        return flat(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``config.json`` holds."""
+        return {"format": FORMAT, **to_json(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> TuneConfig:
+        """The configuration that ``config.json`` of this or an earlier version holds.
+
+        A setting that was not there yet has its default.
+
+        Raises:
+            ValueError: for a field that this version does not know, or a value that a setting may not have.
+        """
+        content = {name: value for name, value in content.items() if name != "experiment"}
+        form = content.pop("format", 1)
+        if form == 1:
+            known = {one.name for one in settings_of(cls)}
+            for name in sorted(set(content) - known - {"unit"}):
+                raise ValueError(f"this version does not know the field {name}")
+            return cls.of(**content)
+        if form != FORMAT:
+            raise ValueError(
+                f"it has format {form}: a newer version made it, and this one reads formats 1 and {FORMAT}"
+            )
+        return from_json(cls, content)
+
+
+def bit_widths_of(config: TuneConfig) -> tuple[int, ...] | None:
+    """The bit-widths that the configuration limits the search to; ``None`` for all that the chip knows."""
+    text = config.search.bit_widths
+    if text is None:
+        return None
+    try:
+        widths = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        widths = ()
+    if not widths or list(widths) != sorted(set(widths)) or not 2 <= widths[0] <= widths[-1] <= 16:
+        raise ValueError(f"bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not {text!r}")
+    return widths
+
+
+def episodic_of(config: TuneConfig) -> Episodic | None:
+    """Settings of the episodic unit; ``None`` of a run with another searcher."""
+    if config.search.method != "rlu-plus":
+        return None
+    from sim.devices.episodic import Episodic
+
+    unit = config.unit
+    return Episodic(tournament=unit.tournament, candidates=unit.candidates, replays=unit.replays)
+
+
+def chip_network_of(config: TuneConfig) -> str | None:
+    """The network whose layers run on the chip; ``None`` for that of a user's file, as it is trained."""
+    named, trained = config.chip.chip_network, config.task.network
+    return named if named is not None or trained not in NETWORKS else trained
+
+
+def located(config: TuneConfig) -> TuneConfig:
+    """The same with absolute paths, so that a run is taken up again from any working directory."""
+    return config.but(**{name: located_value(name, value) for name, value in config.flat.items() if name in PLACES})
+
+
+def located_value(name: str, value: Any) -> Any:
+    """A setting's value, a path made absolute."""
+    if not is_place(name, value):
+        return value
+    if is_file_network(value):
+        file, colon, function = value.rpartition(":")
+        return f"{Path(file).absolute()}{colon}{function}" if file else str(Path(value).absolute())
+    return str(Path(value).absolute())
+
+
+def is_place(name: str, value: Any) -> bool:
+    """Whether a setting names a file or a folder: these are told from names by a suffix, or because they are there."""
+    if name not in PLACES or value is None:
+        return False
+    return name == "data_folder" or bool(Path(value).suffix) or (name == "data" and Path(value).is_dir())
+
+
+def place_of(value: str) -> Path:
+    """The file or folder that a setting names."""
+    return Path(value.rpartition(":")[0]) if is_file_network(value) and ":" in value else Path(value)

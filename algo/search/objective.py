@@ -1,0 +1,65 @@
+"""What a search is to find, as settings: weights, thresholds, and the ranges of latency and energy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from algo.support.settings import check_settings, setting
+
+if TYPE_CHECKING:
+    from sim.devices.objective import Objective
+
+#: Weights a, b, c of the two published tasks.
+OBJECTIVES = {"energy": (0.25, 0.10, 0.65), "latency": (0.25, 0.65, 0.10)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """An objective whose accuracy threshold may depend on the baseline. Each field says what it means.
+
+    Raises:
+        ValueError: for a value that a setting may not have, or values that make no objective.
+    """
+
+    objective: str = setting("energy", "energy, latency, or weights a,b,c.")
+    accuracy_th: float | None = setting(None, "Accuracy at or below which a policy is an outlier.")
+    accuracy_drop: float = setting(0.02, "Without --accuracy-th: this much below the INT8 baseline.", low=0, high=1)
+    latency_th_ms: float = setting(20.0, "Latency from which a policy is an outlier, in ms.", flag="--latency-th")
+    energy_th_uj: float = setting(300.0, "Energy from which a policy is an outlier, in uJ.", flag="--energy-th")
+    latency_low_ms: float = setting(3.90, "Latency that scores 1.", flag="--latency-low")
+    latency_high_ms: float = setting(10.58, "Latency that scores 0.", flag="--latency-high")
+    energy_low_uj: float = setting(41.06, "Energy that scores 1.", flag="--energy-low")
+    energy_high_uj: float | None = setting(None, "Energy that scores 0; default --energy-th.", flag="--energy-high")
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+    def at(self, accuracy_th: float) -> Objective:
+        """The objective with an accuracy threshold that may only now be known; ValueError if there is none such."""
+        from sim.devices.objective import Objective  # brings NumPy
+
+        a, b, c = parse_weights(self.objective)
+        return Objective(
+            weight_a=a,
+            weight_l=b,
+            weight_e=c,
+            accuracy_th=self.accuracy_th if self.accuracy_th is not None else accuracy_th,
+            latency_th_ms=self.latency_th_ms,
+            energy_th_uj=self.energy_th_uj,
+            latency_low_ms=self.latency_low_ms,
+            latency_high_ms=self.latency_high_ms,
+            energy_low_uj=self.energy_low_uj,
+            energy_high_uj=self.energy_th_uj if self.energy_high_uj is None else self.energy_high_uj,
+        )
+
+
+def parse_weights(text: str) -> tuple[float, float, float]:
+    """Weights a, b, c from ``energy``, ``latency`` or ``a,b,c``; raises ValueError for anything else."""
+    if text in OBJECTIVES:
+        return OBJECTIVES[text]
+    try:
+        a, b, c = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"the objective must be energy, latency or three weights a,b,c, not {text!r}") from None
+    return a, b, c

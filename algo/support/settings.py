@@ -1,0 +1,158 @@
+"""Settings: fields of frozen dataclasses that say what they mean, what they may be, and how to set them.
+
+A configuration may have configurations as fields. Every setting in it, however deep, has a name of its own, which
+command-line options, messages and reports use. The defaults, the limits and the help text stand at the field, and
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, get_type_hints
+
+from algo.support.user_files import check_type, shown
+
+Config = TypeVar("Config")
+
+_SETTING = "setting"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A field of a configuration, at any depth.
+
+    Attributes:
+        name: its own, unlike any other's in the configuration.
+        path: names of the fields that lead to it.
+        hint: its type.
+        default: its value where nothing is said.
+        help: what it means, in a sentence; empty for one that has no command-line option.
+        flag: of the command line.
+        choices: the values it may have; none if they are not a list.
+        metavar: what the command line's help shows for its value.
+        low, high: the smallest and the largest value that it may have; ``None`` values are not compared.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    hint: Any
+    default: Any
+    help: str = ""
+    flag: str = ""
+    choices: tuple[Any, ...] = ()
+    metavar: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+
+    def check(self, value: object) -> None:
+        """Raise ValueError, which names the setting, unless it may have this value."""
+        check_type(value, self.hint, self.name)
+        if value is None:
+            return
+        if self.choices and value not in self.choices:
+            raise ValueError(f"{self.name} must be one of {', '.join(map(str, self.choices))}, not {value!r}")
+        if isinstance(value, int | float) and not isinstance(value, bool) and not self.low <= value <= self.high:
+            limits = f"in {self.low:g}..{self.high:g}" if self.high < math.inf else f"at least {self.low:g}"
+            raise ValueError(f"{self.name} must be {limits}, not {value:g}")
+
+
+def setting(default: Any, help: str = "", **more: Any) -> Any:
+    """A field of a configuration: its default, its help text, and further attributes of `Setting`."""
+    return dataclasses.field(default=default, metadata={_SETTING: {"help": help, **more}})
+
+
+def settings_of(config: type | object) -> Iterator[Setting]:
+    """All settings of a configuration, or of its class, in the order of the fields."""
+    yield from _walk(config() if isinstance(config, type) else type(config)(), ())
+
+
+def flat(config: object) -> dict[str, Any]:
+    """The values of all settings by their own names."""
+    return {one.name: _value(config, one.path) for one in settings_of(config)}
+
+
+def from_flat(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """A configuration from values by the settings' own names; defaults for the rest.
+
+    Raises:
+        ValueError: for a name that is no setting's, or a value that a setting may not have.
+    """
+    tree: dict[str, Any] = {}
+    known = {one.name: one for one in settings_of(kind)}
+    for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"there is no setting {name!r}: the settings are {', '.join(known)}")
+        branch = tree
+        for part in known[name].path[:-1]:
+            branch = branch.setdefault(part, {})
+        branch[known[name].path[-1]] = value
+    return _built(kind(), tree, "")
+
+
+def changed(config: Config, **values: Any) -> Config:
+    """The configuration with other values of some settings, by their own names."""
+    return from_flat(type(config), flat(config) | values)
+
+
+def from_json(kind: type[Config], content: Mapping[str, Any]) -> Config:
+    """A configuration from what `to_json` gave, perhaps in an earlier version: what is not there has its default.
+
+    Raises:
+        ValueError: for a field that this version does not know, or a value that a setting may not have.
+    """
+    return _built(kind(), content, "")
+
+
+def to_json(config: object) -> dict[str, Any]:
+    """The configuration as nested objects that JSON can hold."""
+    return dataclasses.asdict(config)  # type: ignore[call-overload, no-any-return]
+
+
+def check_settings(config: object) -> None:
+    """Raise ValueError, which names the setting, unless all settings have values that they may have."""
+    for one in _walk(config, ()):
+        one.check(one.default)
+
+
+def _walk(defaults: Any, path: tuple[str, ...]) -> Iterator[Setting]:
+    hints = _hints(type(defaults))
+    for field in dataclasses.fields(defaults):
+        hint, here, default = hints[field.name], (*path, field.name), getattr(defaults, field.name)
+        if dataclasses.is_dataclass(default):
+            yield from _walk(default, here)
+            continue
+        more = dict(field.metadata.get(_SETTING, {}))
+        name = more.pop("name", field.name)
+        more["flag"] = more.get("flag") or f"--{name.replace('_', '-')}"
+        yield Setting(name, here, hint, default, **more)
+
+
+_known_hints: dict[type, dict[str, Any]] = {}
+
+
+def _hints(kind: type) -> dict[str, Any]:
+    if kind not in _known_hints:
+        _known_hints[kind] = get_type_hints(kind)
+    return _known_hints[kind]
+
+
+def _value(config: object, path: tuple[str, ...]) -> Any:
+    for part in path:
+        config = getattr(config, part)
+    return config
+
+
+def _built(defaults: Config, tree: Mapping[str, Any], where: str) -> Config:
+    if not isinstance(tree, Mapping):
+        raise ValueError(f"{where or 'the configuration'} must be an object, not {shown(tree)}")
+    fields, values = {field.name for field in dataclasses.fields(defaults)}, {}  # type: ignore[arg-type]
+    for name, value in tree.items():
+        if name not in fields:
+            raise ValueError(f"this version does not know the field {where}{name}")
+        default = getattr(defaults, name)
+        nested = dataclasses.is_dataclass(default)
+        values[name] = _built(default, value, f"{where}{name}.") if nested else value
+    return dataclasses.replace(defaults, **values)  # type: ignore[type-var]

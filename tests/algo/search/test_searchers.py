@@ -1,0 +1,88 @@
+"""The contract of a searcher, over every method and over the unit on a device: ask, tell, save, go on."""
+
+import json
+
+import pytest
+
+from algo.search.loop import search
+from algo.search.methods.registry import METHODS
+from algo.search.schedules import schedule_of
+from algo.search.scoring import Scorer
+from algo.search.searcher import Problem
+from algo.search.tables.policy_table import TableEvaluator
+from algo.search.unit_searcher import UnitSearcher
+from rtl.spec.params import RLUParams
+from sim.devices.device import GoldenDevice
+from sim.devices.driver import Driver
+from sim.devices.episodic import Episodic
+from tests.small_tables import small_scored
+
+BUDGET = 14
+UNITS = {"unit": None, "episodic unit": Episodic()}
+
+
+def made(name, scored, seed=3):
+    """A searcher by name: a method, or the unit on the golden device."""
+    table, objective = scored.table, scored.objective
+    if name in METHODS:
+        return METHODS[name].searcher(Problem(table.space, objective, BUDGET, table.measure), seed)
+    counts, episodic = table.space.action_counts, UNITS[name]
+    params = RLUParams(states=len(counts), actions=max(counts), action_counts=counts, episodes=512 if episodic else 0)
+    driver = Driver(GoldenDevice(params))
+    driver.configure(action_counts=counts, seed=seed, objective=objective, episodic=episodic)
+    return UnitSearcher(driver, schedule_of("quick", BUDGET), greedy=episodic is None)
+
+
+def steps_of(searcher, scored, first=0, last=BUDGET):
+    table = scored.table
+    evaluator, scorer = TableEvaluator(table), Scorer(scored.objective)
+    return list(search(searcher, table.space, table, evaluator, scorer, last, first))
+
+
+@pytest.mark.parametrize("name", [*METHODS, *UNITS])
+def test_a_saved_searcher_goes_on_as_if_nothing_had_been(name):
+    scored = small_scored()
+    whole = steps_of(made(name, scored), scored)
+    assert len(whole) == BUDGET and all(scored.table.space.encode(scored.table.space.decode(s.actions)) for s in whole)
+    early = made(name, scored)
+    first = steps_of(early, scored, last=6)
+    saved = json.loads(json.dumps(early.state()))
+    late = made(name, scored)
+    if name in UNITS:
+        late = UnitSearcher(late.driver, schedule_of("quick", BUDGET), first=6, greedy=name == "unit")
+    late.restore(saved)
+    assert first + steps_of(late, scored, first=6) == whole
+    found = late.recommend()
+    assert found is None or scored.table.space.decode(found[0])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_one_search_in_the_loop_is_the_fast_path_bit_for_bit(name):
+    """The loop of a tuning run and the search of a table for many seeds ask for the same policies."""
+    scored = small_scored()
+    slow = [scored.table.index(step.actions) for step in steps_of(made(name, scored), scored)]
+    assert METHODS[name].run(scored, [1, 3], BUDGET)[:, 1].tolist() == slow
+
+
+@pytest.mark.parametrize(("name", "unit"), [("rlu", "unit"), ("rlu-plus", "episodic unit")])
+def test_the_unit_on_a_device_is_the_method(name, unit):
+    scored = small_scored()
+    searcher = made(unit, scored)
+    if name == "rlu-plus":
+        searcher = UnitSearcher(searcher.driver, schedule_of("episodic", BUDGET), greedy=False)
+    else:
+        searcher = UnitSearcher(searcher.driver, schedule_of("published", BUDGET))
+    ours = [scored.table.index(step.actions) for step in steps_of(searcher, scored)]
+    assert METHODS[name].run(scored, [3], BUDGET)[:, 0].tolist() == ours
+
+
+def test_the_state_of_another_search_is_refused():
+    scored = small_scored()
+    one = made("random", scored)
+    steps_of(one, scored, last=4)
+    with pytest.raises(ValueError, match="the saved search is one of 'random 1', not of 'grid 1'"):
+        made("grid", scored).restore(one.state())
+    with pytest.raises(ValueError, match="random 1 proposes another policy than the saved search's number 0"):
+        made("random", scored, seed=4).restore(one.state())
+    with pytest.raises(ValueError, match="policy 0 of the saved search is damaged"):
+        made("random", scored).restore({"method": "random 1", "told": [[1]]})
