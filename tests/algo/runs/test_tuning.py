@@ -409,7 +409,7 @@ def test_another_configuration_is_refused_and_the_field_named(tmp_path):
         resumed_config(folder, {"schedule": "quick", "seed": 6})
     config = folder.config
     (folder.path / "config.json").write_text(json.dumps(config | {"colour": "red"}))
-    with pytest.raises(RunFolderError, match="another version, .* this version does not know the field colour"):
+    with pytest.raises(RunFolderError, match=r"another version, .* this version does not know the field colour"):
         resumed_config(folder, {})
     (folder.path / "config.json").write_text(json.dumps(config | {"format": 3}))
     with pytest.raises(RunFolderError, match="format 3: a newer version made it"):
