@@ -364,7 +364,7 @@ def retrainer_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], Non
         ValueError: for data that cannot be used, or that are not those the run was begun with.
     """
     _check_places(config, folder, "data", "data_folder")
-    from .data import NOISE_STD, load_dataset, local_private_set
+    from .data import NOISE_STD, load_dataset, local_private_set, shown_name
     from .training import Retrainer, TrainingConfig, pretrain  # brings torch
 
     training = TrainingConfig(
@@ -378,11 +378,13 @@ def retrainer_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], Non
     dataset = load_dataset(config.data, folder=Path(config.data_folder) if config.data_folder else None)
     # As training sees them: what else is in the files, and how it is packed, does not matter.
     folder.check_input("data", f"the data {config.data}", dataset.digest(), say)
-    dataset = dataclasses.replace(dataset, name=Path(config.data).name)  # a report shows it to others
+    dataset = dataclasses.replace(dataset, name=shown_name(config.data))  # a report shows it to others
     noise = NOISE_STD if config.noise_std is None else config.noise_std
     local = local_private_set(dataset, config.local_size, noise, config.seed)
+    channels, height, width = dataset.train_images.shape[1:]
     say(
-        f"data: {dataset.description}, {len(local.train_images)} local images to train on, "
+        f"data: {dataset.description}, images of {channels}x{height}x{width} (channels, height, width), "
+        f"{dataset.classes} classes, {len(local.train_images)} local images to train on, "
         f"{len(local.test_images)} to test on"
     )
     say("pre-training the INT8 network, unless it is in the cache")
@@ -425,7 +427,11 @@ def _located(name: str, value: Any) -> Any:
 
 
 def _is_path(name: str, value: Any) -> bool:
-    """Whether a field names a file or a folder: files are told from names by their suffix."""
+    """Whether a field names a file or a folder."""
+    if name == "data":
+        from .data import names_files
+
+        return names_files(value)
     return name in _PLACES and value is not None and (name == "data_folder" or bool(Path(value).suffix))
 
 

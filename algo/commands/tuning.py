@@ -30,9 +30,9 @@ from algo.commands.common import CheckFailed, chip_options, json_option, range_o
     "--data",
     default="digits",
     show_default=True,
-    help="digits, fashion-mnist, cifar10, cifar100, or an NPZ file with images and labels.",
+    help="digits, fashion-mnist, cifar10, cifar100; an NPZ file; or a folder with a folder of images for each class.",
 )
-@click.option("--data-folder", help="Where the data set's files lie; nothing is downloaded then.")
+@click.option("--data-folder", help="Where files of fashion-mnist, cifar10 or cifar100 lie; none is downloaded then.")
 @click.option("--local-size", type=int, help="Images of the local private set.")
 @click.option("--noise-std", type=float, help="Standard deviation of the noise on them, 0..100; default 1.5.")
 @click.option(
@@ -117,7 +117,7 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
         settings["schedule"] = "episodic"
     out = out or Path("runs") / "-".join(
         [
-            Path(settings["data"]).stem,
+            Path(settings["data"]).absolute().stem,  # also of "." or a folder named with a slash
             settings["objective"],
             settings["device"].split(":")[0],
             f"seed{settings['seed']}",
