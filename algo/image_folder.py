@@ -63,15 +63,14 @@ def read_folder(root: Path) -> OwnData:
 
 def _parts(root: Path) -> list[Path]:
     """The folder itself, if it has no split, or its folders to train on and to test with."""
-    folders = [path for path in _content(root) if path.is_dir()]
-    named = {path.name.lower(): path for path in folders}
-    if not named or not set(named) <= {*_TRAINING, *_TEST, *_VALIDATION} or not set(named) & set(_TRAINING):
+    folders = _folders(root)
+    parts = [[one for one in folders if one.name.lower() in names] for names in (_TRAINING, _TEST, _VALIDATION)]
+    training, test, validation = parts
+    if not training or sum(map(len, parts)) < len(folders):
         return [root]
-    parts = [[named[name] for name in names if name in named] for names in (_TRAINING, _TEST, _VALIDATION)]
     for several in parts:
         if len(several) > 1:
             raise DataError(f"{root} has {several[0].name} and {several[1].name}, which are the same part: leave one")
-    training, test, validation = parts
     if not test and not validation:
         raise DataError(
             f"{root} has {training[0].name} but no test and no val: add one, or name {training[0]}, which is then split"
@@ -86,12 +85,17 @@ def _content(folder: Path) -> list[Path]:
     )
 
 
-def _classes(part: Path) -> list[Path]:
-    """Folders of the classes; other files than images beside them, as a README, do not matter."""
-    for path in _content(part):
+def _folders(place: Path) -> list[Path]:
+    """Folders in a folder; other files than images beside them, as a README, do not matter."""
+    for path in _content(place):
         if path.suffix.lower() in SUFFIXES and not path.is_dir():
             raise DataError(f"{path} is in no folder of a class: put the images of each class into a folder of its own")
-    found = [path for path in _content(part) if path.is_dir()]
+    return [path for path in _content(place) if path.is_dir()]
+
+
+def _classes(part: Path) -> list[Path]:
+    """Folders of the classes, at least two."""
+    found = _folders(part)
     if len(found) < 2:
         there = f"only one folder ({found[0].name})" if found else "no folder"
         raise DataError(f"{part} has {there} in it: at least two are needed, a folder of images for each class")
@@ -140,6 +144,8 @@ def _opened(path: Path) -> Iterator[Image]:
         except UnidentifiedImageError:
             what = "it is damaged, or no image, whatever its name says" if path.stat().st_size else "it is empty"
             raise ValueError(what) from None
+        except Image.DecompressionBombError:
+            raise ValueError(f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None
 
 
 def _common_shape(root: Path, paths: Sequence[Path]) -> tuple[int, int, int]:
