@@ -138,7 +138,8 @@ def score_command(
 def _usual_folder(settings: Mapping[str, Any]) -> Path:
     """Folder of a run that names none: what it is about, and what is not the default."""
     words = [
-        Path(settings["data"]).stem, settings["objective"], settings["device"].split(":")[0], f"seed{settings['seed']}",
+        Path(settings["data"]).absolute().stem, settings["objective"], settings["device"].split(":")[0],
+        f"seed{settings['seed']}",
     ]  # fmt: skip
     method = UNIT_METHODS.get(settings["unit"] or "", settings["method"])
     if method == "rlu-plus":

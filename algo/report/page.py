@@ -181,8 +181,11 @@ def repeat_command(run: RunFacts) -> str:
 
 
 def without_folder(value: object) -> str:
-    """A setting as it is told to others: of a file on this machine, its name."""
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else str(value)
+    """A setting as it is told to others: of a file or a folder on this machine, its name."""
+    if not isinstance(value, str) or not Path(value).is_absolute():
+        return str(value)
+    path = Path(value)
+    return path.name if path.suffix else f"./{path.name}"  # a folder is not to pass for the name of a data set
 
 
 def _origin(run: RunFacts) -> str:

@@ -249,10 +249,14 @@ def located_value(name: str, value: Any) -> Any:
 
 
 def is_place(name: str, value: Any) -> bool:
-    """Whether a setting names a file or a folder: these are told from names by a suffix, or because they are there."""
+    """Whether a setting names a file or a folder."""
     if name not in PLACES or value is None:
         return False
-    return name == "data_folder" or bool(Path(value).suffix) or (name == "data" and Path(value).is_dir())
+    if name == "data":
+        from algo.nets.data.datasets import names_files
+
+        return names_files(value)
+    return name == "data_folder" or bool(Path(value).suffix)
 
 
 def place_of(value: str) -> Path:

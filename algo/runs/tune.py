@@ -305,9 +305,10 @@ def task_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None]) -
     for name, path in inputs_of(config.task).items():
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         folder.check_input(name, f"the lines of {path}", digest, say)
-    local = task.local
+    local, (channels, height, width) = task.local, task.dataset.train_images.shape[1:]
     say(
-        f"data: {task.dataset.description}, {len(local.train_images)} local images to train on, "
+        f"data: {task.dataset.description}, images of {channels}x{height}x{width} (channels, height, width), "
+        f"{task.dataset.classes} classes, {len(local.train_images)} local images to train on, "
         f"{len(local.test_images)} to test on"
     )
     return task

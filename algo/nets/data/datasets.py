@@ -1,7 +1,7 @@
 """Images to pre-train on, and the local private set a chip would tune itself to.
 
 `load_dataset` hides where the images come from: scikit-learn's digits (the offline default), Fashion-MNIST,
-CIFAR-10, CIFAR-100 (the published choice) or an NPZ file of one's own. Needs numpy only; no torch.
+CIFAR-10, CIFAR-100 (the published choice), or a user's own NPZ file or folder of images. Needs no torch.
 """
 
 from __future__ import annotations
@@ -9,19 +9,19 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.util
-import math
-import zipfile
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from algo.nets.data import files as data_files
 from algo.nets.data.files import DataError
+from algo.nets.data.image_folder import read_folder
+from algo.nets.data.own_arrays import RENUMBER, OwnData, Part, read_arrays
 from algo.support.user_files import reading
 from sim.files import cache_dir as default_cache_dir
 
@@ -33,6 +33,8 @@ __all__ = [
     "check_noise",
     "load_dataset",
     "local_private_set",
+    "names_files",
+    "shown_name",
 ]
 
 DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100")
@@ -45,12 +47,12 @@ MOST_NOISE = 100.0  # where images have 1: nothing is left of them long before
 _SIDE = 32
 _SPLIT_SEED = 0
 _PRETRAINING_SHARE = 5 / 9  # of images that come without a split of their own: 998 of the 1,797 digits
-_FEWEST_IMAGES = 27  # of a file of one's own: the smallest local set must remain
+_FEWEST_LOCAL = 12
+_FEWEST_IMAGES = 27  # that come without a split: the smallest local set must remain
 # Of such images as training sees them, in standard deviations: how far float32 may have moved them, how far some of
 # them must be from the median image, and how far a pixel may lie out. Honest images are far from all three.
 _MOST_LOST, _LEAST_DIFFERENCE, _FARTHEST = 0.01, 1e-4, 1e6
-_ADVICE = "save it with numpy.savez(path, images=..., labels=...)"
-_RENUMBER = "number the classes with numpy.unique(labels, return_inverse=True)[1]"
+_AT_ONCE = 1000  # images
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -67,6 +69,7 @@ class Dataset:
         test_images: float32 (M, C, H, W) that pre-training never sees, shifted and scaled as the first part.
         test_labels: int64 (M,).
         classes: number of classes, at least 2.
+        class_names: their names in the order of the labels, where they have any: those of a folder of images.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Dataset:
     test_images: Images
     test_labels: Labels
     classes: int
+    class_names: tuple[str, ...] = ()
 
     @property
     def published(self) -> bool:
@@ -87,8 +91,10 @@ class Dataset:
         return self.name if self.published else f"{self.name} (not the published CIFAR-100)"
 
     def digest(self) -> str:
-        """Hexadecimal SHA-256 of all images and labels."""
-        return _digest(self.train_images, self.train_labels, self.test_images, self.test_labels)
+        """Hexadecimal SHA-256 of all images, labels and names of classes."""
+        return _digest(
+            self.train_images, self.train_labels, self.test_images, self.test_labels, class_names=self.class_names
+        )
 
 
 @dataclass(frozen=True)
@@ -126,9 +132,9 @@ def load_dataset(
     """Load a data set by name, fetching its files where they are not on this machine.
 
     Args:
-        name: one of `DATASETS`, or the path of an NPZ file with ``images`` ((N, C, H, W) or (N, H, W); uint8,
-            or floating point in any range that float32 resolves) and ``labels`` ((N,) integers 0..classes-1, with
-            images of every class in both parts).
+        name: one of `DATASETS`; or the path of an NPZ file with images (uint8, or floating point in any range that
+            float32 resolves) and labels (integers 0..classes-1), see `algo.nets.data.own_arrays`; or the path of a
+            folder of images, see `algo.nets.data.image_folder`. Both parts must have images of every class.
         folder: where the original files lie; nothing is downloaded then.
         cache_dir: where downloads are kept; default `sim.files.cache_dir`.
         base_url: address of the folder to download from, instead of the data set's own.
@@ -136,34 +142,53 @@ def load_dataset(
 
     Returns:
         The data set, normalised. Digits and Fashion-MNIST images become 1x32x32, CIFAR's are 3x32x32.
-        The digits and NPZ files come without a split: 5/9 are for pre-training, from a fixed seed.
+        Of data that come without a split, as the digits, 5/9 are for pre-training, from a fixed seed.
 
     Raises:
         DataError: for an unknown name or a missing, damaged or unsuitable file; says what to do.
+        OSError: for a file or folder that may not be opened.
     """
     cache = cache_dir or default_cache_dir()
     if name == "digits":
-        return _prepare(name, *_split(*_digits()), classes=10)
+        train, test = _split(*_digits())
+        return _prepare(name, *train, *test, classes=10)
     if name == "fashion-mnist":
         train, test = data_files.fashion_mnist(folder, cache, base_url, checksums)
         return _prepare(name, _padded(train[0]), train[1], _padded(test[0]), test[1], classes=10)
     if name in ("cifar10", "cifar100"):
         train, test = data_files.cifar(name, folder, cache, base_url, checksums)
         return _prepare(name, *train, *test, classes=10 if name == "cifar10" else 100)
-    if name.lower().endswith(".npz"):
-        images, labels = _own_file(Path(name))
-        train_part, train_labels, test_part, test_labels = _split(images, labels)
-        classes = _classes(name, labels, train_labels, test_labels)
-        labelled = (train_labels.astype(np.int64), test_labels.astype(np.int64))
-        # Differences that overflow, or that nothing is left of, are found by the check that follows.
-        with np.errstate(all="ignore"):
-            dataset = _prepare(name, train_part, labelled[0], test_part, labelled[1], classes)
-            _check_seen(dataset, train_part)
-        return dataset
-    raise DataError(
-        f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}, "
-        "or give the path of an .npz file with `images` and `labels`"
-    )
+    if not names_files(name):
+        raise DataError(
+            f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}, or give the path of an .npz file with "
+            "`images` and `labels`, or of a folder with a folder of images for each class (there is none of this name)"
+        )
+    path = Path(name)
+    if path.is_dir():
+        return _own(name, read_folder(path))
+    if not path.exists():
+        raise DataError(
+            f"cannot read {path}: there is no such file or folder; name one, or one of {', '.join(DATASETS)}"
+        )
+    if path.suffix.lower() != ".npz":
+        raise DataError(
+            f"{path} is neither an .npz file nor a folder with a folder of images for each class: give one of these "
+            "(an archive must be unpacked)"
+        )
+    return _own(name, read_arrays(path))
+
+
+def names_files(name: str) -> bool:
+    """Whether the name of a data set is the path of a user's own file or folder."""
+    return name not in DATASETS and bool(name) and (os.sep in name or bool(Path(name).suffix) or Path(name).is_dir())
+
+
+def shown_name(name: str) -> str:
+    """The name of a data set as a report shows it to others: without its place, and a folder as what it is."""
+    if not names_files(name):
+        return name
+    path = Path(name)
+    return path.name if path.suffix.lower() == ".npz" else f"folder {path.resolve().name}"
 
 
 def local_private_set(
@@ -187,8 +212,8 @@ def local_private_set(
     most = len(dataset.test_images)
     if size is None:
         size = min(LOCAL_SIZES.get(dataset.name, PUBLISHED_LOCAL_SIZE), most)
-    if not 12 <= size <= most:
-        raise DataError(f"the local set of {dataset.name} can have 12..{most} images, not {size}")
+    if not _FEWEST_LOCAL <= size <= most:
+        raise DataError(f"the local set of {dataset.name} can have {_FEWEST_LOCAL}..{most} images, not {size}")
     check_noise(noise_std)
     if seed < 0:
         raise DataError(f"the seed of the local set must be at least 0, not {seed}")
@@ -230,115 +255,64 @@ def _digits() -> tuple[NDArray[np.uint8], Labels]:
     return large[:, None], table[:, 64].astype(np.int64)
 
 
-def _own_file(path: Path) -> tuple[NDArray[np.uint8] | Images, Labels]:
-    """Images (N, C, H, W) and labels of an NPZ file, checked as far as they can be before they are split."""
-    if not path.is_file():
-        raise DataError(f"cannot read {path}: there is no such file; name one, or one of {', '.join(DATASETS)}")
-    with reading(path, "cannot read {}", _ADVICE, DataError):
-        images, labels = _arrays(path)
-    if labels.ndim == 2 and labels.shape[1] > 1 and labels.shape[:1] == images.shape[:1]:
+def _own(name: str, own: OwnData) -> Dataset:
+    """A user's own images, split unless they are, normalised and checked."""
+    counts = [len(labels) for _, labels in own.parts]
+    if len(counts) == 1 and counts[0] < _FEWEST_IMAGES:
+        raise DataError(f"{name} holds {counts[0]} images; at least {_FEWEST_IMAGES} are needed: add some")
+    if min(counts) < _FEWEST_LOCAL:
         raise DataError(
-            f"labels in {path} are of shape {labels.shape}, not (N,): if a row has a 1 at its class, "
-            "save labels.argmax(1) instead"
+            f"{name} holds {counts[0]} images for pre-training and {counts[1]} for testing; at least {_FEWEST_LOCAL} "
+            "of each are needed: add some"
         )
-    shapes = f"{path} holds images {images.shape} and labels {labels.shape}"
-    if images.ndim not in (3, 4) or labels.ndim != 1:
-        raise DataError(f"{shapes}, not (N, C, H, W) or (N, H, W) and (N,); {_ADVICE}")
-    if 0 in images.shape:
-        raise DataError(f"{shapes}: there is nothing in an axis of 0; {_ADVICE}")
-    if len(labels) != len(images):
-        raise DataError(f"{shapes}: give as many labels as images; {_ADVICE}")
-    if len(labels) < _FEWEST_IMAGES:
-        raise DataError(f"{path} holds {len(labels)} images; at least {_FEWEST_IMAGES} are needed: add some")
-    if images.ndim == 4 and images.shape[3] in (1, 3, 4) and min(images.shape[1:3]) > 4:
-        raise DataError(
-            f"images in {path} are {images.shape}, with the channels last, which is not accepted yet: put them "
-            "second, (N, C, H, W), with numpy.transpose(images, (0, 3, 1, 2))"
+    classes = _class_count(name, own)
+    if len(own.parts) == 1:
+        train, test = _split(*own.parts[0])
+    else:
+        # In no order: who takes the first images is to have some of every class.
+        (train, _), test = _split(*own.parts[0], share=1), own.parts[1]
+    _check_every_class(name, own, train, test)
+    # Differences that overflow, or that nothing is left of, are found by the check that follows.
+    with np.errstate(all="ignore"):
+        dataset = _prepare(
+            name, train[0], train[1].astype(np.int64), test[0], test[1].astype(np.int64), classes, own.class_names
         )
-    _check_values(path, images)
-    if not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"labels in {path} must be integers from 0, not {labels.dtype}; {_RENUMBER}")
-    if labels.min() < 0:
-        raise DataError(f"labels in {path} must be integers from 0, not {labels.min()}; {_RENUMBER}")
-    return images[:, None] if images.ndim == 3 else images, labels
+        _check_seen(dataset, train[0])
+    return dataset
 
 
-def _arrays(path: Path) -> list[NDArray[Any]]:
-    """``images`` and ``labels`` of an NPZ file, unpacked only if they are what their headers say."""
-    with path.open("rb") as opened:
-        begins = opened.read(32)
-    if begins.startswith(b"\x93NUMPY"):
-        raise ValueError("it is a single array, of numpy.save, whatever its name says")
-    if not begins.startswith(b"PK"):
-        page = " (a web page in place of the file: fetch the file itself)" * begins.lstrip().startswith(b"<")
-        raise ValueError(f"it is no NPZ file, but begins with {begins!r}{page}")
-    arrays = []
-    with zipfile.ZipFile(path) as archive:
-        held = archive.namelist()
-        for name in ("images", "labels"):
-            member = f"{name}.npy"
-            if member not in held:
-                raise ValueError(f"it holds no {name}, but {', '.join(one.removesuffix('.npy') for one in held)}")
-            with archive.open(member) as file:
-                version = npy.read_magic(file)
-                header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-                shape, _, kind = header(file)
-            size, there = math.prod(shape) * kind.itemsize, archive.getinfo(member).file_size
-            if kind.hasobject:
-                raise ValueError(f"its {name} are Python objects; make them an array of numbers")
-            if size > there:
-                raise ValueError(f"its {name} are damaged: {shape} of {kind} take {size:,} bytes, and it has {there:,}")
-            with archive.open(member) as file:
-                arrays.append(npy.read_array(file, allow_pickle=False))
-    return arrays
-
-
-def _check_values(path: Path, images: NDArray[Any]) -> None:
-    """Raise DataError unless the images are numbers that float32, which training computes in, can hold."""
-    if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-        real = np.issubdtype(images.dtype, np.integer) or images.dtype == np.bool_
-        advice = "convert them with images.astype(numpy.float32)" if real else _ADVICE
-        raise DataError(f"images in {path} are {images.dtype}, not uint8 or floating point; {advice}")
-    finite = np.isfinite(images)
-    if not finite.all():
-        number, *_ = np.argwhere(~finite)[0]
-        without = f"{(~finite).any(tuple(range(1, images.ndim))).sum():,} of {len(images):,} images"
-        raise DataError(
-            f"images in {path} hold values that are not finite numbers ({without}, the first is image {number}); "
-            "remove those images"
-        )
-    for value in (images.min(), images.max()):
-        if abs(value) > np.finfo(np.float32).max:
-            raise DataError(
-                f"images in {path} reach {np.format_float_scientific(value, 2)}; training computes in float32, which "
-                f"ends at {np.finfo(np.float32).max:.2g}: scale them, with images / abs(images).max()"
-            )
-
-
-def _classes(name: str, labels: NDArray[Any], train_labels: NDArray[Any], test_labels: NDArray[Any]) -> int:
-    """Number of classes, at least 2; DataError unless each has images in both parts."""
-    present = np.unique(labels).tolist()  # Python's integers: unsigned ones of 64 bits do not fit into int64
+def _class_count(name: str, own: OwnData) -> int:
+    """Number of classes, at least 2; DataError unless each has images."""
+    # Python's integers: unsigned ones of 64 bits do not fit into int64.
+    present = sorted({label for _, labels in own.parts for label in np.unique(labels).tolist()})
     classes = present[-1] + 1
     if len(present) < 2:
-        raise DataError(f"labels in {name} must have at least two classes, and all are {present[0]}; {_RENUMBER}")
+        raise DataError(f"labels in {name} must have at least two classes, and all are {present[0]}; {RENUMBER}")
     if len(present) < classes:
         missing = sorted(set(range(min(classes, len(present) + 5))) - set(present))[:5]
         raise DataError(
             f"labels in {name} go up to {present[-1]}, but {classes - len(present):,} of these {classes:,} classes "
-            f"have no image: {_listed(missing, classes - len(present))}; {_RENUMBER}"
+            f"have no image: {_listed(missing, classes - len(present))}; {RENUMBER}"
         )
-    for part, there in (("pre-training", train_labels), ("testing", test_labels)):
-        missing = sorted(set(present) - set(there.tolist()))
-        if missing:
-            raise DataError(
-                f"{name}: of {len(labels)} images {len(there)} are drawn for {part}, and none is of class "
-                f"{_listed(missing[:5], len(missing))}: add images of it, or leave the class out and number the others "
-                "from 0"
-            )
     return int(classes)
 
 
-def _listed(labels: list[int], of: int) -> str:
+def _check_every_class(name: str, own: OwnData, train: Part, test: Part) -> None:
+    """Raise DataError unless each class has images in both parts."""
+    count = sum(len(labels) for _, labels in own.parts)
+    present = set(np.concatenate([np.unique(train[1]), np.unique(test[1])]).tolist())
+    for part, (_, there) in (("pre-training", train), ("testing", test)):
+        missing = sorted(present - set(there.tolist()))
+        if missing:
+            few = [own.class_names[label] if own.class_names else label for label in missing[:5]]
+            raise DataError(
+                f"{name}: of {count} images {len(there)} are {'drawn ' * (len(own.parts) == 1)}for {part}, and none is "
+                f"of class {_listed(few, len(missing))}: add images of it, or leave the class out"
+                + ("" if own.class_names else " and number the others from 0")
+            )
+
+
+def _listed(labels: Sequence[object], of: int) -> str:
     return ", ".join(map(str, labels)) + (f" and {of - len(labels):,} more" if of > len(labels) else "")
 
 
@@ -350,12 +324,16 @@ def _check_seen(dataset: Dataset, given: NDArray[Any]) -> None:
     name, train, test = dataset.name, dataset.train_images, dataset.test_images
     advice = "save (images - images.mean()) / images.std()"
     for channel in range(train.shape[1]):
-        values = given[:, channel].astype(np.float64)
-        lost = train[:, channel] - (values - values.mean()) / values.std()
-        if not np.sqrt(np.mean(lost**2)) <= _MOST_LOST:
+        values = given[:, channel]
+        mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64)
+        lost = 0.0
+        for start in range(0, len(values), _AT_ONCE):  # all at once would take the most memory of all that is done
+            few = slice(start, start + _AT_ONCE)
+            lost += float(np.sum((train[few, channel] - (values[few].astype(np.float64) - mean) / std) ** 2))
+        if not np.sqrt(lost / values.size) <= _MOST_LOST:
             raise DataError(
                 f"{name}: channel {channel} has values from {values.min():.10g} to {values.max():.10g} with a standard "
-                f"deviation of {values.std():.3g}; training computes in float32, which cannot tell them apart with its "
+                f"deviation of {std:.3g}; training computes in float32, which cannot tell them apart with its "
                 f"7 digits: {advice}"
             )
     for part, seen in (("pre-training", train), ("testing", test)):
@@ -365,7 +343,7 @@ def _check_seen(dataset: Dataset, given: NDArray[Any]) -> None:
                 f"{name}: an image for {part} has a pixel {farthest:.3g} standard deviations from the mean of the "
                 f"pre-training images; at most {_FARTHEST:g} make sense: correct it"
             )
-    some = train[:1000]  # in no order
+    some = train[:_AT_ONCE]  # in no order
     typical = np.median(some, 0)
     difference = np.quantile([np.sqrt(np.mean((image - typical) ** 2)) for image in some], 0.9)
     if difference < _LEAST_DIFFERENCE:
@@ -376,12 +354,11 @@ def _check_seen(dataset: Dataset, given: NDArray[Any]) -> None:
         )
 
 
-def _split(
-    images: NDArray[np.uint8] | Images, labels: Labels
-) -> tuple[NDArray[np.uint8] | Images, Labels, NDArray[np.uint8] | Images, Labels]:
+def _split(images: NDArray[Any], labels: NDArray[Any], share: float = _PRETRAINING_SHARE) -> tuple[Part, Part]:
+    """Two parts in an order drawn from a fixed seed, the first with this share of the images."""
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(images))
-    first, second = np.split(order, [round(len(images) * _PRETRAINING_SHARE)])
-    return images[first], labels[first], images[second], labels[second]
+    first, second = np.split(order, [round(len(images) * share)])
+    return (images[first], labels[first]), (images[second], labels[second])
 
 
 def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -396,6 +373,7 @@ def _prepare(
     test_images: NDArray[np.uint8] | Images,
     test_labels: Labels,
     classes: int,
+    class_names: tuple[str, ...] = (),
 ) -> Dataset:
     """Normalise both parts by the mean and standard deviation of each channel of the first."""
     mean = train_images.mean((0, 2, 3), dtype=np.float64, keepdims=True).astype(np.float32)
@@ -405,13 +383,18 @@ def _prepare(
             f"{name}: every pixel of a channel has the same value, as far as float32 can tell: channel "
             f"{int(std.ravel().argmin())} of the images for pre-training; leave it out, or give images that differ"
         )
-    parts = [(images.astype(np.float32) - mean) / std for images in (train_images, test_images)]
-    return Dataset(name, parts[0], train_labels, parts[1], test_labels, classes)
+    parts = [images.astype(np.float32) for images in (train_images, test_images)]
+    for part in parts:  # in place: they may fill half the memory
+        part -= mean
+        part /= std
+    return Dataset(name, parts[0], train_labels, parts[1], test_labels, classes, class_names)
 
 
-def _digest(*arrays: NDArray[np.float32] | NDArray[np.int64]) -> str:
+def _digest(*arrays: NDArray[np.float32] | NDArray[np.int64], class_names: tuple[str, ...] = ()) -> str:
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
+    if class_names:
+        digest.update(repr(class_names).encode())
     return digest.hexdigest()

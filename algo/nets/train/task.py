@@ -32,9 +32,11 @@ class TaskConfig:
 
     data: str = setting(
         "digits",
-        "digits, fashion-mnist, cifar10, cifar100, an NPZ file, or a folder of images with a folder a class.",
+        "digits, fashion-mnist, cifar10, cifar100; an NPZ file; or a folder with a folder of images for each class.",
     )
-    data_folder: str | None = setting(None, "Where the data set's files lie; nothing is downloaded then.")
+    data_folder: str | None = setting(
+        None, "Where files of fashion-mnist, cifar10 or cifar100 lie; none is downloaded then."
+    )
     local_size: int | None = setting(None, "Images of the local private set.")
     noise_std: float | None = setting(None, "Standard deviation of the noise on them, 0..100; default 1.5.")
     network: str = setting("vgg8", "The network that is trained.", metavar=METAVAR)
@@ -90,11 +92,11 @@ class Task:
         Raises:
             ValueError: for data that cannot be used, or a network that does not suit them.
         """
-        from algo.nets.data.datasets import NOISE_STD, load_dataset, local_private_set
+        from algo.nets.data.datasets import NOISE_STD, load_dataset, local_private_set, shown_name
 
         dataset = change(load_dataset(config.data, folder=Path(config.data_folder) if config.data_folder else None))
         digest = dataset.digest()
-        dataset = dataclasses.replace(dataset, name=Path(config.data).name)  # a report shows it to others
+        dataset = dataclasses.replace(dataset, name=shown_name(config.data))  # a report shows it to others
         noise = NOISE_STD if config.noise_std is None else config.noise_std
         local = local_private_set(dataset, config.local_size, noise, seed)
         make_model = network_for(config.network, dataset, config.width)

@@ -446,7 +446,10 @@ def labelled(some: Any, label: int, kind: type = np.int64) -> np.ndarray:
         ({"images": np.zeros((90, 0, 4))}, r"images \(90, 0, 4\) .*: there is nothing in an axis of 0"),
         ({"images": np.zeros((0, 4, 4)), "labels": np.zeros(0, int)}, r"images \(0, 4, 4\) .* an axis of 0"),
         ({"images": NOISE[:26], "labels": np.arange(26) % 2}, "holds 26 images; at least 27 are needed"),
-        ({"images": np.zeros((90, 32, 30, 3))}, r"with the channels last.*\(0, 3, 1, 2\)"),
+        ({"images": np.zeros((90, 64, 64, 13))}, r"images in .* are \(90, 64, 64, 13\), which may be 64 channels of "
+         r"64x13 pixels or 64x64 pixels with 13 channels: .*numpy\.transpose\(images, \(0, 3, 1, 2\)\); .* pad"),
+        ({"images": np.zeros((90, 4, 8, 3))}, "may be 4 channels of 8x3 pixels or 4x8 pixels with 3 channels"),
+        ({"images": np.zeros((90, 8, 4, 3))}, "may be 8 channels of 4x3 pixels or 8x4 pixels with 3 channels"),
         ({"images": np.zeros((90, 2, 2), np.int64)}, r"are int64, not uint8 or floating point; .*astype"),
         ({"images": np.zeros((90, 2, 2), bool)}, r"are bool, not uint8 or floating point; .*astype"),
         ({"images": np.zeros((90, 2, 2), complex)}, "are complex128, not uint8 or floating point"),
@@ -516,6 +519,114 @@ def test_own_images_are_refused_or_seen_as_they_are(kind: type, power: float, of
     assert np.abs(dataset.train_images.std() - 1) < 0.02 and np.isfinite(dataset.test_images).all()
 
 
+@settings(max_examples=30)
+@given(st.sampled_from([1, 3, 4]), st.integers(5, 9), st.integers(5, 9), st.sampled_from([np.uint8, np.float32]))
+def test_images_with_the_channels_last_are_the_same_as_with_them_second(
+    channels: int, height: int, width: int, kind: type
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (90, channels, height, width)).astype(kind)
+    with tempfile.TemporaryDirectory() as folder:
+        last = images.transpose(0, 2, 3, 1)
+        second = load_dataset(save(Path(folder) / "own.npz", images=images, labels=FINE["labels"]))
+        dataset = load_dataset(save(Path(folder) / "own.npz", images=last, labels=FINE["labels"]))
+    assert dataset.train_images.shape == (50, channels, height, width)
+    assert dataset.digest() == second.digest()
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8), (3, 8, 3), (64, 8, 8), (5, 4, 4), (16, 8, 40), (13, 64, 64), (8, 8, 8)])
+def test_images_of_other_shapes_have_their_channels_second(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (90, *shape)).astype(np.uint8)
+    dataset = load_dataset(save(tmp_path / "own.npz", images=images, labels=FINE["labels"]))
+    assert dataset.train_images.shape == (50, *shape)
+
+
+def test_labels_may_be_a_column(tmp_path: Path) -> None:
+    row = load_dataset(save(tmp_path / "own.npz", images=NOISE, labels=FINE["labels"]))
+    column = load_dataset(save(tmp_path / "own.npz", images=NOISE, labels=FINE["labels"][:, None]))
+    assert row.digest() == column.digest()
+
+
+KERAS, MEDMNIST = ("x_{}", "y_{}"), ("{}_images", "{}_labels")
+
+
+def in_parts(custom: tuple[str, str], **counts: int) -> dict[str, np.ndarray]:
+    """Arrays of colour images, channels last, by Keras's or MedMNIST's names; the images are sorted by class."""
+    arrays = {}
+    for number, (part, count) in enumerate(counts.items()):
+        arrays[custom[0].format(part)] = np.random.default_rng(number).integers(0, 256, (count, 8, 9, 3), np.uint8)
+        arrays[custom[1].format(part)] = np.sort(np.arange(count, dtype=np.uint8) % 3)[:, None]
+    return arrays
+
+
+def unscaled(dataset: Dataset, part: str, given: np.ndarray) -> np.ndarray:
+    """Images of a part of a data set as they were in the file, whose training images are given."""
+    images = getattr(dataset, f"{part}_images").transpose(0, 2, 3, 1)
+    restored: np.ndarray = np.rint(images * given.std((0, 1, 2)) + given.mean((0, 1, 2))).astype(np.uint8)
+    return restored
+
+
+@pytest.mark.parametrize("custom", [KERAS, MEDMNIST])
+@pytest.mark.parametrize("unseen", ["test", "val"])
+def test_files_with_a_split_keep_it(tmp_path: Path, custom: tuple[str, str], unseen: str) -> None:
+    arrays = in_parts(custom, train=40, **{unseen: 15})
+    name = save(tmp_path / "own.npz", **arrays)
+    dataset = load_dataset(name)
+    given = arrays[custom[0].format("train")]
+    assert (dataset.train_images.shape, dataset.classes) == ((40, 3, 8, 9), 3)
+    # Those to train on are in another order, so that the first of them are of all classes.
+    assert set(dataset.train_labels[:10]) == {0, 1, 2}
+    restored = zip(unscaled(dataset, "train", given), dataset.train_labels, strict=True)
+    labelled = zip(given, arrays[custom[1].format("train")][:, 0], strict=True)
+    assert {(image.tobytes(), int(label)) for image, label in restored} == {
+        (image.tobytes(), int(label)) for image, label in labelled
+    }
+    assert np.array_equal(unscaled(dataset, "test", given), arrays[custom[0].format(unseen)])
+    assert dataset.test_labels.tolist() == arrays[custom[1].format(unseen)][:, 0].tolist()
+    # Validation images do not count where there are test images, and other arrays never do.
+    more = in_parts(custom, train=40, test=15, val=13) if unseen == "test" else arrays
+    assert load_dataset(save(tmp_path / "own.npz", **more, classes=np.array(["a"]))).digest() == dataset.digest()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"y_test": None}, "it holds no y_test, but x_train, y_train, x_test; save it with"),
+        ({"x_test": None, "y_test": None}, r"it holds no x_test and no y_test, but x_train, y_train; .*images=\.\.\."),
+        ({name: None for name in ("x_train", "y_train", "x_test")}, "it holds no x_train and no y_train and no x_test"),
+        ({"x_test": np.zeros((15, 8, 8, 3), np.uint8)}, r"x_train \(40, 8, 9, 3\) of uint8 and x_test \(15, 8, 8, 3\)"),
+        ({"x_test": np.zeros((15, 8, 9, 3))}, r"of uint8 and x_test \(15, 8, 9, 3\) of float64: give both the same"),
+        ({"y_test": np.zeros(15, int)}, "of 55 images 15 are for testing, and none is of class 1, 2: add"),
+        ({"y_test": np.arange(15) % 4}, "of 55 images 40 are for pre-training, and none is of class 3: add"),
+        ({"y_train": np.zeros((40, 14), int)}, r"y_train in .* \(40, 14\), not \(N,\): .* save y_train\.argmax\(1\)"),
+        ({"y_train": np.arange(40) / 2}, r"y_train in .* not float64; .*unique\(y_train, return_inverse"),
+        ({"x_train": np.zeros((40, 8, 9, 3), int), "x_test": np.zeros((15, 8, 9, 3), int)},
+         "x_train in .* are int64.* x_train.astype"),
+        ({"x_test": np.zeros((11, 8, 9, 3), np.uint8), "y_test": np.arange(11) % 3},
+         "holds 40 images for pre-training and 11 for testing; at least 12 of each are needed"),
+    ],
+)  # fmt: skip
+def test_unsuitable_files_with_a_split_are_named(
+    tmp_path: Path, changed: dict[str, np.ndarray | None], message: str
+) -> None:
+    arrays = {**in_parts(KERAS, train=40, test=15), **changed}
+    path = tmp_path / "own.npz"
+    with pytest.raises(DataError, match=message) as caught:
+        load_dataset(save(path, **{name: array for name, array in arrays.items() if array is not None}))
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_would_fill_the_memory_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    shape = (10_000_000, 3, 1000, 1000)
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
+        archive.writestr("images.npy", header.getvalue())
+        archive.getinfo("images.npy").file_size = 1 << 45  # as compression may make true
+        np.lib.format.write_array(archive.open("labels.npy", "w"), FINE["labels"])
+    with pytest.raises(DataError, match=r"10,000,000 images of 3x1000x1000 values, which take 300,000\.0 GB of memory"):
+        load_dataset(str(tmp_path / "own.npz"))
+
+
 def test_large_and_small_images_of_one_own_are_taken(tmp_path: Path) -> None:
     for images in (NOISE * 1e30, NOISE * 1e-30, NOISE + 1000, NOISE.astype(np.float16), (NOISE > 0).astype(np.uint8)):
         save(tmp_path / "own.npz", **(FINE | {"images": images}))
@@ -554,8 +665,13 @@ def test_an_unreadable_own_file_is_named(tmp_path: Path) -> None:
         assert "pickle" not in str(caught.value)
     with pytest.raises(DataError, match=r"cannot read .*other\.npz: there is no such file"):
         load_dataset(str(tmp_path / "other.npz"))
-    with pytest.raises(DataError, match="labels"):
+    with pytest.raises(DataError, match="it holds no labels, but images"):
         load_dataset(save(tmp_path / "own.npz", images=FINE["images"]))
+    with pytest.raises(DataError, match="it holds no images, but x, y"):
+        load_dataset(save(tmp_path / "own.npz", x=FINE["images"], y=FINE["labels"]))
+    (tmp_path / "own.tar").write_bytes(whole)
+    with pytest.raises(DataError, match=r"own\.tar is neither an \.npz file nor a folder .*unpacked"):
+        load_dataset(str(tmp_path / "own.tar"))
 
 
 # --- writing -----------------------------------------------------------------------------------------------
