@@ -66,7 +66,7 @@ def setting(default: Any, help: str = "", **more: Any) -> Any:
 
 def settings_of(config: type | object) -> Iterator[Setting]:
     """All settings of a configuration, or of its class, in the order of the fields."""
-    yield from _walk(config() if isinstance(config, type) else type(config)(), ())
+    yield from _walk(config if isinstance(config, type) else type(config), ())
 
 
 def flat(config: object) -> dict[str, Any]:
@@ -118,9 +118,12 @@ def check_settings(config: object) -> None:
 
 
 def _walk(defaults: Any, path: tuple[str, ...]) -> Iterator[Setting]:
-    hints = _hints(type(defaults))
+    """Settings of a configuration, whose values are the defaults; or of its class, which is not made for that."""
+    whole = isinstance(defaults, type)
+    hints = _hints(defaults if whole else type(defaults))
     for field in dataclasses.fields(defaults):
-        hint, here, default = hints[field.name], (*path, field.name), getattr(defaults, field.name)
+        hint, here = hints[field.name], (*path, field.name)
+        default = field.default if whole else getattr(defaults, field.name)
         if dataclasses.is_dataclass(default):
             yield from _walk(default, here)
             continue
