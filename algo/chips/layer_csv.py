@@ -162,9 +162,11 @@ def _row(where: str, columns: list[str], dimensions: tuple[str, ...], cells: lis
         raise ValueError(f"{where}: the layer has no name")
     values = []
     for column in dimensions:
-        if not given[column].isdecimal() or len(given[column]) > 2 or not 1 <= int(given[column]) <= 32:
-            raise ValueError(f"{where}: {column} must be a whole number in 1..32, not {shown(given[column])}")
-        values.append(int(given[column]))
+        low, high = (1, 32) if column in _COLUMNS else (DIMENSIONS[column].low, DIMENSIONS[column].high)
+        text = given[column]
+        if not text.isdecimal() or len(text) > len(str(high)) or not low <= int(text) <= high:
+            raise ValueError(f"{where}: {column} must be a whole number in {low}..{high}, not {shown(text)}")
+        values.append(int(text))
     figures = {
         column: _figure(f"{where}: {column}", given[column], may_be_unavailable=column != "latency_ms")
         for column in FIGURES

@@ -243,13 +243,13 @@ def _searcher(
 def run_space(config: TuneConfig, chip: Chip, layers: int) -> PolicySpace:
     """The policies of a run: what the chip lets each layer, or block of layers, choose from."""
     names = getattr(chip, "layer_names", None) or tuple(f"layer{number + 1}" for number in range(layers))
-    both = (WEIGHT_BITS.name, ACTIVATION_BITS.name)
-    searched = both if config.search.activations == "searched" else both[:1]
+    dimensions = getattr(chip, "dimensions", (WEIGHT_BITS.name, ACTIVATION_BITS.name))
+    fixed = () if config.search.activations == "searched" else (ACTIVATION_BITS.name,)
     return space_of(
         chip,
         names,
-        searched=searched,
-        fixed=tuple(name for name in both if name not in searched),
+        searched=tuple(name for name in dimensions if name not in fixed),
+        fixed=fixed,
         blocks=blocks_of(names) if config.search.rows == "block" else None,
         among=bit_widths_of(config),
     )

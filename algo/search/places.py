@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from algo.chips.chip import Chip, choices_of
-from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, dimension_named
+from algo.space.dimensions import ACTIVATION_BITS, DIMENSIONS, WEIGHT_BITS, dimension_named
 from algo.space.policy import Place, PolicySpace
 
 
@@ -28,7 +28,7 @@ def space_of(
         fixed: dimensions that every policy has, at the value that `fixed_value` gives.
         blocks: numbers of the layers of each block, by name, for one choice a block; layers in no block keep the
             usual value of each dimension. Default: one choice a layer.
-        among: values to choose from at most; default all that the chip knows.
+        among: bit-widths to choose from at most; default all that the chip knows.
 
     Raises:
         ValueError: if the layers of a block have no value in common.
@@ -38,7 +38,8 @@ def space_of(
     for name, numbers in grouped.items():
         known = {
             dimension: choices_for(chip, tuple(numbers), dimension, dimension in searched, among)
-            for dimension in (*searched, *fixed)
+            for dimension in DIMENSIONS
+            if dimension in searched or dimension in fixed
         }
         places.append(Place(name, tuple(numbers), known))
     return PolicySpace.of_places(places, len(layers), len(chip.points))
@@ -76,7 +77,8 @@ def choices_for(
         )
     if not searched:
         return (fixed_value(common, dimension),)
-    chosen = tuple(value for value in common if among is None or value in among)
+    bits = dimension in (WEIGHT_BITS.name, ACTIVATION_BITS.name)
+    chosen = tuple(value for value in common if among is None or not bits or value in among)
     if not chosen:
         known, wanted = (", ".join(map(str, values)) for values in (common, among or ()))
         raise ValueError(f"the chip knows {dimension} of {known}, and none of {wanted}")

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from tests.algo.support.test_user_files import other_bytes, taken_or_refused
 
 from algo.cli import main
 from algo.nets.data.datasets import DataError, load_dataset, names_files, shown_name
+from tests.algo.support.test_user_files import other_bytes, taken_or_refused
 
 HEIGHT, WIDTH = 8, 9
 
