@@ -13,7 +13,7 @@ from rtl.spec.params import RLUParams
 from rtl.spec.registers import DATA_WIDTH, field_of
 from rtl.unit.policy_store import PolicyStore
 from rtl.unit.q_table import QTable
-from rtl.unit.register_file import settings_layout
+from rtl.unit.register_file import halves_of, settings_layout
 from rtl.unit.reward import RewardCalculator
 from rtl.unit.row_reader import RowReader
 from rtl.unit.sampler import PolicySampler
@@ -272,6 +272,7 @@ class RLUCore(wiring.Component):
         bus_row = Signal.like(self.row)
         bus_word = Signal.like(self.word)
         bus_mask = Signal.like(self.q_write_mask)
+        even, odd = halves_of(bus_word)
         m.d.sync += [bus_row.eq(self.row), bus_word.eq(self.word), bus_mask.eq(self.q_write_mask)]
         with m.If(clearing):
             m.d.comb += [q_table.write_row.eq(clear_row), q_table.write_mask.eq(~0)]
@@ -286,8 +287,8 @@ class RLUCore(wiring.Component):
             m.d.comb += [
                 q_table.write_row.eq(bus_row),
                 q_table.write_mask.eq(bus_mask),
-                q_table.write_even.eq(signed_of(bus_word[:16], p.q_width)),
-                q_table.write_odd.eq(signed_of(bus_word[16:], p.q_width)),
+                q_table.write_even.eq(signed_of(even, p.q_width)),
+                q_table.write_odd.eq(signed_of(odd, p.q_width)),
             ]
 
         m.d.comb += [

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from rtl.primitives.fixed import sign_extended
-from rtl.spec.params import RLUParams
-from rtl.spec.registers import ADDRESS_WIDTH, BY_NAME, DATA_WIDTH, REGISTERS, WINDOW_BY_NAME, Register, field_of
+from rtl.spec.params import COUNT_WIDTH, RLUParams
+from rtl.spec.registers import (
+    ACTION_COUNT,
+    ADDRESS_WIDTH,
+    DATA_WIDTH,
+    ERROR_FLAGS,
+    POLICY,
+    Q_TABLE,
+    REGISTERS,
+    Access,
+    Register,
+    Window,
+    field_of,
+)
 
 #: The bus of the unit, seen from the master.
 BUS = wiring.Signature(
@@ -25,13 +38,16 @@ BUS = wiring.Signature(
 
 #: Bits of IRQ_STATUS and IRQ_ENABLE.
 _DONE, _ERROR = (field_of("IRQ_STATUS", name).lsb for name in ("done", "error"))
-_STATUS_BITS = ("accuracy_outlier", "latency_outlier", "energy_outlier")
-_COMPUTED = ("LFSR", "REWARD", "SHARE", "CYCLES", "EPISODES")  # registers that live in a block, not here
 
 
 def stored(register: Register) -> bool:
     """Whether the register's bits are kept in the register file itself."""
-    return register.access == "rw" and register.name not in _COMPUTED
+    return register.access is Access.RW and not register.external
+
+
+def halves_of(word: Value) -> tuple[Value, Value]:
+    """The two Q-values in a word of the Q_TABLE window, that of the even action first."""
+    return word[: Q_TABLE.entry_width], word[Q_TABLE.entry_width :]
 
 
 def settings_layout(params: RLUParams) -> data.StructLayout:
@@ -117,9 +133,9 @@ class RegisterFile(wiring.Component):
                 "row": Out(params.row_width),
                 "q_row": In(data.ArrayLayout(q, params.actions)),
                 "q_write_mask": Out(params.actions),
-                "policy_word": In(32),
+                "policy_word": In(DATA_WIDTH),
                 "policy_write": Out(1),
-                "count": In(5),
+                "count": In(COUNT_WIDTH),
                 "count_write": Out(1),
                 "irq": Out(1),
             }
@@ -134,7 +150,7 @@ class RegisterFile(wiring.Component):
             r.name: Signal(r.width(p), name=r.name.lower(), init=r.reset_value(p)) for r in REGISTERS if stored(r)
         }
         m.d.comb += [self.values[name.lower()].eq(register) for name, register in registers.items()]
-        flags = {f.name: Signal(name=f.name) for f in BY_NAME["STATUS"].fields if f.name.startswith("error_")}
+        flags = {f.name: Signal(name=f.name) for f in ERROR_FLAGS}
 
         # An access is taken in the first cycle and acknowledged in the second.
         access = Signal()
@@ -161,28 +177,27 @@ class RegisterFile(wiring.Component):
         is_window = Signal()
         word_address = bus.addr[2:]
         register_value = Signal(DATA_WIDTH)
-        strobes = {r.name: Signal(name=f"write_{r.name.lower()}") for r in REGISTERS if r.access != "ro"}
+        strobes = {r.name: Signal(name=f"write_{r.name.lower()}") for r in REGISTERS if r.access.writable}
         with m.Switch(word_address):
             for register in REGISTERS:
                 with m.Case(register.offset // 4):
                     m.d.comb += [
                         known.eq(1),
                         register_value.eq(self._read_value(register, registers, flags, pending)),
-                        writable.eq(register.access != "ro"),
+                        writable.eq(register.access.writable),
                         legal.eq(self._in_range(register)),
                     ]
 
-        in_policy, row_policy = self._window("POLICY", word_address)
-        in_counts, row_counts = self._window("ACTION_COUNT", word_address)
-        in_q, word_q = self._window("Q_TABLE", word_address)
-        pair = word_q[:3]
-        row_q = word_q[3:]
+        in_policy, row_policy, _ = self._window(POLICY, word_address)
+        in_counts, row_counts, _ = self._window(ACTION_COUNT, word_address)
+        in_q, row_q, pair = self._window(Q_TABLE, word_address)
+        even, odd = halves_of(bus.wdata)
         m.d.comb += is_window.eq(in_policy | in_counts | in_q)
         with m.If(in_policy):
             m.d.comb += [
-                known.eq((row_policy << 3) < p.states),
+                known.eq(row_policy < p.states),
                 legal.eq(1),
-                self.row.eq(row_policy << 3),
+                self.row.eq(row_policy),
             ]
         with m.Elif(in_counts):
             m.d.comb += [
@@ -192,8 +207,8 @@ class RegisterFile(wiring.Component):
             ]
         with m.Elif(in_q):
             m.d.comb += [
-                known.eq((row_q < p.states) & (pair < (p.actions + 1) // 2)),
-                legal.eq(self._q_fits(bus.wdata[:16]) & self._q_fits(bus.wdata[16:])),
+                known.eq((row_q < p.states) & (pair < Q_TABLE.used_words(p))),
+                legal.eq(self._q_fits(even) & self._q_fits(odd)),
                 self.row.eq(row_q),
             ]
         with m.If(is_window):
@@ -247,7 +262,7 @@ class RegisterFile(wiring.Component):
         from_policy = Signal()
         from_counts = Signal()
         from_q = Signal()
-        pair_read = Signal(3)
+        pair_read = Signal.like(pair)
         readable = access & ~bus.we & ~wrong
         m.d.sync += [
             answer.eq(Mux(readable, register_value, 0)),
@@ -256,12 +271,12 @@ class RegisterFile(wiring.Component):
             from_q.eq(readable & in_q),
             pair_read.eq(pair),
         ]
-        halves = [sign_extended(self.q_row[i], 16) for i in range(p.actions)]
+        halves = [sign_extended(self.q_row[i], Q_TABLE.entry_width) for i in range(p.actions)]
         if p.actions % 2:
-            halves.append(Const(0, 16))
+            halves.append(Const(0, Q_TABLE.entry_width))
         q_word = Signal(DATA_WIDTH)
         with m.Switch(pair_read):
-            for i in range(len(halves) // 2):
+            for i in range(Q_TABLE.used_words(p)):
                 with m.Case(i):
                     m.d.comb += q_word.eq(Cat(halves[2 * i], halves[2 * i + 1]))
         with m.If(from_policy):
@@ -274,11 +289,15 @@ class RegisterFile(wiring.Component):
             m.d.comb += bus.rdata.eq(answer)
         return m
 
-    def _window(self, name, word_address):
-        """Whether the address lies in the window's naturally aligned span, and the word within it."""
-        window = WINDOW_BY_NAME[name]
-        bits = {"POLICY": 5, "ACTION_COUNT": 8, "Q_TABLE": 11}[name]  # words of the largest unit
-        return word_address[bits:] == window.offset >> (bits + 2), word_address[:bits]
+    @staticmethod
+    def _window(window: Window, word_address):
+        """Whether the address lies in the window's naturally aligned span; the row; the word within the row."""
+        bits, within = exact_log2(window.span // 4), exact_log2(window.words_per_row)
+        word = word_address[:bits]
+        row = word[within:]
+        if window.rows_per_word > 1:
+            row = row << exact_log2(window.rows_per_word)
+        return word_address[bits:] == window.offset // window.span, row, word[:within]
 
     def _q_fits(self, half):
         value = half.as_signed()
@@ -287,16 +306,17 @@ class RegisterFile(wiring.Component):
     def _in_range(self, register):
         """Whether the word on the bus is a value the register takes."""
         low, high = register.limits(self.params)
-        if register.kind == "bits":
+        if register.number is None:
             return (self.bus.wdata & ~Const(high, DATA_WIDTH)) == 0
-        word = self.bus.wdata.as_signed() if register.kind == "q" else self.bus.wdata
+        word = self.bus.wdata.as_signed() if register.signed else self.bus.wdata
         return (word >= low) & (word <= high)
 
     def _read_value(self, register, registers, flags, pending):
         """The word a read of the register returns."""
         if register.name == "STATUS":
             status = Const(0, DATA_WIDTH)
-            bits = {name: getattr(self, name) for name in _STATUS_BITS} | flags | {"busy": self.busy}
+            read_only = (f.name for f in register.fields if f.access is Access.RO and f.name != "busy")
+            bits = {name: getattr(self, name) for name in read_only} | flags | {"busy": self.busy}
             for name, bit in bits.items():
                 status = status | (bit << field_of("STATUS", name).lsb)
             return status
@@ -304,10 +324,9 @@ class RegisterFile(wiring.Component):
             return pending
         if register.name == "EPISODES":
             return self.episodes_stored | register.reset_value(self.params)
-        if register.name in ("REWARD", "SHARE"):
-            return sign_extended(getattr(self, register.name.lower()), DATA_WIDTH)
-        if register.name in ("LFSR", "CYCLES"):
-            return getattr(self, register.name.lower())
+        if register.external:
+            value = getattr(self, register.name.lower())
+            return sign_extended(value, DATA_WIDTH) if register.signed else value
         if register.name in registers:
             return registers[register.name]
         return Const(register.reset_value(self.params), DATA_WIDTH)

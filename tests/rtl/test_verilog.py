@@ -9,7 +9,7 @@ import pytest
 
 import rtl
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import REGISTERS
+from rtl.spec.registers import REGISTERS, Access
 from sim.devices.device import READ, Op, address_of
 from sim.lockstep import stimuli
 from sim.simulators.build import generated_verilog, source_digest, tool_environment, write_package
@@ -128,7 +128,7 @@ def test_a_refused_file_is_an_error_with_the_simulators_words(tmp_path):
 def test_reads_survive_a_reset_value_of_every_register():
     params = CONFIGURATIONS[2]
     with SimDevice(params) as device:
-        registers = [r for r in REGISTERS if r.access in ("ro", "rw")]
+        registers = [r for r in REGISTERS if r.access in (Access.RO, Access.RW)]
         words = device.transact([Op(READ, address_of(r.name)) for r in registers])
     assert words == [r.reset_value(params) for r in registers]
 

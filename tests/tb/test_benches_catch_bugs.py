@@ -116,7 +116,7 @@ THOROUGH = {
         "register_file", "single", "register_file", "(bus.addr[:2] != 0) | ~known", "~known",
     ),
     "a read-only register can be written": Bug(
-        "rlu", "single", "register_file", 'writable.eq(register.access != "ro")', "writable.eq(1)",
+        "rlu", "single", "register_file", "writable.eq(register.access.writable)", "writable.eq(1)",
     ),
     "STATES does not renew the share": Bug(
         "rlu", "narrow", "top",
