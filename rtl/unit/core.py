@@ -10,10 +10,10 @@ from rtl.episodes.episode_control import EpisodeControl
 from rtl.primitives.fixed import signed_of
 from rtl.primitives.pipeline import later
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import DATA_WIDTH, field_of
+from rtl.spec.registers import field_of
 from rtl.unit.policy_store import PolicyStore
 from rtl.unit.q_table import QTable
-from rtl.unit.register_file import halves_of, settings_layout
+from rtl.unit.register_file import CoreSignature, halves_of, settings_layout
 from rtl.unit.reward import RewardCalculator
 from rtl.unit.row_reader import RowReader
 from rtl.unit.sampler import PolicySampler
@@ -55,62 +55,22 @@ class RLUCore(wiring.Component):
     -------
     settings : In(settings_layout(params))
         Registers; steady while ``busy``.
-    command : In(4)
-        Bits of the COMMAND register, for one cycle, while not ``busy``.
     divide : In(1)
-        Compute the share anew: REWARD or STATES has just been written. Not while ``busy``.
-    word : In(32)
-        The word being written, for the strobes below.
-    lfsr_load, reward_load, policy_write, count_write : In(1)
-        Take ``word`` as LFSR state, reward, eight actions, number of actions. Not while ``busy``.
-    q_write_mask : In(actions)
-        Q-table banks to write with the halves of ``word``. Not while ``busy``.
-    row : In(row_width)
-        Row for the memories, to read and to write.
-    q_row, policy_word, count : Out
-        What the memories hold of the row given a cycle ago; not while ``busy``.
-    busy : Out(1)
-        A command is running.
-    episodes_stored : Out
-        Number of episodes in memory.
-    lfsr, reward, share : Out
-        LFSR state, reward of the policy, reward of a row.
-    accuracy_outlier, latency_outlier, energy_outlier : Out(1)
-        The measurement misses its threshold.
-    bad_action : Out(1)
-        High for one cycle when an update meets an action that its row does not have.
+        Compute the share again: REWARD or STATES has just been written. Not while ``busy``.
     probe : Out(probe_layout(params))
         Draws, actions, Q-table writes and rewards as they happen.
+    others
+        `CoreSignature`, flipped.
     """
 
     def __init__(self, params: RLUParams):
         self.params = params
-        q = signed(params.q_width)
         super().__init__(
             {
                 "settings": In(settings_layout(params)),
-                "command": In(4),
                 "divide": In(1),
-                "word": In(DATA_WIDTH),
-                "lfsr_load": In(1),
-                "reward_load": In(1),
-                "policy_write": In(1),
-                "count_write": In(1),
-                "q_write_mask": In(params.actions),
-                "row": In(params.row_width),
-                "q_row": Out(data.ArrayLayout(q, params.actions)),
-                "policy_word": Out(32),
-                "count": Out(5),
-                "busy": Out(1),
-                "episodes_stored": Out(max(1, params.stored_width)),
-                "lfsr": Out(params.lfsr_width),
-                "reward": Out(q),
-                "share": Out(q),
-                "accuracy_outlier": Out(1),
-                "latency_outlier": Out(1),
-                "energy_outlier": Out(1),
-                "bad_action": Out(1),
                 "probe": Out(probe_layout(params)),
+                **CoreSignature(params).flip().members,
             }
         )
 

@@ -55,6 +55,71 @@ def settings_layout(params: RLUParams) -> data.StructLayout:
     return data.StructLayout({r.name.lower(): r.width(params) for r in REGISTERS if stored(r)})
 
 
+class CoreSignature(wiring.Signature):
+    """What the register file and the core tell each other, seen from the register file.
+
+    Parameters
+    ----------
+    params : RLUParams
+
+    Members
+    -------
+    command : Out(4)
+        Bits of the COMMAND register just written, for one cycle.
+    word : Out(32)
+        The word being written, for the strobes below.
+    lfsr_load, reward_load : Out(1)
+        ``word`` is a new LFSR state, a new reward.
+    policy_write, count_write : Out(1)
+        ``word`` is to be written to the policy store: eight actions, or the row's number of actions.
+    q_write_mask : Out(actions)
+        Banks of the Q-table to write with the halves of ``word``.
+    row : Out(row_width)
+        Row of the window access, to read and to write.
+    q_row, policy_word, count : In
+        What the memories hold of the row given a cycle ago; only while not ``busy``.
+    busy : In(1)
+        A command is running: none of the strobes comes, and writes and window reads are refused.
+    episodes_stored : In(stored_width)
+        Episodes there are; 0 in a unit without a memory for them.
+    lfsr : In(lfsr_width)
+        State of the random number generator.
+    reward, share : In(signed(q_width))
+        Reward of the policy, and of each row.
+    accuracy_outlier, latency_outlier, energy_outlier : In(1)
+        The measurement misses its threshold.
+    bad_action : In(1)
+        High for one cycle when an update meets an action that its row does not have.
+    """
+
+    def __init__(self, params: RLUParams):
+        q = signed(params.q_width)
+        super().__init__(
+            {
+                "command": Out(4),
+                "word": Out(DATA_WIDTH),
+                "lfsr_load": Out(1),
+                "reward_load": Out(1),
+                "policy_write": Out(1),
+                "count_write": Out(1),
+                "q_write_mask": Out(params.actions),
+                "row": Out(params.row_width),
+                "q_row": In(data.ArrayLayout(q, params.actions)),
+                "policy_word": In(DATA_WIDTH),
+                "count": In(COUNT_WIDTH),
+                "busy": In(1),
+                "episodes_stored": In(max(1, params.stored_width)),
+                "lfsr": In(params.lfsr_width),
+                "reward": In(q),
+                "share": In(q),
+                "accuracy_outlier": In(1),
+                "latency_outlier": In(1),
+                "energy_outlier": In(1),
+                "bad_action": In(1),
+            }
+        )
+
+
 class RegisterFile(wiring.Component):
     """The unit's memory map behind a request/acknowledge bus.
 
@@ -72,72 +137,28 @@ class RegisterFile(wiring.Component):
         Request/acknowledge bus.
     values : Out(StructLayout)
         Every register that is stored here, by lower-case name.
-    busy : In(1)
-        A command is running: writes and window reads are refused.
-    command : Out(4)
-        Bits of the COMMAND register just written, for one cycle.
     states_written : Out(1)
         STATES was just written, for one cycle.
-    word : Out(32)
-        The word being written, for the strobes below.
-    lfsr_load, reward_load : Out(1)
-        ``word`` is a new LFSR state, a new reward.
-    lfsr, reward, share, cycles, episodes_stored : In
-        Registers that live in other blocks.
-    accuracy_outlier, latency_outlier, energy_outlier : In(1)
-        Status bits of the reward calculator.
-    bad_action : In(1)
-        Sets the sticky ``error_policy`` flag.
-    row : Out(row_width)
-        Row of the window access.
-    q_row : In(ArrayLayout(signed(q_width), actions))
-        The Q-table's answer, a cycle later.
-    q_write_mask : Out(actions)
-        Banks to write with the halves of ``word``.
-    policy_word : In(32)
-        The policy store's answer, a cycle later.
-    policy_write : Out(1)
-        Write ``word`` to the policy store.
-    count : In(5)
-        The policy store's answer, a cycle later.
-    count_write : Out(1)
-        Write ``word`` as the row's number of actions.
+    cycles : In(32)
+        The CYCLES register.
     irq : Out(1)
         Interrupt request, a level: an enabled bit of IRQ_STATUS is set and the unit is not busy. IRQ_STATUS.done
         is set from the cycle in which ``busy`` falls, IRQ_STATUS.error with the flag of STATUS; ``irq`` follows
         a cycle later. A bit that is set and cleared in the same cycle stays set.
+    others
+        `CoreSignature`.
     """
 
     def __init__(self, params: RLUParams):
         self.params = params
-        q = signed(params.q_width)
         super().__init__(
             {
                 "bus": In(BUS),
                 "values": Out(settings_layout(params)),
-                "busy": In(1),
-                "command": Out(4),
                 "states_written": Out(1),
-                "word": Out(DATA_WIDTH),
-                "lfsr_load": Out(1),
-                "reward_load": Out(1),
-                "lfsr": In(params.lfsr_width),
-                "reward": In(q),
-                "share": In(q),
                 "cycles": In(DATA_WIDTH),
-                "episodes_stored": In(max(1, params.stored_width)),
-                "accuracy_outlier": In(1),
-                "latency_outlier": In(1),
-                "energy_outlier": In(1),
-                "bad_action": In(1),
-                "row": Out(params.row_width),
-                "q_row": In(data.ArrayLayout(q, params.actions)),
-                "q_write_mask": Out(params.actions),
-                "policy_word": In(DATA_WIDTH),
-                "policy_write": Out(1),
-                "count": In(COUNT_WIDTH),
-                "count_write": Out(1),
                 "irq": Out(1),
+                **CoreSignature(params).members,
             }
         )
 
