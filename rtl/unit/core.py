@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -40,6 +42,16 @@ def probe_layout(params: RLUParams) -> data.StructLayout:
             "reward_value": signed(params.q_width),
         }
     )
+
+
+class Job(enum.IntEnum):
+    """Jobs of the core, in the order in which they run: the bits of COMMAND, and one that no command asks for."""
+
+    CLEAR = field_of("COMMAND", "clear").lsb
+    REWARD = field_of("COMMAND", "reward").lsb
+    UPDATE = field_of("COMMAND", "update").lsb
+    SAMPLE = field_of("COMMAND", "sample").lsb
+    DIVIDE = 4  #: The share of a reward that the host wrote.
 
 
 class RLUCore(wiring.Component):
@@ -85,14 +97,12 @@ class RLUCore(wiring.Component):
         m.submodules.sampler = sampler = PolicySampler(p)
         settings = self.settings
 
-        # Sequencer: one bit a job, the lowest runs first. The fifth job is the share of a reward the
-        # host wrote, which no command asks for.
-        pending = Signal(5)
-        clear, compute, update, sample, divide = range(5)
-        active = Signal(5)
+        # Sequencer: one bit a job, the lowest runs first.
+        pending = Signal(len(Job))
+        active = Signal(len(Job))
         started = Signal()
         finished = Signal()
-        start = Signal(5)
+        start = Signal(len(Job))
         m.d.comb += [
             active.eq(Cat(pending[i] & ~pending[:i].any() for i in range(len(pending)))),
             start.eq(Mux(started, 0, active)),
@@ -114,28 +124,28 @@ class RLUCore(wiring.Component):
             m.d.sync += clear_row.eq(clear_row + 1)
             with m.If(clear_row == p.states - 1):
                 m.d.sync += [clearing.eq(0), clear_row.eq(0), cleared.eq(1)]
-        with m.Elif(start[clear]):
+        with m.Elif(start[Job.CLEAR]):
             m.d.sync += clearing.eq(1)
         # Each block says that it is done only when it was the one to work.
         m.d.comb += finished.eq(cleared | reward.done | updater.done | sampler.done)
-        start_update, start_sample = start[update], start[sample]
+        start_update, start_sample = start[Job.UPDATE], start[Job.SAMPLE]
         policy_action, share, whole_reward = store.action, reward.share, reward.reward
         lfsr_load, lfsr_value = self.lfsr_load, self.word
         factor_b = sampler.factor_b
         if p.episodes:
             m.submodules.episodes = episodes = EpisodeControl(p)
             episodic = settings.mode[field_of("MODE", "episodic").lsb]
-            with m.If(episodic & (active[update] | active[sample])):
+            with m.If(episodic & (active[Job.UPDATE] | active[Job.SAMPLE])):
                 m.d.comb += finished.eq(episodes.done)
             m.d.comb += [
-                episodes.start_update.eq(start[update] & episodic),
-                episodes.start_sample.eq(start[sample] & episodic),
-                episodes.clear.eq(start[clear]),
+                episodes.start_update.eq(start[Job.UPDATE] & episodic),
+                episodes.start_sample.eq(start[Job.SAMPLE] & episodic),
+                episodes.clear.eq(start[Job.CLEAR]),
                 episodes.settings.eq(settings.episodic),
                 episodes.states.eq(settings.states),
                 episodes.update_done.eq(updater.done),
                 episodes.sample_done.eq(sampler.done),
-                episodes.worker_row.eq(Mux(active[sample], sampler.read_row, updater.read_row)),
+                episodes.worker_row.eq(Mux(active[Job.SAMPLE], sampler.read_row, updater.read_row)),
                 episodes.policy_word.eq(store.word),
                 episodes.old.eq(reader.old),
                 episodes.legal.eq(reader.legal),
@@ -151,7 +161,7 @@ class RLUCore(wiring.Component):
             ]
             start_update, start_sample = (
                 Mux(episodic, own, given)
-                for own, given in ((episodes.update, start[update]), (episodes.sample, start[sample]))
+                for own, given in ((episodes.update, start[Job.UPDATE]), (episodes.sample, start[Job.SAMPLE]))
             )
             policy_action = Mux(episodes.replaying, episodes.episode_action, store.action)
             share = Mux(episodes.replaying, episodes.winner_share, reward.share)
@@ -168,10 +178,10 @@ class RLUCore(wiring.Component):
             m.d.comb += getattr(reward, name).eq(settings[name])
         # The host's reward is taken when it is written; dividing is a job of its own.
         m.d.comb += [
-            reward.start.eq(start[compute]),
+            reward.start.eq(start[Job.REWARD]),
             reward.load.eq(self.reward_load),
             reward.load_value.eq(signed_of(self.word, p.q_width)),
-            reward.divide.eq(start[divide]),
+            reward.divide.eq(start[Job.DIVIDE]),
             updater.start.eq(start_update),
             updater.states.eq(settings.states),
             updater.alpha.eq(settings.alpha),
@@ -201,7 +211,7 @@ class RLUCore(wiring.Component):
         ]
 
         # The memories serve whoever is at work, and the bus when nobody is.
-        read_row = Mux(active[sample], sampler.read_row, Mux(active[update], updater.read_row, self.row))
+        read_row = Mux(active[Job.SAMPLE], sampler.read_row, Mux(active[Job.UPDATE], updater.read_row, self.row))
         if p.episodes:
             read_row = Mux(episodes.scanning, episodes.scan_row, read_row)
         m.d.comb += [
@@ -213,7 +223,7 @@ class RLUCore(wiring.Component):
             reader.row.eq(q_table.row),
             reader.action.eq(policy_action),
             reader.last.eq(store.last),
-            reader.others.eq(active[update]),
+            reader.others.eq(active[Job.UPDATE]),
             updater.action.eq(policy_action),
             updater.legal.eq(reader.legal),
             updater.old.eq(reader.old),
@@ -236,7 +246,7 @@ class RLUCore(wiring.Component):
         m.d.sync += [bus_row.eq(self.row), bus_word.eq(self.word), bus_mask.eq(self.q_write_mask)]
         with m.If(clearing):
             m.d.comb += [q_table.write_row.eq(clear_row), q_table.write_mask.eq(~0)]
-        with m.Elif(active[update]):
+        with m.Elif(active[Job.UPDATE]):
             m.d.comb += [
                 q_table.write_row.eq(updater.write_row),
                 q_table.write_mask.eq(Mux(updater.write_en, 1 << updater.write_action, 0)),

@@ -12,6 +12,7 @@ from rtl.spec.params import COUNT_WIDTH, RLUParams
 from rtl.spec.registers import (
     ACTION_COUNT,
     ADDRESS_WIDTH,
+    BY_NAME,
     DATA_WIDTH,
     ERROR_FLAGS,
     POLICY,
@@ -96,7 +97,7 @@ class CoreSignature(wiring.Signature):
         q = signed(params.q_width)
         super().__init__(
             {
-                "command": Out(4),
+                "command": Out(BY_NAME["COMMAND"].width(params)),
                 "word": Out(DATA_WIDTH),
                 "lfsr_load": Out(1),
                 "reward_load": Out(1),
@@ -272,7 +273,7 @@ class RegisterFile(wiring.Component):
         cleared = Mux(strobes["IRQ_STATUS"], bus.wdata[:2], 0)
         m.d.sync += kept.eq((kept & ~cleared) | ended << _DONE | erring << _ERROR)
         m.d.comb += [
-            self.command.eq(Mux(strobes["COMMAND"], bus.wdata[:4], 0)),
+            self.command.eq(Mux(strobes["COMMAND"], bus.wdata[: len(self.command)], 0)),
             self.states_written.eq(strobes["STATES"]),
             self.lfsr_load.eq(strobes["LFSR"]),
             self.reward_load.eq(strobes["REWARD"]),
