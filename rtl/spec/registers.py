@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from rtl.spec.params import ACTION_WIDTH, COUNT_WIDTH, MAX_ACTIONS, MAX_STATES, RLUParams
 
@@ -192,7 +193,7 @@ class Window:
     signed: bool = False
     access: Access = Access.RW
 
-    @property
+    @cached_property
     def entries_per_word(self) -> int:
         """Entries that a word holds."""
         return DATA_WIDTH // self.entry_width
@@ -258,9 +259,13 @@ class Window:
 
     def pack(self, entries: Sequence[int]) -> list[int]:
         """Words that hold the entries, from the first bit of a word on; the rest of the last word is 0."""
-        mask, step = (1 << self.entry_width) - 1, self.entries_per_word
-        words = (entries[start : start + step] for start in range(0, len(entries), step))
-        return [sum((entry & mask) << self.entry_width * i for i, entry in enumerate(word)) for word in words]
+        mask, step, packed = (1 << self.entry_width) - 1, self.entries_per_word, []
+        for start in range(0, len(entries), step):
+            word = 0
+            for entry in reversed(entries[start : start + step]):
+                word = word << self.entry_width | entry & mask
+            packed.append(word)
+        return packed
 
     def unpack(self, words: Sequence[int], count: int) -> tuple[int, ...]:
         """The first entries of some words."""

@@ -80,6 +80,7 @@ class GoldenDevice:
         self._flags = 0
         self._cycles = 0
         self._by_address = {r.offset: r for r in REGISTERS}
+        self._places: dict[int, tuple[str, int, int] | None] = {}  # by address, as far as asked for
 
     def transact(self, ops: Sequence[Op]) -> list[int]:
         """Carry out ``ops`` in order; returns the words read."""
@@ -208,11 +209,11 @@ class GoldenDevice:
 
     def _window(self, address: int) -> tuple[Window, int, int] | None:
         """Window, row and column of the first entry that an address stands for."""
-        for window in WINDOWS:
-            place = window.place(address, self.params)
-            if place is not None:
-                return window, *place
-        return None
+        if address not in self._places:
+            found = ((window.name, window.place(address, self.params)) for window in WINDOWS)
+            self._places[address] = next(((name, *place) for name, place in found if place), None)
+        place = self._places[address]
+        return (WINDOW_BY_NAME[place[0]], *place[1:]) if place else None
 
     def _set_flag(self, name: str) -> None:
         self._flags |= field_of("STATUS", name).mask

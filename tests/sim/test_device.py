@@ -1,5 +1,6 @@
 """Both devices behind the same tests: register rules, sticky errors, and that they agree on everything."""
 
+import copy
 import random
 
 import pytest
@@ -83,6 +84,13 @@ def test_action_counts_out_of_range_are_refused(device, value):
     address = ACTION_COUNT.address(3)
     write(device, address, value)
     assert errors(device) == ["error_value"] and read(device, address) == 3
+
+
+def test_a_copy_of_the_golden_device_answers_as_the_device():
+    device = GoldenDevice(PARAMS)
+    for window in WINDOWS:
+        write(device, window.address(0), 3)
+    assert [read(copy.deepcopy(device), window.address(0)) for window in WINDOWS] == [3, 3, 3]
 
 
 def test_an_update_with_an_action_the_row_does_not_have_sets_a_flag(device):
