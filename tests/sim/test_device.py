@@ -88,9 +88,9 @@ def test_action_counts_out_of_range_are_refused(device, value):
 
 def test_a_copy_of_the_golden_device_answers_as_the_device():
     device = GoldenDevice(PARAMS)
-    for window in WINDOWS:
-        write(device, window.address(0), 3)
-    assert [read(copy.deepcopy(device), window.address(0)) for window in WINDOWS] == [3, 3, 3]
+    for value, window in enumerate(WINDOWS, 1):
+        write(device, window.address(0), value)
+    assert [read(copy.deepcopy(device), window.address(0)) for window in WINDOWS] == [1, 2, 3]
 
 
 def test_an_update_with_an_action_the_row_does_not_have_sets_a_flag(device):
