@@ -640,8 +640,8 @@ WINDOW_BY_NAME: dict[str, Window] = {window.name: window for window in WINDOWS}
 
 
 def field_of(register: str, field: str) -> Field:
-    """The named field; raises KeyError for an unknown register, StopIteration for an unknown field."""
-    return next(f for f in BY_NAME[register].fields if f.name == field)
+    """The named field; raises KeyError for an unknown one."""
+    return {f.name: f for f in BY_NAME[register].fields}[field]
 
 
 #: Bits of COMMAND.

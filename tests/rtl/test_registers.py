@@ -21,6 +21,7 @@ from rtl.spec.registers import (
     WINDOWS,
     Access,
     Window,
+    field_of,
 )
 
 PLAIN = RLUParams(states=17, actions=7, coef_frac=10, gain_frac=8)
@@ -88,6 +89,12 @@ def test_a_field_of_episodic_units_is_read_only_and_0_in_others():
 
 def test_the_error_flags_are_those_bits_of_status_that_can_be_cleared():
     assert [f.name for f in ERROR_FLAGS] == ["error_address", "error_busy", "error_value", "error_policy"]
+
+
+@pytest.mark.parametrize("name", [("STATUS", "bizy"), ("STATE", "busy")])
+def test_an_unknown_field_is_a_key_error(name):
+    with pytest.raises(KeyError):
+        field_of(*name)
 
 
 def test_the_description_is_plain_json():
