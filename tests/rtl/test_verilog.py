@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The generated Verilog as a stranger's tools see it."""
 
 import json
