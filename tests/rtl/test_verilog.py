@@ -150,8 +150,8 @@ def test_a_change_in_any_source_makes_new_verilog(tmp_path):
         path.write_bytes(old + b"\n# changed\n")
         assert source_digest(copy) != before, f"the cache would serve old Verilog after a change in {path.name}"
         path.write_bytes(old)
-    (copy / "unit").mkdir()
-    (copy / "unit" / "new.py").write_text("")
+    (copy / "another_room").mkdir()
+    (copy / "another_room" / "new.py").write_text("")
     assert source_digest(copy) != before
 
 
