@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import WINDOW_BY_NAME, field_of
+from rtl.spec.registers import ACTION_COUNT, POLICY, Q_TABLE, field_of
 from sim.devices.device import READ, WRITE, GoldenDevice, Op, address_of
 from sim.devices.driver import Driver
 from sim.files import write_atomically
@@ -63,9 +63,8 @@ def scenario(params: RLUParams) -> list[Phase]:
     recorder = _Recorder(params)
     # Memories may power up as anything, and a driver reads them, a word of the policy with rows that no task has.
     counts = params.action_counts or (params.actions,) * params.states
-    recorder.transact([Op(WRITE, address_of("ACTION_COUNT") + 4 * row, count) for row, count in enumerate(counts)])
-    policy = WINDOW_BY_NAME["POLICY"]
-    recorder.transact([Op(WRITE, policy.offset + 4 * word, 0) for word in range(policy.words(params))])
+    recorder.transact([Op(WRITE, ACTION_COUNT.address(row), count) for row, count in enumerate(counts)])
+    recorder.transact([Op(WRITE, address, 0) for address in POLICY.addresses(params.states)])
     phases = [recorder.phase("Memories, which have no reset")]
     driver = Driver(recorder)
     rows = min(params.states, 9)
@@ -93,8 +92,8 @@ def scenario(params: RLUParams) -> list[Phase]:
     driver.sample(1.0)
     driver.update(params.q_max // 2)
     driver.sample(0.0)
-    last = address_of("Q_TABLE") + 32 * (params.states - 1)
-    recorder.transact([Op(READ, last + 4 * pair) for pair in range((params.actions + 1) // 2)])
+    last = Q_TABLE.addresses(1, params.actions, first=params.states - 1)
+    recorder.transact([Op(READ, address) for address in last])
     driver.cycles()
     phases.append(recorder.phase(f"All {params.states} rows", interrupt=True))
     return phases

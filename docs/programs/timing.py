@@ -11,7 +11,7 @@ from docs.programs.waveform import Recorder, bit, hexadecimal, number
 from rtl.bus.axi4lite import OKAY, SLVERR, AXI4LiteRLU
 from rtl.bus.wishbone import WishboneRLU
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import CLEAR, REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME
+from rtl.spec.registers import CLEAR, POLICY, Q_TABLE, REWARD, SAMPLE, UPDATE
 from rtl.unit.policy_store import PolicyStore
 from rtl.unit.q_table import QTable
 from rtl.unit.reward import RewardCalculator
@@ -68,10 +68,9 @@ class _Unit:
     async def write_table(self, recorder: Recorder, rows: Sequence[Sequence[int]]) -> None:
         """Fill the first rows of the Q-table."""
         for row, values in enumerate(rows):
-            for pair in range(len(values) // 2):
-                low, high = values[2 * pair : 2 * pair + 2]
-                address = WINDOW_BY_NAME["Q_TABLE"].offset + 32 * row + 4 * pair
-                await self.access(recorder, address, (high & 0xFFFF) << 16 | low & 0xFFFF)
+            addresses = Q_TABLE.addresses(1, len(values), first=row)
+            for address, word in zip(addresses, Q_TABLE.pack(values), strict=True):
+                await self.access(recorder, address, word)
 
 
 def _register_file() -> str:
@@ -97,7 +96,7 @@ def _register_file() -> str:
         await unit.access(r, address_of("ALPHA"), 0x1000, drawn=True)
         await unit.access(r, address_of("ALPHA"), drawn=True)
         await unit.access(r, address_of("ALPHA"), 0x9000, drawn=True)
-        await unit.access(r, WINDOW_BY_NAME["Q_TABLE"].offset + 32, drawn=True)
+        await unit.access(r, Q_TABLE.address(1), drawn=True)
         await r.cycle()
 
     return recorder.run(stimulus)
@@ -293,7 +292,7 @@ def _updater() -> str:
 async def _update(unit: _Unit, r: Recorder, updater: Any) -> None:
     await unit.write_table(r, UPDATE_EXAMPLE)
     await unit.write(r, "REWARD", 12288)
-    await unit.access(r, WINDOW_BY_NAME["POLICY"].offset, 0x201)
+    await unit.access(r, POLICY.offset, 0x201)
     await unit.access(r, address_of("COMMAND"), UPDATE, drawn=True)
     while not r.get(updater.done):
         await r.cycle()

@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from rtl.spec.params import RLUParams
-from rtl.unit.core import probe_layout
-from rtl.unit.top import RLU
+from rtl.unit.top import RLU, UnitSignature, ports_of
 
 
 class WrappedRLU(wiring.Component):
@@ -26,21 +24,19 @@ class WrappedRLU(wiring.Component):
 
     Members
     -------
-    busy, irq, probe : Out
-        As of `RLU`.
+    others
+        ``ports`` and `UnitSignature`.
     """
 
     def __init__(self, params: RLUParams, bridge: Callable[[], wiring.Component], ports: Mapping[str, wiring.Member]):
         self.params, self._bridge, self._ports = params, bridge, ports
-        super().__init__({**ports, "busy": Out(1), "irq": Out(1), "probe": Out(probe_layout(params))})
+        super().__init__({**ports, **UnitSignature(params).members})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.bridge = bridge = self._bridge()
         m.submodules.rlu = rlu = RLU(self.params)
         wiring.connect(m, bridge.bus, rlu.bus)
-        for name, member in self._ports.items():
-            inner, outer = getattr(bridge, name), getattr(self, name)
-            m.d.comb += inner.eq(outer) if member.flow == In else outer.eq(inner)
-        m.d.comb += [self.busy.eq(rlu.busy), self.irq.eq(rlu.irq), self.probe.eq(rlu.probe)]
+        for inside, signature in ((bridge, wiring.Signature(self._ports)), (rlu, UnitSignature(self.params))):
+            wiring.connect(m, ports_of(inside, signature), wiring.flipped(ports_of(self, signature)))
         return m

@@ -11,7 +11,7 @@ from rtl.episodes.policy_scan import ScoreScan, SeenScan
 from rtl.episodes.tournament import Tournament
 from rtl.primitives.pipeline import later
 from rtl.spec.params import ATTEMPTS, RLUParams
-from rtl.spec.registers import field_of
+from rtl.spec.registers import BY_NAME, field_of
 
 
 class EpisodeControl(wiring.Component):
@@ -89,7 +89,7 @@ class EpisodeControl(wiring.Component):
                 "start_sample": In(1),
                 "done": Out(1),
                 "clear": In(1),
-                "settings": In(24),
+                "settings": In(BY_NAME["EPISODIC"].width(params)),
                 "states": In(params.states.bit_length()),
                 "stored": Out(params.stored_width),
                 "update": Out(1),
@@ -133,8 +133,8 @@ class EpisodeControl(wiring.Component):
         place = Signal(range(p.episodes))  # of the next episode
         word = Signal(range(max(2, p.policy_words)))
         storing = Signal()
-        replays = Signal(8)
-        candidate = Signal(4)
+        replays = Signal(field_of("EPISODIC", "replays").width)
+        candidate = Signal(field_of("EPISODIC", "candidates").width)
         attempt = Signal(range(ATTEMPTS))
         seed = Signal(p.lfsr_width)  # before this candidate
         best_seed = Signal(p.lfsr_width)  # before the best one

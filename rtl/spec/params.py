@@ -11,6 +11,13 @@ MAX_STATES = 256
 MAX_ACTIONS = 16
 MAX_EPISODES = 1024
 
+#: Bits of an action's number, and of a number of actions.
+ACTION_WIDTH = (MAX_ACTIONS - 1).bit_length()
+COUNT_WIDTH = MAX_ACTIONS.bit_length()
+
+#: Actions in a word of a policy, in memory and on the bus.
+ACTIONS_PER_WORD = 32 // ACTION_WIDTH
+
 #: Draws of a candidate before one that has been tried already is taken after all.
 ATTEMPTS = 16
 
@@ -125,7 +132,7 @@ class RLUParams:
     @property
     def policy_words(self) -> int:
         """Words of eight actions that an episode takes in memory: a power of two."""
-        return 1 << ((self.states + 7) // 8 - 1).bit_length()
+        return 1 << (words_of_policy(self.states) - 1).bit_length()
 
     @property
     def stored_width(self) -> int:
@@ -153,6 +160,11 @@ class RLUParams:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
         raise ValueError(f"{name} must be a whole number in {low}..{high}, not {value!r}")
+
+
+def words_of_policy(states: int) -> int:
+    """Words that hold the actions of so many rows."""
+    return -(-states // ACTIONS_PER_WORD)
 
 
 # The timing contract: clock cycles that each command keeps the unit busy, from the cycle after the bus
@@ -191,7 +203,7 @@ def tournament_cycles(draws: int) -> int:
 
 def seen_cycles(states: int, stored: int) -> int:
     """Comparing a policy with every stored one: eight rows a cycle."""
-    return stored * ((states + 7) // 8) + 3
+    return stored * words_of_policy(states) + 3
 
 
 def score_cycles(states: int) -> int:

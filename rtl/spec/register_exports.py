@@ -19,29 +19,19 @@ from rtl.spec.registers import (
     REGISTERS,
     VERSION_VALUE,
     WINDOWS,
+    Access,
     Field,
     Register,
     Window,
     markdown,
 )
 
-_SVD_ACCESS = {"ro": "read-only", "rw": "read-write", "wo": "write-only", "w1c": "read-write"}
-
-
-class Shape(NamedTuple):
-    """How a window is laid out.
-
-    Attributes:
-        entries: how often the pattern repeats.
-        stride: bytes from one entry to the next.
-        words: words of an entry that exist; the rest of the stride is a gap.
-        fields: what the bits of a word are.
-    """
-
-    entries: int
-    stride: int
-    words: int
-    fields: tuple[Field, ...]
+_SVD_ACCESS = {
+    Access.RO: "read-only",
+    Access.RW: "read-write",
+    Access.WO: "write-only",
+    Access.W1C: "read-write",
+}
 
 
 class Constant(NamedTuple):
@@ -60,29 +50,9 @@ class Constant(NamedTuple):
     doc: str = ""
 
 
-def window_shape(window: Window, params: RLUParams) -> Shape:
-    """Entries, stride, words and fields of a memory window."""
-    if window.name == "POLICY":
-        actions = tuple(Field(f"row{i}", 4 * i, 4, f"action of row 8*k + {i} in word k") for i in range(8))
-        return Shape(window.words(params), 4, 1, actions)
-    if window.name == "ACTION_COUNT":
-        return Shape(params.states, 4, 1, (Field("count", 0, 5, f"number of actions, 1..{params.actions}"),))
-    values = (
-        Field("even", 0, 16, "Q-value of action 2*k in word k of the row, sign-extended"),
-        Field("odd", 16, 16, "Q-value of action 2*k + 1, sign-extended"),
-    )
-    return Shape(params.states, 32, (params.actions + 1) // 2, values)
-
-
-def field_access(register: Register, field: Field, params: RLUParams) -> str:
-    """Access to a field: its register's, but read-only where the table says so, or the unit has no such field."""
-    absent = field.episodic and not params.episodes
-    return "ro" if absent or field.doc.endswith("(read-only)") else register.access
-
-
 def has_range(register: Register) -> bool:
     """Whether the register is a number that is written, so that it has a smallest and a largest value."""
-    return register.access == "rw" and not register.fields
+    return register.access is Access.RW and register.number is not None
 
 
 def constants(params: RLUParams) -> Iterator[list[Constant]]:
@@ -95,27 +65,27 @@ def constants(params: RLUParams) -> Iterator[list[Constant]]:
     for register in REGISTERS:
         prefix = f"RLU_{register.name}"
         group = [Constant(f"{prefix}_OFFSET", register.offset, True, f"{register.access}: {register.doc}")]
-        if register.access != "wo":
+        if register.access.readable:
             group.append(Constant(f"{prefix}_RESET", register.reset_value(params), True))
         if has_range(register):
             low, high = register.limits(params)
             group += [Constant(f"{prefix}_MIN", low), Constant(f"{prefix}_MAX", high, high >= 1 << 31)]
         yield group + list(_field_constants(prefix, register.fields))
     for window in WINDOWS:
-        prefix, shape = f"RLU_{window.name}", window_shape(window, params)
+        prefix = f"RLU_{window.name}"
         yield [
-            Constant(f"{prefix}_OFFSET", window.offset, True, f"rw: {window.doc}"),
-            Constant(f"{prefix}_ENTRIES", shape.entries),
-            Constant(f"{prefix}_STRIDE", shape.stride, doc="bytes from entry to entry"),
-            Constant(f"{prefix}_WORDS", shape.words, doc="32-bit words of an entry"),
-            *_field_constants(prefix, shape.fields),
+            Constant(f"{prefix}_OFFSET", window.offset, True, f"{window.access}: {window.doc}"),
+            Constant(f"{prefix}_ENTRIES", window.strides(params)),
+            Constant(f"{prefix}_STRIDE", window.stride, doc="bytes from entry to entry"),
+            Constant(f"{prefix}_WORDS", window.used_words(params), doc="32-bit words of an entry"),
+            *_field_constants(prefix, window.fields(params)),
         ]
 
 
 def _field_constants(prefix: str, fields: tuple[Field, ...]) -> Iterator[Constant]:
     for field in fields:
         name = f"{prefix}_{field.name.upper()}"
-        yield Constant(f"{name}_MASK", field.mask, True, field.doc)
+        yield Constant(f"{name}_MASK", field.mask, True, field.text)
         yield Constant(f"{name}_SHIFT", field.lsb)
 
 
@@ -180,19 +150,19 @@ def svd(params: RLUParams, *, base: int = 0) -> str:
             access=_SVD_ACCESS[register.access],
             resetValue=f"0x{register.reset_value(params):X}",
             # A write-only register reads as 0, which says nothing about it.
-            resetMask="0x0" if register.access == "wo" else "0xFFFFFFFF",
+            resetMask="0xFFFFFFFF" if register.access.readable else "0x0",
         )
-        if register.kind == "q":
+        if register.signed:
             _add(element, dataType="int32_t")
-        if register.access == "w1c":
+        if register.access is Access.W1C:
             _add(element, modifiedWriteValues="oneToClear")
         low, high = register.limits(params)
         if has_range(register) and low >= 0:  # SVD knows no negative numbers
             span = ElementTree.SubElement(ElementTree.SubElement(element, "writeConstraint"), "range")
             _add(span, minimum=low, maximum=high)
-        _add_fields(element, [(f, field_access(register, f, params)) for f in _svd_fields(register, params)])
+        _add_fields(element, [(f, register.access_of(f, params)) for f in _svd_fields(register, params)])
     for window in WINDOWS:
-        _add_window(registers, window, window_shape(window, params))
+        _add_window(registers, window, params)
     ElementTree.indent(device)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(device, encoding="unicode") + "\n"
 
@@ -200,10 +170,10 @@ def svd(params: RLUParams, *, base: int = 0) -> str:
 def _svd_fields(register: Register, params: RLUParams) -> tuple[Field, ...]:
     """The register's fields; one ``value`` for a number, as some tools refuse a register without any.
 
-    Q-values are read and written sign-extended: theirs is the whole word.
+    Signed numbers are read and written sign-extended: theirs is the whole word.
     """
-    width = DATA_WIDTH if register.kind == "q" else register.width(params)
-    return register.fields or (Field("value", 0, width, register.doc),)
+    width = DATA_WIDTH if register.signed else register.width(params)
+    return register.fields or (Field(name="value", lsb=0, width=width, doc=register.doc),)
 
 
 def description(params: RLUParams) -> dict[str, Any]:
@@ -217,27 +187,36 @@ def description(params: RLUParams) -> dict[str, Any]:
             "reset": r.reset_value(params),
             "minimum": r.limits(params)[0],
             "maximum": r.limits(params)[1],
-            "fields": [dataclasses.asdict(f) | {"access": field_access(r, f, params)} for f in r.fields],
+            "fields": [_field(f, params) | {"access": r.access_of(f, params)} for f in r.fields],
             "description": r.doc,
         }
         for r in REGISTERS
     ]
-    windows = []
-    for window in WINDOWS:
-        shape = window_shape(window, params)
-        windows.append(
-            {
-                "name": window.name,
-                "address": window.offset,
-                "words": window.words(params),
-                "entries": shape.entries,
-                "stride": shape.stride,
-                "words_per_entry": shape.words,
-                "fields": [dataclasses.asdict(f) for f in shape.fields],
-                "description": window.doc,
-            }
-        )
+    windows = [
+        {
+            "name": w.name,
+            "address": w.offset,
+            "words": w.words(params),
+            "entries": w.strides(params),
+            "stride": w.stride,
+            "words_per_entry": w.used_words(params),
+            "fields": [_field(f, params) for f in w.fields(params)],
+            "description": w.doc,
+        }
+        for w in WINDOWS
+    ]
     return {"registers": registers, "windows": windows}
+
+
+def _field(field: Field, params: RLUParams) -> dict[str, Any]:
+    return {
+        "name": field.name,
+        "lsb": field.lsb,
+        "width": field.width,
+        "doc": field.text,
+        "episodic": field.episodic,
+        "reset": field.reset_value(params),
+    }
 
 
 #: Every export, by its name on the command line.
@@ -257,34 +236,35 @@ def exported(params: RLUParams, form: str) -> str:
     return FORMATS[form](params)
 
 
-def _add_window(registers: ElementTree.Element, window: Window, shape: Shape) -> None:
+def _add_window(registers: ElementTree.Element, window: Window, params: RLUParams) -> None:
     """One array of registers; of clusters where a row is more than a word."""
     parent, place = registers, window.offset
-    if shape.stride > 4:
+    entries, words = window.strides(params), window.used_words(params)
+    if window.words_per_row > 1:
         parent, place = ElementTree.SubElement(registers, "cluster"), 0
-        _add(parent, dim=shape.entries, dimIncrement=shape.stride, name=f"{window.name}[%s]", description=window.doc)
+        _add(parent, dim=entries, dimIncrement=window.stride, name=f"{window.name}[%s]", description=window.doc)
         _add(parent, addressOffset=f"0x{window.offset:X}")
     element = ElementTree.SubElement(parent, "register")
     _add(
         element,
-        dim=shape.words if parent is not registers else shape.entries,
+        dim=words if parent is not registers else entries,
         dimIncrement=4,
         name="WORD[%s]" if parent is not registers else f"{window.name}[%s]",
         description=window.doc,
         addressOffset=f"0x{place:X}",
-        access="read-write",
+        access=_SVD_ACCESS[window.access],
         resetMask="0x0",  # memories are not reset
     )
-    _add_fields(element, [(f, "rw") for f in shape.fields])
+    _add_fields(element, [(f, window.access) for f in window.fields(params)])
 
 
-def _add_fields(register: ElementTree.Element, fields: list[tuple[Field, str]]) -> None:
+def _add_fields(register: ElementTree.Element, fields: list[tuple[Field, Access]]) -> None:
     parent = ElementTree.SubElement(register, "fields")
     for field, access in fields:
         element = ElementTree.SubElement(parent, "field")
-        _add(element, name=field.name, description=field.doc, bitOffset=field.lsb, bitWidth=field.width)
+        _add(element, name=field.name, description=field.text, bitOffset=field.lsb, bitWidth=field.width)
         _add(element, access=_SVD_ACCESS[access])
-        if access == "w1c":
+        if access is Access.W1C:
             _add(element, modifiedWriteValues="oneToClear")
 
 

@@ -1,329 +1,639 @@
 """The register description: the single source of the RTL decode, the driver's names and the docs.
 
-Addresses are byte addresses of 32-bit words. A register's ``fields`` name its bits; one without is a
-number. Its ``kind`` gives the values that are allowed: a write of any other sets the sticky
-``error_value`` flag and changes nothing else.
+Addresses are byte addresses of 32-bit words. A register either has ``fields``, which name its bits, or holds a
+``number``. Both say which values are allowed: a write of any other sets the sticky ``error_value`` flag and changes
+nothing else.
 """
 
 from __future__ import annotations
 
+import enum
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
 
-from rtl.spec.params import RLUParams
+from rtl.spec.params import ACTION_WIDTH, COUNT_WIDTH, MAX_ACTIONS, MAX_STATES, RLUParams
 
 ID_VALUE = 0x524C5531  # "RLU1"
 VERSION_VALUE = 0x0001_0002  # major.minor: 16 bit each
 ADDRESS_WIDTH = 14
 DATA_WIDTH = 32
 
-Access = Literal["ro", "rw", "wo", "w1c"]
+#: A number of a unit: the same in all, or a parameter's by its name, or what follows from the parameters.
+OfUnit = int | str | Callable[[RLUParams], int]
 
 
-@dataclass(frozen=True)
+class Access(enum.StrEnum):
+    """What a master may do with a register or a field; the values are the words of the register map."""
+
+    RO = "ro"  #: It can be read only.
+    RW = "rw"  #: It can be read, and holds what is written.
+    WO = "wo"  #: A command: a write starts work, a read gives 0.
+    W1C = "w1c"  #: It can be read, and a 1 that is written clears its bit.
+
+    @property
+    def readable(self) -> bool:
+        """Whether a read says what it holds."""
+        return self is not Access.WO
+
+    @property
+    def writable(self) -> bool:
+        """Whether a write does anything."""
+        return self is not Access.RO
+
+
+@dataclass(frozen=True, kw_only=True)
 class Field:
-    """Some bits of a register: ``width`` bits from bit ``lsb`` up.
+    """Some bits of a register, or of a word of a window.
 
-    One that is ``episodic`` is there in units with an episode memory only; in others it reads 0 and takes nothing else.
-    ``reset`` is its value after reset.
+    Attributes:
+        name: lower-case name.
+        lsb: its lowest bit.
+        width: its bits.
+        doc: what it means.
+        access: what a master may do with it, ``None`` for the same as with the register.
+        episodic: it is there in units with an episode memory only; in others it reads 0 and takes nothing else.
+        reset: value after reset, of a unit that has it.
     """
 
     name: str
     lsb: int
     width: int
     doc: str
+    access: Access | None = None
     episodic: bool = False
-    reset: int = 0
+    reset: OfUnit = 0
 
     @property
     def mask(self) -> int:
         """The field's bits set, in place."""
         return ((1 << self.width) - 1) << self.lsb
 
+    @property
+    def text(self) -> str:
+        """What it means, for the documentation: also that it is read-only if the register is not."""
+        return f"{self.doc} (read-only)" if self.access is Access.RO else self.doc
+
     def of(self, word: int) -> int:
         """The field's value in a word of its register."""
         return (word & self.mask) >> self.lsb
 
+    def present(self, params: RLUParams) -> bool:
+        """Whether a unit has the field."""
+        return not self.episodic or params.episodes > 0
 
-@dataclass(frozen=True)
+    def reset_value(self, params: RLUParams) -> int:
+        """Value after reset; 0 in a unit that does not have the field."""
+        return _of_unit(self.reset, params) if self.present(params) else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number:
+    """What a register without fields holds.
+
+    Attributes:
+        width: significant bits.
+        low: smallest value that a write may carry.
+        high: largest value that a write may carry.
+        signed: it is a two's complement number, sign-extended to a word.
+    """
+
+    width: OfUnit
+    low: OfUnit = 0
+    high: OfUnit
+    signed: bool = False
+
+
+WORD = Number(width=DATA_WIDTH, high=(1 << DATA_WIDTH) - 1)
+COEFFICIENT = Number(width="coef_width", high="coef_one")
+GAIN = Number(width="gain_width", high=lambda params: (1 << params.gain_width) - 1)
+Q_VALUE = Number(width="q_width", low="q_min", high="q_max", signed=True)
+LFSR_STATE = Number(width="lfsr_width", low=1, high="lfsr_max")
+ROWS = Number(width=lambda params: params.states.bit_length(), low=1, high="states")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Register:
     """One 32-bit register.
 
     Attributes:
         name: upper-case name, also the driver's.
         offset: byte address.
-        access: read-only, read-write, write-only, or write 1 to clear.
+        access: what a master may do with it.
         doc: what it holds, with units and format.
-        kind: gives width and range: a constant, a coefficient, a gain, a Q-value, an LFSR state, a number of
-            rows, or named bits.
-        reset: value after reset, ``None`` for "depends on the parameters" or "not readable".
-        fields: its bits, where they have names.
+        number: what it holds, if it has no fields.
+        fields: its bits, if they have names.
+        reset: value after reset, of a number; ``fields`` have their own.
+        external: a block of the unit holds it and changes it while it works, not the register file.
     """
 
     name: str
     offset: int
     access: Access
     doc: str
-    kind: Literal["const", "coef", "gain", "q", "lfsr", "states", "bits"] = "bits"
-    reset: int | None = 0
+    number: Number | None = None
     fields: tuple[Field, ...] = ()
+    reset: OfUnit = 0
+    external: bool = False
+
+    @property
+    def signed(self) -> bool:
+        """Whether it holds a signed number."""
+        return self.number is not None and self.number.signed
 
     def width(self, params: RLUParams) -> int:
         """Significant bits of the register."""
-        if self.kind == "bits":
-            return max((f.lsb + f.width for f in self._present(params)), default=1)
-        return {
-            "const": 32,
-            "coef": params.coef_width,
-            "gain": params.gain_width,
-            "q": params.q_width,
-            "lfsr": params.lfsr_width,
-            "states": params.states.bit_length(),
-        }[self.kind]
+        if self.number is not None:
+            return _of_unit(self.number.width, params)
+        return max((f.lsb + f.width for f in self.fields if f.present(params)), default=1)
 
     def limits(self, params: RLUParams) -> tuple[int, int]:
-        """Smallest and largest value a write may carry; signed for the ``q`` kind."""
-        if self.kind == "bits":
-            return 0, sum(f.mask for f in self._present(params))
-        return {
-            "const": (0, 2**32 - 1),
-            "coef": (0, params.coef_one),
-            "gain": (0, 2**params.gain_width - 1),
-            "q": (params.q_min, params.q_max),
-            "lfsr": (1, params.lfsr_max),
-            "states": (1, params.states),
-        }[self.kind]
+        """Smallest and largest value that a write may carry; negative ones only if it is signed."""
+        if self.number is not None:
+            return _of_unit(self.number.low, params), _of_unit(self.number.high, params)
+        return 0, sum(f.mask for f in self.fields if f.present(params))
 
     def reset_value(self, params: RLUParams) -> int:
         """Value after reset, as the 32-bit word that a read returns."""
-        if self.kind == "states":
-            return params.states
-        if self.name == "CONFIG":
-            return params.states | params.actions << 16 | params.lfsr_width << 24
-        if self.name == "EPISODES":
-            return params.episodes << field_of("EPISODES", "capacity").lsb
-        if self.name == "FORMATS":
-            return params.q_width | params.q_frac << 8 | params.coef_frac << 16 | params.gain_frac << 24
-        if self.kind == "coef" and self.reset is not None:
-            return self.reset >> (15 - params.coef_frac)  # resets are written down in U1.15
-        if self.kind == "gain" and self.reset is not None:
-            return self.reset >> (12 - params.gain_frac)  # and in U4.12
-        return (self.reset or 0) | sum(f.reset << f.lsb for f in self._present(params))
+        if self.number is not None:
+            return _of_unit(self.reset, params)
+        return sum(f.reset_value(params) << f.lsb for f in self.fields)
 
-    def _present(self, params: RLUParams) -> tuple[Field, ...]:
-        """The fields that a unit has."""
-        return tuple(f for f in self.fields if params.episodes or not f.episodic)
+    def access_of(self, field: Field, params: RLUParams) -> Access:
+        """What a master may do with a field of the register; one that the unit does not have is read-only."""
+        return (field.access or self.access) if field.present(params) else Access.RO
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Window:
-    """A range of words that looks into a memory.
+    """A range of words that looks into a memory of rows.
+
+    Entries are packed without gaps, from bit 0 of the first word up. Every unit leaves as much room for a row as the
+    largest one, so that an entry's address does not depend on the unit.
 
     Attributes:
         name: upper-case name.
-        offset: byte address of the first word.
+        offset: byte address of the first word, a multiple of `span`.
         doc: what a word holds.
+        entry_width: bits of an entry, a divisor of 32.
+        room: entries that a row has room for, a power of two.
+        columns: entries that a row has.
+        fields: bits of a word.
+        signed: entries are two's complement numbers.
+        access: what a master may do with a word.
     """
 
     name: str
     offset: int
     doc: str
+    entry_width: int
+    room: int = 1
+    columns: OfUnit = 1
+    fields: Callable[[RLUParams], tuple[Field, ...]]
+    signed: bool = False
+    access: Access = Access.RW
+
+    @cached_property
+    def entries_per_word(self) -> int:
+        """Entries that a word holds."""
+        return DATA_WIDTH // self.entry_width
+
+    @property
+    def rows_per_word(self) -> int:
+        """Rows that a word holds entries of."""
+        return max(1, self.entries_per_word // self.room)
+
+    @property
+    def words_per_row(self) -> int:
+        """Words from a row to the next that does not share a word with it, gaps included."""
+        return max(1, self.room // self.entries_per_word)
+
+    @property
+    def stride(self) -> int:
+        """Bytes from a row to the next that does not share a word with it."""
+        return self.words_per_row * DATA_WIDTH // 8
+
+    @property
+    def span(self) -> int:
+        """Bytes of the window in the largest unit."""
+        return MAX_STATES // self.rows_per_word * self.stride
+
+    def strides(self, params: RLUParams) -> int:
+        """How often the stride goes into the window of a unit."""
+        return -(-params.states // self.rows_per_word)
 
     def words(self, params: RLUParams) -> int:
-        """Words the window spans, gaps included."""
-        return {
-            "POLICY": (params.states + 7) // 8,
-            "ACTION_COUNT": params.states,
-            "Q_TABLE": params.states * 8,
-        }[self.name]
+        """Words that the window of a unit spans, gaps included."""
+        return self.strides(params) * self.words_per_row
+
+    def used_words(self, params: RLUParams) -> int:
+        """Words of a stride that a unit has; the others are a gap."""
+        return -(-_of_unit(self.columns, params) // self.entries_per_word)
+
+    def address(self, row: int, column: int = 0) -> int:
+        """Byte address of the word that holds an entry."""
+        word = (row * self.room + column) // self.entries_per_word
+        return self.offset + word * DATA_WIDTH // 8
+
+    def addresses(self, rows: int, columns: int = 1, *, first: int = 0) -> list[int]:
+        """Byte addresses of the words with the first entries of some rows, in order.
+
+        Args:
+            rows: number of rows.
+            columns: number of entries of each, at least 1.
+            first: the first row, the first of its word.
+        """
+        return [
+            address
+            for row in range(first, first + rows, self.rows_per_word)
+            for address in range(self.address(row), self.address(row, columns - 1) + 1, DATA_WIDTH // 8)
+        ]
+
+    def place(self, address: int, params: RLUParams) -> tuple[int, int] | None:
+        """Row and column of the first entry of the word at a byte address; None if the unit has no such word."""
+        word, within = divmod(address - self.offset, DATA_WIDTH // 8)
+        if within or not 0 <= word < self.words(params):
+            return None
+        row, column = divmod(word * self.entries_per_word, self.room)
+        return (row, column) if column < _of_unit(self.columns, params) else None
+
+    def pack(self, entries: Sequence[int]) -> list[int]:
+        """Words that hold the entries, from the first bit of a word on; the rest of the last word is 0."""
+        mask, step, packed = (1 << self.entry_width) - 1, self.entries_per_word, []
+        for start in range(0, len(entries), step):
+            word = 0
+            for entry in reversed(entries[start : start + step]):
+                word = word << self.entry_width | entry & mask
+            packed.append(word)
+        return packed
+
+    def unpack(self, words: Sequence[int], count: int) -> tuple[int, ...]:
+        """The first entries of some words."""
+        mask, sign = (1 << self.entry_width) - 1, 1 << self.entry_width - 1 if self.signed else 0
+        entries = [word >> low & mask for word in words for low in range(0, DATA_WIDTH, self.entry_width)]
+        return tuple((entry ^ sign) - sign for entry in entries[:count])
 
 
-CLEAR, REWARD, UPDATE, SAMPLE = (1 << bit for bit in range(4))
+def _of_unit(value: OfUnit, params: RLUParams) -> int:
+    if isinstance(value, str):
+        named: int = getattr(params, value)
+        return named
+    return value if isinstance(value, int) else value(params)
+
+
+def _coefficient(value: int) -> OfUnit:
+    """A coefficient, written down in U1.15."""
+    return lambda params: value >> (15 - params.coef_frac)
+
+
+def _gain(value: int) -> OfUnit:
+    """A gain, written down in U4.12."""
+    return lambda params: value >> (12 - params.gain_frac)
+
 
 REGISTERS: tuple[Register, ...] = (
-    Register("ID", 0x00, "ro", 'Always 0x524C5531, "RLU1" in ASCII.', "const", ID_VALUE),
     Register(
-        "VERSION",
-        0x04,
-        "ro",
-        "Version of this register map: major in bits 31..16, minor in bits 15..0.",
-        "const",
-        VERSION_VALUE,
+        name="ID",
+        offset=0x00,
+        access=Access.RO,
+        number=WORD,
+        reset=ID_VALUE,
+        doc='Always 0x524C5531, "RLU1" in ASCII.',
     ),
     Register(
-        "CONFIG",
-        0x08,
-        "ro",
-        "Size of this unit.",
-        "bits",
-        None,
-        (
-            Field("states", 0, 16, "rows of the Q-table"),
-            Field("actions", 16, 8, "columns of the Q-table"),
-            Field("lfsr_width", 24, 8, "bits of the random number generator"),
+        name="VERSION",
+        offset=0x04,
+        access=Access.RO,
+        number=WORD,
+        reset=VERSION_VALUE,
+        doc="Version of this register map: major in bits 31..16, minor in bits 15..0.",
+    ),
+    Register(
+        name="CONFIG",
+        offset=0x08,
+        access=Access.RO,
+        doc="Size of this unit.",
+        fields=(
+            Field(name="states", lsb=0, width=16, reset="states", doc="rows of the Q-table"),
+            Field(name="actions", lsb=16, width=8, reset="actions", doc="columns of the Q-table"),
+            Field(name="lfsr_width", lsb=24, width=8, reset="lfsr_width", doc="bits of the random number generator"),
         ),
     ),
     Register(
-        "FORMATS",
-        0x0C,
-        "ro",
-        "Number formats of this unit.",
-        "bits",
-        None,
-        (
-            Field("q_width", 0, 8, "bits of a Q-value"),
-            Field("q_frac", 8, 8, "fraction bits of Q-values and rewards"),
-            Field("coef_frac", 16, 8, "fraction bits of coefficients"),
-            Field("gain_frac", 24, 8, "fraction bits of gains"),
+        name="FORMATS",
+        offset=0x0C,
+        access=Access.RO,
+        doc="Number formats of this unit.",
+        fields=(
+            Field(name="q_width", lsb=0, width=8, reset="q_width", doc="bits of a Q-value"),
+            Field(name="q_frac", lsb=8, width=8, reset="q_frac", doc="fraction bits of Q-values and rewards"),
+            Field(name="coef_frac", lsb=16, width=8, reset="coef_frac", doc="fraction bits of coefficients"),
+            Field(name="gain_frac", lsb=24, width=8, reset="gain_frac", doc="fraction bits of gains"),
         ),
     ),
     Register(
-        "COMMAND",
-        0x10,
-        "wo",
-        "Starts work; several bits run in the order of the fields. Busy until all are done.",
-        "bits",
-        0,
-        (
-            Field("clear", 0, 1, "set every Q-value of every row to 0, and forget all episodes"),
-            Field("reward", 1, 1, "compute REWARD and SHARE from ACCURACY, LATENCY and ENERGY"),
-            Field("update", 2, 1, "update the Q-table along the policy, last row first"),
-            Field("sample", 3, 1, "draw a new policy, first row first"),
+        name="COMMAND",
+        offset=0x10,
+        access=Access.WO,
+        doc="Starts work; several bits run in the order of the fields. Busy until all are done.",
+        fields=(
+            Field(name="clear", lsb=0, width=1, doc="set every Q-value of every row to 0, and forget all episodes"),
+            Field(name="reward", lsb=1, width=1, doc="compute REWARD and SHARE from ACCURACY, LATENCY and ENERGY"),
+            Field(name="update", lsb=2, width=1, doc="update the Q-table along the policy, last row first"),
+            Field(name="sample", lsb=3, width=1, doc="draw a new policy, first row first"),
         ),
     ),
     Register(
-        "STATUS",
-        0x14,
-        "w1c",
-        "State of the unit. Error flags stay set until a 1 is written to them.",
-        "bits",
-        0b10,
-        (
-            Field("busy", 0, 1, "a command is running (read-only)"),
-            Field("accuracy_outlier", 1, 1, "ACCURACY <= ACCURACY_TH (read-only)"),
-            Field("latency_outlier", 2, 1, "LATENCY >= LATENCY_TH (read-only)"),
-            Field("energy_outlier", 3, 1, "ENERGY >= ENERGY_TH (read-only)"),
+        name="STATUS",
+        offset=0x14,
+        access=Access.W1C,
+        doc="State of the unit. Error flags stay set until a 1 is written to them.",
+        fields=(
+            Field(name="busy", lsb=0, width=1, access=Access.RO, doc="a command is running"),
+            Field(name="accuracy_outlier", lsb=1, width=1, access=Access.RO, reset=1, doc="ACCURACY <= ACCURACY_TH"),
+            Field(name="latency_outlier", lsb=2, width=1, access=Access.RO, doc="LATENCY >= LATENCY_TH"),
+            Field(name="energy_outlier", lsb=3, width=1, access=Access.RO, doc="ENERGY >= ENERGY_TH"),
             Field(
-                "error_address",
-                8,
-                1,
-                "an access to an address that does not exist, or not a multiple of 4; a write to a read-only register",
+                name="error_address",
+                lsb=8,
+                width=1,
+                doc="an access to an address that does not exist, or not a multiple of 4; "
+                "a write to a read-only register",
             ),
-            Field("error_busy", 9, 1, "a write, or a window read, while busy"),
-            Field("error_value", 10, 1, "a write of a value outside the register's range"),
-            Field("error_policy", 11, 1, "an update met an action its row does not have; that row was left alone"),
+            Field(name="error_busy", lsb=9, width=1, doc="a write, or a window read, while busy"),
+            Field(name="error_value", lsb=10, width=1, doc="a write of a value outside the register's range"),
+            Field(
+                name="error_policy",
+                lsb=11,
+                width=1,
+                doc="an update met an action its row does not have; that row was left alone",
+            ),
         ),
     ),
-    Register("STATES", 0x18, "rw", "Rows the task uses, T.", "states", None),
+    Register(name="STATES", offset=0x18, access=Access.RW, number=ROWS, reset="states", doc="Rows the task uses, T."),
     Register(
-        "MODE",
-        0x1C,
-        "rw",
-        "Variants of the algorithm.",
-        "bits",
-        0,
-        (
-            Field("full_last_reward", 0, 1, "the last row is rewarded with REWARD instead of SHARE"),
+        name="MODE",
+        offset=0x1C,
+        access=Access.RW,
+        doc="Variants of the algorithm.",
+        fields=(
+            Field(name="full_last_reward", lsb=0, width=1, doc="the last row is rewarded with REWARD instead of SHARE"),
             Field(
-                "episodic",
-                1,
-                1,
-                "update stores the episode and replays stored ones; sample varies the better of those",
+                name="episodic",
+                lsb=1,
+                width=1,
                 episodic=True,
+                doc="update stores the episode and replays stored ones; sample varies the better of those",
             ),
         ),
     ),
-    Register("ALPHA", 0x20, "rw", "Learning rate.", "coef", 0x2000),
-    Register("GAMMA", 0x24, "rw", "Discount.", "coef", 32440),
-    Register("EPSILON", 0x28, "rw", "Probability that a row explores.", "coef", 0x8000),
-    Register("LFSR", 0x2C, "rw", "State of the random number generator; write a seed, read to save it.", "lfsr", 1),
-    Register("WEIGHT_A", 0x30, "rw", "Weight a of accuracy in the reward.", "coef", 0x2000),
-    Register("WEIGHT_L", 0x34, "rw", "Weight b of latency in the reward.", "coef", 0x0CCD),
-    Register("WEIGHT_E", 0x38, "rw", "Weight c of energy in the reward.", "coef", 0x5333),
-    Register("ACCURACY_TH", 0x3C, "rw", "Accuracy at or below which the policy is an outlier.", "coef", 0),
-    Register("LATENCY_TH", 0x40, "rw", "Latency from which the policy is an outlier, of full scale.", "coef", 0x8000),
-    Register("ENERGY_TH", 0x44, "rw", "Energy from which the policy is an outlier, of full scale.", "coef", 0x8000),
-    Register("LATENCY_HIGH", 0x48, "rw", "Latency that scores 0, of full scale.", "coef", 0x8000),
-    Register("ENERGY_HIGH", 0x4C, "rw", "Energy that scores 0, of full scale.", "coef", 0x8000),
-    Register("LATENCY_GAIN", 0x50, "rw", "1 / (high - low) of latency, low being what scores 1.", "gain", 0x1000),
-    Register("ENERGY_GAIN", 0x54, "rw", "1 / (high - low) of energy, low being what scores 1.", "gain", 0x1000),
-    Register("ACCURACY", 0x58, "rw", "Measured accuracy, a fraction.", "coef"),
-    Register("LATENCY", 0x5C, "rw", "Measured latency, of full scale.", "coef"),
-    Register("ENERGY", 0x60, "rw", "Measured energy, of full scale.", "coef"),
     Register(
-        "REWARD",
-        0x64,
-        "rw",
-        "Reward of the policy; computed by the reward command, or written by the host. Writing it computes SHARE.",
-        "q",
-    ),
-    Register("SHARE", 0x68, "ro", "REWARD / STATES, rounded: the reward of each row.", "q"),
-    Register(
-        "CYCLES",
-        0x6C,
-        "ro",
-        "Clock cycles the last command, or the last write of REWARD or STATES, kept the unit busy.",
-        "const",
-        0,
+        name="ALPHA",
+        offset=0x20,
+        access=Access.RW,
+        number=COEFFICIENT,
+        reset=_coefficient(0x2000),
+        doc="Learning rate.",
     ),
     Register(
-        "IRQ_STATUS",
-        0x70,
-        "w1c",
-        "Interrupts that are pending. Each stays set until a 1 is written to it.",
-        "bits",
-        0,
-        (
-            Field("done", 0, 1, "work has ended: a command, or the division after a write of REWARD or STATES"),
-            Field("error", 1, 1, "an access or an update has set an error flag of STATUS"),
+        name="GAMMA",
+        offset=0x24,
+        access=Access.RW,
+        number=COEFFICIENT,
+        reset=_coefficient(32440),
+        doc="Discount.",
+    ),
+    Register(
+        name="EPSILON",
+        offset=0x28,
+        access=Access.RW,
+        number=COEFFICIENT,
+        reset=_coefficient(0x8000),
+        doc="Probability that a row explores.",
+    ),
+    Register(
+        name="LFSR",
+        offset=0x2C,
+        access=Access.RW,
+        number=LFSR_STATE,
+        reset=1,
+        external=True,
+        doc="State of the random number generator; write a seed, read to save it.",
+    ),
+    Register(
+        name="WEIGHT_A",
+        offset=0x30,
+        access=Access.RW,
+        number=COEFFICIENT,
+        reset=_coefficient(0x2000),
+        doc="Weight a of accuracy in the reward.",
+    ),
+    Register(
+        name="WEIGHT_L",
+        offset=0x34,
+        access=Access.RW,
+        number=COEFFICIENT,
+        reset=_coefficient(0x0CCD),
+        doc="Weight b of latency in the reward.",
+    ),
+    Register(
+        name="WEIGHT_E",
+        offset=0x38,
+        access=Access.RW,
+        number=COEFFICIENT,
+        reset=_coefficient(0x5333),
+        doc="Weight c of energy in the reward.",
+    ),
+    Register(
+        name="ACCURACY_TH",
+        offset=0x3C,
+        access=Access.RW,
+        number=COEFFICIENT,
+        doc="Accuracy at or below which the policy is an outlier.",
+    ),
+    Register(
+        name="LATENCY_TH",
+        offset=0x40,
+        access=Access.RW,
+        number=COEFFICIENT,
+        reset=_coefficient(0x8000),
+        doc="Latency from which the policy is an outlier, of full scale.",
+    ),
+    Register(
+        name="ENERGY_TH",
+        offset=0x44,
+        access=Access.RW,
+        number=COEFFICIENT,
+        reset=_coefficient(0x8000),
+        doc="Energy from which the policy is an outlier, of full scale.",
+    ),
+    Register(
+        name="LATENCY_HIGH",
+        offset=0x48,
+        access=Access.RW,
+        number=COEFFICIENT,
+        reset=_coefficient(0x8000),
+        doc="Latency that scores 0, of full scale.",
+    ),
+    Register(
+        name="ENERGY_HIGH",
+        offset=0x4C,
+        access=Access.RW,
+        number=COEFFICIENT,
+        reset=_coefficient(0x8000),
+        doc="Energy that scores 0, of full scale.",
+    ),
+    Register(
+        name="LATENCY_GAIN",
+        offset=0x50,
+        access=Access.RW,
+        number=GAIN,
+        reset=_gain(0x1000),
+        doc="1 / (high - low) of latency, low being what scores 1.",
+    ),
+    Register(
+        name="ENERGY_GAIN",
+        offset=0x54,
+        access=Access.RW,
+        number=GAIN,
+        reset=_gain(0x1000),
+        doc="1 / (high - low) of energy, low being what scores 1.",
+    ),
+    Register(name="ACCURACY", offset=0x58, access=Access.RW, number=COEFFICIENT, doc="Measured accuracy, a fraction."),
+    Register(name="LATENCY", offset=0x5C, access=Access.RW, number=COEFFICIENT, doc="Measured latency, of full scale."),
+    Register(name="ENERGY", offset=0x60, access=Access.RW, number=COEFFICIENT, doc="Measured energy, of full scale."),
+    Register(
+        name="REWARD",
+        offset=0x64,
+        access=Access.RW,
+        number=Q_VALUE,
+        external=True,
+        doc="Reward of the policy; computed by the reward command, or written by the host. Writing it computes SHARE.",
+    ),
+    Register(
+        name="SHARE",
+        offset=0x68,
+        access=Access.RO,
+        number=Q_VALUE,
+        external=True,
+        doc="REWARD / STATES, rounded: the reward of each row.",
+    ),
+    Register(
+        name="CYCLES",
+        offset=0x6C,
+        access=Access.RO,
+        number=WORD,
+        external=True,
+        doc="Clock cycles the last command, or the last write of REWARD or STATES, kept the unit busy.",
+    ),
+    Register(
+        name="IRQ_STATUS",
+        offset=0x70,
+        access=Access.W1C,
+        doc="Interrupts that are pending. Each stays set until a 1 is written to it.",
+        fields=(
+            Field(
+                name="done",
+                lsb=0,
+                width=1,
+                doc="work has ended: a command, or the division after a write of REWARD or STATES",
+            ),
+            Field(name="error", lsb=1, width=1, doc="an access or an update has set an error flag of STATUS"),
         ),
     ),
     Register(
-        "IRQ_ENABLE",
-        0x74,
-        "rw",
-        "Interrupts that raise `irq`.",
-        "bits",
-        0,
-        (Field("done", 0, 1, "raise it when work has ended"), Field("error", 1, 1, "raise it at an error")),
-    ),
-    Register(
-        "EPISODIC",
-        0x78,
-        "rw",
-        "How an episodic unit samples and replays. A field that is 0 counts as 1, but for `replays`.",
-        "bits",
-        0,
-        (
-            Field("tournament", 0, 8, "stored episodes drawn for a candidate; it varies the best of them", True, 32),
-            Field("candidates", 8, 4, "candidates drawn by a sample; the one with the largest Q-values wins", True, 2),
-            Field("replays", 16, 8, "stored episodes drawn and learned from again by an update", True, 16),
+        name="IRQ_ENABLE",
+        offset=0x74,
+        access=Access.RW,
+        doc="Interrupts that raise `irq`.",
+        fields=(
+            Field(name="done", lsb=0, width=1, doc="raise it when work has ended"),
+            Field(name="error", lsb=1, width=1, doc="raise it at an error"),
         ),
     ),
     Register(
-        "EPISODES",
-        0x7C,
-        "ro",
-        "Episode memory. The clear command empties it; a new episode in a full one takes the place of the oldest.",
-        "bits",
-        None,
-        (
-            Field("stored", 0, 16, "episodes stored"),
-            Field("capacity", 16, 16, "episodes it has room for, 0 in a unit without"),
+        name="EPISODIC",
+        offset=0x78,
+        access=Access.RW,
+        doc="How an episodic unit samples and replays. A field that is 0 counts as 1, but for `replays`.",
+        fields=(
+            Field(
+                name="tournament",
+                lsb=0,
+                width=8,
+                episodic=True,
+                reset=32,
+                doc="stored episodes drawn for a candidate; it varies the best of them",
+            ),
+            Field(
+                name="candidates",
+                lsb=8,
+                width=4,
+                episodic=True,
+                reset=2,
+                doc="candidates drawn by a sample; the one with the largest Q-values wins",
+            ),
+            Field(
+                name="replays",
+                lsb=16,
+                width=8,
+                episodic=True,
+                reset=16,
+                doc="stored episodes drawn and learned from again by an update",
+            ),
+        ),
+    ),
+    Register(
+        name="EPISODES",
+        offset=0x7C,
+        access=Access.RO,
+        external=True,
+        doc="Episode memory. The clear command empties it; a new episode in a full one takes the place of the oldest.",
+        fields=(
+            Field(name="stored", lsb=0, width=16, doc="episodes stored"),
+            Field(
+                name="capacity", lsb=16, width=16, reset="episodes", doc="episodes it has room for, 0 in a unit without"
+            ),
         ),
     ),
 )
 
 WINDOWS: tuple[Window, ...] = (
-    Window("POLICY", 0x0200, "Eight actions a word, four bits each: row 8*k + i in bits 4*i+3..4*i of word k."),
-    Window("ACTION_COUNT", 0x0400, "One word a row: its number of actions."),
     Window(
-        "Q_TABLE",
-        0x2000,
-        "Eight words a row (32 bytes): Q[row][2*k] in the low half of word k and "
+        name="POLICY",
+        offset=0x0200,
+        entry_width=ACTION_WIDTH,
+        doc="Eight actions a word, four bits each: row 8*k + i in bits 4*i+3..4*i of word k.",
+        fields=lambda params: tuple(
+            Field(name=f"row{i}", lsb=ACTION_WIDTH * i, width=ACTION_WIDTH, doc=f"action of row 8*k + {i} in word k")
+            for i in range(DATA_WIDTH // ACTION_WIDTH)
+        ),
+    ),
+    Window(
+        name="ACTION_COUNT",
+        offset=0x0400,
+        entry_width=DATA_WIDTH,
+        doc="One word a row: its number of actions.",
+        fields=lambda params: (
+            Field(name="count", lsb=0, width=COUNT_WIDTH, doc=f"number of actions, 1..{params.actions}"),
+        ),
+    ),
+    Window(
+        name="Q_TABLE",
+        offset=0x2000,
+        entry_width=16,
+        room=MAX_ACTIONS,
+        columns="actions",
+        signed=True,
+        doc="Eight words a row (32 bytes): Q[row][2*k] in the low half of word k and "
         "Q[row][2*k+1] in the high half, each sign-extended to 16 bit. Fewer actions, fewer words a row.",
+        fields=lambda params: (
+            Field(name="even", lsb=0, width=16, doc="Q-value of action 2*k in word k of the row, sign-extended"),
+            Field(name="odd", lsb=16, width=16, doc="Q-value of action 2*k + 1, sign-extended"),
+        ),
     ),
 )
+POLICY, ACTION_COUNT, Q_TABLE = WINDOWS
 
 BY_NAME: dict[str, Register] = {register.name: register for register in REGISTERS}
 WINDOW_BY_NAME: dict[str, Window] = {window.name: window for window in WINDOWS}
@@ -331,7 +641,13 @@ WINDOW_BY_NAME: dict[str, Window] = {window.name: window for window in WINDOWS}
 
 def field_of(register: str, field: str) -> Field:
     """The named field; raises KeyError for an unknown one."""
-    return next(f for f in BY_NAME[register].fields if f.name == field)
+    return {f.name: f for f in BY_NAME[register].fields}[field]
+
+
+#: Bits of COMMAND.
+CLEAR, REWARD, UPDATE, SAMPLE = (field_of("COMMAND", name).mask for name in ("clear", "reward", "update", "sample"))
+#: The sticky error flags of STATUS.
+ERROR_FLAGS: tuple[Field, ...] = tuple(f for f in BY_NAME["STATUS"].fields if f.access is not Access.RO)
 
 
 def markdown(params: RLUParams) -> str:
@@ -339,18 +655,18 @@ def markdown(params: RLUParams) -> str:
     lines = ["| address | name | access | reset | range | holds |", "| --- | --- | --- | --- | --- | --- |"]
     for register in REGISTERS:
         low, high = register.limits(params)
-        span = "" if register.access in ("ro", "w1c") else f"{low}..{high}"
-        reset = "" if register.access == "wo" else f"0x{register.reset_value(params):X}"
+        span = "" if register.access in (Access.RO, Access.W1C) else f"{low}..{high}"
+        reset = f"0x{register.reset_value(params):X}" if register.access.readable else ""
         lines.append(
             f"| 0x{register.offset:03X} | {register.name} | {register.access} | {reset} | {span} | {register.doc} |"
         )
     for window in WINDOWS:
         last = window.offset + 4 * window.words(params) - 4
-        lines.append(f"| 0x{window.offset:04X}..0x{last:04X} | {window.name} | rw | | | {window.doc} |")
+        lines.append(f"| 0x{window.offset:04X}..0x{last:04X} | {window.name} | {window.access} | | | {window.doc} |")
     for register in REGISTERS:
         if register.fields:
             lines += ["", f"**{register.name}**", "", "| bits | field | meaning |", "| --- | --- | --- |"]
             for f in register.fields:
                 bits = f"{f.lsb + f.width - 1}..{f.lsb}" if f.width > 1 else f"{f.lsb}"
-                lines.append(f"| {bits} | {f.name} | {f.doc} |")
+                lines.append(f"| {bits} | {f.name} | {f.text} |")
     return "\n".join(lines) + "\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import enum
+
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -10,10 +12,10 @@ from rtl.episodes.episode_control import EpisodeControl
 from rtl.primitives.fixed import signed_of
 from rtl.primitives.pipeline import later
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import DATA_WIDTH, field_of
+from rtl.spec.registers import field_of
 from rtl.unit.policy_store import PolicyStore
 from rtl.unit.q_table import QTable
-from rtl.unit.register_file import settings_layout
+from rtl.unit.register_file import CoreSignature, halves_of, settings_layout
 from rtl.unit.reward import RewardCalculator
 from rtl.unit.row_reader import RowReader
 from rtl.unit.sampler import PolicySampler
@@ -42,6 +44,16 @@ def probe_layout(params: RLUParams) -> data.StructLayout:
     )
 
 
+class Job(enum.IntEnum):
+    """Jobs of the core, in the order in which they run: the bits of COMMAND, and one that no command asks for."""
+
+    CLEAR = field_of("COMMAND", "clear").lsb
+    REWARD = field_of("COMMAND", "reward").lsb
+    UPDATE = field_of("COMMAND", "update").lsb
+    SAMPLE = field_of("COMMAND", "sample").lsb
+    DIVIDE = 4  #: The share of a reward that the host wrote.
+
+
 class RLUCore(wiring.Component):
     """Everything that computes, commanded by strobes and set by values that the register file holds.
 
@@ -55,62 +67,22 @@ class RLUCore(wiring.Component):
     -------
     settings : In(settings_layout(params))
         Registers; steady while ``busy``.
-    command : In(4)
-        Bits of the COMMAND register, for one cycle, while not ``busy``.
     divide : In(1)
-        Compute the share anew: REWARD or STATES has just been written. Not while ``busy``.
-    word : In(32)
-        The word being written, for the strobes below.
-    lfsr_load, reward_load, policy_write, count_write : In(1)
-        Take ``word`` as LFSR state, reward, eight actions, number of actions. Not while ``busy``.
-    q_write_mask : In(actions)
-        Q-table banks to write with the halves of ``word``. Not while ``busy``.
-    row : In(row_width)
-        Row for the memories, to read and to write.
-    q_row, policy_word, count : Out
-        What the memories hold of the row given a cycle ago; not while ``busy``.
-    busy : Out(1)
-        A command is running.
-    episodes_stored : Out
-        Number of episodes in memory.
-    lfsr, reward, share : Out
-        LFSR state, reward of the policy, reward of a row.
-    accuracy_outlier, latency_outlier, energy_outlier : Out(1)
-        The measurement misses its threshold.
-    bad_action : Out(1)
-        High for one cycle when an update meets an action that its row does not have.
+        Compute the share again: REWARD or STATES has just been written. Not while ``busy``.
     probe : Out(probe_layout(params))
         Draws, actions, Q-table writes and rewards as they happen.
+    others
+        `CoreSignature`, flipped.
     """
 
     def __init__(self, params: RLUParams):
         self.params = params
-        q = signed(params.q_width)
         super().__init__(
             {
                 "settings": In(settings_layout(params)),
-                "command": In(4),
                 "divide": In(1),
-                "word": In(DATA_WIDTH),
-                "lfsr_load": In(1),
-                "reward_load": In(1),
-                "policy_write": In(1),
-                "count_write": In(1),
-                "q_write_mask": In(params.actions),
-                "row": In(params.row_width),
-                "q_row": Out(data.ArrayLayout(q, params.actions)),
-                "policy_word": Out(32),
-                "count": Out(5),
-                "busy": Out(1),
-                "episodes_stored": Out(max(1, params.stored_width)),
-                "lfsr": Out(params.lfsr_width),
-                "reward": Out(q),
-                "share": Out(q),
-                "accuracy_outlier": Out(1),
-                "latency_outlier": Out(1),
-                "energy_outlier": Out(1),
-                "bad_action": Out(1),
                 "probe": Out(probe_layout(params)),
+                **CoreSignature(params).flip().members,
             }
         )
 
@@ -125,14 +97,12 @@ class RLUCore(wiring.Component):
         m.submodules.sampler = sampler = PolicySampler(p)
         settings = self.settings
 
-        # Sequencer: one bit a job, the lowest runs first. The fifth job is the share of a reward the
-        # host wrote, which no command asks for.
-        pending = Signal(5)
-        clear, compute, update, sample, divide = range(5)
-        active = Signal(5)
+        # Sequencer: one bit a job, the lowest runs first.
+        pending = Signal(len(Job))
+        active = Signal(len(Job))
         started = Signal()
         finished = Signal()
-        start = Signal(5)
+        start = Signal(len(Job))
         m.d.comb += [
             active.eq(Cat(pending[i] & ~pending[:i].any() for i in range(len(pending)))),
             start.eq(Mux(started, 0, active)),
@@ -154,28 +124,28 @@ class RLUCore(wiring.Component):
             m.d.sync += clear_row.eq(clear_row + 1)
             with m.If(clear_row == p.states - 1):
                 m.d.sync += [clearing.eq(0), clear_row.eq(0), cleared.eq(1)]
-        with m.Elif(start[clear]):
+        with m.Elif(start[Job.CLEAR]):
             m.d.sync += clearing.eq(1)
         # Each block says that it is done only when it was the one to work.
         m.d.comb += finished.eq(cleared | reward.done | updater.done | sampler.done)
-        start_update, start_sample = start[update], start[sample]
+        start_update, start_sample = start[Job.UPDATE], start[Job.SAMPLE]
         policy_action, share, whole_reward = store.action, reward.share, reward.reward
         lfsr_load, lfsr_value = self.lfsr_load, self.word
         factor_b = sampler.factor_b
         if p.episodes:
             m.submodules.episodes = episodes = EpisodeControl(p)
             episodic = settings.mode[field_of("MODE", "episodic").lsb]
-            with m.If(episodic & (active[update] | active[sample])):
+            with m.If(episodic & (active[Job.UPDATE] | active[Job.SAMPLE])):
                 m.d.comb += finished.eq(episodes.done)
             m.d.comb += [
-                episodes.start_update.eq(start[update] & episodic),
-                episodes.start_sample.eq(start[sample] & episodic),
-                episodes.clear.eq(start[clear]),
+                episodes.start_update.eq(start[Job.UPDATE] & episodic),
+                episodes.start_sample.eq(start[Job.SAMPLE] & episodic),
+                episodes.clear.eq(start[Job.CLEAR]),
                 episodes.settings.eq(settings.episodic),
                 episodes.states.eq(settings.states),
                 episodes.update_done.eq(updater.done),
                 episodes.sample_done.eq(sampler.done),
-                episodes.worker_row.eq(Mux(active[sample], sampler.read_row, updater.read_row)),
+                episodes.worker_row.eq(Mux(active[Job.SAMPLE], sampler.read_row, updater.read_row)),
                 episodes.policy_word.eq(store.word),
                 episodes.old.eq(reader.old),
                 episodes.legal.eq(reader.legal),
@@ -191,7 +161,7 @@ class RLUCore(wiring.Component):
             ]
             start_update, start_sample = (
                 Mux(episodic, own, given)
-                for own, given in ((episodes.update, start[update]), (episodes.sample, start[sample]))
+                for own, given in ((episodes.update, start[Job.UPDATE]), (episodes.sample, start[Job.SAMPLE]))
             )
             policy_action = Mux(episodes.replaying, episodes.episode_action, store.action)
             share = Mux(episodes.replaying, episodes.winner_share, reward.share)
@@ -208,10 +178,10 @@ class RLUCore(wiring.Component):
             m.d.comb += getattr(reward, name).eq(settings[name])
         # The host's reward is taken when it is written; dividing is a job of its own.
         m.d.comb += [
-            reward.start.eq(start[compute]),
+            reward.start.eq(start[Job.REWARD]),
             reward.load.eq(self.reward_load),
             reward.load_value.eq(signed_of(self.word, p.q_width)),
-            reward.divide.eq(start[divide]),
+            reward.divide.eq(start[Job.DIVIDE]),
             updater.start.eq(start_update),
             updater.states.eq(settings.states),
             updater.alpha.eq(settings.alpha),
@@ -241,7 +211,7 @@ class RLUCore(wiring.Component):
         ]
 
         # The memories serve whoever is at work, and the bus when nobody is.
-        read_row = Mux(active[sample], sampler.read_row, Mux(active[update], updater.read_row, self.row))
+        read_row = Mux(active[Job.SAMPLE], sampler.read_row, Mux(active[Job.UPDATE], updater.read_row, self.row))
         if p.episodes:
             read_row = Mux(episodes.scanning, episodes.scan_row, read_row)
         m.d.comb += [
@@ -253,7 +223,7 @@ class RLUCore(wiring.Component):
             reader.row.eq(q_table.row),
             reader.action.eq(policy_action),
             reader.last.eq(store.last),
-            reader.others.eq(active[update]),
+            reader.others.eq(active[Job.UPDATE]),
             updater.action.eq(policy_action),
             updater.legal.eq(reader.legal),
             updater.old.eq(reader.old),
@@ -272,10 +242,11 @@ class RLUCore(wiring.Component):
         bus_row = Signal.like(self.row)
         bus_word = Signal.like(self.word)
         bus_mask = Signal.like(self.q_write_mask)
+        even, odd = halves_of(bus_word)
         m.d.sync += [bus_row.eq(self.row), bus_word.eq(self.word), bus_mask.eq(self.q_write_mask)]
         with m.If(clearing):
             m.d.comb += [q_table.write_row.eq(clear_row), q_table.write_mask.eq(~0)]
-        with m.Elif(active[update]):
+        with m.Elif(active[Job.UPDATE]):
             m.d.comb += [
                 q_table.write_row.eq(updater.write_row),
                 q_table.write_mask.eq(Mux(updater.write_en, 1 << updater.write_action, 0)),
@@ -286,8 +257,8 @@ class RLUCore(wiring.Component):
             m.d.comb += [
                 q_table.write_row.eq(bus_row),
                 q_table.write_mask.eq(bus_mask),
-                q_table.write_even.eq(signed_of(bus_word[:16], p.q_width)),
-                q_table.write_odd.eq(signed_of(bus_word[16:], p.q_width)),
+                q_table.write_even.eq(signed_of(even, p.q_width)),
+                q_table.write_odd.eq(signed_of(odd, p.q_width)),
             ]
 
         m.d.comb += [

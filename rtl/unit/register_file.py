@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from rtl.primitives.fixed import sign_extended
-from rtl.spec.params import RLUParams
-from rtl.spec.registers import ADDRESS_WIDTH, BY_NAME, DATA_WIDTH, REGISTERS, WINDOW_BY_NAME, Register, field_of
+from rtl.spec.params import COUNT_WIDTH, RLUParams
+from rtl.spec.registers import (
+    ACTION_COUNT,
+    ADDRESS_WIDTH,
+    BY_NAME,
+    DATA_WIDTH,
+    ERROR_FLAGS,
+    POLICY,
+    Q_TABLE,
+    REGISTERS,
+    Access,
+    Register,
+    Window,
+    field_of,
+)
 
 #: The bus of the unit, seen from the master.
 BUS = wiring.Signature(
@@ -25,18 +39,86 @@ BUS = wiring.Signature(
 
 #: Bits of IRQ_STATUS and IRQ_ENABLE.
 _DONE, _ERROR = (field_of("IRQ_STATUS", name).lsb for name in ("done", "error"))
-_STATUS_BITS = ("accuracy_outlier", "latency_outlier", "energy_outlier")
-_COMPUTED = ("LFSR", "REWARD", "SHARE", "CYCLES", "EPISODES")  # registers that live in a block, not here
 
 
 def stored(register: Register) -> bool:
     """Whether the register's bits are kept in the register file itself."""
-    return register.access == "rw" and register.name not in _COMPUTED
+    return register.access is Access.RW and not register.external
+
+
+def halves_of(word: Value) -> tuple[Value, Value]:
+    """The two Q-values in a word of the Q_TABLE window, that of the even action first."""
+    return word[: Q_TABLE.entry_width], word[Q_TABLE.entry_width :]
 
 
 def settings_layout(params: RLUParams) -> data.StructLayout:
     """The registers that are stored in the register file, by lower-case name."""
     return data.StructLayout({r.name.lower(): r.width(params) for r in REGISTERS if stored(r)})
+
+
+class CoreSignature(wiring.Signature):
+    """What the register file and the core tell each other, seen from the register file.
+
+    Parameters
+    ----------
+    params : RLUParams
+
+    Members
+    -------
+    command : Out(4)
+        Bits of the COMMAND register just written, for one cycle.
+    word : Out(32)
+        The word being written, for the strobes below.
+    lfsr_load, reward_load : Out(1)
+        ``word`` is a new LFSR state, a new reward.
+    policy_write, count_write : Out(1)
+        ``word`` is to be written to the policy store: eight actions, or the row's number of actions.
+    q_write_mask : Out(actions)
+        Banks of the Q-table to write with the halves of ``word``.
+    row : Out(row_width)
+        Row of the window access, to read and to write.
+    q_row, policy_word, count : In
+        What the memories hold of the row given a cycle ago; only while not ``busy``.
+    busy : In(1)
+        A command is running: none of the strobes comes, and writes and window reads are refused.
+    episodes_stored : In(stored_width)
+        Episodes there are; 0 in a unit without a memory for them.
+    lfsr : In(lfsr_width)
+        State of the random number generator.
+    reward, share : In(signed(q_width))
+        Reward of the policy, and of each row.
+    accuracy_outlier, latency_outlier, energy_outlier : In(1)
+        The measurement misses its threshold.
+    bad_action : In(1)
+        High for one cycle when an update meets an action that its row does not have.
+    """
+
+    def __init__(self, params: RLUParams):
+        q = signed(params.q_width)
+        super().__init__(
+            {
+                "command": Out(BY_NAME["COMMAND"].width(params)),
+                "word": Out(DATA_WIDTH),
+                "lfsr_load": Out(1),
+                "reward_load": Out(1),
+                "policy_write": Out(1),
+                "count_write": Out(1),
+                "q_write_mask": Out(params.actions),
+                "row": Out(params.row_width),
+                "q_row": In(data.ArrayLayout(q, params.actions)),
+                "policy_word": In(DATA_WIDTH),
+                "count": In(COUNT_WIDTH),
+                "busy": In(1),
+                "episodes_stored": In(max(1, params.stored_width)),
+                "lfsr": In(params.lfsr_width),
+                "reward": In(q),
+                "share": In(q),
+                "accuracy_outlier": In(1),
+                "latency_outlier": In(1),
+                "energy_outlier": In(1),
+                "bad_action": In(1),
+            }
+        )
 
 
 class RegisterFile(wiring.Component):
@@ -56,72 +138,28 @@ class RegisterFile(wiring.Component):
         Request/acknowledge bus.
     values : Out(StructLayout)
         Every register that is stored here, by lower-case name.
-    busy : In(1)
-        A command is running: writes and window reads are refused.
-    command : Out(4)
-        Bits of the COMMAND register just written, for one cycle.
     states_written : Out(1)
         STATES was just written, for one cycle.
-    word : Out(32)
-        The word being written, for the strobes below.
-    lfsr_load, reward_load : Out(1)
-        ``word`` is a new LFSR state, a new reward.
-    lfsr, reward, share, cycles, episodes_stored : In
-        Registers that live in other blocks.
-    accuracy_outlier, latency_outlier, energy_outlier : In(1)
-        Status bits of the reward calculator.
-    bad_action : In(1)
-        Sets the sticky ``error_policy`` flag.
-    row : Out(row_width)
-        Row of the window access.
-    q_row : In(ArrayLayout(signed(q_width), actions))
-        The Q-table's answer, a cycle later.
-    q_write_mask : Out(actions)
-        Banks to write with the halves of ``word``.
-    policy_word : In(32)
-        The policy store's answer, a cycle later.
-    policy_write : Out(1)
-        Write ``word`` to the policy store.
-    count : In(5)
-        The policy store's answer, a cycle later.
-    count_write : Out(1)
-        Write ``word`` as the row's number of actions.
+    cycles : In(32)
+        The CYCLES register.
     irq : Out(1)
         Interrupt request, a level: an enabled bit of IRQ_STATUS is set and the unit is not busy. IRQ_STATUS.done
         is set from the cycle in which ``busy`` falls, IRQ_STATUS.error with the flag of STATUS; ``irq`` follows
         a cycle later. A bit that is set and cleared in the same cycle stays set.
+    others
+        `CoreSignature`.
     """
 
     def __init__(self, params: RLUParams):
         self.params = params
-        q = signed(params.q_width)
         super().__init__(
             {
                 "bus": In(BUS),
                 "values": Out(settings_layout(params)),
-                "busy": In(1),
-                "command": Out(4),
                 "states_written": Out(1),
-                "word": Out(DATA_WIDTH),
-                "lfsr_load": Out(1),
-                "reward_load": Out(1),
-                "lfsr": In(params.lfsr_width),
-                "reward": In(q),
-                "share": In(q),
                 "cycles": In(DATA_WIDTH),
-                "episodes_stored": In(max(1, params.stored_width)),
-                "accuracy_outlier": In(1),
-                "latency_outlier": In(1),
-                "energy_outlier": In(1),
-                "bad_action": In(1),
-                "row": Out(params.row_width),
-                "q_row": In(data.ArrayLayout(q, params.actions)),
-                "q_write_mask": Out(params.actions),
-                "policy_word": In(32),
-                "policy_write": Out(1),
-                "count": In(5),
-                "count_write": Out(1),
                 "irq": Out(1),
+                **CoreSignature(params).members,
             }
         )
 
@@ -134,7 +172,7 @@ class RegisterFile(wiring.Component):
             r.name: Signal(r.width(p), name=r.name.lower(), init=r.reset_value(p)) for r in REGISTERS if stored(r)
         }
         m.d.comb += [self.values[name.lower()].eq(register) for name, register in registers.items()]
-        flags = {f.name: Signal(name=f.name) for f in BY_NAME["STATUS"].fields if f.name.startswith("error_")}
+        flags = {f.name: Signal(name=f.name) for f in ERROR_FLAGS}
 
         # An access is taken in the first cycle and acknowledged in the second.
         access = Signal()
@@ -161,28 +199,27 @@ class RegisterFile(wiring.Component):
         is_window = Signal()
         word_address = bus.addr[2:]
         register_value = Signal(DATA_WIDTH)
-        strobes = {r.name: Signal(name=f"write_{r.name.lower()}") for r in REGISTERS if r.access != "ro"}
+        strobes = {r.name: Signal(name=f"write_{r.name.lower()}") for r in REGISTERS if r.access.writable}
         with m.Switch(word_address):
             for register in REGISTERS:
                 with m.Case(register.offset // 4):
                     m.d.comb += [
                         known.eq(1),
                         register_value.eq(self._read_value(register, registers, flags, pending)),
-                        writable.eq(register.access != "ro"),
+                        writable.eq(register.access.writable),
                         legal.eq(self._in_range(register)),
                     ]
 
-        in_policy, row_policy = self._window("POLICY", word_address)
-        in_counts, row_counts = self._window("ACTION_COUNT", word_address)
-        in_q, word_q = self._window("Q_TABLE", word_address)
-        pair = word_q[:3]
-        row_q = word_q[3:]
+        in_policy, row_policy, _ = self._window(POLICY, word_address)
+        in_counts, row_counts, _ = self._window(ACTION_COUNT, word_address)
+        in_q, row_q, pair = self._window(Q_TABLE, word_address)
+        even, odd = halves_of(bus.wdata)
         m.d.comb += is_window.eq(in_policy | in_counts | in_q)
         with m.If(in_policy):
             m.d.comb += [
-                known.eq((row_policy << 3) < p.states),
+                known.eq(row_policy < p.states),
                 legal.eq(1),
-                self.row.eq(row_policy << 3),
+                self.row.eq(row_policy),
             ]
         with m.Elif(in_counts):
             m.d.comb += [
@@ -192,8 +229,8 @@ class RegisterFile(wiring.Component):
             ]
         with m.Elif(in_q):
             m.d.comb += [
-                known.eq((row_q < p.states) & (pair < (p.actions + 1) // 2)),
-                legal.eq(self._q_fits(bus.wdata[:16]) & self._q_fits(bus.wdata[16:])),
+                known.eq((row_q < p.states) & (pair < Q_TABLE.used_words(p))),
+                legal.eq(self._q_fits(even) & self._q_fits(odd)),
                 self.row.eq(row_q),
             ]
         with m.If(is_window):
@@ -236,7 +273,7 @@ class RegisterFile(wiring.Component):
         cleared = Mux(strobes["IRQ_STATUS"], bus.wdata[:2], 0)
         m.d.sync += kept.eq((kept & ~cleared) | ended << _DONE | erring << _ERROR)
         m.d.comb += [
-            self.command.eq(Mux(strobes["COMMAND"], bus.wdata[:4], 0)),
+            self.command.eq(Mux(strobes["COMMAND"], bus.wdata[: len(self.command)], 0)),
             self.states_written.eq(strobes["STATES"]),
             self.lfsr_load.eq(strobes["LFSR"]),
             self.reward_load.eq(strobes["REWARD"]),
@@ -247,7 +284,7 @@ class RegisterFile(wiring.Component):
         from_policy = Signal()
         from_counts = Signal()
         from_q = Signal()
-        pair_read = Signal(3)
+        pair_read = Signal.like(pair)
         readable = access & ~bus.we & ~wrong
         m.d.sync += [
             answer.eq(Mux(readable, register_value, 0)),
@@ -256,12 +293,12 @@ class RegisterFile(wiring.Component):
             from_q.eq(readable & in_q),
             pair_read.eq(pair),
         ]
-        halves = [sign_extended(self.q_row[i], 16) for i in range(p.actions)]
+        halves = [sign_extended(self.q_row[i], Q_TABLE.entry_width) for i in range(p.actions)]
         if p.actions % 2:
-            halves.append(Const(0, 16))
+            halves.append(Const(0, Q_TABLE.entry_width))
         q_word = Signal(DATA_WIDTH)
         with m.Switch(pair_read):
-            for i in range(len(halves) // 2):
+            for i in range(Q_TABLE.used_words(p)):
                 with m.Case(i):
                     m.d.comb += q_word.eq(Cat(halves[2 * i], halves[2 * i + 1]))
         with m.If(from_policy):
@@ -274,11 +311,15 @@ class RegisterFile(wiring.Component):
             m.d.comb += bus.rdata.eq(answer)
         return m
 
-    def _window(self, name, word_address):
-        """Whether the address lies in the window's naturally aligned span, and the word within it."""
-        window = WINDOW_BY_NAME[name]
-        bits = {"POLICY": 5, "ACTION_COUNT": 8, "Q_TABLE": 11}[name]  # words of the largest unit
-        return word_address[bits:] == window.offset >> (bits + 2), word_address[:bits]
+    @staticmethod
+    def _window(window: Window, word_address):
+        """Whether the address lies in the window's naturally aligned span; the row; the word within the row."""
+        bits, within = exact_log2(window.span // 4), exact_log2(window.words_per_row)
+        word = word_address[:bits]
+        row = word[within:]
+        if window.rows_per_word > 1:
+            row = row << exact_log2(window.rows_per_word)
+        return word_address[bits:] == window.offset // window.span, row, word[:within]
 
     def _q_fits(self, half):
         value = half.as_signed()
@@ -287,16 +328,17 @@ class RegisterFile(wiring.Component):
     def _in_range(self, register):
         """Whether the word on the bus is a value the register takes."""
         low, high = register.limits(self.params)
-        if register.kind == "bits":
+        if register.number is None:
             return (self.bus.wdata & ~Const(high, DATA_WIDTH)) == 0
-        word = self.bus.wdata.as_signed() if register.kind == "q" else self.bus.wdata
+        word = self.bus.wdata.as_signed() if register.signed else self.bus.wdata
         return (word >= low) & (word <= high)
 
     def _read_value(self, register, registers, flags, pending):
         """The word a read of the register returns."""
         if register.name == "STATUS":
             status = Const(0, DATA_WIDTH)
-            bits = {name: getattr(self, name) for name in _STATUS_BITS} | flags | {"busy": self.busy}
+            read_only = (f.name for f in register.fields if f.access is Access.RO and f.name != "busy")
+            bits = {name: getattr(self, name) for name in read_only} | flags | {"busy": self.busy}
             for name, bit in bits.items():
                 status = status | (bit << field_of("STATUS", name).lsb)
             return status
@@ -304,10 +346,9 @@ class RegisterFile(wiring.Component):
             return pending
         if register.name == "EPISODES":
             return self.episodes_stored | register.reset_value(self.params)
-        if register.name in ("REWARD", "SHARE"):
-            return sign_extended(getattr(self, register.name.lower()), DATA_WIDTH)
-        if register.name in ("LFSR", "CYCLES"):
-            return getattr(self, register.name.lower())
+        if register.external:
+            value = getattr(self, register.name.lower())
+            return sign_extended(value, DATA_WIDTH) if register.signed else value
         if register.name in registers:
             return registers[register.name]
         return Const(register.reset_value(self.params), DATA_WIDTH)

@@ -7,8 +7,41 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.spec.params import RLUParams
+from rtl.spec.registers import DATA_WIDTH
 from rtl.unit.core import RLUCore, probe_layout
-from rtl.unit.register_file import BUS, RegisterFile
+from rtl.unit.register_file import BUS, CoreSignature, RegisterFile
+
+
+class UnitSignature(wiring.Signature):
+    """What a unit shows beside its bus, whichever that is.
+
+    Parameters
+    ----------
+    params : RLUParams
+
+    Members
+    -------
+    busy : Out(1)
+        A command is running.
+    irq : Out(1)
+        Interrupt request, a level; see ``RegisterFile``.
+    probe : Out(probe_layout(params))
+        Draws, actions, Q-table writes and rewards as they happen.
+    """
+
+    def __init__(self, params: RLUParams):
+        super().__init__({"busy": Out(1), "irq": Out(1), "probe": Out(probe_layout(params))})
+
+
+def ports_of(component: wiring.Component, signature: wiring.Signature):
+    """The ports of a component that a signature names, as one interface to connect.
+
+    The signature is as the component's side of it.
+    """
+    interface = signature.create()
+    for name in signature.members:
+        setattr(interface, name, getattr(component, name))
+    return interface
 
 
 class RLU(wiring.Component):
@@ -24,17 +57,13 @@ class RLU(wiring.Component):
     -------
     bus : In(BUS)
         Register interface.
-    busy : Out(1)
-        A command is running.
-    irq : Out(1)
-        Interrupt request, a level; see ``RegisterFile``.
-    probe : Out(probe_layout(params))
-        Draws, actions, Q-table writes and rewards as they happen.
+    others
+        `UnitSignature`.
     """
 
     def __init__(self, params: RLUParams):
         self.params = params
-        super().__init__({"bus": In(BUS), "busy": Out(1), "irq": Out(1), "probe": Out(probe_layout(params))})
+        super().__init__({"bus": In(BUS), **UnitSignature(params).members})
 
     def elaborate(self, platform):
         m = Module()
@@ -42,17 +71,10 @@ class RLU(wiring.Component):
         m.submodules.registers = registers = RegisterFile(p)
         m.submodules.core = core = RLUCore(p)
         wiring.connect(m, registers.bus, wiring.flipped(self.bus))
+        to_core = CoreSignature(p)
+        wiring.connect(m, ports_of(registers, to_core), ports_of(core, to_core.flip()))
         divide = registers.reward_load | registers.states_written
-        for name in (
-            "command", "word", "lfsr_load", "reward_load", "policy_write", "count_write", "q_write_mask", "row",
-        ):  # fmt: skip
-            m.d.comb += getattr(core, name).eq(getattr(registers, name))
-        for name in (
-            "busy", "episodes_stored", "q_row", "policy_word", "count", "lfsr", "reward", "share", "bad_action",
-            "accuracy_outlier", "latency_outlier", "energy_outlier",
-        ):  # fmt: skip
-            m.d.comb += getattr(registers, name).eq(getattr(core, name))
-        cycles = Signal(32)
+        cycles = Signal(DATA_WIDTH)
         m.d.comb += [
             core.settings.eq(registers.values),
             core.divide.eq(divide),

@@ -15,12 +15,16 @@ from rtl.spec.registers import (
     BY_NAME,
     CLEAR,
     DATA_WIDTH,
+    POLICY,
+    Q_TABLE,
     REGISTERS,
     REWARD,
     SAMPLE,
     UPDATE,
     WINDOW_BY_NAME,
+    WINDOWS,
     Register,
+    Window,
     field_of,
 )
 from sim.model.golden import Event, GoldenModel
@@ -76,6 +80,7 @@ class GoldenDevice:
         self._flags = 0
         self._cycles = 0
         self._by_address = {r.offset: r for r in REGISTERS}
+        self._places: dict[int, tuple[str, int, int] | None] = {}  # by address, as far as asked for
 
     def transact(self, ops: Sequence[Op]) -> list[int]:
         """Carry out ``ops`` in order; returns the words read."""
@@ -110,13 +115,12 @@ class GoldenDevice:
         if place is None:
             self._set_flag("error_address")
             return 0
-        name, row, pair = place
-        if name == "POLICY":
-            return sum(action << 4 * i for i, action in enumerate(self.model.policy[row : row + 8]))
-        if name == "ACTION_COUNT":
-            return self.model.counts[row]
-        halves = [value & 0xFFFF for value in self.model.q[row][2 * pair : 2 * pair + 2]]
-        return sum(half << 16 * i for i, half in enumerate(halves))
+        window, row, column = place
+        if window is POLICY:
+            return window.pack(self.model.policy[row : row + window.entries_per_word])[0]
+        if window is Q_TABLE:
+            return window.pack(self.model.q[row][column : column + window.entries_per_word])[0]
+        return self.model.counts[row]
 
     def write(self, address: int, value: int) -> None:
         """One bus write; a refused one sets a sticky flag and changes nothing else."""
@@ -128,22 +132,20 @@ class GoldenDevice:
         if place is None:
             self._set_flag("error_address")
             return
-        name, row, pair = place
-        model = self.model
-        if name == "POLICY":
-            model.policy[row : row + 8] = [value >> 4 * i & 0xF for i in range(8)]
-        elif name == "ACTION_COUNT":
-            if 1 <= value <= self.params.actions:
-                model.counts[row] = value
+        window, row, column = place
+        model, entries = self.model, window.unpack([value], window.entries_per_word)
+        if window is POLICY:
+            model.policy[row : row + len(entries)] = entries
+        elif window is Q_TABLE:
+            if all(self.params.q_min <= entry <= self.params.q_max for entry in entries):
+                for i, entry in zip(range(column, self.params.actions), entries, strict=False):
+                    model.q[row][i] = entry
             else:
                 self._set_flag("error_value")
+        elif 1 <= value <= self.params.actions:
+            model.counts[row] = value
         else:
-            halves = [_signed(value & 0xFFFF, 16), _signed(value >> 16, 16)]
-            if all(self.params.q_min <= half <= self.params.q_max for half in halves):
-                for i, half in zip(range(2 * pair, self.params.actions), halves, strict=False):
-                    model.q[row][i] = half
-            else:
-                self._set_flag("error_value")
+            self._set_flag("error_value")
 
     def _register_value(self, register: Register) -> int:
         if register.name == "STATUS":
@@ -166,9 +168,9 @@ class GoldenDevice:
 
     def _write_register(self, register: Register, word: int) -> None:
         low, high = register.limits(self.params)
-        value = _signed(word, 32) if register.kind == "q" else word
-        legal = (value & ~high) == 0 if register.kind == "bits" else low <= value <= high
-        if register.access == "ro":
+        value = _signed(word) if register.signed else word
+        legal = low <= value <= high if register.number else (value & ~high) == 0
+        if not register.access.writable:
             self._set_flag("error_address")
         elif not legal:
             self._set_flag("error_value")
@@ -205,19 +207,13 @@ class GoldenDevice:
         self.irq_status |= _DONE | (_ERROR if self.model.bad_action else 0)
         self.model.bad_action |= bad_action_before
 
-    def _window(self, address: int) -> tuple[str, int, int] | None:
-        """Window, row and (for the Q-table) pair of columns that an address stands for."""
-        if address % 4:
-            return None
-        for name, window in WINDOW_BY_NAME.items():
-            word = (address - window.offset) // 4
-            if 0 <= word < window.words(self.params):
-                if name == "POLICY":
-                    return name, 8 * word, 0
-                if name == "ACTION_COUNT":
-                    return name, word, 0
-                return (name, word // 8, word % 8) if word % 8 < (self.params.actions + 1) // 2 else None
-        return None
+    def _window(self, address: int) -> tuple[Window, int, int] | None:
+        """Window, row and column of the first entry that an address stands for."""
+        if address not in self._places:
+            found = ((window.name, window.place(address, self.params)) for window in WINDOWS)
+            self._places[address] = next(((name, *place) for name, place in found if place), None)
+        place = self._places[address]
+        return (WINDOW_BY_NAME[place[0]], *place[1:]) if place else None
 
     def _set_flag(self, name: str) -> None:
         self._flags |= field_of("STATUS", name).mask
@@ -239,5 +235,5 @@ def address_of(name: str) -> int:
     return BY_NAME[name].offset if name in BY_NAME else WINDOW_BY_NAME[name].offset
 
 
-def _signed(word: int, width: int) -> int:
-    return word - (1 << width) if word >> (width - 1) & 1 else word
+def _signed(word: int) -> int:
+    return word - (1 << 32) if word >> 31 else word

@@ -8,15 +8,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import BY_NAME, CLEAR, ID_VALUE, REGISTERS, REWARD, SAMPLE, UPDATE, VERSION_VALUE, field_of
+from rtl.spec.registers import (
+    ACTION_COUNT,
+    CLEAR,
+    ERROR_FLAGS,
+    ID_VALUE,
+    POLICY,
+    Q_TABLE,
+    REGISTERS,
+    REWARD,
+    SAMPLE,
+    UPDATE,
+    VERSION_VALUE,
+    Access,
+    Window,
+    field_of,
+)
 from sim.devices.device import READ, WAIT, WRITE, Device, Op, address_of
 from sim.devices.episodic import Episodic, settings_of
 from sim.devices.objective import Objective
 from sim.model.arithmetic import to_fixed
 
 # What a task depends on: REWARD and STATES are saved apart, and interrupts are the system's, not the task's.
-_SAVED = tuple(r.name for r in REGISTERS if r.access == "rw" and r.name not in ("REWARD", "STATES", "IRQ_ENABLE"))
-_ERRORS = tuple(f for f in BY_NAME["STATUS"].fields if f.name.startswith("error_"))
+_SAVED = tuple(r.name for r in REGISTERS if r.access is Access.RW and r.name not in ("REWARD", "STATES", "IRQ_ENABLE"))
 
 
 class DriverError(RuntimeError):
@@ -82,7 +96,7 @@ class Driver:
         self._episodes: list[tuple[list[int], int]] = []
         self._policy: list[int] = []
         self._q_ops: list[Op] = []
-        self._set_counts(self._read_words("ACTION_COUNT", self._read("STATES")["STATES"]))
+        self._set_counts(self._read_window(ACTION_COUNT, self._read("STATES")["STATES"]))
 
     def configure(
         self,
@@ -128,13 +142,12 @@ class Driver:
             **self.objective.registers(p),
         }
         # Writing STATES divides the old reward: wait for it before anything else.
-        ops = [_write("STATUS", sum(f.mask for f in _ERRORS))]
+        ops = [_write("STATUS", sum(f.mask for f in ERROR_FLAGS))]
         for name, value in values.items():
             ops.append(_write(name, value))
             if name == "STATES":
                 ops.append(Op(WAIT))
-        base = address_of("ACTION_COUNT")
-        ops += [Op(WRITE, base + 4 * row, count) for row, count in enumerate(action_counts)]
+        ops += _window_ops(ACTION_COUNT, action_counts)
         ops += [_write("COMMAND", CLEAR), Op(WAIT)]
         self._transact(ops)
         self._set_counts(list(action_counts))
@@ -143,17 +156,17 @@ class Driver:
     def sample(self, epsilon: float) -> tuple[int, ...]:
         """Draw a new policy: one action a row, first row first. ``epsilon`` is in 0..1."""
         _check_fraction("epsilon", epsilon)
-        base = address_of("POLICY")
+        rows = len(self.action_counts)
         words = self._transact(
             [
                 _write("EPSILON", to_fixed(epsilon, self.params.coef_frac)),
                 _write("COMMAND", SAMPLE),
                 Op(WAIT),
-                *(Op(READ, base + 4 * i) for i in range((len(self.action_counts) + 7) // 8)),
+                *(Op(READ, address) for address in POLICY.addresses(rows)),
             ]
         )
         self._policy = words
-        return tuple(words[row // 8] >> 4 * (row % 8) & 0xF for row in range(len(self.action_counts)))
+        return POLICY.unpack(words, rows)
 
     def is_outlier(self, latency_ms: float, energy_uj: float) -> bool:
         """Hand over latency and energy; whether either misses its threshold, so that training is in vain."""
@@ -188,9 +201,8 @@ class Driver:
             raise ValueError(f"a policy has {len(self.action_counts)} rows here, not {len(actions)}")
         for row, (action, count) in enumerate(zip(actions, self.action_counts, strict=True)):
             _check_whole(f"action of row {row}", action, 0, count - 1)
-        ops = self._policy_ops(actions)
-        self._transact(ops)
-        self._policy = [op.value for op in ops]
+        self._policy = POLICY.pack(actions)
+        self._transact(_window_ops(POLICY, self._policy))
 
     def q_table(self) -> tuple[tuple[int, ...], ...]:
         """Q-values of every row's actions, in units of 2**-q_frac."""
@@ -220,7 +232,7 @@ class Driver:
             "params": self.params.to_json(),
             "registers": self._read(*_SAVED),
             "reward": _signed(self._read("REWARD")["REWARD"]),
-            "policy": self._read_words("POLICY", (len(self.action_counts) + 7) // 8),
+            "policy": self._read_window(POLICY, len(self.action_counts)),
             "action_counts": list(self.action_counts),
             "q_table": [list(row) for row in self.q_table()],
             "episodes": [[list(words), reward] for words, reward in self._episodes] if self._episodic else None,
@@ -241,16 +253,15 @@ class Driver:
         q_table: Any = state["q_table"]
         episodes: Any = state["episodes"]
         reward: Any = state["reward"]
-        base, policy_base = address_of("ACTION_COUNT"), address_of("POLICY")
         self._transact(
             [
-                _write("STATUS", sum(f.mask for f in _ERRORS)),
+                _write("STATUS", sum(f.mask for f in ERROR_FLAGS)),
                 _write("STATES", len(counts)), Op(WAIT),
-                *(Op(WRITE, base + 4 * row, count) for row, count in enumerate(counts)),
+                *_window_ops(ACTION_COUNT, counts),
                 *_store_ops(episodes or []),
                 _write("REWARD", reward), Op(WAIT),
                 *(_write(name, value) for name, value in registers.items()),
-                *(Op(WRITE, policy_base + 4 * i, word) for i, word in enumerate(policy)),
+                *_window_ops(POLICY, policy),
                 *self._q_write_ops(q_table),
             ]
         )  # fmt: skip
@@ -266,7 +277,7 @@ class Driver:
             raise ValueError(f"action_counts of the saved unit are damaged: {counts!r:.80}")
         for row, count in enumerate(counts):
             _check_whole(f"number of actions of row {row}", count, 1, p.actions)
-        word, q_value, words = range(1 << 32), range(p.q_min, p.q_max + 1), (len(counts) + 7) // 8
+        word, q_value, words = range(1 << 32), range(p.q_min, p.q_max + 1), len(POLICY.addresses(len(counts)))
         registers, episodes, table = state.get("registers"), state.get("episodes"), state.get("q_table")
         sound = {
             "registers": isinstance(registers, dict)
@@ -314,53 +325,34 @@ class Driver:
         if self._episodic:
             self._episodes.append((list(self._policy), reward))
 
-    def _policy_ops(self, actions: Sequence[int]) -> list[Op]:
-        base = address_of("POLICY")
-        words = [actions[i : i + 8] for i in range(0, len(actions), 8)]
-        return [
-            Op(WRITE, base + 4 * i, sum(action << 4 * k for k, action in enumerate(word)))
-            for i, word in enumerate(words)
-        ]
-
     def _q_write_ops(self, q_table: Sequence[Sequence[int]]) -> list[Op]:
-        base, ops = address_of("Q_TABLE"), []
-        for row, values in enumerate(q_table):
-            for pair in range((len(values) + 1) // 2):
-                halves = values[2 * pair : 2 * pair + 2]
-                word = sum((half & 0xFFFF) << 16 * i for i, half in enumerate(halves))
-                ops.append(Op(WRITE, base + 32 * row + 4 * pair, word))
-        return ops
+        return [op for row, values in enumerate(q_table) for op in _window_ops(Q_TABLE, Q_TABLE.pack(values), row)]
 
     def _set_counts(self, counts: Sequence[int]) -> None:
         self.action_counts = tuple(counts)
-        base = address_of("Q_TABLE")
-        self._q_ops = [
-            Op(READ, base + 32 * row + 4 * pair) for row, count in enumerate(counts) for pair in range((count + 1) // 2)
-        ]
+        self._q_addresses = [Q_TABLE.addresses(1, count, first=row) for row, count in enumerate(counts)]
+        self._q_ops = [Op(READ, address) for addresses in self._q_addresses for address in addresses]
 
     def _unpack(self, words: Sequence[int]) -> tuple[tuple[int, ...], ...]:
         rows, start = [], 0
-        for count in self.action_counts:
-            pairs = words[start : start + (count + 1) // 2]
-            start += len(pairs)
-            halves = [half for word in pairs for half in (word & 0xFFFF, word >> 16)]
-            rows.append(tuple(half - 0x10000 if half & 0x8000 else half for half in halves[:count]))
+        for count, addresses in zip(self.action_counts, self._q_addresses, strict=True):
+            rows.append(Q_TABLE.unpack(words[start : start + len(addresses)], count))
+            start += len(addresses)
         return tuple(rows)
 
     def _read(self, *names: str) -> dict[str, int]:
         words = self.device.transact([Op(READ, address_of(name)) for name in names])
         return dict(zip(names, words, strict=True))
 
-    def _read_words(self, window: str, count: int) -> list[int]:
-        base = address_of(window)
-        return self.device.transact([Op(READ, base + 4 * i) for i in range(count)])
+    def _read_window(self, window: Window, rows: int) -> list[int]:
+        return self.device.transact([Op(READ, address) for address in window.addresses(rows)])
 
     def _transact(self, ops: Sequence[Op]) -> list[int]:
         """Carry out a transaction; raises DriverError if it left an error flag, and clears the flags."""
         *words, status = self.device.transact([*ops, Op(READ, address_of("STATUS"))])
         names = _error_names(status)
         if names:
-            self.device.transact([_write("STATUS", sum(f.mask for f in _ERRORS))])
+            self.device.transact([_write("STATUS", sum(f.mask for f in ERROR_FLAGS))])
             raise DriverError(f"the unit refused an access: {', '.join(names)}")
         return words
 
@@ -374,6 +366,12 @@ def _write(name: str, value: int) -> Op:
     return Op(WRITE, address_of(name), value & 0xFFFF_FFFF)
 
 
+def _window_ops(window: Window, words: Sequence[int], row: int = 0) -> list[Op]:
+    """Operations that write a window's words, from the first one of a row on."""
+    start = window.address(row)
+    return [Op(WRITE, start + 4 * i, word) for i, word in enumerate(words)]
+
+
 def _learn_ops(reward: int) -> list[Op]:
     """Operations that learn from the policy with a reward."""
     return [_write("REWARD", reward), Op(WAIT), _write("COMMAND", UPDATE), Op(WAIT)]
@@ -383,18 +381,17 @@ def _store_ops(episodes: Sequence[Sequence[Any]]) -> list[Op]:
     """Operations that fill an episodic unit's memory in its first order; they spoil the Q-values."""
     if not episodes:
         return []
-    base = address_of("POLICY")
     ops = [
         _write("COMMAND", CLEAR), Op(WAIT),
         _write("MODE", field_of("MODE", "episodic").mask), _write("EPISODIC", 0),
     ]  # fmt: skip
     for words, reward in episodes:
-        ops += [Op(WRITE, base + 4 * i, word) for i, word in enumerate(words)] + _learn_ops(reward)
+        ops += _window_ops(POLICY, words) + _learn_ops(reward)
     return ops
 
 
 def _error_names(status: int) -> tuple[str, ...]:
-    return tuple(f.name for f in _ERRORS if status & f.mask)
+    return tuple(f.name for f in ERROR_FLAGS if status & f.mask)
 
 
 def _signed(word: int) -> int:

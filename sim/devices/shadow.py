@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import WINDOW_BY_NAME
+from rtl.spec.registers import ACTION_COUNT, POLICY
 from sim.devices.device import READ, WRITE, Device, GoldenDevice, Op
 
 
@@ -31,8 +31,8 @@ class ShadowedDevice:
         self._device = device
         self._golden = GoldenDevice(params)
         self.compared = 0
-        for window in (WINDOW_BY_NAME["POLICY"], WINDOW_BY_NAME["ACTION_COUNT"]) if used else ():
-            places = [window.offset + 4 * i for i in range(window.words(params))]
+        for window in (POLICY, ACTION_COUNT) if used else ():
+            places = window.addresses(params.states)
             words = device.transact([Op(READ, place) for place in places])
             self._golden.transact([Op(WRITE, place, word) for place, word in zip(places, words, strict=True)])
 

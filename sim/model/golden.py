@@ -17,7 +17,7 @@ from rtl.spec.params import (
     tournament_cycles,
     update_cycles,
 )
-from rtl.spec.registers import REGISTERS, field_of
+from rtl.spec.registers import POLICY, REGISTERS, Access, field_of
 from sim.model.arithmetic import discount, divide_half_even, explore_limit, next_draw, round_half_even, updated
 
 
@@ -69,7 +69,7 @@ class GoldenModel:
         params: what the unit looks like.
         registers: value of every register that a driver can write, by name; ``REWARD`` is signed.
         q: ``states`` rows of ``actions`` Q-values, each in units of 2**-q_frac.
-        policy: one action a row; a multiple of eight entries, as the POLICY window has them.
+        policy: one action a row; whole words, as the POLICY window has them.
         counts: number of actions of every row.
         share: what each row is rewarded with.
         bad_action: an update met an action its row does not have.
@@ -81,9 +81,9 @@ class GoldenModel:
     def __init__(self, params: RLUParams, *, record: bool = False) -> None:
         self.params = params
         self.record = record
-        self.registers = {r.name: r.reset_value(params) for r in REGISTERS if r.access == "rw"}
+        self.registers = {r.name: r.reset_value(params) for r in REGISTERS if r.access is Access.RW}
         self.q = [[0] * params.actions for _ in range(params.states)]
-        self.policy = [0] * (8 * ((params.states + 7) // 8))
+        self.policy = [0] * (POLICY.words(params) * POLICY.entries_per_word)
         self.counts = list(params.counts)
         self.share = 0
         self.bad_action = False

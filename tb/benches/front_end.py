@@ -13,15 +13,12 @@ import cocotb
 from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly, Timer
 
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import CLEAR, REGISTERS, REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME
+from rtl.spec.registers import ACTION_COUNT, CLEAR, POLICY, REGISTERS, REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME
 from sim.devices.device import GoldenDevice, address_of
 from sim.model.golden import Event
 from sim.simulators.simulator import decode_probe
 from tb.kit.bench import Setup, Testbench
-from tb.kit.bus import ERRORS, INTERRUPTS, IRQ_STATUS, STATUS, WORD_MASK, BusModel, region
-
-# What a running command changes: how far it has got is left open while it runs.
-_MOVING = ("REWARD", "SHARE", "LFSR", "CYCLES")
+from tb.kit.bus import ERRORS, INTERRUPTS, IRQ_STATUS, MOVING, STATUS, WORD_MASK, BusModel, region
 
 Sample = dict[str, int]
 
@@ -91,7 +88,7 @@ class Follower:
 
     def _certain(self, address: int, value: int | None, busy: bool) -> int:
         """Bits of the answer that are certain."""
-        if value is not None or (busy and region(address) in _MOVING):
+        if value is not None or (busy and region(address) in MOVING):
             return 0
         if busy and self.model.sticky & ERRORS["error_policy"]:
             # The update that is running may or may not have met its illegal action yet.
@@ -141,9 +138,9 @@ class WrappedBench(Testbench, ABC):
     async def set_up(self) -> None:
         """Bring the memories, which no reset touches, to a known state."""
         words = [(address_of("COMMAND"), CLEAR)]
-        counts = address_of("ACTION_COUNT")
-        words += [(counts + 4 * row, random.randint(1, self.params.actions)) for row in range(self.params.states)]
-        words += [(address_of("POLICY") + 4 * word, 0) for word in range((self.params.states + 7) // 8)]
+        states, actions = self.params.states, self.params.actions
+        words += [(ACTION_COUNT.address(row), random.randint(1, actions)) for row in range(states)]
+        words += [(address, 0) for address in POLICY.addresses(states)]
         for address, word in words:
             await self.write(address, word)
             await self.idle()
@@ -255,7 +252,7 @@ async def write_every_register(bench: WrappedBench) -> None:
     for register in REGISTERS:
         low, high = register.limits(bench.params)
         for value in (low, high, high + 1, low - 1):
-            refused = register.access == "ro" or not low <= value <= high
+            refused = not register.access.writable or not low <= value <= high
             reply = await bench.write(register.offset, value)
             bench.checker.equal("reply that the master saw", bench.refused if refused else bench.done, reply)
             await bench.idle()
@@ -284,7 +281,7 @@ async def raise_and_clear_interrupts(bench: WrappedBench) -> None:
 
 def reset_words(params: RLUParams) -> list[tuple[int, int]]:
     """Every register that can be read after a reset, with what it reads."""
-    return [(r.offset, r.reset_value(params)) for r in REGISTERS if r.access != "wo"]
+    return [(r.offset, r.reset_value(params)) for r in REGISTERS if r.access.readable]
 
 
 def places() -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import cocotb
 
 from rtl.spec.params import MAX_ACTIONS, MAX_STATES
-from rtl.spec.registers import ADDRESS_WIDTH, REGISTERS, WINDOW_BY_NAME
+from rtl.spec.registers import ADDRESS_WIDTH, POLICY, Q_TABLE, REGISTERS, WINDOW_BY_NAME
 from rtl.unit.register_file import settings_layout
 from sim.devices.device import GoldenDevice, address_of
 from sim.model.golden import GoldenModel
@@ -47,7 +47,7 @@ def _access_bins() -> list[str]:
     bins = ["read nothing", "write nothing", "misaligned"]
     for register in REGISTERS:
         bins += [f"read {register.name}", f"read {register.name} while busy", f"write {register.name}"]
-        if register.access != "ro":
+        if register.access.writable:
             bins.append(f"write {register.name} while busy")
             bins.append(f"write {register.name} out of range")
     for name in WINDOW_BY_NAME:
@@ -78,7 +78,7 @@ COVER.points(
         "done set as it is cleared",
     ],
     states_written=["lowest", "highest"],
-    q_pair=range((PARAMS.actions + 1) // 2),
+    q_pair=range(Q_TABLE.used_words(PARAMS)),
 )
 
 STROBES = (
@@ -158,9 +158,10 @@ class RegisterFileBench(Testbench):
         if name == "COMMAND":
             self._strobes["command"] = value
         elif name == "Q_TABLE":
-            pair = (address - address_of("Q_TABLE")) // 4 % 8
-            self._strobes["q_write_mask"] = 3 << 2 * pair & ((1 << PARAMS.actions) - 1)
-            COVER.hit("q_pair", pair)
+            place = Q_TABLE.place(address, PARAMS)
+            assert place is not None, "the access was not refused"
+            self._strobes["q_write_mask"] = 3 << place[1] & ((1 << PARAMS.actions) - 1)
+            COVER.hit("q_pair", place[1] // 2)
         strobe = {
             "STATES": "states_written", "LFSR": "lfsr_load", "REWARD": "reward_load",
             "POLICY": "policy_write", "ACTION_COUNT": "count_write",
@@ -200,13 +201,14 @@ class RegisterFileBench(Testbench):
         if any(out[name] for name in STROBES):
             self.checker.equal("word", self._written, word)
         if out["policy_write"]:
-            memory.policy[row // 8 * 8 : row // 8 * 8 + 8] = [word >> 4 * i & 0xF for i in range(8)]
+            first = row // POLICY.rows_per_word * POLICY.rows_per_word
+            actions = POLICY.unpack([word], POLICY.entries_per_word)
+            memory.policy[first : first + len(actions)] = actions
         if out["count_write"]:
             memory.counts[row] = word & 0x1F
         for bank in range(PARAMS.actions):
             if out["q_write_mask"] >> bank & 1:
-                half = word >> 16 * (bank % 2) & 0xFFFF
-                memory.q[row][bank] = (half ^ 0x8000) - 0x8000
+                memory.q[row][bank] = Q_TABLE.unpack([word], 2)[bank % 2]
         self._row = row
 
     async def settle(self) -> None:
@@ -214,10 +216,10 @@ class RegisterFileBench(Testbench):
         row, memory = self._row, self.memory
         if row >= PARAMS.states:
             row = 0
-        first = row // 8 * 8
+        first = row // POLICY.rows_per_word * POLICY.rows_per_word
         self.driver.set(
             q_row=pack(memory.q[row], PARAMS.q_width), count=memory.counts[row],
-            policy_word=pack(memory.policy[first : first + 8], 4),
+            policy_word=POLICY.pack(memory.policy[first : first + POLICY.entries_per_word])[0],
             busy=self.busy, bad_action=self._policy_error,
         )  # fmt: skip
         await super().settle()
@@ -287,7 +289,7 @@ class RegisterFileBench(Testbench):
 
 
 _PROBE = GoldenDevice(PARAMS)  # only ever asked whether an address exists
-_WRITABLE = {r.name for r in REGISTERS if r.access != "ro"} | set(WINDOW_BY_NAME)
+_WRITABLE = {r.name for r in REGISTERS if r.access.writable} | set(WINDOW_BY_NAME)
 
 
 @cocotb.test()
@@ -298,7 +300,7 @@ async def power_up(dut: Any) -> None:
     for register in REGISTERS:
         got = await bench.access(register.offset)
         # The bench has the unit busy now and then, which IRQ_STATUS notes.
-        if register.access != "wo" and register.name not in ("STATUS", "IRQ_STATUS"):
+        if register.access.readable and register.name not in ("STATUS", "IRQ_STATUS"):
             bench.checker.equal(f"reset value of {register.name}", register.reset_value(PARAMS), got.data)
 
 

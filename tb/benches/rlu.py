@@ -13,7 +13,21 @@ from typing import Any
 
 import cocotb
 
-from rtl.spec.registers import BY_NAME, CLEAR, REGISTERS, REWARD, SAMPLE, UPDATE, WINDOW_BY_NAME, field_of
+from rtl.spec.registers import (
+    ACTION_COUNT,
+    BY_NAME,
+    CLEAR,
+    GAIN,
+    POLICY,
+    Q_TABLE,
+    REGISTERS,
+    REWARD,
+    SAMPLE,
+    UPDATE,
+    WINDOW_BY_NAME,
+    Access,
+    field_of,
+)
 from rtl.unit.top import probe_layout
 from sim.devices.device import GoldenDevice, address_of
 from sim.model.golden import Action, Draw, Event, QWrite, RewardEvent
@@ -25,6 +39,7 @@ from tb.kit.bus import (
     ERRORS,
     INTERRUPTS,
     IRQ_STATUS,
+    MOVING,
     STATUS,
     WORD_MASK,
     Answer,
@@ -59,9 +74,9 @@ COVER.points(
     while_busy=["register read", "register write", "window read", "window write", "command", "no address"],
     busy_with=["clear", "reward", "update", "sample", "share"],
     read=[r.name for r in REGISTERS] + list(WINDOW_BY_NAME),
-    write=[r.name for r in REGISTERS if r.access != "ro"] + list(WINDOW_BY_NAME),
-    out_of_range=[r.name for r in REGISTERS if r.access in ("rw", "wo", "w1c")] + ["ACTION_COUNT"],
-    read_only=[r.name for r in REGISTERS if r.access == "ro"],
+    write=[r.name for r in REGISTERS if r.access.writable] + list(WINDOW_BY_NAME),
+    out_of_range=[r.name for r in REGISTERS if r.access.writable] + ["ACTION_COUNT"],
+    read_only=[r.name for r in REGISTERS if not r.access.writable],
     gap=BusDriver.GAPS,
     restored=["into a fresh unit"],
     interrupt=["done", "error"],
@@ -78,10 +93,8 @@ if PARAMS.episodes:
         kept=["an action of the row", "one the row has lost"],
     )
 
-# What a running command changes: how far it has got, and so what a read shows, is left open while busy.
-_MOVING = ("REWARD", "SHARE", "LFSR", "CYCLES", "EPISODES")
 _VALID = sum(1 << probe_layout(PARAMS)[name].offset for name in ("draw", "action", "write", "reward"))
-_SAVED = [r.name for r in REGISTERS if r.access == "rw"]
+_SAVED = [r.name for r in REGISTERS if r.access is Access.RW]
 
 
 class RluBench(Testbench):
@@ -116,7 +129,7 @@ class RluBench(Testbench):
         expected = self._expected_answer
         assert expected is not None
         busy = self._was_busy
-        if not (busy and value is None and region(address) in _MOVING):
+        if not (busy and value is None and region(address) in MOVING):
             if busy and address == STATUS and expected.data is not None and got.data is not None:
                 # The update that is running may or may not have met its illegal action yet.
                 policy = ERRORS["error_policy"]
@@ -262,9 +275,9 @@ class RluBench(Testbench):
         await self.command(CLEAR)
         for row in range(PARAMS.states):
             count = random.randint(1, PARAMS.actions)
-            await self.access(address_of("ACTION_COUNT") + 4 * row, count)
-        for word in range((PARAMS.states + 7) // 8):
-            await self.access(address_of("POLICY") + 4 * word, 0)
+            await self.access(ACTION_COUNT.address(row), count)
+        for address in POLICY.addresses(PARAMS.states):
+            await self.access(address, 0)
 
     async def read_back(self, at_most: int = 10_000) -> None:
         """Compare every register, and the words of all windows or that many of them."""
@@ -281,7 +294,7 @@ class RluBench(Testbench):
     async def random_measurements(self) -> None:
         """Measurements, weights and gains; mostly no outlier."""
         for register in REGISTERS:
-            if register.kind == "gain":
+            if register.number is GAIN:
                 await self.write(register.name, random.getrandbits(PARAMS.gain_width))
             elif register.name in _MEASURED:
                 await self.write(register.name, random_coefficient(PARAMS))
@@ -298,11 +311,8 @@ def random_settings() -> int:
 
 def window_words() -> list[int]:
     """Address of every word of every window."""
-    addresses = [address_of("POLICY") + 4 * word for word in range((PARAMS.states + 7) // 8)]
-    for row in range(PARAMS.states):
-        addresses.append(address_of("ACTION_COUNT") + 4 * row)
-        addresses += [address_of("Q_TABLE") + 32 * row + 4 * pair for pair in range((PARAMS.actions + 1) // 2)]
-    return addresses
+    columns = ((POLICY, 1), (ACTION_COUNT, 1), (Q_TABLE, PARAMS.actions))
+    return [address for window, count in columns for address in window.addresses(PARAMS.states, count)]
 
 
 _MEASURED = (
@@ -375,8 +385,7 @@ async def episodes(dut: Any, alpha: int | None, gamma: int | None) -> None:
             else:
                 await bench.random_measurements()
             if random.random() < 0.1:  # actions that not every row has
-                word = random.randrange((PARAMS.states + 7) // 8)
-                await bench.access(address_of("POLICY") + 4 * word, random.getrandbits(32))
+                await bench.access(random.choice(POLICY.addresses(PARAMS.states)), random.getrandbits(32))
             await bench.command(command)
             for name in ("STATUS", "REWARD", "SHARE", "LFSR"):
                 await bench.read(name)
@@ -399,7 +408,7 @@ async def episode_memory(dut: Any) -> None:
         for _ in range(6 * PARAMS.episodes):
             if random.random() < 0.5:  # stored policies may have actions that the row loses here
                 row = random.randrange(PARAMS.states)
-                await bench.access(address_of("ACTION_COUNT") + 4 * row, random.choice((1, PARAMS.actions)))
+                await bench.access(ACTION_COUNT.address(row), random.choice((1, PARAMS.actions)))
             await bench.write("EPSILON", random.choice((0, ONE // 8, ONE // 8, ONE)))
             await bench.write("EPISODIC", random_settings())
             await bench.write("REWARD", random_q(PARAMS))
@@ -416,7 +425,7 @@ async def saturation(dut: Any, sign: int) -> None:
     bench = RluBench(dut)
     await bench.set_up()
     for row in range(PARAMS.states):
-        await bench.access(address_of("ACTION_COUNT") + 4 * row, 1 if sign < 0 else PARAMS.actions)
+        await bench.access(ACTION_COUNT.address(row), 1 if sign < 0 else PARAMS.actions)
     await bench.write("ALPHA", ONE)
     await bench.write("GAMMA", ONE)
     await bench.write("MODE", 1)
@@ -497,8 +506,8 @@ async def interrupts(dut: Any) -> None:
                     await bench.write("ID", 0)
                     await bench.write("IRQ_STATUS", random.randrange(4))
                     await bench.idle()
-    for row_word in range((PARAMS.states + 7) // 8):
-        await bench.access(address_of("POLICY") + 4 * row_word, WORD_MASK)
+    for address in POLICY.addresses(PARAMS.states):
+        await bench.access(address, WORD_MASK)
     await bench.write("IRQ_STATUS", sum(INTERRUPTS.values()))
     await bench.write("STATES", PARAMS.states)
     await bench.idle()

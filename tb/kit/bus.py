@@ -7,17 +7,29 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import ADDRESS_WIDTH, BY_NAME, REGISTERS, WINDOW_BY_NAME, Register
+from rtl.spec.registers import (
+    ACTION_COUNT,
+    ADDRESS_WIDTH,
+    BY_NAME,
+    ERROR_FLAGS,
+    Q_TABLE,
+    REGISTERS,
+    WINDOWS,
+    Register,
+    field_of,
+)
 from sim.devices.device import GoldenDevice, address_of
 from tb.kit.bench import Coverage, Testbench
 
 WORD_MASK = 0xFFFF_FFFF
 STATUS = address_of("STATUS")
-ERRORS = {f.name: f.mask for f in BY_NAME["STATUS"].fields if f.name.startswith("error_")}
+ERRORS = {f.name: f.mask for f in ERROR_FLAGS}
 ALL_ERRORS = sum(ERRORS.values())
-BUSY = next(f.mask for f in BY_NAME["STATUS"].fields if f.name == "busy")
+BUSY = field_of("STATUS", "busy").mask
 IRQ_STATUS = address_of("IRQ_STATUS")
 INTERRUPTS = {f.name: f.mask for f in BY_NAME["IRQ_STATUS"].fields}
+#: Registers that a running command changes: what a read of one shows before it ends is left open.
+MOVING = tuple(r.name for r in REGISTERS if r.external)
 BY_ADDRESS: dict[int, Register] = {register.offset: register for register in REGISTERS}
 
 
@@ -99,7 +111,7 @@ class BusModel:
     def _missing(self, address: int, value: int | None) -> bool:
         register = BY_ADDRESS.get(address)
         if register is not None:
-            return value is not None and register.access == "ro"
+            return value is not None and not register.access.writable
         self.device.read(address)
         return bool(self._raised() & ERRORS["error_address"])
 
@@ -205,13 +217,10 @@ def region(address: int) -> str:
     """Name of the register or window at an address, ``nothing`` if it is far from any."""
     if address in BY_ADDRESS:
         return BY_ADDRESS[address].name
-    for name, window in WINDOW_BY_NAME.items():
-        if window.offset <= address < window.offset + _SPANS[name]:
-            return name
+    for window in WINDOWS:
+        if window.offset <= address < window.offset + window.span:
+            return window.name
     return "nothing"
-
-
-_SPANS = {"POLICY": 0x80, "ACTION_COUNT": 0x400, "Q_TABLE": 0x2000}  # of the largest unit
 
 
 def random_address(params: RLUParams) -> int:
@@ -228,11 +237,11 @@ def random_address(params: RLUParams) -> int:
 
 def window_address(params: RLUParams) -> int:
     """A place in a window, mostly one that exists."""
-    name, window = random.choice(list(WINDOW_BY_NAME.items()))
+    window = random.choice(WINDOWS)
     words = window.words(params)
     word = random.choice((0, words - 1, random.randrange(words), random.randrange(words), words))
-    if name == "Q_TABLE" and random.random() < 0.8:
-        word = word // 8 * 8 + random.randrange((params.actions + 1) // 2)
+    if window is Q_TABLE and random.random() < 0.8:  # the others have no gaps
+        word = word // window.words_per_row * window.words_per_row + random.randrange(window.used_words(params))
     return (window.offset + 4 * word) % (1 << ADDRESS_WIDTH)
 
 
@@ -241,21 +250,21 @@ def random_word(params: RLUParams, address: int) -> int:
     register = BY_ADDRESS.get(address)
     if register is not None:
         low, high = register.limits(params)
-        if register.kind == "bits":
+        if register.number is None:
             fields = random.getrandbits(32) & high
             return random.choice((fields, fields, fields, high, fields | 1 << random.randrange(32)))
         inside = random.randint(low, high)
         return random.choice((low, high, low - 1, high + 1, inside, inside, inside, random.getrandbits(32))) & WORD_MASK
     name = region(address)
-    if name == "ACTION_COUNT":
+    if name == ACTION_COUNT.name:
         count = random.randint(1, params.actions)
         return random.choice((count, count, count, 1, params.actions, 0, params.actions + 1, random.getrandbits(32)))
-    if name == "Q_TABLE":
+    if name == Q_TABLE.name:
         halves = [
             random.choice((params.q_min, params.q_max, 0, *[random.randint(params.q_min, params.q_max)] * 6))
             for _ in range(2)
         ]
         if random.random() < 0.2:
             halves[random.randrange(2)] = random.choice((params.q_min - 1, params.q_max + 1, random.getrandbits(16)))
-        return (halves[0] & 0xFFFF) | (halves[1] & 0xFFFF) << 16
+        return Q_TABLE.pack(halves)[0]
     return random.getrandbits(32)

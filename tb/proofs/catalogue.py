@@ -139,7 +139,7 @@ _PROOFS = (
             Bug(
                 "a read-only register can be written",
                 "register_file",
-                'writable.eq(register.access != "ro")',
+                "writable.eq(register.access.writable)",
                 "writable.eq(1)",
             ),
             Bug("an address between two words counts", "register_file", "(bus.addr[:2] != 0) | ~known", "~known"),

@@ -7,7 +7,7 @@ from typing import Any
 from amaranth.hdl import Const, Mux, Signal, Value
 
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import BY_NAME, REGISTERS, WINDOWS, Register, field_of
+from rtl.spec.registers import ACTION_COUNT, BY_NAME, POLICY, Q_TABLE, REGISTERS, WINDOWS, Register, Window, field_of
 from rtl.unit.register_file import RegisterFile, stored
 from tb.proofs.harness import Harness
 
@@ -33,11 +33,15 @@ def _is_q(half: Value, params: RLUParams) -> Value:
     return (number >= params.q_min) & (number <= params.q_max)
 
 
+def _word_of_row(address: Value, window: Window) -> Value:
+    return address[2:] & (window.words_per_row - 1)
+
+
 def _in_range(register: Register, word: Value, params: RLUParams) -> Value:
     low, high = register.limits(params)
-    if register.kind == "bits":
+    if register.number is None:
         return (word & (high ^ 0xFFFF_FFFF)) == 0
-    number = word.as_signed() if register.kind == "q" else word
+    number = word.as_signed() if register.signed else word
     return (number >= low) & (number <= high)
 
 
@@ -51,19 +55,19 @@ class _Verdict:
             with h.m.If(bus.addr == register.offset):
                 h.m.d.comb += [
                     exists.eq(1),
-                    writable.eq(register.access != "ro"),
+                    writable.eq(register.access.writable),
                     in_range.eq(_in_range(register, word, params)),
                 ]
         fits = {
-            "POLICY": Const(1),
-            "ACTION_COUNT": (word >= 1) & (word <= params.actions),
-            "Q_TABLE": _is_q(word[:16], params) & _is_q(word[16:], params),
+            POLICY.name: Const(1),
+            ACTION_COUNT.name: (word >= 1) & (word <= params.actions),
+            Q_TABLE.name: _is_q(word[:16], params) & _is_q(word[16:], params),
         }
         self.inside: dict[str, Value] = {}
         for w in WINDOWS:
             there = (bus.addr >= w.offset) & (bus.addr < w.offset + 4 * w.words(params)) & (bus.addr[:2] == 0)
-            if w.name == "Q_TABLE":
-                there &= bus.addr[2:5] < (params.actions + 1) // 2
+            if w.words_per_row > 1:
+                there &= _word_of_row(bus.addr, w) < w.used_words(params)
             self.inside[w.name] = there
             with h.m.If(there):
                 h.m.d.comb += [exists.eq(1), writable.eq(1), window.eq(1), in_range.eq(fits[w.name])]
@@ -108,7 +112,7 @@ def accesses(h: Harness, params: RLUParams) -> None:
     h.prove(dut.reward_load == verdict.written(bus, "REWARD"))
     h.prove(dut.policy_write == (verdict.write & verdict.inside["POLICY"]))
     h.prove(dut.count_write == (verdict.write & verdict.inside["ACTION_COUNT"]))
-    pair = Const(3, 16) << (bus.addr[2:5] << 1)
+    pair = Const(3, 16) << (_word_of_row(bus.addr, Q_TABLE) << 1)
     h.prove(dut.q_write_mask == Mux(verdict.write & verdict.inside["Q_TABLE"], pair[: params.actions], 0))
 
 

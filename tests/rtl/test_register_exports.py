@@ -22,6 +22,7 @@ from tests.stranger import passed, simulate
 
 SMALL = RLUParams(states=5, actions=3, q_width=8, q_frac=6, coef_frac=4, gain_frac=4, lfsr_width=32)
 CONFIGURATIONS = [RLUParams(), SMALL]
+SIGNED = ("REWARD", "SHARE")
 ACCESS = {"ro": "read-only", "rw": "read-write", "wo": "write-only", "w1c": "read-write"}
 
 
@@ -40,7 +41,7 @@ def expected_constants(params):
         values[f"RLU_{r.name}_OFFSET"] = r.offset
         if r.access != "wo":
             values[f"RLU_{r.name}_RESET"] = r.reset_value(params)
-        if r.kind in ("coef", "gain", "q", "lfsr", "states") and r.access == "rw":
+        if r.access == "rw" and not r.fields:
             values[f"RLU_{r.name}_MIN"], values[f"RLU_{r.name}_MAX"] = r.limits(params)
         for f in r.fields:
             values[f"RLU_{r.name}_{f.name.upper()}_MASK"] = (2**f.width - 1) << f.lsb
@@ -165,7 +166,7 @@ def expected_svd(params):
             access = "read-only" if read_only else ACCESS[r.access]
             fields[f.name] = (f.lsb, f.width, access, clears if r.access == "w1c" and not read_only else None)
         if not fields:
-            fields["value"] = (0, 32 if r.kind == "q" else r.width(params), ACCESS[r.access], None)
+            fields["value"] = (0, 32 if r.name in SIGNED else r.width(params), ACCESS[r.access], None)
         low, high = r.limits(params)
         registers_[r.name] = {
             "offset": r.offset,
@@ -173,8 +174,8 @@ def expected_svd(params):
             "clears": clears if r.access == "w1c" else None,
             "reset": r.reset_value(params),
             "mask": 0 if r.access == "wo" else 0xFFFF_FFFF,
-            "limits": (low, high) if r.access == "rw" and not r.fields and r.kind != "q" else None,
-            "signed": r.kind == "q",
+            "limits": (low, high) if r.access == "rw" and not r.fields and r.name not in SIGNED else None,
+            "signed": r.name in SIGNED,
             "fields": fields,
         }
     constants, windows = expected_constants(params), {}

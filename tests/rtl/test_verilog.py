@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The generated Verilog as a stranger's tools see it."""
 
 import json
@@ -8,8 +9,13 @@ from pathlib import Path
 import pytest
 
 import rtl
+from rtl.flows.ip.signal_map import member_docs
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import REGISTERS
+from rtl.spec.registers import REGISTERS, Access
+from rtl.unit.core import RLUCore
+from rtl.unit.register_file import CoreSignature, RegisterFile
+from rtl.unit.top import UnitSignature
+from rtl.verilog import ports
 from sim.devices.device import READ, Op, address_of
 from sim.lockstep import stimuli
 from sim.simulators.build import generated_verilog, source_digest, tool_environment, write_package
@@ -128,7 +134,7 @@ def test_a_refused_file_is_an_error_with_the_simulators_words(tmp_path):
 def test_reads_survive_a_reset_value_of_every_register():
     params = CONFIGURATIONS[2]
     with SimDevice(params) as device:
-        registers = [r for r in REGISTERS if r.access in ("ro", "rw")]
+        registers = [r for r in REGISTERS if r.access in (Access.RO, Access.RW)]
         words = device.transact([Op(READ, address_of(r.name)) for r in registers])
     assert words == [r.reset_value(params) for r in registers]
 
@@ -144,6 +150,28 @@ def test_a_change_in_any_source_makes_new_verilog(tmp_path):
         path.write_bytes(old + b"\n# changed\n")
         assert source_digest(copy) != before, f"the cache would serve old Verilog after a change in {path.name}"
         path.write_bytes(old)
-    (copy / "unit").mkdir()
-    (copy / "unit" / "new.py").write_text("")
+    (copy / "another_room").mkdir()
+    (copy / "another_room" / "new.py").write_text("")
     assert source_digest(copy) != before
+
+
+@pytest.mark.parametrize("signature", [CoreSignature, UnitSignature])
+def test_a_signature_says_what_each_member_means(signature):
+    members = signature(CONFIGURATIONS[2]).members
+    assert member_docs(signature).keys() == members.keys()
+
+
+def test_the_core_has_the_ports_of_the_register_file_the_other_way_round():
+    params = CONFIGURATIONS[2]
+    registers, core = RegisterFile(params).signature.members, RLUCore(params).signature.members
+    shared = CoreSignature(params).members
+    assert len(shared) == 20 and set(shared) == set(registers) & set(core)
+    for name, member in shared.items():
+        assert registers[name] == member == core[name].flip(), name
+
+
+def test_the_ports_of_a_unit_are_those_that_designs_already_connect():
+    inputs, outputs = {"clk", "rst", "bus__req", "bus__we", "bus__addr", "bus__wdata"}, {"busy", "irq", "probe"}
+    outputs |= {"bus__ack", "bus__err", "bus__rdata"}
+    listed = {(port["name"], port["direction"]) for port in ports(CONFIGURATIONS[1])}
+    assert listed == {(name, "in") for name in inputs} | {(name, "out") for name in outputs}

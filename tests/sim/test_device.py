@@ -1,11 +1,22 @@
 """Both devices behind the same tests: register rules, sticky errors, and that they agree on everything."""
 
+import copy
 import random
 
 import pytest
 
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import BY_NAME, REGISTERS, SAMPLE, UPDATE, WINDOW_BY_NAME, field_of
+from rtl.spec.registers import (
+    ACTION_COUNT,
+    BY_NAME,
+    ERROR_FLAGS,
+    REGISTERS,
+    SAMPLE,
+    UPDATE,
+    WINDOWS,
+    Access,
+    field_of,
+)
 from sim.devices.device import READ, WAIT, WRITE, DeviceError, GoldenDevice, Op, address_of
 from sim.devices.shadow import Disagreement, ShadowedDevice
 from sim.simulators.simulator import SimDevice
@@ -31,7 +42,7 @@ def write(device, address, value):
 def errors(device):
     """Names of the error flags, which are cleared."""
     status = read(device, address_of("STATUS"))
-    names = [f.name for f in BY_NAME["STATUS"].fields if f.lsb >= 8 and status & f.mask]
+    names = [f.name for f in ERROR_FLAGS if status & f.mask]
     write(device, address_of("STATUS"), 0xF00)
     assert not read(device, address_of("STATUS")) & 0xF00
     return names
@@ -39,11 +50,11 @@ def errors(device):
 
 @pytest.mark.parametrize("register", REGISTERS, ids=lambda r: r.name)
 def test_read_only_registers_refuse_writes_and_the_others_hold_their_limits(device, register):
-    if register.access == "ro":
+    if not register.access.writable:
         before = read(device, register.offset)
         write(device, register.offset, 0)
         assert errors(device) == ["error_address"] and read(device, register.offset) == before
-    elif register.access == "rw":
+    elif register.access is Access.RW:
         before = read(device, register.offset)
         low, high = register.limits(PARAMS)
         for value in (low, high):
@@ -70,9 +81,16 @@ def test_addresses_that_do_not_exist_set_a_flag_and_read_0(device, address):
 
 @pytest.mark.parametrize("value", [0, 10, 0xFFFF_FFFF])
 def test_action_counts_out_of_range_are_refused(device, value):
-    address = address_of("ACTION_COUNT") + 4 * 3
+    address = ACTION_COUNT.address(3)
     write(device, address, value)
     assert errors(device) == ["error_value"] and read(device, address) == 3
+
+
+def test_a_copy_of_the_golden_device_answers_as_the_device():
+    device = GoldenDevice(PARAMS)
+    for value, window in enumerate(WINDOWS, 1):
+        write(device, window.address(0), value)
+    assert [read(copy.deepcopy(device), window.address(0)) for window in WINDOWS] == [1, 2, 3]
 
 
 def test_an_update_with_an_action_the_row_does_not_have_sets_a_flag(device):
@@ -131,7 +149,7 @@ def test_the_devices_agree_on_random_accesses():
     rng = random.Random(7)
     places = [r.offset for r in REGISTERS] + [
         window.offset + 4 * word
-        for window in WINDOW_BY_NAME.values()
+        for window in WINDOWS
         for word in rng.sample(range(window.words(PARAMS) + 4), min(12, window.words(PARAMS)))
     ]
     golden, sim = GoldenDevice(PARAMS), SimDevice(PARAMS)

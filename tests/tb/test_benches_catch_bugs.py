@@ -116,15 +116,16 @@ THOROUGH = {
         "register_file", "single", "register_file", "(bus.addr[:2] != 0) | ~known", "~known",
     ),
     "a read-only register can be written": Bug(
-        "rlu", "single", "register_file", 'writable.eq(register.access != "ro")', "writable.eq(1)",
+        "rlu", "single", "register_file", "writable.eq(register.access.writable)", "writable.eq(1)",
     ),
     "STATES does not renew the share": Bug(
         "rlu", "narrow", "top",
         "divide = registers.reward_load | registers.states_written", "divide = registers.reward_load",
     ),
     "the commands run in the wrong order": Bug(
-        "rlu", "narrow", "core", "clear, compute, update, sample, divide = range(5)",
-        "clear, compute, sample, update, divide = range(5)",
+        "rlu", "narrow", "core",
+        'UPDATE = field_of("COMMAND", "update").lsb\n    SAMPLE = field_of("COMMAND", "sample").lsb',
+        'UPDATE = field_of("COMMAND", "sample").lsb\n    SAMPLE = field_of("COMMAND", "update").lsb',
     ),
     "MODE is ignored": Bug(
         "rlu", "narrow", "core", "updater.full_last_reward.eq(settings.mode[0])", "updater.full_last_reward.eq(0)",

@@ -140,9 +140,9 @@ def instantiation(ports: Sequence[dict[str, Any]], docs: Mapping[str, str], top:
 
 def reset_phase(params: RLUParams) -> Phase:
     """What every unit must show after reset: each register's value, and refusals where there is nothing to write."""
-    readable = [r for r in REGISTERS if r.access != "wo"]
+    readable = [r for r in REGISTERS if r.access.readable]
     steps = [Step("expect_word", r.offset, r.reset_value(params)) for r in readable]
-    steps += [Step("refuse_write", r.offset, 0) for r in REGISTERS if r.access == "ro"]
+    steps += [Step("refuse_write", r.offset, 0) for r in REGISTERS if not r.access.writable]
     nowhere = max(r.offset for r in REGISTERS) + 4
     steps += [Step("refuse_read", nowhere), Step("refuse_write", nowhere, 0)]
     status, flag = BY_NAME["STATUS"], field_of("STATUS", "error_address").mask

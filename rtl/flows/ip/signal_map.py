@@ -17,9 +17,11 @@ from typing import NamedTuple
 from amaranth.hdl import Elaboratable, Fragment
 from vcd.gtkw import GTKWSave
 
+from rtl.bus.front_end import WrappedRLU
 from rtl.spec.registers import REGISTERS
-from rtl.unit.register_file import RegisterFile
-from rtl.unit.top import RLU
+from rtl.unit.core import RLUCore
+from rtl.unit.register_file import CoreSignature, RegisterFile
+from rtl.unit.top import RLU, UnitSignature
 
 _MODULE = re.compile(r"^module (\S+) ?\(.*?^endmodule", re.MULTILINE | re.DOTALL)
 _NET = re.compile(r"^  (?:wire|reg) (?:signed )?(?:\[(\d+):0\] )?(\S+?) ?(?:;| = )", re.MULTILINE)
@@ -72,6 +74,9 @@ BUS_SIGNALS = {
     "rresp": "read data: 0 OKAY, 2 SLVERR when the read was refused",
 }
 _BUS_PREFIX = re.compile(r"(bus__|s_axi_|wb_)(?=[a-z])")
+
+#: Signatures that are a part of components, and which ones.
+_SIGNATURES = {CoreSignature: (RegisterFile, RLUCore), UnitSignature: (RLU, WrappedRLU)}
 
 
 class Entry(NamedTuple):
@@ -136,7 +141,7 @@ def _entries(fragment: Fragment, path: tuple[str, ...], module: str, modules: di
     nets = {_plain(name): int(msb or 0) + 1 for msb, name in _NET.findall(text)}
     docs: dict[str, str] = {}
     for origin in fragment.origins or ():
-        docs |= port_docs(type(origin)) if len(path) == 1 else member_docs(type(origin))
+        docs |= port_docs(type(origin)) if len(path) == 1 else _all_docs(type(origin))
         if isinstance(origin, RegisterFile):
             docs |= {r.name.lower(): r.doc for r in REGISTERS}
     for net, width in nets.items():
@@ -154,7 +159,7 @@ def _entries(fragment: Fragment, path: tuple[str, ...], module: str, modules: di
 def port_docs(component: type) -> dict[str, str]:
     """Meaning of every port of a top module made from ``component``, those of its bus by `bus_signal`."""
     clock = {"clk": "clock, rising edge", "rst": "synchronous reset, active high"}
-    return clock | member_docs(component) | member_docs(RLU) | {"irq": member_docs(RegisterFile)["irq"]}
+    return clock | _all_docs(component) | {"irq": member_docs(RegisterFile)["irq"]}
 
 
 def bus_signal(name: str) -> str:
@@ -173,8 +178,17 @@ def _meaning(net: str, docs: dict[str, str]) -> str:
     return bus_signal(net) or docs.get(net, "")
 
 
+def _all_docs(component: type) -> dict[str, str]:
+    """Meaning of each port of a component, also of those that its docstring leaves to a signature's."""
+    docs = member_docs(component)
+    for signature, users in _SIGNATURES.items():
+        if issubclass(component, users):
+            docs |= member_docs(signature)
+    return docs
+
+
 def member_docs(component: type) -> dict[str, str]:
-    """Meaning of each port of a component, from the ``Members`` section of its docstring."""
+    """Meaning of each port of a component or a signature, from the ``Members`` section of its docstring."""
     section = (inspect.getdoc(component) or "").partition("\nMembers\n")[2]
     docs: dict[str, str] = {}
     for names, text in re.findall(r"^(\w[\w, ]*) : [^\n]*\n((?:    [^\n]*\n?)+)", section, re.MULTILINE):

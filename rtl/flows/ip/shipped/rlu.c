@@ -6,6 +6,10 @@
     (RLU_STATUS_ERROR_ADDRESS_MASK | RLU_STATUS_ERROR_BUSY_MASK | RLU_STATUS_ERROR_VALUE_MASK | \
      RLU_STATUS_ERROR_POLICY_MASK)
 
+/* What a word of a window holds. */
+#define ROWS_PER_WORD (32u / RLU_POLICY_ROW1_SHIFT)
+#define Q_VALUES_PER_WORD (32u / RLU_Q_TABLE_ODD_SHIFT)
+
 static uint32_t get(const rlu_unit *unit, uint32_t offset)
 {
     return unit->read(unit->context, offset);
@@ -66,9 +70,9 @@ int rlu_sample(const rlu_unit *unit, uint32_t epsilon, uint8_t *policy, uint32_t
     rlu_put(unit, RLU_EPSILON_OFFSET, epsilon);
     rlu_put(unit, RLU_COMMAND_OFFSET, RLU_COMMAND_SAMPLE_MASK);
     for (uint32_t row = 0, word = 0; row < rows; row++) {
-        if (row % 8 == 0)
-            word = get(unit, RLU_POLICY_OFFSET + RLU_POLICY_STRIDE * (row / 8));
-        policy[row] = (uint8_t)(word >> 4 * (row % 8) & RLU_POLICY_ROW0_MASK);
+        if (row % ROWS_PER_WORD == 0)
+            word = get(unit, RLU_POLICY_OFFSET + RLU_POLICY_STRIDE * (row / ROWS_PER_WORD));
+        policy[row] = (uint8_t)(word >> RLU_POLICY_ROW1_SHIFT * (row % ROWS_PER_WORD) & RLU_POLICY_ROW0_MASK);
     }
     return rlu_check(unit, NULL);
 }
@@ -94,9 +98,10 @@ int rlu_learn(const rlu_unit *unit, uint32_t accuracy, int32_t *reward)
 
 int32_t rlu_q_value(const rlu_unit *unit, uint32_t row, uint32_t action)
 {
-    uint32_t word = get(unit, RLU_Q_TABLE_OFFSET + RLU_Q_TABLE_STRIDE * row + 4 * (action / 2));
+    uint32_t place = RLU_Q_TABLE_STRIDE * row + 4 * (action / Q_VALUES_PER_WORD);
+    uint32_t word = get(unit, RLU_Q_TABLE_OFFSET + place);
 
-    return (int16_t)(action % 2 == 0 ? word & RLU_Q_TABLE_EVEN_MASK : word >> RLU_Q_TABLE_ODD_SHIFT);
+    return (int16_t)(action % Q_VALUES_PER_WORD == 0 ? word & RLU_Q_TABLE_EVEN_MASK : word >> RLU_Q_TABLE_ODD_SHIFT);
 }
 
 void rlu_enable_irq(const rlu_unit *unit, uint32_t mask)
