@@ -52,7 +52,7 @@ def trained(kind: type[nn.Module]) -> nn.Module:
     """A float network that tells most of the images apart."""
     torch.manual_seed(0)
     model = kind(10, 1, 4)
-    adjust(model, 6)
+    adjust(model, 40 if kind is MobileNetV2 else 6)
     return model
 
 
@@ -131,7 +131,8 @@ def test_relu6_stays_inside_integer_kernels() -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_whole_mobilenetv2_is_exported_too(form: Format) -> None:
     model = network(MobileNetV2, bits=8)
-    assert agrees(agreement(model, export(model, FEW, form), IMAGES, LABELS))
+    found = agreement(model, export(model, FEW, form), IMAGES, LABELS)
+    assert found.agrees and found.same_logits >= 0.5 * found.images  # 52 layers in which a sum may be tipped
 
 
 def test_a_wrong_file_is_found_out() -> None:
