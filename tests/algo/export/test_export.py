@@ -53,7 +53,7 @@ def trained(kind: type[nn.Module]) -> nn.Module:
     """A float network that tells most of the images apart."""
     torch.manual_seed(0)
     model = kind(10, 1, 4)
-    adjust(model, 6)
+    adjust(model, 40 if kind is MobileNetV2 else 6)
     return model
 
 
@@ -132,7 +132,8 @@ def test_relu6_stays_inside_integer_kernels() -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_a_whole_mobilenetv2_is_exported_too(form: Format) -> None:
     model = network(MobileNetV2, bits=8)
-    assert agrees(agreement(model, export(model, FEW, form), IMAGES, LABELS))
+    found = agreement(model, export(model, FEW, form), IMAGES, LABELS)
+    assert found.agrees and found.same_logits >= 0.5 * found.images  # 52 layers in which a sum may be tipped
 
 
 def test_a_wrong_file_is_found_out() -> None:
@@ -503,23 +504,20 @@ def test_nothing_agrees_with_what_is_no_number(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_prediction_that_float_rounding_decides_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two classes of equal logits, then the same file with a prediction turned around that rounding does not decide."""
+    """Two classes of equal logits; then an image on which the file prefers a class that rounding does not lift."""
     model = small().eval()
     with torch.no_grad():
         for values in (model.fc.weight, model.fc.bias):
-            values[1] = values[0]
+            values[1] = values[2]
     made = export(model, FEW)
     logits = run_onnx(made, IMAGES)
-    leaders = logits.argmax(1) < 2
-    assert 3 < leaders.sum() < len(IMAGES)  # the third class leads on the others
-    logits[:, 1] += 1e-6
-    for turned in (0, 1):
-        if turned:
-            logits[np.argmax(leaders), 2] += 9
-        monkeypatch.setattr("algo.export.onnx_check.run_onnx", lambda model, images: logits)
-        found = agreement(model, made, IMAGES, LABELS)
-        assert found.images - found.same_predictions == leaders.sum()
-        assert found.ties == leaders.sum() - turned and found.agrees == (not turned)
+    logits[:, 2] += 1e-6
+    monkeypatch.setattr("algo.export.onnx_check.run_onnx", lambda model, images: logits)
+    found = agreement(model, made, IMAGES, LABELS)
+    assert (found.same_predictions, found.ties, found.agrees) == (0, len(IMAGES), True)
+    logits[0, 0] += 9
+    found = agreement(model, made, IMAGES, LABELS)
+    assert (found.same_predictions, found.ties, found.agrees) == (0, len(IMAGES) - 1, False)
 
 
 # --- the command ------------------------------------------------------------------------------------------------------

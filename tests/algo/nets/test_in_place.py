@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils import prune
 
 from algo.export.onnx_check import run_onnx, run_qonnx
 from algo.export.onnx_export import FORMATS, Format, export
@@ -358,7 +359,7 @@ def test_computed_weights_are_not_folded() -> None:
 
 def test_computed_biases_are_not_folded() -> None:
     net = trained(Foldable(plainly))
-    nn.utils.prune.l1_unstructured(net.first, "bias", 0.5)
+    prune.l1_unstructured(net.first, "bias", 0.5)
     net.train()(IMAGES)
     assert unmoved(net.eval(), [("second", "plain")])
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from algo.data import Dataset
+from algo.report_chip import chip_facts
 from torch import nn
 
 from algo.nets.data.datasets import Dataset
@@ -17,6 +20,7 @@ from algo.nets.networks import VGG8, MobileNetV2, ResNet34
 from algo.nets.quantisation import weight_layers
 from algo.nets.registry import DEFAULT_WIDTH, METAVAR, NETWORKS, NetworkBuilder, is_file_network, network_builder
 from algo.nets.train.retrainer import pretrain
+from algo.nets.train.sgd import TrainingConfig
 from algo.nets.training_config import TrainingConfig
 
 DIGITS = {"classes": 10, "channels": 1, "image_size": (8, 8)}
@@ -301,3 +305,14 @@ class Net(nn.Module):
         found.append((made.cached, made.key))
     assert [cached for cached, _ in found] == [False, True, False]
     assert found[0][1] == found[1][1] != found[2][1]
+
+
+def test_a_report_does_not_run_the_file_of_a_network(write: Write, tmp_path: Path) -> None:
+    """A run folder may come from somebody else."""
+    marker = tmp_path / "ran"
+    config = {"chip_network": f"{write(f'open({str(marker)!r}, chr(119)).close()' + WELL)}:make"}
+    step: Any = SimpleNamespace(weight_bits=(8,), voltage_v=0.8, frequency_mhz=232.0)
+    assert "which chip it was" in chip_facts(tmp_path, config, [step]).words
+    assert not marker.exists()
+    network_builder(config["chip_network"])
+    assert marker.exists()
