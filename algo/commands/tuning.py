@@ -12,7 +12,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from algo.commands.common import CheckFailed, chip_options, json_option, range_options
+from algo.commands.common import CheckFailed, bus_option, chip_options, json_option, range_options
 
 
 @click.command()
@@ -24,7 +24,7 @@ from algo.commands.common import CheckFailed, chip_options, json_option, range_o
     help="The golden model; or, checked against it, the RTL in a simulator or a board (serial:PORT or ...@BAUD).",
 )
 @click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
-@click.option("--bus", default="none", show_default=True, help="Of the simulated RTL: none, axi4lite or wishbone.")
+@bus_option("Of the simulated RTL: ")
 @chip_options
 @click.option(
     "--data",

@@ -31,7 +31,7 @@ from algo.runs.run_folder import (
 from algo.search.loop import SCHEDULES, Evaluator, Step, parse_weights, schedule_of, score, search
 from algo.space.policy import Policy, PolicySpace
 from algo.support.user_files import check_type, reading
-from rtl.spec.buses import Bus
+from rtl.spec.buses import front_end
 from rtl.spec.params import RLUParams
 from sim.devices.device import Device, GoldenDevice
 from sim.devices.driver import Driver, DriverError
@@ -92,7 +92,7 @@ class TuneConfig:
 
     device: str = "golden"
     simulator: Literal["verilator", "icarus"] = "verilator"
-    bus: Bus = "none"
+    bus: str = "none"
     chip: str = "evolver"
     chip_network: str = "vgg8"
     data: str = "digits"
@@ -133,6 +133,7 @@ class TuneConfig:
         for name, allowed in (("device", devices), ("schedule", tuple(SCHEDULES))):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
+        front_end(self.bus)  # refuses an unknown one
         if self.bus != "none" and self.device != "sim":
             raise ValueError(f"bus {self.bus} is one of the simulated RTL: it needs the device sim, not {self.device}")
         if self.lfsr_width not in (8, 16, 32):

@@ -14,8 +14,6 @@ from rtl.spec.params import RLUParams
 
 ID_VALUE = 0x524C5531  # "RLU1"
 VERSION_VALUE = 0x0001_0002  # major.minor: 16 bit each
-ADDRESS_WIDTH = 14
-DATA_WIDTH = 32
 
 Access = Literal["ro", "rw", "wo", "w1c"]
 

@@ -9,8 +9,9 @@ from amaranth.lib.wiring import In, Out
 from rtl.episodes.episode_control import EpisodeControl
 from rtl.primitives.fixed import signed_of
 from rtl.primitives.pipeline import later
+from rtl.spec.buses import DATA_WIDTH
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import DATA_WIDTH, field_of
+from rtl.spec.registers import field_of
 from rtl.unit.policy_store import PolicyStore
 from rtl.unit.q_table import QTable
 from rtl.unit.register_file import settings_layout

@@ -7,8 +7,9 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.primitives.fixed import sign_extended
+from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import ADDRESS_WIDTH, BY_NAME, DATA_WIDTH, REGISTERS, WINDOW_BY_NAME, Register, field_of
+from rtl.spec.registers import BY_NAME, REGISTERS, WINDOW_BY_NAME, Register, field_of
 
 #: The bus of the unit, seen from the master.
 BUS = wiring.Signature(

@@ -6,8 +6,9 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
+from rtl.spec.buses import ADDRESS_WIDTH
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import ADDRESS_WIDTH, BY_NAME, REGISTERS, WINDOW_BY_NAME, Register
+from rtl.spec.registers import BY_NAME, REGISTERS, WINDOW_BY_NAME, Register
 from sim.devices.device import GoldenDevice, address_of
 from tb.kit.bench import Coverage, Testbench
 

@@ -6,7 +6,6 @@ import math
 import statistics
 from typing import NamedTuple
 
-from rtl.spec.buses import Bus
 from rtl.spec.params import RLUParams
 
 #: The target of all of it, see `rtl.flows.fpga.synth_targets`.
@@ -80,12 +79,12 @@ MEASURED = (
 )
 
 
-def package_measurements(bus: Bus, technology: str = "generic", *, episodic: bool = False) -> list[Measurement]:
+def package_measurements(bus: str, technology: str = "generic", *, episodic: bool = False) -> list[Measurement]:
     """What was measured of units such as a package's: behind the same bus, with a memory of episodes or without."""
     return [m for m in MEASURED if (m.design, m.technology, m.episodes > 0) == (bus, technology, episodic)]
 
 
-def package_clock_mhz(bus: Bus, technology: str = "generic", *, episodic: bool = False) -> float:
+def package_clock_mhz(bus: str, technology: str = "generic", *, episodic: bool = False) -> float:
     """The clock that a package's constraints ask for: what every placement reached, rounded down to 5 MHz."""
     measured = package_measurements(bus, technology, episodic=episodic)
     return 5.0 * math.floor(min(min(m.fmax_mhz) for m in measured) / 5)
