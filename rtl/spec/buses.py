@@ -127,6 +127,26 @@ STANDARD = (
             Port("wb_dat_r", "out", DATA_WIDTH, "word read (DAT_O of the slave), with ack"),
         ),
     ),
+    FrontEnd(
+        name="apb",
+        title="APB",
+        component="rtl.bus.apb.ApbRLU",
+        summary="The bus is AMBA APB4, 32 bits, and fits APB3; an access that is refused answers `pslverr`.",
+        ports=(
+            Port("s_apb_psel", "in", 1, "the unit is selected"),
+            Port("s_apb_penable", "in", 1, "0 in the setup phase, 1 in the access phase"),
+            Port("s_apb_paddr", "in", ADDRESS_WIDTH, "byte address, a multiple of 4"),
+            Port("s_apb_pwrite", "in", 1, "1 writes, 0 reads"),
+            Port("s_apb_pwdata", "in", DATA_WIDTH, "word to write"),
+            Port("s_apb_pstrb", "in", DATA_WIDTH // 8, "bytes to write: all of them; with APB3 tie it to ones"),
+            Port("s_apb_pprot", "in", 3, "protection, ignored"),
+            Port("s_apb_pready", "out", 1, "the access is done: always in the first cycle of the access phase"),
+            Port("s_apb_prdata", "out", DATA_WIDTH, "word read, with pready"),
+            Port(
+                "s_apb_pslverr", "out", 1, "with pready: the access was refused and changed nothing but an error flag"
+            ),
+        ),
+    ),
 )
 
 FRONT_ENDS = (OWN, *STANDARD)

@@ -190,5 +190,33 @@ class WishboneMaster(BusMaster):
             self._answered = False
 
 
+class ApbMaster(BusMaster):
+    """Requester of an APB unit: an access in 2 cycles, setup and access phase."""
+
+    bus = "apb"
+
+    def __init__(self, dut: Any) -> None:
+        super().__init__(dut)
+        self._pready, self._prdata = dut.s_apb_pready, dut.s_apb_prdata
+
+    async def access(self, address: int, value: int | None = None) -> int:
+        """Setup phase, then the access phase until it is ready."""
+        write = {"s_apb_pstrb": 0} if value is None else {"s_apb_pwdata": value, "s_apb_pstrb": 15}
+        self._drive(s_apb_psel=1, s_apb_penable=0, s_apb_pwrite=int(value is not None), s_apb_paddr=address, **write)
+        await self._one_cycle
+        self._drive(s_apb_penable=1)
+        for _ in range(_ANSWER_CYCLES):
+            # Sampled before the rising edge that ends the access.
+            ready, word = self._pready.value, self._prdata.value
+            await self._one_cycle
+            if ready:
+                return 0 if value is not None else int(word.to_unsigned())
+        raise self._no_answer(address)
+
+    async def release(self) -> None:
+        """Select nobody."""
+        self._drive(s_apb_psel=0, s_apb_penable=0)
+
+
 #: The master of each bus of `rtl.spec.buses`.
 MASTERS: dict[str, Callable[[Any], BusMaster]] = {master.bus: master for master in BusMaster.__subclasses__()}
