@@ -1,6 +1,6 @@
 """The buses a unit can be had with: one record each, from which all parts of the project take what they need.
 
-`docs/integrate/integration.md` lists what a new bus consists of besides its record.
+docs/integrate/integration.md lists what else a new bus needs.
 """
 
 from __future__ import annotations

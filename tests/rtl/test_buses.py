@@ -112,6 +112,9 @@ QUICK = {
     "a Wishbone error is acknowledged": Bug(
         "wishbone", "narrow", "wishbone", "(bus.ack & ~bus.err) | skipped", "bus.ack | skipped",
     ),
+    "a refused APB access ends without an error": Bug(
+        "apb", "narrow", "apb", "self.s_apb_pslverr.eq(bus.err)", "self.s_apb_pslverr.eq(0)",
+    ),
     "the probe port shows nothing": Bug(
         "wishbone", "narrow", "top", "self.probe.eq(core.probe)", "self.probe.eq(0)",
     ),
@@ -169,6 +172,30 @@ THOROUGH = {
     ),
     "writing nothing to a refused address is an error": Bug(
         "wishbone", "narrow", "wishbone", "bus.req.eq(request & ~empty)", "bus.req.eq(request)",
+    ),
+    "an APB address is cut, so that it has aliases": Bug(
+        "apb", "narrow", "apb", "bus.addr.eq(self.s_apb_paddr |", "bus.addr.eq(self.s_apb_paddr[:13] |",
+    ),
+    "a partial APB write is carried out": Bug(
+        "apb", "narrow", "apb", "self.s_apb_pwrite & ~self.s_apb_pstrb.all()", "0",
+    ),
+    "the strobes of an APB read count": Bug(
+        "apb", "narrow", "apb", "self.s_apb_pwrite & ~self.s_apb_pstrb.all()", "~self.s_apb_pstrb.all()",
+    ),
+    "an APB write of nothing is refused": Bug(
+        "apb", "narrow", "apb", "bus.req.eq(setup & ~empty)", "bus.req.eq(setup)",
+    ),
+    "an APB write of nothing is never ready": Bug(
+        "apb", "narrow", "apb", "bus.ack | skipped", "bus.ack",
+    ),
+    "an APB write of nothing is ready within the cycle": Bug(
+        "apb", "narrow", "apb", "bus.ack | skipped", "bus.ack | (setup & empty)",
+    ),
+    "an APB access phase is taken for another setup phase": Bug(
+        "apb", "narrow", "apb", "self.s_apb_psel & ~self.s_apb_penable", "self.s_apb_psel",
+    ),
+    "an APB transfer of another completer is taken": Bug(
+        "apb", "narrow", "apb", "self.s_apb_psel & ~self.s_apb_penable", "~self.s_apb_penable",
     ),
     "the interrupt of work that ends as it is cleared is lost": Bug(
         "register_file", "narrow", "register_file", "(kept & ~cleared) | ended << _DONE",

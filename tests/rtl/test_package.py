@@ -32,6 +32,7 @@ UNITS = {
     "none": RLUParams(states=11, actions=9, action_counts=(9, 1, 3, 9, 2, 8, 7, 1, 4, 5, 6), lfsr_width=32),
     "axi4lite": RLUParams(states=20, actions=5),
     "wishbone": RLUParams(states=5, actions=3, q_width=8, q_frac=6, coef_frac=6, gain_frac=4, lfsr_width=8),
+    "apb": RLUParams(states=9, actions=4),
 }
 STRICT = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion"]
 
@@ -107,6 +108,7 @@ BUGS = {
     "none": ("sum", r" \+ ", " - "),
     "axi4lite": ("bridge", r"(s_axi_bresp\S*) <= ", r"\1 <= ~"),
     "wishbone": ("registers", r"(irq) <= ", r"\1 <= ~"),
+    "apb": ("bridge", r"(bus__req = setup) & ", r"\1 | "),
 }
 
 
