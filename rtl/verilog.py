@@ -28,8 +28,7 @@ _WAKE = re.compile(r"^(  reg( \\\$auto\$verilog_backend\S+ )) ?= 0;$", re.MULTIL
 def component(params: RLUParams, bus: str = "none") -> wiring.Component:
     """The unit behind ``bus``; ValueError for an unknown one."""
     module, _, name = front_end(bus).component.rpartition(".")
-    made: wiring.Component = getattr(importlib.import_module(module), name)(params)
-    return made
+    return getattr(importlib.import_module(module), name)(params)
 
 
 #: What the Verilog may name the cells of, and the platform that Amaranth is then given.
