@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import re
 from typing import Any
@@ -12,44 +13,39 @@ from amaranth.back import verilog
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
-from rtl.bus.axi4lite import AXI4LiteRLU
-from rtl.bus.wishbone import WishboneRLU
 from rtl.files import cache_dir, tool_home
 from rtl.primitives.chosen_sum import ECP5
-from rtl.spec.buses import (
-    Bus,
-    top_name,
-)
+from rtl.spec.buses import front_end
 from rtl.spec.params import RLUParams
 from rtl.spec.register_exports import description
-from rtl.unit.top import RLU, probe_layout
+from rtl.unit.top import probe_layout
 
 #: Yosys wakes every ``always @*`` at time 0 by a variable's initial value. In SystemVerilog (``iverilog -g2012``) that
 #: is no event if it stands at the declaration, and combinational logic would stay unknown until an input changes.
 _WAKE = re.compile(r"^(  reg( \\\$auto\$verilog_backend\S+ )) ?= 0;$", re.MULTILINE)
 
 
-def component(params: RLUParams, bus: Bus = "none") -> wiring.Component:
-    """The unit behind ``bus``; ValueError for a bus there is none for."""
-    top_name(bus)
-    return {"none": RLU, "axi4lite": AXI4LiteRLU, "wishbone": WishboneRLU}[bus](params)
+def component(params: RLUParams, bus: str = "none") -> wiring.Component:
+    """The unit behind ``bus``; ValueError for an unknown one."""
+    module, _, name = front_end(bus).component.rpartition(".")
+    return getattr(importlib.import_module(module), name)(params)
 
 
 #: What the Verilog may name the cells of, and the platform that Amaranth is then given.
 TECHNOLOGIES = {"generic": None, "ecp5": ECP5()}
 
 
-def generate(params: RLUParams, bus: Bus = "none", technology: str = "generic") -> str:
+def generate(params: RLUParams, bus: str = "none", technology: str = "generic") -> str:
     """The unit as Verilog; the same arguments give the same text.
 
     ``technology`` is ``generic`` for plain Verilog, ``ecp5`` for one that names Lattice ECP5's carry cells where
-    that makes it faster (see `ChosenSum`). ValueError for another one or a bus that there is not.
+    that makes it faster (see `ChosenSum`). ValueError for an unknown one of either.
 
-    The top module, of the name that `top_name` gives, has ``clk``, a synchronous active-high ``rst``, the
+    The top module, of the name that the bus's record gives, has ``clk``, a synchronous active-high ``rst``, the
     signals of the bus, ``busy``, ``irq`` and ``probe``.
     """
     header = f"/* RL unit of rlu-cosim. Bus: {bus}. Parameters: {params.to_json()} */\n"
-    return header + emitted(component(params, bus), top_name(bus), technology)
+    return header + emitted(component(params, bus), front_end(bus).top, technology)
 
 
 def converted(top: wiring.Component, **options: Any) -> str:
@@ -73,7 +69,7 @@ def emitted(top: wiring.Component, name: str, technology: str = "generic") -> st
     return _WAKE.sub(r"\1;\n  initial\2= 0;", text)
 
 
-def ports(params: RLUParams, bus: Bus = "none") -> list[dict[str, Any]]:
+def ports(params: RLUParams, bus: str = "none") -> list[dict[str, Any]]:
     """Name, direction (``in`` or ``out``) and width of the top module's ports, in no particular order."""
     top = component(params, bus)
     listed = [{"name": name, "direction": "in", "width": 1} for name in ("clk", "rst")]
@@ -83,11 +79,11 @@ def ports(params: RLUParams, bus: Bus = "none") -> list[dict[str, Any]]:
     return listed
 
 
-def sidecar(params: RLUParams, bus: Bus = "none") -> dict[str, Any]:
+def sidecar(params: RLUParams, bus: str = "none") -> dict[str, Any]:
     """Ports, registers, parameters and trace fields of the generated file, ready for JSON."""
     layout = probe_layout(params)
     return {
-        "module": top_name(bus),
+        "module": front_end(bus).top,
         "bus": bus,
         "parameters": dataclasses.asdict(params),
         "parameters_sha256": params.digest,

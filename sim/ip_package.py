@@ -15,7 +15,6 @@ from sim.files import write_atomically
 
 if TYPE_CHECKING:
     from rtl.flows.ip.package import Phase, Step
-    from rtl.verilog import Bus
 
 MANIFEST = "manifest.json"
 _GENERATOR = "rlu verilog of rlu-cosim"
@@ -100,7 +99,7 @@ def scenario(params: RLUParams) -> list[Phase]:
 
 
 def write(
-    params: RLUParams, bus: Bus, folder: Path, *, clock_mhz: float | None = None, technology: str = "generic"
+    params: RLUParams, bus: str, folder: Path, *, clock_mhz: float | None = None, technology: str = "generic"
 ) -> list[Path]:
     """Write the package into a folder, over an older one of ours; returns what was written.
 

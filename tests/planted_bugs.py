@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
+from rtl.spec.buses import FRONT_ENDS
 from sim.simulators.build import Simulator
 from tb import run as bench_run
 from tb.kit.designs import BENCHES, ROOT, generate, rtl_file
@@ -31,7 +32,7 @@ class Bug(NamedTuple):
 
 def plant(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the bug's module out of the wrong text, for all modules that use it."""
-    for user in ("rtl.unit.top", "rtl.bus.axi4lite", "rtl.bus.wishbone", "tb.kit.assemblies"):
+    for user in (*(bus.component.rpartition(".")[0] for bus in FRONT_ENDS), "tb.kit.assemblies"):
         importlib.import_module(user)  # what is imported later would keep the bug
     path = rtl_file(bug.module)
     name = ".".join(path.relative_to(ROOT).with_suffix("").parts)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args
 import click
 
 from algo.support.settings import settings_of
+from rtl.spec.buses import BUSES
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 
@@ -50,6 +51,12 @@ def unit_options(*names: str) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+def bus_option(of: str = "") -> Callable[[Command], Command]:
+    """Option --bus, with the buses there are in its help, after ``of``."""
+    text = f"{of}{', '.join(BUSES[:-1])} or {BUSES[-1]}."
+    return click.option("--bus", default=BUSES[0], show_default=True, help=text)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

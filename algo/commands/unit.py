@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from algo.commands.common import CheckFailed, json_option, parse_counts, unit_options
+from algo.commands.common import CheckFailed, bus_option, json_option, parse_counts, unit_options
 
 
 @click.command()
@@ -66,7 +66,7 @@ def lockstep(
 
 @click.command()
 @unit_options()
-@click.option("--bus", default="none", show_default=True, help="none, axi4lite or wishbone.")
+@bus_option()
 @click.option(
     "-o",
     "--output",
@@ -82,16 +82,17 @@ def lockstep(
 )
 @json_option
 def verilog(
-    output: Path | None, bus: Any, clock: float | None, technology: str, as_json: bool, action_counts: str | None,
+    output: Path | None, bus: str, clock: float | None, technology: str, as_json: bool, action_counts: str | None,
     **settings: Any,
 ) -> None:  # fmt: skip
     """Write the unit as one self-contained Verilog file, or as an IP package."""
+    from rtl.spec.buses import front_end
     from rtl.spec.params import RLUParams
-    from rtl.verilog import sidecar, top_name
+    from rtl.verilog import sidecar
     from sim.simulators.build import generated_verilog, write_package
 
     params = RLUParams(action_counts=parse_counts(action_counts), **settings)
-    top_name(bus)  # refuses an unknown one before anything is written
+    front_end(bus)  # refuses an unknown one before anything is written
     folder = output is not None and (output.is_dir() or not output.suffix)
     if clock is not None and not folder:
         raise ValueError("--clock is for the constraints of a package: name its folder with -o")
@@ -137,7 +138,7 @@ def registers(form: str, output: Path | None, action_counts: str | None, **setti
 @click.command()
 @unit_options()
 @click.option("--target", required=True, help="ecp5-85k, ice40-up5k, gowin, gatemate or xilinx (synthesis only).")
-@click.option("--bus", default="none", show_default=True, help="none, axi4lite or wishbone.")
+@bus_option()
 @click.option("--technology", help="generic: without the cells of the target's family, as most packages come.")
 @click.option("--core", is_flag=True, help="The unit without bus and register file.")
 @click.option("--block", help="One of its blocks alone, such as updater.")
@@ -148,7 +149,7 @@ def registers(form: str, output: Path | None, action_counts: str | None, **setti
 @click.option("--jobs", type=click.IntRange(1), help="Placements at a time; default: all cores.")
 @json_option
 def synth(
-    target: str, bus: Any, technology: str | None, core: bool, block: str | None, seeds: int, freq: float | None,
+    target: str, bus: str, technology: str | None, core: bool, block: str | None, seeds: int, freq: float | None,
     jobs: int | None, as_json: bool, action_counts: str | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Measure clock and area on an FPGA with open tools; 0 well, 1 does not fit or misses --freq."""

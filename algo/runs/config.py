@@ -17,7 +17,7 @@ from algo.nets.train.task import TaskConfig
 from algo.search.objective import ObjectiveConfig
 from algo.search.schedules import SCHEDULES
 from algo.support.settings import changed, check_settings, flat, from_flat, from_json, setting, settings_of, to_json
-from rtl.spec.buses import BUSES, Bus
+from rtl.spec.buses import BUSES
 
 if TYPE_CHECKING:
     from sim.devices.episodic import Episodic
@@ -46,7 +46,7 @@ class DeviceConfig:
     simulator: Literal["verilator", "icarus"] = setting(
         "verilator", "Simulator of the RTL.", choices=("verilator", "icarus")
     )
-    bus: Bus = setting("none", f"Of the simulated RTL: {', '.join(BUSES[:-1])} or {BUSES[-1]}.", choices=BUSES)
+    bus: str = setting("none", f"Of the simulated RTL: {', '.join(BUSES[:-1])} or {BUSES[-1]}.", choices=BUSES)
 
 
 @dataclass(frozen=True, kw_only=True)

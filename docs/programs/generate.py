@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from docs.programs.timing import DIAGRAMS
 from rtl.flows.fpga.measured import MEASURED, package_clock_mhz
-from rtl.spec.buses import BUSES
+from rtl.spec.buses import BUSES, FRONT_ENDS
 from rtl.spec.params import RLUParams, clear_cycles, reward_cycles, sample_cycles, share_cycles, update_cycles
 from rtl.spec.registers import markdown
 from sim.devices.device import GoldenDevice
@@ -102,9 +102,7 @@ def _cycles() -> str:
 
 _DESIGNS = {
     "core": "the unit without bus and registers",
-    "none": "the whole unit, on its own bus",
-    "axi4lite": "the whole unit, on AXI4-Lite",
-    "wishbone": "the whole unit, on Wishbone",
+    **{bus.name: f"the whole unit, on {bus.title}" for bus in FRONT_ENDS},
 }
 
 

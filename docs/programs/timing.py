@@ -8,6 +8,7 @@ from typing import Any
 from amaranth.hdl import Value
 
 from docs.programs.waveform import Recorder, bit, hexadecimal, number
+from rtl.bus.apb import ApbRLU
 from rtl.bus.axi4lite import OKAY, SLVERR, AXI4LiteRLU
 from rtl.bus.wishbone import WishboneRLU
 from rtl.spec.params import RLUParams
@@ -497,6 +498,38 @@ def _wishbone() -> str:
     return recorder.run(stimulus)
 
 
+def _apb() -> str:
+    unit = ApbRLU(RLUParams(states=2, actions=2))
+    sel, enable, write = unit.s_apb_psel, unit.s_apb_penable, unit.s_apb_pwrite
+    recorder = Recorder(
+        unit,
+        [
+            bit(sel, "psel"),
+            bit(enable, "penable"),
+            bit(write, "pwrite"),
+            number(unit.s_apb_paddr, "paddr", when=sel, text=hexadecimal),
+            number(unit.s_apb_pwdata, "pwdata", when=sel & write, text=hexadecimal),
+            bit(unit.s_apb_pready, "pready"),
+            bit(unit.s_apb_pslverr, "pslverr"),
+            number(unit.s_apb_prdata, "prdata", when=unit.s_apb_pready & ~write, text=hexadecimal),
+        ],
+    )
+
+    async def stimulus(r: Recorder) -> None:
+        r.set([(unit.s_apb_paddr, address_of("ALPHA")), (unit.s_apb_pstrb, 0xF)])
+        await r.cycle()
+        await r.cycle((sel, 1), (write, 1), (unit.s_apb_pwdata, 0x1000))
+        await r.cycle((enable, 1))
+        await r.cycle((enable, 0), (unit.s_apb_pwdata, 0x9000))
+        await r.cycle((enable, 1))
+        await r.cycle((sel, 0), (enable, 0), (write, 0))
+        await r.cycle((sel, 1))
+        await r.cycle((enable, 1))
+        await r.cycle((sel, 0), (enable, 0))
+
+    return recorder.run(stimulus)
+
+
 #: Every block's diagram, by the name of its page.
 DIAGRAMS: dict[str, Callable[[], str]] = {
     "register-file": _register_file,
@@ -512,4 +545,5 @@ DIAGRAMS: dict[str, Callable[[], str]] = {
     "top": _top,
     "axi4lite": _axi4lite,
     "wishbone": _wishbone,
+    "apb": _apb,
 }

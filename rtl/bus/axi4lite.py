@@ -4,37 +4,17 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
-from rtl.bus.front_end import WrappedRLU
+from rtl.bus.front_end import WrappedRLU, members
+from rtl.spec.buses import ADDRESS_WIDTH
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import ADDRESS_WIDTH, DATA_WIDTH
 from rtl.unit.register_file import BUS
 
 OKAY, SLVERR = 0b00, 0b10
 
-#: Ports of an AXI4-Lite subordinate, seen from its outside, by their usual names.
-PORTS = {
-    "s_axi_awvalid": In(1),
-    "s_axi_awready": Out(1),
-    "s_axi_awaddr": In(ADDRESS_WIDTH),
-    "s_axi_awprot": In(3),
-    "s_axi_wvalid": In(1),
-    "s_axi_wready": Out(1),
-    "s_axi_wdata": In(DATA_WIDTH),
-    "s_axi_wstrb": In(DATA_WIDTH // 8),
-    "s_axi_bvalid": Out(1),
-    "s_axi_bready": In(1),
-    "s_axi_bresp": Out(2),
-    "s_axi_arvalid": In(1),
-    "s_axi_arready": Out(1),
-    "s_axi_araddr": In(ADDRESS_WIDTH),
-    "s_axi_arprot": In(3),
-    "s_axi_rvalid": Out(1),
-    "s_axi_rready": In(1),
-    "s_axi_rdata": Out(DATA_WIDTH),
-    "s_axi_rresp": Out(2),
-}
+#: Ports of an AXI4-Lite subordinate, seen from its outside.
+PORTS = members("axi4lite")
 
 
 class AXI4LiteBridge(wiring.Component):

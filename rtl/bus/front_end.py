@@ -6,9 +6,16 @@ from collections.abc import Callable, Mapping
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
+from rtl.spec.buses import front_end
 from rtl.spec.params import RLUParams
 from rtl.unit.top import RLU, UnitSignature, ports_of
+
+
+def members(bus: str) -> dict[str, wiring.Member]:
+    """The signals of a bus as members of a component, seen from its outside."""
+    return {port.name: {"in": In, "out": Out}[port.direction](port.width) for port in front_end(bus).ports}
 
 
 class WrappedRLU(wiring.Component):

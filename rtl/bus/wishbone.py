@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
-from rtl.bus.front_end import WrappedRLU
+from rtl.bus.front_end import WrappedRLU, members
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import ADDRESS_WIDTH, DATA_WIDTH
 from rtl.unit.register_file import BUS
 
 #: Ports of a Wishbone slave, seen from its outside.
-PORTS = {
-    "wb_cyc": In(1),
-    "wb_stb": In(1),
-    "wb_we": In(1),
-    "wb_adr": In(ADDRESS_WIDTH - 2),
-    "wb_dat_w": In(DATA_WIDTH),
-    "wb_sel": In(DATA_WIDTH // 8),
-    "wb_ack": Out(1),
-    "wb_err": Out(1),
-    "wb_stall": Out(1),
-    "wb_dat_r": Out(DATA_WIDTH),
-}
+PORTS = members("wishbone")
 
 
 class WishboneBridge(wiring.Component):

@@ -7,7 +7,7 @@ from amaranth.lib import crc, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.serial.uart import UartReceiver, UartTransmitter
-from rtl.spec.registers import ADDRESS_WIDTH
+from rtl.spec.buses import ADDRESS_WIDTH
 from rtl.spec.serial_protocol import (
     BUS_ERROR,
     CRC_BYTES,

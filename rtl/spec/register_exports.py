@@ -12,10 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import (
-    ADDRESS_WIDTH,
-    DATA_WIDTH,
     REGISTERS,
     VERSION_VALUE,
     WINDOWS,

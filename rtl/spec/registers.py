@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from rtl.spec.buses import DATA_WIDTH
 from rtl.spec.params import ACTION_WIDTH, COUNT_WIDTH, MAX_ACTIONS, MAX_STATES, RLUParams
 
 ID_VALUE = 0x524C5531  # "RLU1"
 VERSION_VALUE = 0x0001_0002  # major.minor: 16 bit each
-ADDRESS_WIDTH = 14
-DATA_WIDTH = 32
 
 #: A number of a unit: the same in all, or a parameter's by its name, or what follows from the parameters.
 OfUnit = int | str | Callable[[RLUParams], int]

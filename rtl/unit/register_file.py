@@ -8,12 +8,11 @@ from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
 from rtl.primitives.fixed import sign_extended
+from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH
 from rtl.spec.params import COUNT_WIDTH, RLUParams
 from rtl.spec.registers import (
     ACTION_COUNT,
-    ADDRESS_WIDTH,
     BY_NAME,
-    DATA_WIDTH,
     ERROR_FLAGS,
     POLICY,
     Q_TABLE,

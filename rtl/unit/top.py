@@ -6,8 +6,8 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.spec.buses import DATA_WIDTH
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import DATA_WIDTH
 from rtl.unit.core import RLUCore, probe_layout
 from rtl.unit.register_file import BUS, CoreSignature, RegisterFile
 

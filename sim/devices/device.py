@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
+from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH
 from rtl.spec.params import RLUParams, clear_cycles, reward_cycles, share_cycles
 from rtl.spec.registers import (
-    ADDRESS_WIDTH,
     BY_NAME,
     CLEAR,
-    DATA_WIDTH,
     POLICY,
     Q_TABLE,
     REGISTERS,

@@ -16,14 +16,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from rtl.spec.params import RLUParams
 from sim.files import ToolMissing, cache_dir, is_plain, plain_path, scratch_folder, temporary_folder, write_atomically
 from sim.simulators import object_cache
-
-if TYPE_CHECKING:
-    from rtl.spec.buses import Bus
 
 Simulator = Literal["verilator", "icarus"]
 SIMULATORS: tuple[Simulator, ...] = ("verilator", "icarus")
@@ -89,7 +86,7 @@ def tool_environment(simulator: Simulator) -> dict[str, str]:
     return environment
 
 
-def generated_verilog(params: RLUParams, bus: Bus = "none", technology: str = "generic") -> Path:
+def generated_verilog(params: RLUParams, bus: str = "none", technology: str = "generic") -> Path:
     """Path of the unit's Verilog in the cache, generated unless it is there already."""
     from rtl.verilog import generate  # brings Amaranth, which not every command needs
 
@@ -102,7 +99,7 @@ def generated_verilog(params: RLUParams, bus: Bus = "none", technology: str = "g
     return path
 
 
-def write_package(params: RLUParams, path: Path, bus: Bus = "none", technology: str = "generic") -> list[Path]:
+def write_package(params: RLUParams, path: Path, bus: str = "none", technology: str = "generic") -> list[Path]:
     """Write the Verilog, its JSON sidecar and the waiver file for Verilator's lint; returns what was written."""
     from rtl.verilog import sidecar, waivers
 

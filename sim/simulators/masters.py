@@ -6,11 +6,13 @@ They drive and sample at the falling clock edge, half a cycle away from what the
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, Timer
+
+from rtl.spec.buses import front_end
 
 HALF_PERIOD_NS = 5
 _HANG_CYCLES = 20_000  # far more than the longest command takes
@@ -22,14 +24,18 @@ class BusMaster(ABC):
 
     Args:
         dut: the simulated unit.
-        inputs: names of the bus's inputs.
+
+    Attributes:
+        bus: name of the bus, one of `rtl.spec.buses`.
     """
 
-    def __init__(self, dut: Any, inputs: Sequence[str]) -> None:
+    bus: ClassVar[str]
+
+    def __init__(self, dut: Any) -> None:
         self.dut = dut
         self._one_cycle = Timer(2 * HALF_PERIOD_NS, "ns")
         # Handles are looked up once: each look-up costs as much as a write.
-        self._inputs = {name: getattr(dut, name) for name in (*inputs, "rst")}
+        self._inputs = {name: getattr(dut, name) for name in (*front_end(self.bus).inputs, "rst")}
         self._busy = dut.busy
         self._driven: dict[str, int] = {}
         self._waiting = False
@@ -89,8 +95,10 @@ class BusMaster(ABC):
 class OwnBusMaster(BusMaster):
     """Master of the unit's own request/acknowledge bus: an access in 2 cycles."""
 
+    bus = "none"
+
     def __init__(self, dut: Any) -> None:
-        super().__init__(dut, ("bus__req", "bus__we", "bus__addr", "bus__wdata"))
+        super().__init__(dut)
         self._two_cycles = Timer(4 * HALF_PERIOD_NS, "ns")
         self._ack, self._rdata = dut.bus__ack, dut.bus__rdata
         self._acknowledged = False
@@ -117,9 +125,10 @@ class OwnBusMaster(BusMaster):
 class AXI4LiteMaster(BusMaster):
     """Manager of an AXI4-Lite unit that is always ready for an answer: an access in 3 cycles."""
 
+    bus = "axi4lite"
+
     def __init__(self, dut: Any) -> None:
-        names = ("awvalid", "awaddr", "awprot", "wvalid", "wdata", "wstrb", "bready", "arvalid", "araddr", "arprot")
-        super().__init__(dut, [f"s_axi_{name}" for name in (*names, "rready")])
+        super().__init__(dut)
         self._ready = {channel: getattr(dut, f"s_axi_{channel}ready") for channel in ("aw", "w", "ar")}
         self._valid = {channel: getattr(dut, f"s_axi_{channel}valid") for channel in ("b", "r")}
         self._rdata = dut.s_axi_rdata
@@ -150,8 +159,10 @@ class AXI4LiteMaster(BusMaster):
 class WishboneMaster(BusMaster):
     """Standard (not pipelined) master of a Wishbone unit: an access in 2 cycles."""
 
+    bus = "wishbone"
+
     def __init__(self, dut: Any) -> None:
-        super().__init__(dut, [f"wb_{name}" for name in ("cyc", "stb", "we", "adr", "dat_w", "sel")])
+        super().__init__(dut)
         self._ack, self._err, self._dat_r = dut.wb_ack, dut.wb_err, dut.wb_dat_r
         self._answered = False
 
@@ -179,9 +190,33 @@ class WishboneMaster(BusMaster):
             self._answered = False
 
 
+class ApbMaster(BusMaster):
+    """Requester of an APB unit: an access in 2 cycles, setup and access phase."""
+
+    bus = "apb"
+
+    def __init__(self, dut: Any) -> None:
+        super().__init__(dut)
+        self._pready, self._prdata = dut.s_apb_pready, dut.s_apb_prdata
+
+    async def access(self, address: int, value: int | None = None) -> int:
+        """Setup phase, then the access phase until it is ready."""
+        write = {"s_apb_pstrb": 0} if value is None else {"s_apb_pwdata": value, "s_apb_pstrb": 15}
+        self._drive(s_apb_psel=1, s_apb_penable=0, s_apb_pwrite=int(value is not None), s_apb_paddr=address, **write)
+        await self._one_cycle
+        self._drive(s_apb_penable=1)
+        for _ in range(_ANSWER_CYCLES):
+            # Sampled before the rising edge that ends the access.
+            ready, word = self._pready.value, self._prdata.value
+            await self._one_cycle
+            if ready:
+                return 0 if value is not None else int(word.to_unsigned())
+        raise self._no_answer(address)
+
+    async def release(self) -> None:
+        """Select nobody."""
+        self._drive(s_apb_psel=0, s_apb_penable=0)
+
+
 #: The master of each bus of `rtl.spec.buses`.
-MASTERS: dict[str, Callable[[Any], BusMaster]] = {
-    "none": OwnBusMaster,
-    "axi4lite": AXI4LiteMaster,
-    "wishbone": WishboneMaster,
-}
+MASTERS: dict[str, Callable[[Any], BusMaster]] = {master.bus: master for master in BusMaster.__subclasses__()}

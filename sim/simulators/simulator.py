@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from rtl.spec.buses import Bus, top_name
+from rtl.spec.buses import front_end
 from rtl.spec.params import RLUParams
 from sim.devices.device import DeviceError, Op, check_ops
 from sim.files import scratch_folder, temporary_folder
@@ -50,7 +50,7 @@ class SimDevice:
         self,
         params: RLUParams,
         *,
-        bus: Bus = "none",
+        bus: str = "none",
         simulator: Simulator = "verilator",
         verilog: Path | None = None,
         record: bool = False,
@@ -63,7 +63,7 @@ class SimDevice:
         self._events: list[tuple[int, int]] = []
         self._waves = waves
         tool_environment(simulator)  # refuses, before anything is made, what is not installed
-        toplevel = top_name(bus)
+        toplevel = front_end(bus).top
         source = verilog or generated_verilog(params, bus)
         # Recording spends its time in Python, so that a slower simulation is the quicker way.
         folder = built(

@@ -14,8 +14,9 @@ from typing import Any
 
 import cocotb
 
+from rtl.spec.buses import ADDRESS_WIDTH
 from rtl.spec.params import MAX_ACTIONS, MAX_STATES
-from rtl.spec.registers import ADDRESS_WIDTH, POLICY, Q_TABLE, REGISTERS, WINDOW_BY_NAME
+from rtl.spec.registers import POLICY, Q_TABLE, REGISTERS, WINDOW_BY_NAME
 from rtl.unit.register_file import settings_layout
 from sim.devices.device import GoldenDevice, address_of
 from sim.model.golden import GoldenModel

@@ -6,10 +6,10 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
+from rtl.spec.buses import ADDRESS_WIDTH
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import (
     ACTION_COUNT,
-    ADDRESS_WIDTH,
     BY_NAME,
     ERROR_FLAGS,
     Q_TABLE,

@@ -13,6 +13,7 @@ from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
+from rtl.spec.buses import STANDARD
 from rtl.spec.params import RLUParams
 from rtl.verilog import emitted
 from sim.files import write_atomically
@@ -123,8 +124,7 @@ BENCHES: dict[str, Bench] = {
             source="rlu",
         ),
         # What a wrapper does depends little on the unit's size.
-        Bench("axi4lite", "rtl.bus.axi4lite.AXI4LiteRLU", ("narrow",), "the unit behind AXI4-Lite"),
-        Bench("wishbone", "rtl.bus.wishbone.WishboneRLU", ("narrow",), "the unit behind Wishbone"),
+        *(Bench(bus.name, bus.component, ("narrow",), f"the unit behind {bus.title}") for bus in STANDARD),
     )
 }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from rtl.spec.buses import ADDRESS_WIDTH
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import ADDRESS_WIDTH
 from rtl.spec.serial_protocol import (
     BUS_ERROR,
     CRC_BYTES,

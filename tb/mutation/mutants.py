@@ -19,6 +19,7 @@ from typing import Any
 from amaranth.back import rtlil
 
 from rtl.flows.fpga.yowasp import last_words
+from rtl.spec.buses import STANDARD
 from sim.files import cache_dir, write_atomically
 from tb.kit.designs import BENCHES, CONFIGS, ROOT, Bench, SideBySide
 
@@ -26,8 +27,7 @@ from tb.kit.designs import BENCHES, CONFIGS, ROOT, Bench, SideBySide
 ELSEWHERE = {
     "rlu": r"\.(registers|core\..*)",
     "episodes": r"(?!\.core\.episodes(\.|$)).*",  # all but the episode control and what is in it
-    "axi4lite": r"\.rlu(\..*)?",
-    "wishbone": r"\.rlu(\..*)?",
+    **{bus.name: r"\.rlu(\..*)?" for bus in STANDARD},
     "updater": r"\.reader\.row_max",
     "sampler": r"\.reader(\..*)?",
 }

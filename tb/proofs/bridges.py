@@ -6,6 +6,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Mux, Signal, Value
 
+from rtl.bus.apb import ApbBridge
 from rtl.bus.axi4lite import OKAY, SLVERR, AXI4LiteBridge
 from rtl.bus.wishbone import WishboneBridge
 from tb.proofs.harness import Harness
@@ -112,3 +113,35 @@ def wishbone(h: Harness) -> None:
         h.prove(dut.wb_err == (h.delayed(bus.req, 1) & bus.err))
         with m.If(dut.wb_ack):
             h.prove(h.delayed(nothing, 1) | (dut.wb_dat_r == bus.rdata))
+
+
+def apb(h: Harness) -> None:
+    """Any requester; the access phase of one that keeps the rules of APB."""
+    dut = ApbBridge()
+    h.block("dut", dut)
+    h.drive(dut)
+    m, bus = h.m, dut.bus
+    _answer(h, bus)
+    setup = dut.s_apb_psel & ~dut.s_apb_penable
+    access = dut.s_apb_psel & dut.s_apb_penable
+    nothing = dut.s_apb_pwrite & ~dut.s_apb_pstrb.any()
+    partial = dut.s_apb_pwrite & ~dut.s_apb_pstrb.all()
+    h.prove(bus.req == (setup & ~nothing))
+    with m.If(bus.req):
+        h.prove((bus.we == dut.s_apb_pwrite) & (bus.wdata == dut.s_apb_pwdata))
+        h.prove(bus.addr == (dut.s_apb_paddr | partial))
+    with m.If(h.after(1)):
+        skipped = h.delayed(setup & nothing, 1)
+        h.prove(dut.s_apb_pready == (bus.ack | skipped))
+        h.prove(dut.s_apb_pslverr == (bus.ack & bus.err))
+        with m.If(bus.ack):
+            h.prove(dut.s_apb_prdata == bus.rdata)
+
+    # The requester's rules: an access phase follows each setup phase, and goes on until it is ready.
+    waiting = h.delayed(setup | (access & ~dut.s_apb_pready), 1)
+    kept, broken = Signal(), Signal()
+    m.d.comb += kept.eq(~broken & (access == waiting))
+    m.d.sync += broken.eq(~kept)
+    with m.If(kept):
+        h.prove(dut.s_apb_pready == access)
+        h.prove(~access | h.delayed(setup, 1))

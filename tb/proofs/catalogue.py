@@ -198,6 +198,25 @@ _PROOFS = (
         ),
     ),
     Proof(
+        "apb",
+        "Each setup phase makes one access, as asked for, and is answered in the next cycle, which is the first of the "
+        "access phase, with the access's error and word; there are no other accesses and answers.",
+        "the front end alone, any requester, every address and word",
+        induction(2, 4),
+        bridges.apb,
+        (
+            Bug("a write of nothing is never ready", "apb", "eq(bus.ack | skipped)", "eq(bus.ack)"),
+            Bug("the access phase asks again", "apb", "self.s_apb_psel & ~self.s_apb_penable", "self.s_apb_psel"),
+            Bug("a partial write is carried out", "apb", "~self.s_apb_pstrb.all()", "0"),
+            Bug(
+                "strobes of a read count",
+                "apb",
+                "(self.s_apb_pwrite & ~self.s_apb_pstrb.all())",
+                "(~self.s_apb_pstrb.all())",
+            ),
+        ),
+    ),
+    Proof(
         "updater",
         "Row by row the pipelined updater writes what the specification does, which takes one row at a time: sums, "
         "ties, saturation, and the maximum of the row written before; nothing else is written.",

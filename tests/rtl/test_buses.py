@@ -9,20 +9,44 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from algo.cli import rlu
 from algo.runs.run_folder import TRACE
-from rtl.spec.buses import BUSES
+from rtl.spec.buses import BUSES, FRONT_ENDS, STANDARD, FrontEnd
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import REGISTERS, SAMPLE, WINDOW_BY_NAME
+from rtl.verilog import generate, ports
 from sim.devices.device import READ, WAIT, WRITE, Op, address_of
 from sim.devices.shadow import ShadowedDevice
 from sim.simulators.build import Simulator
+from sim.simulators.masters import MASTERS
 from sim.simulators.simulator import SimDevice
 from tests.algo.runs.test_tuning import tuned
 from tests.planted_bugs import SIMULATOR, Bug, assert_caught
 
 PARAMS = RLUParams(states=9, actions=9, action_counts=(3,) * 8 + (9,))
-WRAPPED = [bus for bus in BUSES if bus != "none"]
+WRAPPED = [bus.name for bus in STANDARD]
+
+
+@pytest.mark.parametrize("bus", FRONT_ENDS, ids=BUSES)
+def test_a_bus_is_what_its_record_says(bus: FrontEnd) -> None:
+    said = {(port.name, port.direction, port.width) for port in bus.ports}
+    there = {(port["name"], port["direction"], port["width"]) for port in ports(PARAMS, bus.name)}
+    others = {("clk", "in", 1), ("rst", "in", 1), ("busy", "out", 1), ("irq", "out", 1)}
+    assert there - said - {port for port in there if port[0] == "probe"} == others and said <= there
+    assert len(said) == len(bus.ports) and all(port.doc for port in bus.ports)
+    assert f"\nmodule {bus.top}(" in generate(PARAMS, bus.name)
+
+
+def test_every_bus_has_a_master() -> None:
+    assert set(MASTERS) == set(BUSES)
+
+
+@pytest.mark.parametrize("command", ["tune", "verilog", "synth"])
+def test_the_help_names_every_bus(command: str) -> None:
+    said = CliRunner().invoke(rlu, [command, "--help"]).output
+    assert " ".join(f"{', '.join(BUSES[:-1])} or {BUSES[-1]}.".split()) in " ".join(said.split())
 
 
 @pytest.mark.parametrize("bus", WRAPPED)
@@ -58,14 +82,14 @@ def test_every_register_and_window_is_where_it_is(bus: str) -> None:
 
 @pytest.mark.parametrize("simulator", ["verilator", "icarus"])
 def test_an_unknown_bus_names_those_there_are(simulator: Simulator) -> None:
-    with pytest.raises(ValueError, match="bus must be one of none, axi4lite, wishbone, not 'apb'"):
-        SimDevice(PARAMS, bus="apb", simulator=simulator)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=f"bus must be one of {', '.join(BUSES)}, not 'pci'"):
+        SimDevice(PARAMS, bus="pci", simulator=simulator)
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--device", "sim", "--bus", "apb"], "bus must be one of none, axi4lite, wishbone, not 'apb'"),
+        (["--device", "sim", "--bus", "pci"], f"bus must be one of {', '.join(BUSES)}, not 'pci'"),
         (["--bus", "wishbone"], "bus wishbone is one of the simulated RTL: it needs the device sim, not golden"),
     ],
 )
@@ -87,6 +111,9 @@ QUICK = {
     ),
     "a Wishbone error is acknowledged": Bug(
         "wishbone", "narrow", "wishbone", "(bus.ack & ~bus.err) | skipped", "bus.ack | skipped",
+    ),
+    "a refused APB access ends without an error": Bug(
+        "apb", "narrow", "apb", "self.s_apb_pslverr.eq(bus.err)", "self.s_apb_pslverr.eq(0)",
     ),
     "the probe port shows nothing": Bug(
         "wishbone", "narrow", "top", "self.probe.eq(core.probe)", "self.probe.eq(0)",
@@ -145,6 +172,30 @@ THOROUGH = {
     ),
     "writing nothing to a refused address is an error": Bug(
         "wishbone", "narrow", "wishbone", "bus.req.eq(request & ~empty)", "bus.req.eq(request)",
+    ),
+    "an APB address is cut, so that it has aliases": Bug(
+        "apb", "narrow", "apb", "bus.addr.eq(self.s_apb_paddr |", "bus.addr.eq(self.s_apb_paddr[:13] |",
+    ),
+    "a partial APB write is carried out": Bug(
+        "apb", "narrow", "apb", "self.s_apb_pwrite & ~self.s_apb_pstrb.all()", "0",
+    ),
+    "the strobes of an APB read count": Bug(
+        "apb", "narrow", "apb", "self.s_apb_pwrite & ~self.s_apb_pstrb.all()", "~self.s_apb_pstrb.all()",
+    ),
+    "an APB write of nothing is refused": Bug(
+        "apb", "narrow", "apb", "bus.req.eq(setup & ~empty)", "bus.req.eq(setup)",
+    ),
+    "an APB write of nothing is never ready": Bug(
+        "apb", "narrow", "apb", "bus.ack | skipped", "bus.ack",
+    ),
+    "an APB write of nothing is ready within the cycle": Bug(
+        "apb", "narrow", "apb", "bus.ack | skipped", "bus.ack | (setup & empty)",
+    ),
+    "an APB access phase is taken for another setup phase": Bug(
+        "apb", "narrow", "apb", "self.s_apb_psel & ~self.s_apb_penable", "self.s_apb_psel",
+    ),
+    "an APB transfer of another completer is taken": Bug(
+        "apb", "narrow", "apb", "self.s_apb_psel & ~self.s_apb_penable", "~self.s_apb_penable",
     ),
     "the interrupt of work that ends as it is cleared is lost": Bug(
         "register_file", "narrow", "register_file", "(kept & ~cleared) | ended << _DONE",

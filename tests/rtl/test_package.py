@@ -15,8 +15,9 @@ import yaml
 from algo.cli import main
 from rtl.flows.fpga.measured import MEASURED
 from rtl.flows.ip.package import files
+from rtl.spec.buses import BUSES, front_end
 from rtl.spec.params import RLUParams
-from rtl.verilog import BUSES, generate, sidecar, top_name
+from rtl.verilog import generate, sidecar
 from sim.devices.device import READ, WRITE, GoldenDevice, Op
 from sim.devices.driver import Driver
 from sim.devices.objective import Objective
@@ -31,6 +32,7 @@ UNITS = {
     "none": RLUParams(states=11, actions=9, action_counts=(9, 1, 3, 9, 2, 8, 7, 1, 4, 5, 6), lfsr_width=32),
     "axi4lite": RLUParams(states=20, actions=5),
     "wishbone": RLUParams(states=5, actions=3, q_width=8, q_frac=6, coef_frac=6, gain_frac=4, lfsr_width=8),
+    "apb": RLUParams(states=9, actions=4),
 }
 STRICT = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion"]
 
@@ -93,7 +95,7 @@ def test_its_bench_passes_with_memories_that_power_up_unknown(unit, technology, 
     bus = unit if unit in BUSES else "none"
     params = UNITS[bus] if unit in BUSES else RLUParams(states=10, actions=4, episodes=8)
     write(params, bus, tmp_path, technology=technology)
-    path = tmp_path / f"{top_name(bus)}.v"
+    path = tmp_path / f"{front_end(bus).top}.v"
     block = r"(?m)^  initial begin\n(?:    \S+\[\d+\] = \S+;\n)+  end\n"
     text, blocks = re.subn(block, "", path.read_text())
     assert blocks == len(re.findall(r"(?m)^  reg \[.*\] \S+ \[\d+:\d+\];$", text)) >= 4
@@ -106,13 +108,14 @@ BUGS = {
     "none": ("sum", r" \+ ", " - "),
     "axi4lite": ("bridge", r"(s_axi_bresp\S*) <= ", r"\1 <= ~"),
     "wishbone": ("registers", r"(irq) <= ", r"\1 <= ~"),
+    "apb": ("bridge", r"(bus__req = setup) & ", r"\1 | "),
 }
 
 
 @pytest.mark.parametrize("bus", BUSES)
 def test_its_bench_fails_on_a_planted_bug(packages, bus, tmp_path):
     folder = copied(packages, bus, tmp_path)
-    path = folder / f"{top_name(bus)}.v"
+    path = folder / f"{front_end(bus).top}.v"
     block, old, new = BUGS[bus]
     modules = re.split(r"(?m)^(?=module )", path.read_text())
     place = next(i for i, text in enumerate(modules) if re.match(rf"module \S+\.{block}\b", text))
@@ -135,7 +138,7 @@ def test_its_bench_fails_on_a_wrong_number_and_on_a_unit_that_hangs(packages, tm
 
 @pytest.mark.parametrize("bus", BUSES)
 def test_it_lints_cleanly(packages, bus, tmp_path):
-    folder, top = copied(packages, bus, tmp_path), top_name(bus)
+    folder, top = copied(packages, bus, tmp_path), front_end(bus).top
     command = ["verilator", "--lint-only", "-Wall", "--top-module", top, f"{top}.vlt", f"{top}.v"]
 
     def lint():
@@ -226,7 +229,7 @@ def test_fusesoc_runs_its_targets(packages, ecp5, form, target, tmp_path):
 
 @pytest.mark.parametrize("bus", BUSES)
 def test_its_instance_connects_every_port_and_says_what_it_is(packages, bus):
-    ports = json.loads((packages[bus] / f"{top_name(bus)}.json").read_text())["ports"]
+    ports = json.loads((packages[bus] / f"{front_end(bus).top}.json").read_text())["ports"]
     text = (packages[bus] / "rlu_inst.vh").read_text()
     assert set(re.findall(r"^  \.(\w+)\(\1\),?$", text, re.MULTILINE)) == {port["name"] for port in ports}
     for port in ports:
@@ -263,7 +266,7 @@ def test_its_signal_names_are_in_the_waveform(packages, bus, tmp_path):
     for wanted in ("alpha", "lfsr", "probe.write_value", "busy", "irq"):
         assert f"| {wanted} |" in page
     for block in ("registers", "q_table", "policy_store", "sampler", "updater"):
-        assert re.search(rf"^## {top_name(bus)}(\.\w+)*\.{block}$", page, re.MULTILINE), block
+        assert re.search(rf"^## {front_end(bus).top}(\.\w+)*\.{block}$", page, re.MULTILINE), block
 
 
 def test_its_constraints_have_the_clock_that_was_asked_for(packages):
@@ -608,8 +611,8 @@ def test_the_command_exports_the_registers(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["verilog", "--bus", "spi", "-o", "ip"], "bus must be one of none, axi4lite, wishbone, not 'spi'"),
-        (["verilog", "--bus", "spi"], "bus must be one of none, axi4lite, wishbone, not 'spi'"),
+        (["verilog", "--bus", "spi", "-o", "ip"], f"bus must be one of {', '.join(BUSES)}, not 'spi'"),
+        (["verilog", "--bus", "spi"], f"bus must be one of {', '.join(BUSES)}, not 'spi'"),
         (["verilog", *SIZE, "--technology", "ice40", "-o", "ip"], "no technology 'ice40'; there are: generic, ecp5"),
         (["verilog", *SIZE, "--clock", "0", "-o", "ip"], "the clock must be above 0 MHz and finite, not 0"),
         (["verilog", "--clock", "50", "-o", "rlu.v"], "--clock is for the constraints of a package"),

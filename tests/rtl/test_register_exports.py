@@ -12,6 +12,7 @@ from systemrdl.node import RegNode
 
 from rtl.flows.ip.package import Phase, Step, files, scenario_task
 from rtl.spec import registers
+from rtl.spec.buses import ADDRESS_WIDTH
 from rtl.spec.params import RLUParams
 from rtl.spec.register_exports import FORMATS, c_header, svd, verilog_header
 from rtl.spec.registers import BY_NAME, REGISTERS, WINDOW_BY_NAME, WINDOWS
@@ -288,7 +289,7 @@ def svd_walk(text):
         for address in (mine[0], mine[-1]):
             steps += [Step("write", address, 1), Step("expect_word", address, 1)]
         words |= set(mine)
-    steps += [Step("refuse_read", address) for address in range(0, 1 << registers.ADDRESS_WIDTH, 4)
+    steps += [Step("refuse_read", address) for address in range(0, 1 << ADDRESS_WIDTH, 4)
               if address not in words]  # fmt: skip
     return [Phase("Every address of the SVD file, and every other one", False, steps)]
 

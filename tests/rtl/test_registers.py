@@ -9,20 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtl.spec import register_exports
+from rtl.spec.buses import ADDRESS_WIDTH
 from rtl.spec.params import MAX_ACTIONS, MAX_STATES, RLUParams, words_of_policy
 from rtl.spec.register_exports import description, svd
-from rtl.spec.registers import (
-    ACTION_COUNT,
-    ADDRESS_WIDTH,
-    ERROR_FLAGS,
-    POLICY,
-    Q_TABLE,
-    REGISTERS,
-    WINDOWS,
-    Access,
-    Window,
-    field_of,
-)
+from rtl.spec.registers import ACTION_COUNT, ERROR_FLAGS, POLICY, Q_TABLE, REGISTERS, WINDOWS, Access, Window, field_of
 
 PLAIN = RLUParams(states=17, actions=7, coef_frac=10, gain_frac=8)
 EPISODIC = RLUParams(states=17, actions=7, episodes=16)

@@ -16,6 +16,7 @@ from rtl.flows.fpga import synth, yowasp
 from rtl.flows.fpga.measured import MEASURED, TARGET, package_clock_mhz
 from rtl.flows.fpga.nextpnr_log import block_of, read_log
 from rtl.flows.fpga.synth_targets import TARGETS, target_named
+from rtl.spec.buses import BUSES
 from rtl.spec.params import RLUParams
 from sim.files import cache_dir
 from tests.places import ROOT
@@ -114,7 +115,7 @@ def test_synthesis_only(cache):
     [
         (["--target", "spartan"], "no target 'spartan'; there are: ecp5-85k, ice40-up5k, gowin, gatemate, xilinx"),
         (["--target", "xilinx", "--block", "cache"], "no block 'cache'; there are: "),
-        (["--target", "xilinx", "--bus", "pci"], "bus must be one of none, axi4lite, wishbone, not 'pci'"),
+        (["--target", "xilinx", "--bus", "pci"], f"bus must be one of {', '.join(BUSES)}, not 'pci'"),
         (
             ["--target", "ecp5-85k", "--technology", "ice40"],
             "has no cells of 'ice40'; --technology can be ecp5 or generic",

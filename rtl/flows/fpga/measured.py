@@ -6,7 +6,6 @@ import math
 import statistics
 from typing import NamedTuple
 
-from rtl.spec.buses import Bus
 from rtl.spec.params import RLUParams
 
 #: The target of all of it, see `rtl.flows.fpga.synth_targets`.
@@ -65,12 +64,14 @@ MEASURED = (
     Measurement("axi4lite", "ecp5", 16, 4, 2060, 1469, 0, 4, (75.81, 82.98, 86.55)),
     Measurement("wishbone", "ecp5", 256, 16, 2883, 2146, 17, 4, (102.6, 102.06, 106.22)),
     Measurement("wishbone", "ecp5", 16, 4, 2036, 1368, 0, 4, (105.24, 110.51, 110.67)),
+    Measurement("apb", "ecp5", 16, 4, 2045, 1368, 0, 4, (106.53, 110.99, 103.64)),
     Measurement("none", "generic", 256, 16, 2891, 2145, 17, 4, (94.41, 101.14, 94.95)),
     Measurement("none", "generic", 16, 4, 2066, 1367, 0, 4, (98.14, 96.74, 96.63)),
     Measurement("axi4lite", "generic", 256, 16, 2925, 2247, 17, 4, (70.53, 73.84, 72.23)),
     Measurement("axi4lite", "generic", 16, 4, 2091, 1468, 0, 4, (82.49, 81.2, 83.13)),
     Measurement("wishbone", "generic", 256, 16, 2911, 2146, 17, 4, (99.18, 102.12, 94.45)),
     Measurement("wishbone", "generic", 16, 4, 2082, 1368, 0, 4, (98.04, 100.42, 95.67)),
+    Measurement("apb", "generic", 16, 4, 2065, 1368, 0, 4, (97.86, 98.25, 98.33)),
     Measurement("none", "ecp5", 16, 4, 2611, 1635, 3, 4, (78.12, 79.75, 81.38), 512),
     Measurement("none", "generic", 16, 4, 2617, 1635, 3, 4, (77.39, 79.78, 83.82), 512),
     Measurement("axi4lite", "ecp5", 16, 4, 2649, 1737, 3, 4, (80.51, 81.8, 80.65), 512),
@@ -80,12 +81,12 @@ MEASURED = (
 )
 
 
-def package_measurements(bus: Bus, technology: str = "generic", *, episodic: bool = False) -> list[Measurement]:
+def package_measurements(bus: str, technology: str = "generic", *, episodic: bool = False) -> list[Measurement]:
     """What was measured of units such as a package's: behind the same bus, with a memory of episodes or without."""
     return [m for m in MEASURED if (m.design, m.technology, m.episodes > 0) == (bus, technology, episodic)]
 
 
-def package_clock_mhz(bus: Bus, technology: str = "generic", *, episodic: bool = False) -> float:
+def package_clock_mhz(bus: str, technology: str = "generic", *, episodic: bool = False) -> float:
     """The clock that a package's constraints ask for: what every placement reached, rounded down to 5 MHz."""
     measured = package_measurements(bus, technology, episodic=episodic)
     return 5.0 * math.floor(min(min(m.fmax_mhz) for m in measured) / 5)

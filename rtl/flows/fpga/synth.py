@@ -28,8 +28,9 @@ from rtl.files import scratch_folder, write_atomically
 from rtl.flows.fpga import yowasp
 from rtl.flows.fpga.nextpnr_log import block_of, finished, read_log
 from rtl.flows.fpga.synth_targets import YOSYS, Target
+from rtl.spec.buses import front_end
 from rtl.spec.params import RLUParams
-from rtl.verilog import Bus, emitted, generate, top_name
+from rtl.verilog import emitted, generate
 
 #: Clock that nextpnr works for where none is asked for, in MHz.
 DEFAULT_MHZ = 100.0
@@ -59,7 +60,7 @@ def blocks() -> dict[str, type[wiring.Component]]:
 
 
 def design(
-    params: RLUParams, *, bus: Bus = "none", block: str | None = None, technology: str = "generic"
+    params: RLUParams, *, bus: str = "none", block: str | None = None, technology: str = "generic"
 ) -> tuple[str, str]:
     """Verilog to measure and the name of its top module.
 
@@ -70,10 +71,10 @@ def design(
         technology: whose cells the Verilog may name, see `rtl.verilog.generate`.
 
     Raises:
-        ValueError: for a block or a bus that there is not; the message lists those there are.
+        ValueError: for an unknown block or bus; the message lists the known ones.
     """
     if block is None:
-        return generate(params, bus, technology), top_name(bus)
+        return generate(params, bus, technology), front_end(bus).top
     if bus != "none":
         raise ValueError(f"a block has no bus: --bus {bus} is for the whole unit")
     there_are = blocks()

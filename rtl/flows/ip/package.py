@@ -1,6 +1,6 @@
 """The RL unit as an IP package: every file of the folder that ``rlu verilog -o DIR`` writes, as text.
 
-Files that are the same for every unit lie in ``rtl/ip``; the others are made here from parameters and bus.
+Files that are the same for every unit lie in ``shipped``; the others are made here from parameters and bus.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from typing import Any, Literal, NamedTuple
 
 from rtl.flows.fpga.measured import package_clock_mhz, package_measurements
 from rtl.flows.ip.signal_map import bus_signal, gtkwave_save, port_docs, signal_map, table
+from rtl.spec.buses import FrontEnd, front_end
 from rtl.spec.params import RLUParams
 from rtl.spec.register_exports import c_header, svd, verilog_header
 from rtl.spec.registers import BY_NAME, REGISTERS, WINDOWS, field_of, markdown
-from rtl.verilog import Bus, component, generate, sidecar, waivers
+from rtl.verilog import component, generate, sidecar, waivers
 
 _SHIPPED = Path(__file__).parent / "shipped"
 _BENCH, _INSTANCE = "rlu_tb", "u_rlu"
@@ -62,7 +63,7 @@ class Phase(NamedTuple):
 
 def files(
     params: RLUParams,
-    bus: Bus,
+    bus: str,
     scenario: Sequence[Phase],
     *,
     clock_mhz: float | None = None,
@@ -72,7 +73,7 @@ def files(
 
     Args:
         params: what the unit looks like.
-        bus: front end, as `rtl.verilog.generate` names them.
+        bus: one of `rtl.spec.buses`.
         scenario: what the bench plays after its own checks, with the answers that are expected.
         clock_mhz: clock frequency of the timing constraints; if not given, what `package_clock_mhz` says.
         technology: whose cells the Verilog may name, as for `rtl.verilog.generate`.
@@ -110,8 +111,8 @@ def files(
     }
     cells = [f"bench/{name}" for name in _CELLS[technology]]
     content |= {path: _shipped(Path(path).name) for path in cells}
-    content["rlu.core"] = _core(top, bus, cells)
-    content["README.md"] = _readme(params, top, bus, technology, clock_mhz)
+    content["rlu.core"] = _core(front_end(bus), cells)
+    content["README.md"] = _readme(params, front_end(bus), technology, clock_mhz)
     content["LICENSE"] = _shipped("LICENSE")
     unit_files = {f"{top}.v", f"{top}.vlt"}  # the same as `rlu verilog -o FILE.v` writes
     return {name: text if name in unit_files else _licensed(name, text) for name, text in content.items()}
@@ -207,14 +208,14 @@ def _lpf(clock_mhz: float) -> str:
         """)
 
 
-def _core(top: str, bus: Bus, cells: Sequence[str]) -> str:
-    front_end = "its own request/acknowledge bus" if bus == "none" else bus
+def _core(bus: FrontEnd, cells: Sequence[str]) -> str:
+    top = bus.top
     core = textwrap.dedent(f"""\
         CAPI=2:
         # {_LICENCE}
         # FuseSoC: fusesoc --cores-root . run --target=sim {_vlnv(top)}
         name: {_vlnv(top)}
-        description: Reinforcement-learning unit with {front_end}
+        description: Reinforcement-learning unit with {bus.title}
 
         filesets:
           rtl:
@@ -270,19 +271,19 @@ def _vlnv(top: str) -> str:
     return f"rlu-cosim:ip:{top}:{importlib.metadata.version('rlu-cosim')}"
 
 
-def _readme(params: RLUParams, top: str, bus: Bus, technology: str, clock_mhz: float) -> str:
+def _readme(params: RLUParams, bus: FrontEnd, technology: str, clock_mhz: float) -> str:
     values = json.loads(params.to_json())
     if values["action_counts"] is None:
         values["action_counts"] = "actions, in every row"
     parameters = "\n".join(f"| {name} | {value} |" for name, value in values.items())
     return Template(_shipped("README.md")).substitute(
-        top=top, bus=_BUS_TEXT[bus], cells=_CELLS_TEXT[technology],
-        clock=_clock_text(params, bus, technology, clock_mhz),
-        models="".join(f" bench/{name}" for name in _CELLS[technology]), parameters=parameters, vlnv=_vlnv(top),
+        top=bus.top, bus=bus.summary, cells=_CELLS_TEXT[technology],
+        clock=_clock_text(params, bus.name, technology, clock_mhz),
+        models="".join(f" bench/{name}" for name in _CELLS[technology]), parameters=parameters, vlnv=_vlnv(bus.top),
     )  # fmt: skip
 
 
-def _clock_text(params: RLUParams, bus: Bus, technology: str, clock_mhz: float) -> str:
+def _clock_text(params: RLUParams, bus: str, technology: str, clock_mhz: float) -> str:
     """The clock, and how far it is known to be met."""
     episodic = params.episodes > 0
     met = package_clock_mhz(bus, technology, episodic=episodic)
@@ -297,12 +298,4 @@ def _clock_text(params: RLUParams, bus: Bus, technology: str, clock_mhz: float) 
 _CELLS_TEXT = {
     "generic": "with no vendor primitives",
     "ecp5": "for Lattice ECP5, whose carry cells (CCU2C) it names, with no other vendor primitives",
-}
-
-
-_BUS_TEXT = {
-    "none": "The bus is the unit's own: hold `req` until `ack`; `rdata` and `err` count in that cycle only.",
-    "axi4lite": "The bus is AXI4-Lite, 32 bits; an access that is refused answers SLVERR.",
-    "wishbone": "The bus is Wishbone B4, standard (classic) and pipelined cycles, 32 bits; an access that is refused "
-    "answers `err`.",
 }

@@ -18,6 +18,7 @@ from amaranth.hdl import Elaboratable, Fragment
 from vcd.gtkw import GTKWSave
 
 from rtl.bus.front_end import WrappedRLU
+from rtl.spec.buses import FRONT_ENDS
 from rtl.spec.registers import REGISTERS
 from rtl.unit.core import RLUCore
 from rtl.unit.register_file import CoreSignature, RegisterFile
@@ -36,44 +37,8 @@ EVENTS = {
     "reward": "a reward that was computed appears",
 }
 
-#: Signals of the buses, by their names without the prefix.
-BUS_SIGNALS = {
-    # The unit's own bus, and Wishbone's ``we`` and ``ack``.
-    "req": "request: high, and the other inputs held, until ack",
-    "we": "1 writes, 0 reads",
-    "addr": "byte address, a multiple of 4",
-    "wdata": "word to write",
-    "ack": "the access is done, in this cycle only",
-    "err": "the access is done and was refused; it changed nothing but an error flag",
-    "rdata": "word read, in the cycle of its answer",
-    # Wishbone B4.
-    "cyc": "a bus cycle is under way",
-    "stb": "this access is valid",
-    "adr": "word address: bits 13..2 of the byte address",
-    "dat_w": "word to write (DAT_I of the slave)",
-    "sel": "bytes of the word: all of them, a write of some is refused",
-    "stall": "no further access is taken; leave it open with a classic master",
-    "dat_r": "word read (DAT_O of the slave), with ack",
-    # AXI4-Lite.
-    "awvalid": "write address: valid",
-    "awready": "write address: taken",
-    "awaddr": "write address, in bytes, a multiple of 4",
-    "awprot": "write address: protection, ignored",
-    "wvalid": "write data: valid",
-    "wready": "write data: taken",
-    "wstrb": "write data: bytes of the word, all of them; a write of some is refused",
-    "bvalid": "write response: valid",
-    "bready": "write response: taken",
-    "bresp": "write response: 0 OKAY, 2 SLVERR when the write was refused",
-    "arvalid": "read address: valid",
-    "arready": "read address: taken",
-    "araddr": "read address, in bytes, a multiple of 4",
-    "arprot": "read address: protection, ignored",
-    "rvalid": "read data: valid",
-    "rready": "read data: taken",
-    "rresp": "read data: 0 OKAY, 2 SLVERR when the read was refused",
-}
-_BUS_PREFIX = re.compile(r"(bus__|s_axi_|wb_)(?=[a-z])")
+#: Meanings of the signals of the buses.
+_BUS_SIGNALS = {port.name: port.doc for front_end in FRONT_ENDS for port in front_end.ports}
 
 #: Signatures that are a part of components, and which ones.
 _SIGNATURES = {CoreSignature: (RegisterFile, RLUCore), UnitSignature: (RLU, WrappedRLU)}
@@ -164,7 +129,7 @@ def port_docs(component: type) -> dict[str, str]:
 
 def bus_signal(name: str) -> str:
     """Meaning of a port of a bus, empty for any other."""
-    return BUS_SIGNALS.get(_BUS_PREFIX.sub("", name), "") if _BUS_PREFIX.match(name) else ""
+    return _BUS_SIGNALS.get(name, "")
 
 
 def _meaning(net: str, docs: dict[str, str]) -> str:

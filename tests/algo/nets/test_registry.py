@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from algo.data import Dataset
-from algo.report_chip import chip_facts
 from torch import nn
 
 from algo.nets.data.datasets import Dataset
@@ -20,8 +18,8 @@ from algo.nets.networks import VGG8, MobileNetV2, ResNet34
 from algo.nets.quantisation import weight_layers
 from algo.nets.registry import DEFAULT_WIDTH, METAVAR, NETWORKS, NetworkBuilder, is_file_network, network_builder
 from algo.nets.train.retrainer import pretrain
-from algo.nets.train.sgd import TrainingConfig
 from algo.nets.training_config import TrainingConfig
+from algo.report.chip_part import chip_facts
 
 DIGITS = {"classes": 10, "channels": 1, "image_size": (8, 8)}
 WELL = """
