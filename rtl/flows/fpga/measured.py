@@ -78,6 +78,8 @@ MEASURED = (
     Measurement("axi4lite", "generic", 16, 4, 2648, 1737, 3, 4, (80.41, 74.83, 75.9), 512),
     Measurement("wishbone", "ecp5", 16, 4, 2607, 1636, 3, 4, (83.55, 79.5, 80.31), 512),
     Measurement("wishbone", "generic", 16, 4, 2619, 1636, 3, 4, (74.8, 75.92, 74.12), 512),
+    Measurement("apb", "ecp5", 16, 4, 2595, 1636, 3, 4, (76.56, 80.35, 79.04), 512),
+    Measurement("apb", "generic", 16, 4, 2616, 1636, 3, 4, (80.33, 74.79, 84.16), 512),
 )
 
 
