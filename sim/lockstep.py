@@ -77,7 +77,7 @@ def run(
     params: RLUParams,
     *,
     seed: int = 1,
-    episodes: int = 100,
+    episodes: int = 200,
     alpha: float = 0.25,
     gamma: float = 0.99,
     simulator: Simulator = "verilator",
