@@ -200,7 +200,10 @@ def _bench_sources(bench: Bench) -> list[str]:
     """What a verdict depends on besides the RTL: the bench, what all of them share, the models they compare with."""
     others = {"mutate", "mutants", "prove", "coverage", "run", *BENCHES} - {bench.module.removeprefix("tb.")}
     paths = [path for path in sorted((ROOT / "tb").glob("*.py")) if path.stem not in others]
-    paths += [ROOT / "sim" / f"{name}.py" for name in ("arithmetic", "device", "golden", "lockstep", "masters", "server", "simulator")]
+    paths += [
+        ROOT / "sim" / f"{name}.py"
+        for name in ("arithmetic", "device", "golden", "lockstep", "masters", "server", "simulator", "stimulus")
+    ]
     return [path.read_text() for path in paths]
 
 

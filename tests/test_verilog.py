@@ -9,8 +9,8 @@ from rtl.params import RLUParams
 from rtl.registers import REGISTERS
 from sim.build import generated_verilog, tool_environment, write_package
 from sim.device import READ, Op, address_of
-from sim.lockstep import stimuli
 from sim.simulator import SimDevice
+from sim.stimulus import stimuli
 from tests.require import require_command
 
 CONFIGURATIONS = [
