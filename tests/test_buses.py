@@ -15,7 +15,7 @@ from rtl.buses import BUSES
 from rtl.params import RLUParams
 from rtl.registers import REGISTERS, SAMPLE, WINDOW_BY_NAME
 from sim.build import Simulator
-from sim.device import READ, WAIT, WRITE, Op, address_of
+from sim.device import READ, RESET, WAIT, WRITE, Op, address_of
 from sim.shadow import ShadowedDevice
 from sim.simulator import SimDevice
 from tests.planted_bugs import SIMULATOR, Bug, assert_caught
@@ -53,7 +53,8 @@ def test_every_register_and_window_is_where_it_is(bus: str) -> None:
         written.append(Op(WRITE, address_of("COMMAND"), SAMPLE))
         shadowed.transact([*written, Op(WAIT), *(Op(READ, place) for place in places)])
         shadowed.transact([op for place in range(0, 0x4000, 0x1D4) for op in (Op(READ, place), Op(READ, 0x14))])
-        assert shadowed.compared > 150
+        shadowed.transact([Op(RESET), *(Op(READ, place) for place in places)])
+        assert shadowed.compared > 250
 
 
 @pytest.mark.parametrize("simulator", ["verilator", "icarus"])

@@ -105,8 +105,6 @@ def test_an_edited_file_diverges(tmp_path, pattern, replacement, what):
             "name=r.name.lower(), init=r.reset_value(p), reset_less=True)",
             "register",
         ),
-        # A write of any word of the Q-table reaches the row's first entry too.
-        ("register_file", "Const(3, 16) << (pair << 1)", "(Const(3, 16) << (pair << 1)) | 1", "sampled action"),
     ],
 )
 def test_a_bug_that_a_plain_run_does_not_meet_diverges(module, old, new, what, monkeypatch, tmp_path):
