@@ -71,7 +71,7 @@ def stimuli(
     """
     source = _Stimulus(params, seed, alpha, gamma)
     for episode in range(episodes):
-        ops = [*source.everything(), *source.first_settings()] if episode == 0 else []
+        ops = [*source.everything(), *source.every_mistake(), *source.first_settings()] if episode == 0 else []
         ops += source.episode()
         yield ops + source.everything() if episode == episodes - 1 else ops
 
@@ -97,6 +97,21 @@ class _Stimulus:
     def everything(self) -> list[Op]:
         """Reads of all registers and memories."""
         return [Op(READ, address) for address in sorted(self.existing)]
+
+    def every_mistake(self) -> list[Op]:
+        """Writes of values one bit above each range, and reads one address bit off, the errors of which are cleared."""
+        values = [
+            Op(WRITE, register.offset, value)
+            for register in REGISTERS
+            if register.access != "ro"
+            for value in self._illegal_values(register)
+        ]
+        count = address_of("ACTION_COUNT")
+        counts = [Op(WRITE, count, self.params.actions + (1 << bit)) for bit in range(31)]
+        places = (*self.registers, *(window[0] for window in self.windows.values()))
+        strays = [Op(READ, address ^ 1 << bit) for address in places for bit in range(ADDRESS_WIDTH)]
+        flags = Op(READ, address_of("STATUS")), self._write("STATUS", 0xF00)
+        return [*values, *flags, *counts, *flags, *strays, *flags]
 
     def first_settings(self) -> list[Op]:
         """What a run begins with: memories full of anything, coefficients, the LFSR's seed."""
@@ -303,7 +318,8 @@ class _Stimulus:
         rng = self.rng
         kind = rng.random()
         if kind < 0.4:
-            op = self._illegal_value(rng.choice([r for r in REGISTERS if r.access != "ro"]))
+            register = rng.choice([r for r in REGISTERS if r.access != "ro"])
+            op = Op(WRITE, register.offset, rng.choice(self._illegal_values(register)))
         elif kind < 0.5:
             op = Op(WRITE, rng.choice([r.offset for r in REGISTERS if r.access == "ro"]), rng.getrandbits(32))
         elif kind < 0.6:
@@ -318,15 +334,16 @@ class _Stimulus:
             ops.append(self._write("STATUS", rng.getrandbits(4) << 8))
         return ops
 
-    def _illegal_value(self, register: Register) -> Op:
+    def _illegal_values(self, register: Register) -> list[int]:
+        """Words just outside the register's range, and above it by a bit."""
         low, high = register.limits(self.params)
-        bit = 1 << self.rng.randrange(min(31, high.bit_length()), 32)
-        beyond = [high + 1, low - 1, bit, self.rng.getrandbits(32) | 1 << 31]
+        beyond = [low - 1, *(high + (1 << bit) for bit in range(32))]
         if register.kind == "bits":
-            beyond = [self.rng.randint(0, high) | 1 << bit for bit in range(32) if not high >> bit & 1]
+            beyond = [self.rng.randint(0, high) & high | 1 << bit for bit in range(32) if not high >> bit & 1]
         elif register.kind == "q":
-            beyond = [high + 1, low - 1, self._q_value() ^ 1 << self.rng.randrange(self.params.q_width, 32)]
-        return Op(WRITE, register.offset, self.rng.choice(beyond) & 0xFFFF_FFFF)
+            beyond += [self._q_value() ^ 1 << bit for bit in range(self.params.q_width, 32)]
+        top = 1 << 31 if register.kind == "q" else 1 << 32  # a wider one is another number on the bus
+        return [value & 0xFFFF_FFFF for value in beyond if -(1 << 31) <= value < top and not low <= value <= high]
 
     def _stray(self) -> Op:
         """An access to an address that differs from a good one in a bit."""

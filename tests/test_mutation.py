@@ -80,15 +80,15 @@ def test_a_mutant_without_effect_is_proven_and_one_with_an_effect_is_not(block):
 
 
 def test_lockstep_alone_kills_mutants_of_the_whole_unit(monkeypatch, capsys):
-    monkeypatch.setitem(mutate.LARGER, "lockstep-narrow", 8)
-    assert mutate.main(["--with", "lockstep", "lockstep-narrow"]) == 0, capsys.readouterr().out
-    assert "lockstep-narrow" in capsys.readouterr().out
-    places = {mutant.place.partition(":")[0] for mutant in mutated(LOCKSTEP["lockstep-narrow"], 8).mutants}
+    monkeypatch.setitem(mutate.LARGER, "lockstep_narrow", 8)
+    assert mutate.main(["--with", "lockstep", "lockstep_narrow"]) == 0, capsys.readouterr().out
+    assert "lockstep_narrow" in capsys.readouterr().out
+    places = {mutant.place.partition(":")[0] for mutant in mutated(LOCKSTEP["lockstep_narrow"], 8).mutants}
     assert len(places) > 3  # not of one block only
 
 
 def test_lockstep_that_diverges_by_itself_proves_nothing(monkeypatch):
-    block = mutated(LOCKSTEP["lockstep-narrow"], 8)
+    block = mutated(LOCKSTEP["lockstep_narrow"], 8)
     (block.folder / "results.jsonl").unlink(missing_ok=True)
     monkeypatch.setattr(Hunt, "_lockstep_notices", lambda self, number: True)
     with pytest.raises(RuntimeError, match="lockstep diverges without a mutant"):

@@ -51,7 +51,7 @@ def lockstep(
     from sim.stimulus import units
 
     sizes = {"states": states, "actions": actions, "lfsr_width": lfsr_width}
-    given = {name: value for name, value in sizes.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
     compared = (RLUParams(**given),) if given or rtl is not None else units(settings["seed"])
     if rtl is not None and not rtl.is_file():
         raise ValueError(f"--rtl {rtl} is not a file: write one with `rlu verilog -o FILE`")
