@@ -156,14 +156,19 @@ class _Stimulus:
         rng, p = self.rng, self.params
         return rng.choice((rng.randint(1, p.lfsr_max), 1 << rng.randrange(p.lfsr_width), p.lfsr_max))
 
-    def _tie(self, bits: int, limit: int) -> tuple[int, int] | None:
-        """Two numbers whose product is next to a rounding tie of so many bits; the first is odd and in 1..``limit``."""
-        if bits < 1 or limit < 1:
-            return None
-        one = self.rng.randrange(1, limit + 1) | 1
-        off = self.rng.choice((0, 0, 1, -1, 1 << self.rng.randrange(bits), -1 << self.rng.randrange(bits)))
-        wanted = (1 << (bits - 1)) + off
-        return (one, wanted * pow(one, -1, 1 << bits) % (1 << bits)) if one <= limit else None
+    def _tie(self, bits: int, limit: int, other_limit: int) -> tuple[int, int] | None:
+        """Two numbers whose product is on a rounding tie of so many bits, or next to it; ``None`` if none is found.
+
+        The first is odd and in 1..``limit``, the other in 0..``other_limit``.
+        """
+        rng = self.rng
+        for _ in range(6 if bits >= 1 and limit >= 1 else 0):
+            one = rng.randint(1, limit) | 1
+            off = rng.choice((0, 1, -1, 1 << rng.randrange(bits), -1 << rng.randrange(bits)))
+            other = ((1 << (bits - 1)) + off) * pow(one, -1, 1 << bits) % (1 << bits)
+            if one <= limit and other <= other_limit:
+                return one, other
+        return None
 
     # The operations.
 
@@ -176,7 +181,7 @@ class _Stimulus:
         values = dict(self.fixed)
         if not self.fixed and self._chance(probability):
             values = {"ALPHA": self._coefficient(), "GAMMA": self._coefficient()}
-            tie = self._tie(2 * p.coef_frac - DISCOUNT_FRAC, p.coef_one)
+            tie = self._tie(2 * p.coef_frac - DISCOUNT_FRAC, p.coef_one, p.coef_one)
             if tie is not None and self._chance(0.3):
                 # The product of the two is rounded: complete its high bits at random.
                 low, step = tie[1], 1 << (2 * p.coef_frac - DISCOUNT_FRAC)
@@ -220,8 +225,11 @@ class _Stimulus:
         if self._chance(0.3):
             ops.append(self._write("MODE", rng.randint(0, BY_NAME["MODE"].limits(p)[1])))
         if p.episodes and self._chance(0.3):
-            settings = {"tournament": rng.choice((0, 1, 2, 3, 32)), "candidates": rng.randint(0, 4)}
-            settings["replays"] = rng.choice((0, 1, 2, 3, 20))
+            # Not all of them large: the sample would take longer than any wait.
+            settings = {"tournament": rng.choice((0, 1, 2, 3, 32)), "candidates": rng.choice((0, 1, 2, 3, 4, 8))}
+            if self._chance(0.3):
+                settings = {"tournament": 1 << rng.randrange(8), "candidates": rng.randint(0, 1)}
+            settings["replays"] = rng.choice((0, 1, 2, 3, 20, 1 << rng.randrange(8)))
             word = sum(value << field_of("EPISODIC", name).lsb for name, value in settings.items())
             ops.append(self._write("EPISODIC", word))
         if self._chance(0.3):
@@ -262,16 +270,21 @@ class _Stimulus:
         names = ("WEIGHT_A", "WEIGHT_L", "WEIGHT_E", "LATENCY_HIGH", "ENERGY_HIGH", "ACCURACY", "LATENCY", "ENERGY")
         values = {name: self._coefficient() for name in names}
         values |= {f"{name}_GAIN": rng.getrandbits(p.gain_width) for name in ("LATENCY", "ENERGY")}
-        tie = self._tie(2 * p.coef_frac - p.q_frac, p.coef_one)
-        if tie is not None and tie[1] <= p.coef_one and self._chance(0.5):  # of the score
+        tie = self._tie(2 * p.coef_frac - p.q_frac, p.coef_one, p.coef_one) if self._chance(0.4) else None
+        if tie is not None:  # of the score
             values |= {"WEIGHT_A": tie[0], "ACCURACY": tie[1], "WEIGHT_L": 0, "WEIGHT_E": 0}
+            values |= {
+                "LATENCY": min(values["LATENCY"], p.coef_one - 1),
+                "ENERGY": min(values["ENERGY"], p.coef_one - 1),
+            }
         for name in ("LATENCY", "ENERGY"):
-            tie = self._tie(p.gain_frac, p.coef_one - values[name])
-            if tie is not None and self._chance(0.3):  # of a term
-                values |= {f"{name}_HIGH": values[name] + tie[0], f"{name}_GAIN": tie[1]}
+            of_term = self._tie(p.gain_frac, p.coef_one - values[name], (1 << p.gain_width) - 1)
+            if of_term is not None and self._chance(0.3):
+                values |= {f"{name}_HIGH": values[name] + of_term[0], f"{name}_GAIN": of_term[1]}
         passing = {"ACCURACY": 0, "LATENCY": p.coef_one, "ENERGY": p.coef_one}
         for name, threshold in passing.items():
-            values[f"{name}_TH"] = self._near(values[name]) if self._chance(0.25) else threshold
+            near = self._chance(0.25) and tie is None
+            values[f"{name}_TH"] = self._near(values[name]) if near else threshold
         return [self._write(name, value) for name, value in values.items()]
 
     def _learn(self) -> list[Op]:
