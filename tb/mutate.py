@@ -25,17 +25,17 @@ from tqdm import tqdm
 
 from sim.files import scratch_folder, write_atomically
 from sim.simulators.build import built, simulation_child, tool_environment
-from tb.kit.designs import BENCHES, CONFIGS, ROOT
-from tb.mutation.mutants import Mutant, Mutated, mutated, yosys
+from tb.kit.designs import BENCHES, CONFIGS, LOCKSTEP, ROOT
+from tb.mutation.mutants import SEED, Mutant, Mutated, mutated, yosys
 
 EXPLAINED = ROOT / "tb" / "mutation" / "mutants.toml"
 #: Mutants of a block, and of those that are larger.
 PER_BLOCK = 30
 LARGER = {"register_file": 50, "reward": 50, "updater": 40, "sampler": 40, "rlu": 50, "episodes": 50}
+LARGER |= dict.fromkeys(LOCKSTEP, 100)
 REQUIRED_PERCENT = 95.0
-#: A survivor is tried again with other stimulus: seed and effort of the bench, then episodes of lockstep.
+#: A survivor is tried again with other stimulus: seed and effort of the bench.
 RETRIES = ((2, 3), (3, 3))
-EPISODES = 300
 PROOF_SECONDS = 20
 
 State = Literal["bench", "retry", "lockstep", "proven", "explained", "survived"]
@@ -62,8 +62,8 @@ class Hunt:
             write_atomically(self.results, "".join(json.dumps(item) + "\n" for item in ended.items()))
             build = self._build(self.block.bench.toplevel)
             began = time.monotonic()
-            if self._bench_notices(build, 0, 1, 1):
-                raise RuntimeError(f"the bench {self.block.bench.name} fails without a mutant; see `python -m tb.run`")
+            if self._notices(build, 0):
+                raise RuntimeError(self._fails_by_itself())
             # A mutant that hangs the bench is noticed too.
             self.limit_s = 60 + 10 * (time.monotonic() - began)
             todo = [mutant for mutant in self.block.mutants if mutant.number not in ended]
@@ -80,7 +80,7 @@ class Hunt:
         return state
 
     def _hunt(self, build: Path, mutant: Mutant) -> State:
-        if self._bench_notices(build, mutant.number, 1, 1):
+        if self._notices(build, mutant.number):
             return "bench"
         if _proven_equivalent(self.block, mutant):
             return "proven"
@@ -89,6 +89,13 @@ class Hunt:
         if self.block.bench.module == "tb.benches.rlu" and self._lockstep_notices(mutant.number):
             return "lockstep"
         return "survived"
+
+    def _notices(self, build: Path, number: int) -> bool:
+        """Whether the first try notices a mutant; 0 is none."""
+        return self._bench_notices(build, number, 1, 1)
+
+    def _fails_by_itself(self) -> str:
+        return f"the bench {self.block.bench.name} fails without a mutant; see `python -m tb.run`"
 
     def _known(self) -> dict[int, State]:
         if not self.results.exists():
@@ -124,11 +131,29 @@ class Hunt:
         return done.returncode == 0
 
 
+class LockstepHunt(Hunt):
+    """Runs the mutants of the whole unit against lockstep alone, as `rlu lockstep` calls it."""
+
+    def _build(self, top: str) -> Path:
+        return self.block.folder  # lockstep builds for itself, the first time
+
+    def _notices(self, build: Path, number: int) -> bool:
+        return self._lockstep_notices(number)
+
+    def _fails_by_itself(self) -> str:
+        return "lockstep diverges without a mutant; see `rlu lockstep`"
+
+    def _hunt(self, build: Path, mutant: Mutant) -> State:
+        if self._notices(build, mutant.number):
+            return "lockstep"
+        return "proven" if _proven_equivalent(self.block, mutant) else "survived"
+
+
 def _proven_equivalent(block: Mutated, mutant: Mutant) -> bool:
     """Whether Yosys proves by induction that the mutated module, whatever its inputs, never differs again.
 
-    No output and no register does, from equal states; that the two start equal is what the surviving simulation
-    has shown.
+    No output and no register that one depends on does, from equal states; that the two start equal is what the
+    surviving simulation has shown. What optimises to the same cells, multipliers above all, needs no solver.
     """
     module = mutant.option("module")
     prepared = [f"hierarchy -top {module}", "flatten", "memory_map", "opt_clean"]
@@ -138,8 +163,8 @@ def _proven_equivalent(block: Mutated, mutant: Mutant) -> bool:
             "read_rtlil base.il", *prepared, f"rename {module} gold", "design -stash gold",
             "read_rtlil base.il", f"mutate {mutant.arguments}", *prepared, f"rename {module} gate",
             "design -stash gate", "design -copy-from gold -as gold gold", "design -copy-from gate -as gate gate",
-            "equiv_make gold gate equiv", "hierarchy -top equiv", "opt_clean", "equiv_simple -seq 2",
-            "equiv_induct -seq 3", "equiv_status -assert",
+            "equiv_make gold gate equiv", "hierarchy -top equiv", "opt_expr -full", "opt -full", "equiv_struct",
+            "equiv_simple -seq 2", "equiv_induct -seq 3", "equiv_status -assert",
         ]  # fmt: skip
         try:
             yosys(folder, *script, limit_s=PROOF_SECONDS)
@@ -215,17 +240,18 @@ def verdict(tallies: Sequence[Tally], survivors: Sequence[Mutant]) -> list[str]:
     return complaints
 
 
-def run(blocks: Iterable[str], count: int | None, jobs: int) -> tuple[list[Tally], list[str]]:
+def run(blocks: Iterable[str], count: int | None, jobs: int, seed: int = SEED) -> tuple[list[Tally], list[str]]:
     """Hunt the mutants of some blocks; returns how they ended, and what is wrong."""
     entries = explanations()
     tallies: list[Tally] = []
     survivors: list[Mutant] = []
     failures: list[str] = []
     for name in blocks:
-        block = mutated(BENCHES[name], count or LARGER.get(name, PER_BLOCK))
+        block = mutated((BENCHES | LOCKSTEP)[name], count or LARGER.get(name, PER_BLOCK), seed)
+        hunt = LockstepHunt if name in LOCKSTEP else Hunt
         with tqdm(total=len(block.mutants), desc=name, unit="mutant", disable=None, file=sys.stderr) as bar:
             try:
-                ended = Hunt(block, jobs, bar.update).run()
+                ended = hunt(block, jobs, bar.update).run()
             except RuntimeError as error:
                 failures.append(str(error))
                 continue
@@ -243,32 +269,49 @@ def run(blocks: Iterable[str], count: int | None, jobs: int) -> tuple[list[Tally
 
 
 def lockstep(config: str, verilog: Path) -> int:
-    """Lockstep of the whole unit with the mutant of the environment; exit code 1 if it is noticed."""
+    """What `rlu lockstep --rtl` says of the mutant of the environment; exit code 1 if it is noticed."""
     from sim.lockstep import run as run_lockstep
 
-    return 0 if run_lockstep(CONFIGS[config], episodes=EPISODES, verilog=verilog).identical else 1
+    report = run_lockstep(CONFIGS[config], verilog=verilog)
+    print(report.divergence or "identical")
+    return 0 if report.identical else 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="tb.mutate", description="Mutation coverage of the cocotb benches.")
-    parser.add_argument("block", nargs="*", help=f"blocks, of: {', '.join(BENCHES)} (default: all)")
+    parser.add_argument(
+        "block",
+        nargs="*",
+        help=f"blocks, of: {', '.join(BENCHES)} (default: all); with "
+        f"lockstep: {', '.join(LOCKSTEP)} (default: the first)",
+    )
     parser.add_argument("--count", type=int, help="mutants of every block (default: as many as `make mutate` has)")
+    parser.add_argument("--seed", type=int, default=SEED, help="other mutants for another seed")
+    parser.add_argument(
+        "--with",
+        dest="judge",
+        choices=("benches", "lockstep"),
+        default="benches",
+        help="who must notice: each block's bench, or lockstep of the whole unit alone",
+    )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="simulations at a time")
     parser.add_argument("--lockstep", nargs=2, metavar=("CONFIG", "VERILOG"), help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
     if arguments.lockstep:
         return lockstep(arguments.lockstep[0], Path(arguments.lockstep[1]))
-    unknown = [name for name in arguments.block if name not in BENCHES]
+    blocks = BENCHES if arguments.judge == "benches" else LOCKSTEP
+    unknown = [name for name in arguments.block if name not in blocks]
     if unknown or (arguments.count is not None and arguments.count < 1) or arguments.jobs < 1:
         said = (
-            f"no block {unknown[0]!r}; there are: {', '.join(BENCHES)}"
+            f"no block {unknown[0]!r}; there are: {', '.join(blocks)}"
             if unknown
             else "--count and --jobs must be at least 1"
         )
         print(f"error: {said}", file=sys.stderr)
         return 2
-    tallies, complaints = run(arguments.block or BENCHES, arguments.count, arguments.jobs)
+    chosen = arguments.block or (BENCHES if arguments.judge == "benches" else ["lockstep"])
+    tallies, complaints = run(chosen, arguments.count, arguments.jobs, arguments.seed)
     print("\n" + table(tallies))
     print("\n".join(complaints), end="\n" if complaints else "")
     return 1 if complaints else 0

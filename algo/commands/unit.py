@@ -13,31 +13,50 @@ from algo.commands.common import CheckFailed, bus_option, json_option, parse_cou
 
 
 @click.command()
-@unit_options("states", "actions", "lfsr_width")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the stimulus.")
-@click.option("--episodes", type=int, default=200, show_default=True)
-@click.option("--alpha", type=float, default=0.25, show_default=True, help="Learning rate, 0..1.")
-@click.option("--gamma", type=float, default=0.99, show_default=True, help="Discount, 0..1.")
+@click.option("--states", type=int, help="Rows, 1..256. This and the next two choose one unit; default: several.")
+@click.option("--actions", type=int, help="Actions, 2..16.")
+@click.option("--lfsr-width", type=int, help="Bits of the LFSR: 8, 16 or 32.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the stimulus, and of one of several units.")
+@click.option("--episodes", type=int, default=200, show_default=True, help="Of each unit.")
+@click.option("--alpha", type=float, help="Learning rate, 0..1; default: it varies.")
+@click.option("--gamma", type=float, help="Discount, 0..1; default: it varies.")
 @click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
-@click.option("--rtl", type=click.Path(path_type=Path), help="A Verilog file to run instead of the generated one.")
+@click.option(
+    "--rtl",
+    type=click.Path(path_type=Path),
+    help="A Verilog file to run instead of the generated one: of one unit, the published one by default.",
+)
 @click.option("--waves", type=click.Path(path_type=Path), help="VCD file for the cycles around a divergence.")
 @json_option
 def lockstep(
-    states: int, actions: int, lfsr_width: int, rtl: Path | None, waves: Path | None, as_json: bool, **settings: Any
+    states: int | None,
+    actions: int | None,
+    lfsr_width: int | None,
+    rtl: Path | None,
+    waves: Path | None,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
-    """Compare RTL and golden model, event by event, on random stimulus; 0 identical, 1 diverged."""
+    """Compare RTL and golden model, event by event, on random stimulus; 0 identical, 1 diverged.
+
+    By default it compares the published unit, two small ones, of which one has an episode memory, and one that the
+    seed draws.
+    """
     import dataclasses
 
     from tqdm import tqdm
 
     from rtl.spec.params import RLUParams
-    from sim.lockstep import run
+    from sim.lockstep import run_units
+    from sim.stimulus import units
 
-    params = RLUParams(states=states, actions=actions, lfsr_width=lfsr_width)
+    sizes = {"states": states, "actions": actions, "lfsr_width": lfsr_width}
+    given: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
+    compared = (RLUParams(**given),) if given or rtl is not None else units(settings["seed"])
     if rtl is not None and not rtl.is_file():
         raise ValueError(f"--rtl {rtl} is not a file: write one with `rlu verilog -o FILE`")
-    with tqdm(total=settings["episodes"], unit="episode", disable=None, file=sys.stderr) as bar:
-        report = run(params, verilog=rtl, waves=waves, progress=bar.update, **settings)
+    with tqdm(total=len(compared) * settings["episodes"], unit="episode", disable=None, file=sys.stderr) as bar:
+        report = run_units(compared, verilog=rtl, waves=waves, progress=bar.update, **settings)
     divergence = report.divergence
     if as_json:
         click.echo(
@@ -49,11 +68,13 @@ def lockstep(
                     "cycles": report.cycles,
                     "compared": dict(report.compared),
                     "divergence": dataclasses.asdict(divergence) if divergence else None,
+                    "units": report.units,
                 }
             )
         )
     else:
         counts = ", ".join(f"{count} {name}s" for name, count in sorted(report.compared.items()))
+        click.echo("\n".join(f"unit: {unit}" for unit in report.units))
         click.echo(f"{report.episodes} episodes, {report.cycles} clock cycles; compared {counts}")
         click.echo("identical" if divergence is None else f"DIVERGED in {divergence}")
         if divergence is not None:

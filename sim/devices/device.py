@@ -7,6 +7,7 @@ simulated RTL in `sim.simulators.simulator`, and a board on a serial port in `si
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH
@@ -28,7 +29,7 @@ from rtl.spec.registers import (
 )
 from sim.model.golden import Event, GoldenModel
 
-READ, WRITE, WAIT = range(3)
+READ, WRITE, WAIT, RESET = range(4)
 _DONE, _ERROR = (field_of("IRQ_STATUS", name).mask for name in ("done", "error"))
 
 
@@ -36,14 +37,29 @@ class Op(NamedTuple):
     """One step of a transaction.
 
     Attributes:
-        kind: ``READ`` a word, ``WRITE`` a word, or ``WAIT`` until the unit is idle.
-        address: byte address, 0 for a wait.
+        kind: ``READ`` a word, ``WRITE`` a word, ``WAIT`` until the unit is idle, or ``RESET`` it (golden model and
+            simulation only).
+        address: byte address, 0 for a wait or a reset.
         value: 32-bit word to write, 0 otherwise.
     """
 
     kind: int
     address: int = 0
     value: int = 0
+
+
+class Pins(NamedTuple):
+    """The unit's outputs when it answers an access: each 0 or 1.
+
+    Attributes:
+        busy: a command is running, one that this access began included.
+        irq: interrupt request, without what this access has changed.
+        err: the access is refused.
+    """
+
+    busy: int
+    irq: int
+    err: int
 
 
 class DeviceError(RuntimeError):
@@ -65,19 +81,27 @@ class Device(Protocol):
 class GoldenDevice:
     """Register-accurate model of the unit, the sticky error flags, CYCLES and interrupts among them.
 
-    Its commands take no time: the unit is never seen busy, so that ``error_busy`` is never set.
+    By default its commands take no time: the unit is never seen busy, and ``error_busy`` is never set. With
+    ``busy_until_wait`` a command does its work at the next ``WAIT``. Until then the unit is busy and refuses what the
+    hardware refuses; a ``RESET`` drops the command.
 
     Attributes:
         model: what the unit computes with.
         irq_status: the pending interrupts, as IRQ_STATUS reads.
+        pins: the outputs at every access since the list was last emptied, if ``record`` is set.
     """
 
-    def __init__(self, params: RLUParams, *, record: bool = False) -> None:
+    def __init__(self, params: RLUParams, *, record: bool = False, busy_until_wait: bool = False) -> None:
         self.params = params
         self.model = GoldenModel(params, record=record)
         self.irq_status = 0
+        self.pins: list[Pins] = []
+        self._record = record
         self._flags = 0
         self._cycles = 0
+        self._refused = False
+        self._busy_until_wait = busy_until_wait
+        self._work: Callable[[], None] | None = None  # what a command has begun
         self._by_address = {r.offset: r for r in REGISTERS}
         self._places: dict[int, tuple[str, int, int] | None] = {}  # by address, as far as asked for
 
@@ -86,11 +110,28 @@ class GoldenDevice:
         check_ops(ops)
         answers = []
         for op in ops:
+            irq = self._record and self.irq
+            self._refused = False
             if op.kind == READ:
                 answers.append(self.read(op.address))
             elif op.kind == WRITE:
                 self.write(op.address, op.value)
+            elif op.kind == WAIT:
+                self._finish()
+            else:
+                self.reset()
+            if self._record and op.kind in (READ, WRITE):
+                self.pins.append(Pins(int(self.busy), int(irq), int(self._refused)))
         return answers
+
+    def reset(self) -> None:
+        """What the unit's reset does: the memories keep what they hold, all else is as at power-up."""
+        before = self.model
+        self.model = GoldenModel(self.params, record=self._record)
+        self.model.q, self.model.policy, self.model.counts = before.q, before.policy, before.counts
+        self.model.events = before.events
+        self.irq_status = self._flags = self._cycles = 0
+        self._work = None
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -102,8 +143,13 @@ class GoldenDevice:
 
     @property
     def irq(self) -> bool:
-        """The interrupt request: an enabled bit of IRQ_STATUS is set."""
-        return bool(self.irq_status & self.model.registers["IRQ_ENABLE"])
+        """The interrupt request: an enabled bit of IRQ_STATUS is set, and the unit is not busy."""
+        return bool(self.irq_status & self.model.registers["IRQ_ENABLE"]) and not self.busy
+
+    @property
+    def busy(self) -> bool:
+        """Whether a command waits for the next ``WAIT``."""
+        return self._work is not None
 
     def read(self, address: int) -> int:
         """One bus read: the word, 0 for an address that does not exist."""
@@ -113,6 +159,9 @@ class GoldenDevice:
         place = self._window(address)
         if place is None:
             self._set_flag("error_address")
+            return 0
+        if self.busy:
+            self._set_flag("error_busy")
             return 0
         window, row, column = place
         if window is POLICY:
@@ -130,6 +179,9 @@ class GoldenDevice:
         place = self._window(address)
         if place is None:
             self._set_flag("error_address")
+            return
+        if self.busy:
+            self._set_flag("error_busy")
             return
         window, row, column = place
         model, entries = self.model, window.unpack([value], window.entries_per_word)
@@ -154,7 +206,7 @@ class GoldenDevice:
                 status |= missed << field_of("STATUS", name).lsb
             if self.model.bad_action:
                 status |= field_of("STATUS", "error_policy").mask
-            return status
+            return status | (field_of("STATUS", "busy").mask if self.busy else 0)
         if register.name == "SHARE":
             return self.model.share
         if register.name == "CYCLES":
@@ -171,6 +223,8 @@ class GoldenDevice:
         legal = low <= value <= high if register.number else (value & ~high) == 0
         if not register.access.writable:
             self._set_flag("error_address")
+        elif self.busy:
+            self._set_flag("error_busy")
         elif not legal:
             self._set_flag("error_value")
         elif register.name == "STATUS":
@@ -180,13 +234,28 @@ class GoldenDevice:
         elif register.name == "IRQ_STATUS":
             self.irq_status &= ~value
         elif register.name == "COMMAND":
-            self._command(value)
+            if value:
+                self._begin(partial(self._command, value))
         else:
             self.model.registers[register.name] = value
             if register.name in ("REWARD", "STATES"):
-                self.model.compute_share()
-                self._cycles = share_cycles(self.params)
-                self.irq_status |= _DONE
+                self._begin(self._divide)
+
+    def _begin(self, work: Callable[[], None]) -> None:
+        self._work = work
+        if not self._busy_until_wait:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Do the work that a command has begun."""
+        work, self._work = self._work, None
+        if work is not None:
+            work()
+            self.irq_status |= _DONE
+
+    def _divide(self) -> None:
+        self.model.compute_share()
+        self._cycles = share_cycles(self.params)
 
     def _command(self, bits: int) -> None:
         jobs: tuple[tuple[int, Callable[[], None], int | None], ...] = (
@@ -195,15 +264,13 @@ class GoldenDevice:
             (UPDATE, self.model.update, None),
             (SAMPLE, self.model.sample, None),
         )
-        if not bits:
-            return
         self._cycles = 0
         bad_action_before, self.model.bad_action = self.model.bad_action, False
         for bit, job, cycles in jobs:
             if bits & bit:
                 job()
                 self._cycles += self.model.cycles if cycles is None else cycles
-        self.irq_status |= _DONE | (_ERROR if self.model.bad_action else 0)
+        self.irq_status |= _ERROR if self.model.bad_action else 0
         self.model.bad_action |= bad_action_before
 
     def _window(self, address: int) -> tuple[Window, int, int] | None:
@@ -217,6 +284,7 @@ class GoldenDevice:
     def _set_flag(self, name: str) -> None:
         self._flags |= field_of("STATUS", name).mask
         self.irq_status |= _ERROR
+        self._refused = True
 
 
 def check_ops(ops: Sequence[Op]) -> None:

@@ -30,7 +30,7 @@ from rtl.spec.serial_protocol import (
 )
 from rtl.spec.serial_protocol import READ as READ_WORDS
 from rtl.spec.serial_protocol import WRITE as WRITE_WORD
-from sim.devices.device import READ, WAIT, WRITE, DeviceError, Op, check_ops
+from sim.devices.device import READ, RESET, WAIT, WRITE, DeviceError, Op, check_ops
 from sim.devices.serial_frames import Request, Response, request_frame, request_size, response_size, take_response
 from sim.files import ToolMissing
 
@@ -101,6 +101,8 @@ class SerialDevice:
     def transact(self, ops: Sequence[Op]) -> list[int]:
         """Carry out ``ops`` in order; returns the words read. Raises DeviceError if the board is gone or was reset."""
         check_ops(ops)
+        if any(op.kind == RESET for op in ops):
+            raise ValueError("a board's unit is reset by connecting to it, not by an operation")
         if self._line is None:
             raise DeviceError(f"the serial port {self._port} is closed")
         self.refused = []

@@ -51,13 +51,18 @@ class BusMaster(ABC):
 
     async def reset(self) -> None:
         """Start the clock and reset the unit."""
-        dut = self.dut
         self._drive(**dict.fromkeys(self._inputs, 0) | {"rst": 1})
-        Clock(dut.clk, 2 * HALF_PERIOD_NS, "ns").start()
+        Clock(self.dut.clk, 2 * HALF_PERIOD_NS, "ns").start()
+        await self.reset_again()
+
+    async def reset_again(self) -> None:
+        """Let go of the bus and reset the unit, whatever it is doing."""
+        await self.release()
+        self._drive(rst=1)
         for _ in range(3):
-            await FallingEdge(dut.clk)
+            await FallingEdge(self.dut.clk)
         self._drive(rst=0)
-        await FallingEdge(dut.clk)
+        await FallingEdge(self.dut.clk)
 
     async def watch(self) -> None:
         """End the simulation when the unit stays busy for good."""

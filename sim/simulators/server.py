@@ -14,7 +14,7 @@ import cocotb
 from cocotb.triggers import FallingEdge
 from cocotb.utils import get_sim_time
 
-from sim.devices.device import READ, WAIT
+from sim.devices.device import READ, RESET, WAIT
 from sim.simulators.masters import HALF_PERIOD_NS, MASTERS
 
 
@@ -28,8 +28,12 @@ async def serve(dut: Any) -> None:
     await bus.reset()
     cocotb.start_soon(bus.watch())
     events: list[tuple[int, int]] = []
+    accesses: list[tuple[int, int, int, int]] = []
+    pins: tuple[Any, ...] = ()
     if os.environ["RLU_RECORD"] == "1":
         cocotb.start_soon(_record(dut, events))
+        if os.environ["RLU_BUS"] == "none":
+            pins = dut.busy, dut.irq, dut.bus__err
     while True:
         try:
             ops = connection.recv()
@@ -39,14 +43,22 @@ async def serve(dut: Any) -> None:
             return
         answers = []
         for kind, address, value in ops:
+            if kind == WAIT:
+                await bus.wait_idle()
+                continue
+            if kind == RESET:
+                await bus.reset_again()
+                continue
             if kind == READ:
                 answers.append(await bus.access(address))
-            elif kind == WAIT:
-                await bus.wait_idle()
             else:
                 await bus.access(address, value)
-        connection.send((answers, events[:], _cycle()))
+            if pins:
+                busy, irq, err = pins
+                accesses.append((_cycle(), int(busy.value), int(irq.value), int(err.value)))
+        connection.send((answers, events[:], accesses[:], _cycle()))
         events.clear()
+        accesses.clear()
 
 
 def _cycle() -> int:

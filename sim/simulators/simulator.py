@@ -18,7 +18,7 @@ from typing import Any
 
 from rtl.spec.buses import front_end
 from rtl.spec.params import RLUParams
-from sim.devices.device import DeviceError, Op, check_ops
+from sim.devices.device import DeviceError, Op, Pins, check_ops
 from sim.files import scratch_folder, temporary_folder
 from sim.model.golden import Action, Draw, Event, QWrite, RewardEvent
 from sim.simulators.build import Simulator, built, generated_verilog, simulation_child, tool_environment
@@ -36,7 +36,7 @@ class SimDevice:
         bus: what the unit is reached through: ``none`` is its own bus.
         simulator: ``verilator`` or ``icarus``.
         verilog: a Verilog file to run instead of the one generated from ``params``.
-        record: collect what the unit does, for `events`.
+        record: collect what the unit does, for `events` and `accesses`.
         waves: file to which the whole simulation's waveform is written (VCD; Verilator only).
 
     Raises:
@@ -61,6 +61,7 @@ class SimDevice:
         self.params = params
         self.cycle = 0  # clock cycles simulated so far
         self._events: list[tuple[int, int]] = []
+        self._accesses: list[tuple[int, int, int, int]] = []
         self._waves = waves
         tool_environment(simulator)  # refuses, before anything is made, what is not installed
         toplevel = front_end(bus).top
@@ -131,19 +132,25 @@ class SimDevice:
         check_ops(ops)
         try:
             self._connection.send([tuple(op) for op in ops])
-            answers, events, self.cycle = self._connection.recv()
+            answers, events, accesses, self.cycle = self._connection.recv()
         except (EOFError, OSError):
             raise self._death("the simulator died") from None
         except BaseException:
             self.close()  # an answer still to come would be taken for that of the next transaction
             raise
         self._events += events
+        self._accesses += accesses
         return list(answers)
 
     def events(self) -> list[tuple[int, Event]]:
         """What the unit did since the last call: clock cycle and event, in order."""
         events, self._events = self._events, []
         return [(cycle, event) for cycle, probe in events for event in decode_probe(self.params, probe)]
+
+    def accesses(self) -> list[tuple[int, Pins]]:
+        """Clock cycle and outputs of every access since the last call, in order, if this records; own bus only."""
+        accesses, self._accesses = self._accesses, []
+        return [(cycle, Pins(*levels)) for cycle, *levels in accesses]
 
     def close(self) -> None:
         """End the simulation."""

@@ -200,8 +200,13 @@ def _bench_sources(bench: Bench) -> list[str]:
     """What a verdict depends on besides the RTL: the bench, what all of them share, the models they compare with."""
     paths = [path for path in sorted((ROOT / "tb" / "benches").glob("*.py")) if path.stem not in BENCHES]
     paths += [ROOT / f"{bench.module.replace('.', '/')}.py", *sorted((ROOT / "tb" / "kit").glob("*.py"))]
-    paths += [*sorted((ROOT / "sim" / "model").glob("*.py")), ROOT / "sim" / "lockstep.py"]
-    paths += [ROOT / "sim" / "simulators" / "server.py"]
+    paths += [
+        *sorted((ROOT / "sim" / "model").glob("*.py")),
+        ROOT / "sim" / "lockstep.py",
+        ROOT / "sim" / "stimulus.py",
+    ]
+    paths += [ROOT / "sim" / "devices" / "device.py"]
+    paths += [ROOT / "sim" / "simulators" / f"{name}.py" for name in ("masters", "server", "simulator")]
     return [path.read_text() for path in paths]
 
 

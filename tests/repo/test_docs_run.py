@@ -74,7 +74,7 @@ def _unfinished_run(path: Path) -> None:
     """One that Ctrl-C ended after an iteration, in a process of its own, as a reader's would be."""
     code = f"""
 import dataclasses, pathlib
-from algo.run_folder import RunFolder
+from algo.runs.run_folder import RunFolder
 from algo.runs.config import TuneConfig
 from algo.runs.tune import run
 

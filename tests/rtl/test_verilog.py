@@ -17,9 +17,9 @@ from rtl.unit.register_file import CoreSignature, RegisterFile
 from rtl.unit.top import UnitSignature
 from rtl.verilog import ports
 from sim.devices.device import READ, Op, address_of
-from sim.lockstep import stimuli
 from sim.simulators.build import generated_verilog, source_digest, tool_environment, write_package
 from sim.simulators.simulator import SimDevice
+from sim.stimulus import stimuli
 from tests.require import require_command
 
 CONFIGURATIONS = [

@@ -17,7 +17,7 @@ from rtl.spec.registers import (
     Access,
     field_of,
 )
-from sim.devices.device import READ, WAIT, WRITE, DeviceError, GoldenDevice, Op, address_of
+from sim.devices.device import READ, RESET, WAIT, WRITE, DeviceError, GoldenDevice, Op, address_of
 from sim.devices.shadow import Disagreement, ShadowedDevice
 from sim.simulators.simulator import SimDevice
 
@@ -213,3 +213,40 @@ def test_the_shadow_notices_a_device_that_answers_otherwise():
     shadowed.transact([Op(READ, address_of("ID"))])
     with pytest.raises(Disagreement, match="address 0x0064 reads 0x00000001 from the RTL and 0x00000000"):
         shadowed.transact([Op(READ, address_of("REWARD"))])
+
+
+def test_a_reset_keeps_the_memories_and_nothing_else(device):
+    row = address_of("Q_TABLE") + 32
+    write(device, row, 0x0002_0001)
+    write(device, address_of("ACTION_COUNT") + 4, 2)
+    write(device, address_of("ALPHA"), 77)
+    write(device, address_of("REWARD"), 900)
+    write(device, address_of("ALPHA"), 1 << 20)
+    device.transact([Op(WRITE, address_of("COMMAND"), SAMPLE), Op(RESET)])  # nothing of the sample is done
+    for register in REGISTERS:
+        if register.name not in ("STATUS", "COMMAND"):
+            expected = GoldenDevice(PARAMS).read(register.offset)
+            assert read(device, register.offset) == expected, register.name
+    assert read(device, address_of("STATUS")) == 0b10
+    assert read(device, row) == 0x0002_0001 and read(device, address_of("ACTION_COUNT") + 4) == 2
+
+
+def test_a_golden_device_that_is_busy_until_a_wait_refuses_what_the_hardware_refuses():
+    commands = [
+        Op(WRITE, address_of("COMMAND"), SAMPLE),
+        Op(WRITE, address_of("ALPHA"), 5),
+        Op(WRITE, address_of("ID"), 5),
+        Op(READ, address_of("POLICY")),
+        Op(READ, address_of("STATUS")),
+        Op(WAIT),
+        *(Op(READ, address_of(name)) for name in ("STATUS", "ALPHA", "LFSR", "CYCLES", "IRQ_STATUS")),
+    ]
+    golden = GoldenDevice(PARAMS, record=True, busy_until_wait=True)
+    with SimDevice(PARAMS, record=True) as simulated:
+        words = golden.transact(commands)
+        assert words == simulated.transact(commands) and words[1] & 1 and not words[2] & 1
+        assert golden.pins == [pins for _, pins in simulated.accesses()]
+    assert [pins.err for pins in golden.pins] == [0, 1, 1, 1, 0, 0, 0, 0, 0, 0]
+    at_once = GoldenDevice(PARAMS)
+    at_once.transact(commands)
+    assert at_once.read(address_of("ALPHA")) == 5

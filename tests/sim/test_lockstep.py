@@ -4,11 +4,17 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rtl.spec.params import RLUParams
-from sim.lockstep import run
+from rtl.spec.registers import BY_NAME
+from rtl.verilog import generate
+from sim.devices.device import READ, RESET, WAIT, WRITE, GoldenDevice, address_of
+from sim.lockstep import run, run_units
 from sim.simulators.build import generated_verilog
-from tests.planted_bugs import SIMULATOR
+from sim.stimulus import stimuli, units
+from tests.planted_bugs import SIMULATOR, Bug, plant
 from tests.require import require_command
 
 SMALL = RLUParams(states=6, actions=5)
@@ -27,8 +33,8 @@ SMALL = RLUParams(states=6, actions=5)
 def test_rtl_and_golden_model_are_identical(params, alpha, gamma):
     report = run(params, seed=11, episodes=60, alpha=alpha, gamma=gamma)
     assert report.identical and report.episodes == 60
-    assert set(report.compared) == {"Q-table write", "drawn number", "sampled action", "reward"}
-    assert all(count >= 30 for count in report.compared.values())
+    assert set(report.compared) == {"Q-table write", "drawn number", "sampled action", "reward", "bus answer"}
+    assert all(count >= 20 for count in report.compared.values())
 
 
 def test_full_size():
@@ -72,6 +78,96 @@ def test_an_edited_file_diverges(tmp_path, pattern, replacement, what):
     path = edited(tmp_path, pattern, replacement, count=0)
     report = run(SMALL, seed=1, episodes=60, verilog=path, simulator=SIMULATOR)
     assert not report.identical and report.divergence.what == what
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new", "what"),
+    [
+        # alpha gamma of 1.0 is taken for 0.
+        ("updater", "Mux(rounded[frac], ~0, rounded)", "rounded", "Q-table write"),
+        # A pending interrupt cannot be cleared.
+        ("register_file", "(kept & ~cleared) |", "kept |", "register IRQ_STATUS"),
+        # The interrupt is requested while the unit is busy.
+        (
+            "register_file",
+            "(pending & enabled).any() & ~self.busy",
+            "(pending & enabled).any()",
+            "output irq at access",
+        ),
+        # A refused access is answered as any other.
+        ("register_file", "bus.err.eq(wrong)", "bus.err.eq(0)", "output err at access"),
+        # A setting can be changed while the unit works with it.
+        ("register_file", "self.busy & (bus.we | is_window)", "self.busy & is_window", "register STATUS"),
+        # A reset in mid-run leaves the settings as they are.
+        (
+            "register_file",
+            "name=r.name.lower(), init=r.reset_value(p))",
+            "name=r.name.lower(), init=r.reset_value(p), reset_less=True)",
+            "register",
+        ),
+    ],
+)
+def test_a_bug_that_a_plain_run_does_not_meet_diverges(module, old, new, what, monkeypatch, tmp_path):
+    verilog = tmp_path / "broken.v"
+    with monkeypatch.context() as patch:
+        plant(Bug("", "", module, old, new), patch)
+        verilog.write_text(generate(SMALL))
+    report = run(SMALL, seed=1, verilog=verilog, simulator=SIMULATOR)
+    assert not report.identical and report.divergence.what.startswith(what), report.divergence
+
+
+def test_by_default_there_are_units_of_several_kinds():
+    several = units(1)
+    assert several == units(1) and several[:-1] == units(2)[:-1] and several[-1] != units(2)[-1]
+    assert several[0] == RLUParams()
+    assert any(unit.episodes for unit in several[:-1]) and any(unit.lfsr_width == 8 for unit in several[:-1])
+
+
+def test_of_several_units_the_one_that_diverges_is_named(tmp_path, monkeypatch):
+    other = RLUParams(states=3, actions=4, lfsr_width=8)
+    path = tmp_path / "edited.v"
+    path.write_text(re.sub(r"lfsr <= (.*);", r"lfsr <= (\1) ^ 8'h10;", generated_verilog(other).read_text(), count=1))
+    right = {SMALL: generated_verilog(SMALL), other: path}
+    monkeypatch.setattr("sim.simulator.generated_verilog", lambda params, bus: right[params])
+    reports = [run_units((SMALL, other, RLUParams()), episodes=4, simulator=SIMULATOR) for _ in range(2)]
+    first, second = (report.divergence for report in reports)
+    assert first == second and first.what == "drawn number"
+    assert first.unit == "3 states x 4 actions lfsr_width=8" and first.unit in str(first)
+    assert reports[0].units == ["6 states x 5 actions", first.unit] and 4 < reports[0].episodes <= 8
+
+
+UNITS = st.sampled_from([SMALL, *units(1)[1:], *(units(seed)[-1] for seed in range(2, 8))])
+
+
+@settings(max_examples=15, deadline=None)
+@given(params=UNITS, seed=st.integers(0, 1000))
+def test_the_stimulus_varies_what_a_run_can_vary(params, seed):
+    first, *episodes = stimuli(params, seed, 60)
+    ops = [op for episode in episodes for op in episode]
+    written = {name: [op.value for op in ops if op[:2] == (WRITE, address_of(name))] for name in BY_NAME}
+    for name in ("ALPHA", "GAMMA", "EPSILON", "STATES", "MODE", "IRQ_ENABLE", "WEIGHT_A", "LATENCY_TH", "ENERGY_GAIN"):
+        assert len(set(written[name])) > 1, name
+    assert {op.kind for op in ops} == {READ, WRITE, WAIT, RESET}
+    assert {op.address for op in ops if op.kind == READ} >= {register.offset for register in BY_NAME.values()}
+    golden = GoldenDevice(params, record=True, busy_until_wait=True)
+    golden.transact(first)
+    assert sum(pins.err for pins in golden.pins) > 500  # every mistake that is one bit off
+    golden.pins.clear()
+    golden.transact(ops)
+    assert {pins.busy for pins in golden.pins} == {pins.irq for pins in golden.pins} == {0, 1}
+    refused = sum(pins.err for pins in golden.pins)
+    assert 10 < refused < len(golden.pins) / 10
+
+
+@settings(max_examples=15, deadline=None)
+@given(params=UNITS, seed=st.integers(0, 1000), alpha=st.floats(0, 1), gamma=st.floats(0, 1))
+def test_alpha_and_gamma_that_are_given_stay(params, seed, alpha, gamma):
+    golden = GoldenDevice(params, busy_until_wait=True)
+    for episode in stimuli(params, seed, 20, alpha, gamma):
+        golden.transact(episode)
+        registers = golden.model.registers
+        assert abs(registers["ALPHA"] / params.coef_one - alpha) <= 0.5 / params.coef_one
+        assert abs(registers["GAMMA"] / params.coef_one - gamma) <= 0.5 / params.coef_one
 
 
 def test_the_place_is_named_and_the_waveform_lies_around_it(tmp_path):

@@ -18,7 +18,7 @@ from rtl.flows.fpga.boards import board
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import CLEAR, SAMPLE, UPDATE
 from rtl.spec.serial_protocol import PROTOCOL_WORD, START_RESPONSE, divisor
-from sim.devices.device import READ, WAIT, WRITE, DeviceError, GoldenDevice, Op, address_of
+from sim.devices.device import READ, RESET, WAIT, WRITE, DeviceError, GoldenDevice, Op, address_of
 from sim.devices.serial_device import SerialDevice, check_port, split_address
 from sim.devices.serial_frames import (
     Request,
@@ -263,6 +263,13 @@ def test_refused_accesses_are_told():
     assert device.transact([Op(READ, 0x3FFC)]) == [0] and device.refused == [Op(READ, 0x3FFC)]
     device.transact([Op(READ, 0)])
     assert device.refused == []
+
+
+def test_a_reset_is_no_operation_of_a_board():
+    device = connected(LinkModel(GoldenUnit(PARAMS)))
+    with pytest.raises(ValueError, match="a board's unit is reset by connecting to it"):
+        device.transact([Op(RESET)])
+    assert device.transact([Op(READ, 0)]) == [0x524C5531]
 
 
 def test_another_host_is_noticed():

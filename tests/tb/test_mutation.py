@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tb import mutate
-from tb.kit.designs import BENCHES
-from tb.mutate import Hunt, Tally
+from tb.kit.designs import BENCHES, LOCKSTEP
+from tb.mutate import Hunt, LockstepHunt, Tally
 from tb.mutation.mutants import Mutant, mutated
 from tests.places import ROOT
 
@@ -59,7 +59,7 @@ def test_a_bench_that_fails_by_itself_proves_nothing(block, monkeypatch):
 
 def test_a_survivor_is_tried_again_and_then_reported(block, monkeypatch, capsys):
     tried = []
-    monkeypatch.setattr(mutate, "mutated", lambda bench, count: block)
+    monkeypatch.setattr(mutate, "mutated", lambda bench, count, seed: block)
     monkeypatch.setattr(Hunt, "_build", lambda *_: Path())
     monkeypatch.setattr(
         Hunt, "_bench_notices", lambda self, build, *how: tried.append(how) or (how[0] not in (0, 2) and how[1] == 1)
@@ -77,6 +77,22 @@ def test_a_mutant_without_effect_is_proven_and_one_with_an_effect_is_not(block):
     nothing = f"-mode none -module {block.mutants[0].option('module')}"
     harmless = Mutant(**vars(block.mutants[0]) | {"arguments": nothing})
     assert mutate._proven_equivalent(block, harmless)
+
+
+def test_lockstep_alone_kills_mutants_of_the_whole_unit(monkeypatch, capsys):
+    monkeypatch.setitem(mutate.LARGER, "lockstep_narrow", 8)
+    assert mutate.main(["--with", "lockstep", "lockstep_narrow"]) == 0, capsys.readouterr().out
+    assert "lockstep_narrow" in capsys.readouterr().out
+    places = {mutant.place.partition(":")[0] for mutant in mutated(LOCKSTEP["lockstep_narrow"], 8).mutants}
+    assert len(places) > 3  # not of one block only
+
+
+def test_lockstep_that_diverges_by_itself_proves_nothing(monkeypatch):
+    block = mutated(LOCKSTEP["lockstep_narrow"], 8)
+    (block.folder / "results.jsonl").unlink(missing_ok=True)
+    monkeypatch.setattr(Hunt, "_lockstep_notices", lambda self, number: True)
+    with pytest.raises(RuntimeError, match="lockstep diverges without a mutant"):
+        LockstepHunt(block, 1).run()
 
 
 def test_what_counts():
@@ -98,13 +114,15 @@ def test_a_survivor_is_explained_by_its_key():
 
 def test_every_explanation_is_whole(tmp_path):
     for entry in mutate.explanations():
-        assert entry["block"] in BENCHES
+        assert entry["block"] in BENCHES | LOCKSTEP
     (tmp_path / "mutants.toml").write_text('[[mutant]]\nblock = "reward"\nreason = "because"\n')
     with pytest.raises(ValueError, match="an entry needs block, source, cell, port, fault and reason"):
         mutate.explanations(tmp_path / "mutants.toml")
 
 
-@pytest.mark.parametrize("arguments", [["cache"], ["q_table", "--count", "0"], ["q_table", "--jobs", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [["cache"], ["q_table", "--count", "0"], ["q_table", "--jobs", "0"], ["q_table", "--with", "lockstep"]]
+)
 def test_bad_use(arguments):
     done = subprocess.run(
         [sys.executable, "-m", "tb.mutate", *arguments], cwd=ROOT, capture_output=True, text=True, check=False

@@ -17,6 +17,7 @@ import pytest
 
 from algo.bench import table
 from algo.cli import main
+from rtl.spec.params import RLUParams
 from sim.files import write_atomically
 from tests.places import ROOT
 
@@ -210,6 +211,18 @@ def test_lockstep(tmp_path):
     done = rlu("lockstep", "--states", 6, "--actions", 5, "--rtl", tmp_path / "rlu.v")
     assert done.returncode == 1
     assert re.search(r"DIVERGED in episode \d+, cycle \d+: sampled action \d+ differs", done.stdout)
+
+
+def test_lockstep_compares_several_units_by_default_and_one_that_is_given(monkeypatch, capsys):
+    small = RLUParams(states=4, actions=3), RLUParams(states=6, actions=5, episodes=2)
+    monkeypatch.setattr("sim.stimulus.units", lambda seed: small)
+    main(["lockstep", "--episodes", "3", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert report["identical"] and report["episodes"] == 6
+    assert report["units"] == ["4 states x 3 actions", "6 states x 5 actions episodes=2"]
+    main(["lockstep", "--episodes", "3", "--states", "6", "--actions", "5", "--gamma", "0.5"])
+    said = capsys.readouterr().out
+    assert said.startswith("unit: 6 states x 5 actions\n3 episodes, ") and said.endswith("identical\n")
 
 
 def test_verilog_for_a_technology(tmp_path):

@@ -1,0 +1,390 @@
+"""Random stimulus for lockstep: all that a run, or a host that makes mistakes, can do to a unit."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from rtl.spec.buses import ADDRESS_WIDTH
+from rtl.spec.params import DISCOUNT_FRAC, LFSR_TAPS, RLUParams
+from rtl.spec.registers import (
+    ACTION_COUNT,
+    BY_NAME,
+    CLEAR,
+    ERROR_FLAGS,
+    POLICY,
+    Q_TABLE,
+    REGISTERS,
+    REWARD,
+    SAMPLE,
+    UPDATE,
+    WINDOW_BY_NAME,
+    Register,
+    field_of,
+)
+from sim.devices.device import READ, RESET, WAIT, WRITE, Op, address_of
+from sim.model.arithmetic import to_fixed
+
+#: Read after every episode.
+_RESULTS = ("STATUS", "REWARD", "SHARE", "LFSR", "CYCLES", "EPISODES", "IRQ_STATUS")
+#: Registers that change while a command runs.
+_MOVING = ("LFSR", "CYCLES", "EPISODES")
+#: Accesses, of 2 cycles each, that surely end before a command does; a clear of a few rows is shorter.
+_WHILE_BUSY = 3
+_SHORT_CLEAR = 8
+
+
+def units(seed: int) -> tuple[RLUParams, ...]:
+    """The units that lockstep compares by default: the published one, two with short numbers, and one of the seed's.
+
+    With short numbers, saturation, ties and clipping are met all the time. One of these two has an episode memory,
+    which is full after four episodes, and policies that take two words of it.
+    """
+    short = {"q_width": 8, "q_frac": 6, "coef_frac": 6, "gain_frac": 4, "lfsr_width": 8}
+    rng = random.Random(f"unit {seed}")
+    q_width = rng.randint(8, 16)
+    drawn = RLUParams(
+        states=rng.randint(1, 40),
+        actions=rng.randint(2, 16),
+        q_width=q_width,
+        q_frac=rng.randint(2, q_width - 2),
+        coef_frac=rng.randint(4, 15),
+        gain_frac=rng.randint(4, 12),
+        lfsr_width=rng.choice(sorted(LFSR_TAPS)),
+        episodes=rng.choice((0, 0, 2, 8)),
+    )
+    return (
+        RLUParams(),
+        RLUParams(states=5, actions=3, action_counts=(3, 2, 3, 1, 2), **short),
+        RLUParams(states=11, actions=3, action_counts=(2, 1, 3, 2, 1, 3, 2, 2, 1, 3, 2), episodes=4, **short),
+        drawn,
+    )
+
+
+def stimuli(
+    params: RLUParams, seed: int, episodes: int, alpha: float | None = None, gamma: float | None = None
+) -> Iterator[list[Op]]:
+    """Transactions, one list an episode: settings, sample, measurements, reward, update, and what goes wrong.
+
+    Args:
+        params: the unit.
+        seed: the same one gives the same transactions.
+        episodes: how many; the first begins, and the last ends, with reading all that can be read.
+        alpha, gamma: learning rate and discount, 0..1, for the whole run; by default they vary.
+    """
+    source = _Stimulus(params, seed, alpha, gamma)
+    for episode in range(episodes):
+        ops = [*source.everything(), *source.every_mistake(), *source.first_settings()] if episode == 0 else []
+        ops += source.episode()
+        yield ops + source.everything() if episode == episodes - 1 else ops
+
+
+class _Stimulus:
+    def __init__(self, params: RLUParams, seed: int, alpha: float | None, gamma: float | None) -> None:
+        self.params, self.rng = params, random.Random(seed)
+        given = {"ALPHA": alpha, "GAMMA": gamma}
+        self.fixed = {name: to_fixed(value, params.coef_frac) for name, value in given.items() if value is not None}
+        self.pairs = Q_TABLE.used_words(params)
+        self.windows = {
+            "POLICY": POLICY.addresses(params.states),
+            "ACTION_COUNT": ACTION_COUNT.addresses(params.states),
+            "Q_TABLE": Q_TABLE.addresses(params.states, params.actions),
+        }
+        self.registers = [register.offset for register in REGISTERS]
+        self.existing = {*self.registers, *(address for window in self.windows.values() for address in window)}
+
+    def everything(self) -> list[Op]:
+        """Reads of all registers and memories."""
+        return [Op(READ, address) for address in sorted(self.existing)]
+
+    def every_mistake(self) -> list[Op]:
+        """Writes of values one bit above each range, and reads one address bit off, the errors of which are cleared."""
+        values = [
+            Op(WRITE, register.offset, value)
+            for register in REGISTERS
+            if register.access.writable
+            for value in self._illegal_values(register)
+        ]
+        count = ACTION_COUNT.address(0)
+        counts = [Op(WRITE, count, self.params.actions + (1 << bit)) for bit in range(31)]
+        places = (*self.registers, *(window[0] for window in self.windows.values()))
+        strays = [Op(READ, address ^ 1 << bit) for address in places for bit in range(ADDRESS_WIDTH)]
+        flags = Op(READ, address_of("STATUS")), self._write("STATUS", sum(flag.mask for flag in ERROR_FLAGS))
+        return [*values, *flags, *counts, *flags, *strays, *flags]
+
+    def first_settings(self) -> list[Op]:
+        """What a run begins with: memories full of anything, coefficients, the LFSR's seed."""
+        return [
+            *self._coefficients(1.0),
+            self._write("LFSR", self._lfsr()),
+            *(Op(WRITE, address, self._count()) for address in self.windows["ACTION_COUNT"]),
+            *(op for row in range(self.params.states) for op in self._q_row(row)),
+        ]
+
+    def episode(self) -> list[Op]:
+        """One round of a run, with the mistakes made in it."""
+        ops = [*self._settings(), *self._memories(), *self._sample(), *self._measurements(), *self._learn()]
+        if self._chance(0.4):
+            ops += self._mistake()
+        return ops + self._look()
+
+    # The numbers.
+
+    def _chance(self, probability: float) -> bool:
+        return self.rng.random() < probability
+
+    def _coefficient(self) -> int:
+        rng, p = self.rng, self.params
+        bit = 1 << rng.randint(0, p.coef_frac)
+        return rng.choice((0, p.coef_one, bit, p.coef_one - bit, *(rng.randint(0, p.coef_one) for _ in range(4))))
+
+    def _near(self, value: int) -> int:
+        """A coefficient that differs in one bit, or not at all."""
+        other = value ^ self.rng.choice((0, *(1 << bit for bit in range(self.params.coef_frac))))
+        return min(other, self.params.coef_one)
+
+    def _q_value(self) -> int:
+        rng, p = self.rng, self.params
+        bit = 1 << rng.randint(0, p.q_width - 2)
+        return rng.choice((p.q_min, p.q_max, 0, bit, -bit, *(rng.randint(p.q_min, p.q_max) for _ in range(5))))
+
+    def _count(self) -> int:
+        return self.rng.choice((self.params.actions, self.rng.randint(1, self.params.actions)))
+
+    def _lfsr(self) -> int:
+        rng, p = self.rng, self.params
+        return rng.choice((rng.randint(1, p.lfsr_max), 1 << rng.randrange(p.lfsr_width), p.lfsr_max))
+
+    def _tie(self, bits: int, limit: int, other_limit: int) -> tuple[int, int] | None:
+        """Two numbers whose product is on a rounding tie of so many bits, or next to it; ``None`` if none is found.
+
+        The first is odd and in 1..``limit``, the other in 0..``other_limit``.
+        """
+        rng = self.rng
+        for _ in range(6 if bits >= 1 and limit >= 1 else 0):
+            one = rng.randint(1, limit) | 1
+            off = rng.choice((0, 1, -1, 1 << rng.randrange(bits), -1 << rng.randrange(bits)))
+            other = ((1 << (bits - 1)) + off) * pow(one, -1, 1 << bits) % (1 << bits)
+            if one <= limit and other <= other_limit:
+                return one, other
+        return None
+
+    # The operations.
+
+    def _write(self, name: str, value: int) -> Op:
+        return Op(WRITE, address_of(name), value & 0xFFFF_FFFF)
+
+    def _coefficients(self, probability: float) -> list[Op]:
+        """ALPHA and GAMMA: fixed ones, or others with a probability."""
+        p = self.params
+        values = dict(self.fixed)
+        if not self.fixed and self._chance(probability):
+            values = {"ALPHA": self._coefficient(), "GAMMA": self._coefficient()}
+            tie = self._tie(2 * p.coef_frac - DISCOUNT_FRAC, p.coef_one, p.coef_one)
+            if tie is not None and self._chance(0.3):
+                # The product of the two is rounded: complete its high bits at random.
+                low, step = tie[1], 1 << (2 * p.coef_frac - DISCOUNT_FRAC)
+                values = {"ALPHA": tie[0], "GAMMA": low + step * self.rng.randint(0, (p.coef_one - low) // step)}
+        elif self._chance(probability):
+            values |= {name: self._coefficient() for name in ("ALPHA", "GAMMA") if name not in self.fixed}
+        return [self._write(name, value) for name, value in values.items()]
+
+    def _q_row(self, row: int) -> list[Op]:
+        """Writes of a row's words in any order: any values, or such as differ in single bits and often tie."""
+        rng = self.rng
+        values = [self._q_value() for _ in range(2 * self.pairs)]
+        if self._chance(0.6):
+            base, same = rng.choice(values), rng.choice((0.2, 0.5, 0.9))
+            values = [base if self._chance(same) else self._flipped(base) for _ in values]
+        return [
+            Op(WRITE, Q_TABLE.address(row, 2 * pair), Q_TABLE.pack(values[2 * pair : 2 * pair + 2])[0])
+            for pair in rng.sample(range(self.pairs), self.pairs)
+        ]
+
+    def _flipped(self, q_value: int) -> int:
+        """The Q-value with one bit inverted, the sign included."""
+        p = self.params
+        word = (q_value ^ 1 << self.rng.randrange(p.q_width)) & (1 << p.q_width) - 1
+        return word - (1 << p.q_width) if word > p.q_max else word
+
+    def _row(self) -> int:
+        """A row, often one of the first, which every policy has."""
+        return self.rng.randrange(self.rng.choice((self.params.states, min(8, self.params.states))))
+
+    def _settings(self) -> list[Op]:
+        p, rng = self.params, self.rng
+        ops = self._coefficients(0.4)
+        if self._chance(0.3):
+            rows = rng.choice((p.states, 1, rng.randint(1, p.states), rng.randint(1, min(8, p.states))))
+            ops += self._work(self._write("STATES", rows))
+        if self._chance(0.3):
+            ops.append(self._write("MODE", rng.randint(0, BY_NAME["MODE"].limits(p)[1])))
+        if p.episodes and self._chance(0.3):
+            # Not all of them large: the sample would take longer than any wait.
+            settings = {"tournament": rng.choice((0, 1, 2, 3, 32)), "candidates": rng.choice((0, 1, 2, 3, 4, 8))}
+            if self._chance(0.3):
+                settings = {"tournament": 1 << rng.randrange(8), "candidates": rng.randint(0, 1)}
+            settings["replays"] = rng.choice((0, 1, 2, 3, 20, 1 << rng.randrange(8)))
+            word = sum(value << field_of("EPISODIC", name).lsb for name, value in settings.items())
+            ops.append(self._write("EPISODIC", word))
+        if self._chance(0.3):
+            ops.append(self._write("IRQ_ENABLE", rng.randint(0, 3)))
+        if self._chance(0.1):
+            ops.append(self._write("LFSR", self._lfsr()))
+        return ops
+
+    def _memories(self) -> list[Op]:
+        rng = self.rng
+        ops: list[Op] = []
+        if self._chance(0.3):
+            rows = [self._row() for _ in range(rng.randint(1, 8))]
+            ops += [Op(WRITE, ACTION_COUNT.address(row), self._count()) for row in rows]
+        if self._chance(0.6):
+            ops += [op for _ in range(rng.randint(1, 4)) for op in self._q_row(self._row())]
+        if self._chance(0.5):
+            ops += self._q_row(self._row())[:1]
+        if self._chance(0.02):
+            ops += [op for row in range(self.params.states) for op in self._q_row(row)]
+        return ops
+
+    def _sample(self) -> list[Op]:
+        rng = self.rng
+        ops = []
+        if self._chance(0.9):
+            ops.append(self._write("EPSILON", rng.choice((0, self._coefficient()))))
+            ops += self._work(self._write("COMMAND", SAMPLE))
+        if self._chance(0.2):  # often with actions that the rows do not have
+            for address in rng.sample(self.windows["POLICY"], min(2, len(self.windows["POLICY"]))):
+                highest = rng.choice((self.params.actions - 1, 15))
+                ops.append(Op(WRITE, address, sum(rng.randint(0, highest) << 4 * lane for lane in range(8))))
+        return ops
+
+    def _measurements(self) -> list[Op]:
+        """Measurements, weights, and thresholds that they mostly pass, and now and then just do or just do not."""
+        p, rng = self.params, self.rng
+        names = ("WEIGHT_A", "WEIGHT_L", "WEIGHT_E", "LATENCY_HIGH", "ENERGY_HIGH", "ACCURACY", "LATENCY", "ENERGY")
+        values = {name: self._coefficient() for name in names}
+        values |= {f"{name}_GAIN": rng.getrandbits(p.gain_width) for name in ("LATENCY", "ENERGY")}
+        tie = self._tie(2 * p.coef_frac - p.q_frac, p.coef_one, p.coef_one) if self._chance(0.4) else None
+        if tie is not None:  # of the score
+            values |= {"WEIGHT_A": tie[0], "ACCURACY": tie[1], "WEIGHT_L": 0, "WEIGHT_E": 0}
+            values |= {
+                "LATENCY": min(values["LATENCY"], p.coef_one - 1),
+                "ENERGY": min(values["ENERGY"], p.coef_one - 1),
+            }
+        for name in ("LATENCY", "ENERGY"):
+            of_term = self._tie(p.gain_frac, p.coef_one - values[name], (1 << p.gain_width) - 1)
+            if of_term is not None and self._chance(0.3):
+                values |= {f"{name}_HIGH": values[name] + of_term[0], f"{name}_GAIN": of_term[1]}
+        passing = {"ACCURACY": 0, "LATENCY": p.coef_one, "ENERGY": p.coef_one}
+        for name, threshold in passing.items():
+            near = self._chance(0.25) and tie is None
+            values[f"{name}_TH"] = self._near(values[name]) if near else threshold
+        return [self._write(name, value) for name, value in values.items()]
+
+    def _learn(self) -> list[Op]:
+        kind = self.rng.random()
+        if kind < 0.5:
+            return self._work(self._write("COMMAND", REWARD | UPDATE))
+        if kind < 0.85:
+            reward = self._work(self._write("REWARD", self._q_value()))
+            return reward + self._work(self._write("COMMAND", UPDATE))
+        return self._work(self._write("COMMAND", self.rng.randint(0, CLEAR | REWARD | UPDATE | SAMPLE)))
+
+    def _work(self, begin: Op) -> list[Op]:
+        """A write that begins work and the wait for its end; now and then accesses, or a reset, while it is done."""
+        ops = [begin]
+        command = begin.value if begin.address == address_of("COMMAND") else REWARD
+        short = command == 0 or (command == CLEAR and self.params.states < _SHORT_CLEAR)
+        if self._chance(0.2) and not short:
+            ops += [self._while_busy() for _ in range(self.rng.randint(1, _WHILE_BUSY))]
+        # What has changed a memory cannot be dropped; reward and share come first, and take the longest.
+        dropped = command and not command & CLEAR and (len(ops) == 1 or command & REWARD)
+        if dropped and self._chance(0.03):
+            return ops + self._reset()
+        return [*ops, Op(WAIT), Op(READ, address_of("STATUS"))]
+
+    def _while_busy(self) -> Op:
+        """An access that a busy unit refuses, or the read of a register that keeps its value."""
+        kind = self.rng.random()
+        if kind < 0.4:
+            return Op(WRITE, self.rng.choice((*self.registers, *self._any_word())), self.rng.getrandbits(32))
+        if kind < 0.6:
+            return Op(READ, self.rng.choice(self._any_word()))
+        return Op(READ, self.rng.choice([r.offset for r in REGISTERS if r.name not in _MOVING]))
+
+    def _any_word(self) -> list[int]:
+        """A word of each window."""
+        return [self.rng.choice(addresses) for addresses in self.windows.values()]
+
+    def _reset(self) -> list[Op]:
+        registers = [Op(READ, address) for address in self.registers] if self._chance(0.5) else []
+        return [Op(RESET), *registers, *(self._write(name, value) for name, value in self.fixed.items())]
+
+    def _mistake(self) -> list[Op]:
+        """An access that the unit refuses, and what a host does about it."""
+        rng = self.rng
+        kind = rng.random()
+        if kind < 0.4:
+            register = rng.choice([r for r in REGISTERS if r.access.writable])
+            op = Op(WRITE, register.offset, rng.choice(self._illegal_values(register)))
+        elif kind < 0.5:
+            op = Op(WRITE, rng.choice([r.offset for r in REGISTERS if not r.access.writable]), rng.getrandbits(32))
+        elif kind < 0.6:
+            op = Op(WRITE, self._any_word()[1], rng.choice((0, self.params.actions + 1, 1 << rng.randrange(5, 32))))
+        elif kind < 0.7 and self.params.q_width < 16:
+            beyond = rng.choice((self.params.q_max + 1, self.params.q_min - 1)) & 0xFFFF
+            op = Op(WRITE, self._any_word()[2], rng.choice((beyond, beyond << 16)))
+        else:
+            op = self._stray()
+        ops = [op, Op(READ, address_of("STATUS"))]
+        if self._chance(0.5):
+            ops.append(self._write("STATUS", rng.getrandbits(4) << 8))
+        return ops
+
+    def _illegal_values(self, register: Register) -> list[int]:
+        """Words just outside the register's range, and above it by a bit."""
+        low, high = register.limits(self.params)
+        beyond = [low - 1, *(high + (1 << bit) for bit in range(32))]
+        if register.fields:
+            beyond = [self.rng.randint(0, high) & high | 1 << bit for bit in range(32) if not high >> bit & 1]
+        elif register.signed:
+            beyond += [self._q_value() ^ 1 << bit for bit in range(self.params.q_width, 32)]
+        top = 1 << 31 if register.signed else 1 << 32  # a wider one is another number on the bus
+        return [value & 0xFFFF_FFFF for value in beyond if -(1 << 31) <= value < top and not low <= value <= high]
+
+    def _stray(self) -> Op:
+        """An access to an address that differs from a good one in a bit."""
+        address = self.rng.choice((*self.registers, *self._any_word())) ^ 1 << self.rng.randrange(ADDRESS_WIDTH)
+        if address in self.existing or self._chance(0.5):
+            return Op(READ, address)
+        return Op(WRITE, address, self.rng.getrandbits(32))
+
+    def _look(self) -> list[Op]:
+        """Reads of the results and of much else; flags that are cleared, and resets of an idle unit."""
+        rng = self.rng
+        ops = [Op(READ, address_of(name)) for name in _RESULTS]
+        ops += [Op(READ, rng.choice((*self.registers, *self._any_word()))) for _ in range(8)]
+        if self._chance(0.1):
+            ops += [Op(READ, address) for address in (*self.registers, *self.windows["POLICY"])]
+        if self._chance(0.3):
+            ops += [self._write("IRQ_STATUS", rng.randint(0, 3)), Op(READ, address_of("IRQ_STATUS"))]
+        if self._chance(0.1):
+            ops.append(self._write("STATUS", rng.getrandbits(4) << 8 | rng.getrandbits(4)))
+        if self._chance(0.1):
+            ops.append(Op(WAIT))  # a pause
+        return ops + self._reset() if self._chance(0.02) else ops
+
+
+def place(params: RLUParams, address: int) -> tuple[str, int]:
+    """What a word that can be read is, and, in a memory, which one of its kind."""
+    name = next((r.name for r in REGISTERS if r.offset == address), "")
+    if name:
+        return f"register {name}", 0
+    for window in WINDOW_BY_NAME.values():
+        word = (address - window.offset) // 4
+        if not address % 4 and 0 <= word < window.words(params):
+            if window.name == "Q_TABLE":
+                return f"Q-table row {word // 8}, word", word % 8
+            return f"{window.name} word", word
+    return f"address 0x{address:04X}", 0
