@@ -1,14 +1,14 @@
 """Lockstep says identical when RTL and golden model are, and finds planted bugs where they are."""
 
-import re
 from pathlib import Path
 
 import pytest
 
 from rtl.spec.params import RLUParams
 from sim.lockstep import run
-from sim.simulators.build import generated_verilog
-from tests.planted_bugs import SIMULATOR
+from tb.bugs.catalogue import BUGS
+from tb.kit.designs import CONFIGS
+from tests.planted_bugs import SIMULATOR, broken_unit, caught_by
 from tests.require import require_command
 
 SMALL = RLUParams(states=6, actions=5)
@@ -47,35 +47,17 @@ def test_icarus_too():
     assert run(SMALL, seed=5, episodes=15, simulator="icarus").identical
 
 
-def edited(tmp_path, pattern, replacement, count=1):
-    """The small unit's Verilog, edited."""
-    text = generated_verilog(SMALL).read_text()
-    changed, edits = re.subn(pattern, replacement, text, count=count)
-    assert edits, f"{pattern} is not in the generated Verilog any more"
-    path = tmp_path / "edited.v"
-    path.write_text(changed)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("pattern", "replacement", "what"),
-    [
-        # Ties go to the highest action instead of the lowest.
-        (r"(assign right_wins_\w+ = )(\{.*\}) < (\{.*\});", r"\1~(\3 < \2);", "sampled action"),
-        # The unit is never idle.
-        (r"assign busy = \| pending;", "assign busy = 1'b1;", "life of the RTL"),
-        # The score is taken a bit too low.
-        (r": \{ total\[33:17\]", ": { total[32:16]", "reward"),
-    ],
-)
-def test_an_edited_file_diverges(tmp_path, pattern, replacement, what):
-    path = edited(tmp_path, pattern, replacement, count=0)
-    report = run(SMALL, seed=1, episodes=60, verilog=path, simulator=SIMULATOR)
-    assert not report.identical and report.divergence.what == what
+@caught_by("lockstep")
+def test_a_planted_bug_diverges(bug, catcher, tmp_path):
+    params = CONFIGS[catcher.config]
+    verilog = broken_unit(bug, params, tmp_path)
+    report = run(params, seed=1, episodes=60 if catcher.quick else 600, verilog=verilog, simulator=SIMULATOR)
+    assert not report.identical, f"{catcher} does not notice that {bug.name}"
+    assert catcher.differs in ("", report.divergence.what)
 
 
 def test_the_place_is_named_and_the_waveform_lies_around_it(tmp_path):
-    path = edited(tmp_path, r"lfsr <= (.*);", r"lfsr <= (\1) ^ 16'h0100;")  # one bit of the generator flips
+    path = broken_unit(BUGS["the LFSR is loaded with a bit inverted"], SMALL, tmp_path)
     waves = tmp_path / "waves.vcd"
     report = run(SMALL, seed=1, episodes=30, verilog=path, waves=waves)
     divergence = report.divergence
