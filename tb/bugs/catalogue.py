@@ -17,7 +17,7 @@ class Catcher:
         name: of the bench or the proof; the bus of the package; the test as pytest names it. Lockstep has none.
         config: name of the configuration that bench or lockstep runs in (`tb.kit.designs.CONFIGS`).
         quick: it is tried by `make test`, not only by `make test-slow`.
-        differs: what lockstep must find to differ first; empty: anything.
+        differs: what lockstep must find to differ first, or how that begins; empty: anything.
     """
 
     kind: Kind

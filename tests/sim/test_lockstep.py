@@ -51,9 +51,9 @@ def test_icarus_too():
 def test_a_planted_bug_diverges(bug, catcher, tmp_path):
     params = CONFIGS[catcher.config]
     verilog = broken_unit(bug, params, tmp_path)
-    report = run(params, seed=1, episodes=60 if catcher.quick else 600, verilog=verilog, simulator=SIMULATOR)
+    report = run(params, seed=1, episodes=200 if catcher.quick else 600, verilog=verilog, simulator=SIMULATOR)
     assert not report.identical, f"{catcher} does not notice that {bug.name}"
-    assert catcher.differs in ("", report.divergence.what)
+    assert report.divergence.what.startswith(catcher.differs)
 
 
 def test_the_place_is_named_and_the_waveform_lies_around_it(tmp_path):
