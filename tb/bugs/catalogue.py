@@ -332,7 +332,12 @@ _BUGS = (
     PlantedBug(
         "a job is not struck off", "rtl.unit.core",
         "pending & ~active)", "pending)",
-        (proof("idle"), lockstep("narrow", "life of the RTL", quick=True)),
+        (proof("idle"),),
+    ),
+    PlantedBug(
+        "the unit is never idle", "rtl.unit.core",
+        "self.busy.eq(pending.any())", "self.busy.eq(1)",
+        (lockstep("narrow", "life of the RTL", quick=True),),
     ),
     # The episodic unit.
     PlantedBug(
