@@ -286,7 +286,7 @@ _BUGS = (
     PlantedBug(
         "the interrupt of work that ends as it is cleared is lost", "rtl.unit.register_file",
         "(kept & ~cleared) | ended << _DONE", "((kept | ended << _DONE) & ~cleared)",
-        (bench("axi4lite", "narrow"),),
+        (bench("register_file", "narrow"),),
     ),
     PlantedBug(
         "irq stays up while busy", "rtl.unit.register_file",
