@@ -44,12 +44,12 @@ def test_a_bug_whose_text_is_gone_is_named(monkeypatch, capsys):
 
 
 def test_a_bug_with_which_a_proof_cannot_be_stated_is_told(monkeypatch, capsys):
-    nonsense = PlantedBug("a name is unknown", "rtl.unit.row_max", "less(left[0], right[0])", "nowhere", ())
+    nonsense = PlantedBug("a bracket is open", "rtl.unit.row_max", "less(left[0], right[0])", "(", ())
     monkeypatch.setattr(prove, "RESULTS", prove.RESULTS / "tests")
     monkeypatch.setattr(prove, "companions", lambda name: [nonsense])
     assert prove.main(["row-max-small"]) == 1
     said = capsys.readouterr().err
-    assert "the proof row-max-small cannot be stated" in said and "NameError: name 'nowhere'" in said
+    assert "the proof row-max-small cannot be stated" in said and "SyntaxError: '(' was never closed" in said
 
 
 def test_a_proof_that_fails_gives_exit_code_1(monkeypatch, capsys):
