@@ -398,9 +398,7 @@ async def episode_memory(dut: Any) -> None:
     for _ in range(2 * SETUP.effort):
         await bench.command(CLEAR)
         for _ in range(10 * PARAMS.episodes):
-            for row in random.sample(
-                range(PARAMS.states), 3
-            ):  # stored policies may have actions that the row loses here
+            for row in random.sample(range(PARAMS.states), 3):  # stored policies may have actions that it loses
                 await bench.access(address_of("ACTION_COUNT") + 4 * row, random.choice((1, PARAMS.actions)))
                 for pair in range((PARAMS.actions + 1) // 2):  # the lost ones have Q-values that decide, if counted
                     await bench.access(address_of("Q_TABLE") + 32 * row + 4 * pair, random.getrandbits(32))
