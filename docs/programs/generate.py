@@ -23,7 +23,8 @@ from rtl.spec.registers import markdown
 from sim.devices.device import GoldenDevice
 from sim.devices.driver import Driver
 from sim.devices.objective import Objective
-from tb.proofs import catalogue
+from tb.bugs import catalogue as bugs
+from tb.proofs import catalogue as proofs
 
 DOCS = Path(__file__).parents[1]
 _PART = re.compile(r"(<!-- (\w+):begin ([\w-]+) -->\n).*?(<!-- \2:end -->)", re.DOTALL)
@@ -150,7 +151,8 @@ def _diagram(draw: Callable[[], str]) -> str:
 PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("table", "registers"): lambda: markdown(RLUParams()),
     ("table", "published-scores"): _scores,
-    ("table", "proofs"): catalogue.markdown,
+    ("table", "bugs"): bugs.markdown,
+    ("table", "proofs"): proofs.markdown,
     ("table", "cycles"): _cycles,
     ("table", "clocks"): _clocks,
     ("table", "placements"): _placements,

@@ -56,6 +56,7 @@ SETUP = Setup()
 PARAMS = SETUP.params
 ONE = PARAMS.coef_one
 EPISODIC = field_of("MODE", "episodic")
+CANDIDATES = field_of("EPISODIC", "candidates")
 BIG = PARAMS.states > 100
 COVER = SETUP.cover
 KINDS = {Draw: "draw", Action: "action", QWrite: "write", RewardEvent: "reward"}
@@ -405,12 +406,14 @@ async def episode_memory(dut: Any) -> None:
     await bench.write("MODE", EPISODIC.mask)
     for _ in range(2 * SETUP.effort):
         await bench.command(CLEAR)
-        for _ in range(6 * PARAMS.episodes):
-            if random.random() < 0.5:  # stored policies may have actions that the row loses here
-                row = random.randrange(PARAMS.states)
+        for _ in range(10 * PARAMS.episodes):
+            for row in random.sample(range(PARAMS.states), 3):  # stored policies may have actions that it loses
                 await bench.access(ACTION_COUNT.address(row), random.choice((1, PARAMS.actions)))
+                for address in Q_TABLE.addresses(1, PARAMS.actions, first=row):  # of lost ones, which decide if counted
+                    await bench.access(address, random.getrandbits(32))
             await bench.write("EPSILON", random.choice((0, ONE // 8, ONE // 8, ONE)))
-            await bench.write("EPISODIC", random_settings())
+            candidates = random.choice((1, 2, 4, 4)) << CANDIDATES.lsb
+            await bench.write("EPISODIC", random_settings() & ~CANDIDATES.mask | candidates)
             await bench.write("REWARD", random_q(PARAMS))
             await bench.idle()
             await bench.command(random.choice((UPDATE | SAMPLE, UPDATE | SAMPLE, SAMPLE, UPDATE)))

@@ -21,13 +21,6 @@ from sim.simulators.build import Simulator, built
 
 ROOT = Path(__file__).resolve().parents[2]
 
-
-def rtl_file(module: str) -> Path:
-    """The file of a module of the RTL by its last name, which no two of them share."""
-    (found,) = (ROOT / "rtl").rglob(f"{module}.py")
-    return found
-
-
 _SHORT = {"q_width": 8, "q_frac": 6, "coef_frac": 6, "gain_frac": 4, "lfsr_width": 8}
 
 #: Corner configurations, by name: they are build parameters.

@@ -101,22 +101,6 @@ class Harness:
 
 
 @dataclass(frozen=True)
-class Bug:
-    """A change of the RTL that breaks what is proven: the proof must find it.
-
-    Attributes:
-        says: what is wrong in the changed hardware.
-        module: file of the package ``rtl``, without its ending.
-        old, new: the text that is replaced; it stands in the file exactly once.
-    """
-
-    says: str
-    module: str
-    old: str
-    new: str
-
-
-@dataclass(frozen=True)
 class Method:
     """How a proof is made; ``unbounded``, ``induction``, ``unrolled`` and ``free_products`` are the ways there are.
 
@@ -167,7 +151,6 @@ class Proof:
         size: widths and other parameters for which it is.
         method: how it is proven.
         state: writes device, assumptions and assertions into a harness.
-        bugs: its companions; the proof must fail with each of them planted.
         quick: it is part of `make test`.
     """
 
@@ -176,5 +159,4 @@ class Proof:
     size: str
     method: Method
     state: Callable[[Harness], None]
-    bugs: tuple[Bug, ...]
     quick: bool = True

@@ -7,10 +7,11 @@ import pytest
 from amaranth.back import verilog
 
 from rtl.primitives import chosen_sum
-from rtl.primitives.chosen_sum import ECP5, ChosenSum
 from rtl.spec.params import RLUParams
 from rtl.verilog import generate
+from tb.bugs.planter import planted
 from tests.places import ROOT
+from tests.planted_bugs import caught_by
 
 # A process of its own, as a proof that fails makes Yosys end it. CCU2C is Yosys's own model of the cell.
 PROVE = """
@@ -33,9 +34,10 @@ for command in (
 """
 
 
-def proof(folder, width):
-    (folder / "plain.v").write_text(verilog.convert(ChosenSum(width), name="plain", emit_src=False))
-    (folder / "cells.v").write_text(verilog.convert(ChosenSum(width), name="cells", emit_src=False, platform=ECP5()))
+def proof(folder, width, source=chosen_sum):
+    block, cells = source.ChosenSum(width), source.ECP5()
+    (folder / "plain.v").write_text(verilog.convert(block, name="plain", emit_src=False))
+    (folder / "cells.v").write_text(verilog.convert(block, name="cells", emit_src=False, platform=cells))
     command = [sys.executable, "-c", PROVE]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
@@ -47,9 +49,10 @@ def test_both_forms_are_equal(width, tmp_path):
     assert "CCU2C" in (tmp_path / "cells.v").read_text() and "CCU2C" not in (tmp_path / "plain.v").read_text()
 
 
-def test_a_wrong_truth_table_is_found(tmp_path, monkeypatch):
-    monkeypatch.setattr(chosen_sum, "_INIT", chosen_sum._INIT ^ 1 << 7)
-    done = proof(tmp_path, 5)
+@caught_by("test", "tests/rtl/test_chosen_sum.py::test_a_wrong_truth_table_is_found")
+def test_a_wrong_truth_table_is_found(bug, catcher, tmp_path):
+    with planted(bug) as module:
+        done = proof(tmp_path, 5, module(bug.module))
     assert done.returncode != 0 and "model found: FAIL" in done.stdout
 
 

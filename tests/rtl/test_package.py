@@ -15,7 +15,7 @@ import yaml
 from algo.cli import main
 from rtl.flows.fpga.measured import MEASURED
 from rtl.flows.ip.package import files
-from rtl.spec.buses import BUSES, front_end
+from rtl.spec.buses import BUSES, front_end, top_name
 from rtl.spec.params import RLUParams
 from rtl.verilog import generate, sidecar
 from sim.devices.device import READ, WRITE, GoldenDevice, Op
@@ -25,6 +25,7 @@ from sim.ip_package import MANIFEST, NotAPackage, write
 from sim.simulators.build import tool_environment, write_package
 from sim.simulators.simulator import SimDevice
 from tests.places import ROOT
+from tests.planted_bugs import broken_unit, caught_by
 from tests.require import require_command
 from tests.stranger import passed, simulate
 
@@ -104,25 +105,12 @@ def test_its_bench_passes_with_memories_that_power_up_unknown(unit, technology, 
     assert passed(done), done.stdout
 
 
-BUGS = {
-    "none": ("sum", r" \+ ", " - "),
-    "axi4lite": ("bridge", r"(s_axi_bresp\S*) <= ", r"\1 <= ~"),
-    "wishbone": ("registers", r"(irq) <= ", r"\1 <= ~"),
-    "apb": ("bridge", r"(bus__req = setup) & ", r"\1 | "),
-}
-
-
-@pytest.mark.parametrize("bus", BUSES)
-def test_its_bench_fails_on_a_planted_bug(packages, bus, tmp_path):
-    folder = copied(packages, bus, tmp_path)
-    path = folder / f"{front_end(bus).top}.v"
-    block, old, new = BUGS[bus]
-    modules = re.split(r"(?m)^(?=module )", path.read_text())
-    place = next(i for i, text in enumerate(modules) if re.match(rf"module \S+\.{block}\b", text))
-    modules[place], count = re.subn(old, new, modules[place], count=1)
-    assert count == 1
-    path.write_text("".join(modules))
-    assert not passed(simulate(folder))
+@caught_by("package")
+def test_its_bench_fails_on_a_planted_bug(bug, catcher, packages, tmp_path):
+    bus = catcher.name
+    folder = copied(packages, bus, tmp_path / "package")
+    (folder / f"{top_name(bus)}.v").write_text(broken_unit(bug, UNITS[bus], tmp_path, bus).read_text())
+    assert not passed(simulate(folder)), f"the bench of the {catcher} does not notice that {bug.name}"
 
 
 def test_its_bench_fails_on_a_wrong_number_and_on_a_unit_that_hangs(packages, tmp_path):

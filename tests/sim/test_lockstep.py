@@ -1,6 +1,5 @@
 """Lockstep says identical when RTL and golden model are, and finds planted bugs where they are."""
 
-import re
 from pathlib import Path
 
 import pytest
@@ -9,12 +8,13 @@ from hypothesis import strategies as st
 
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import BY_NAME
-from rtl.verilog import generate
 from sim.devices.device import READ, RESET, WAIT, WRITE, GoldenDevice, address_of
 from sim.lockstep import run, run_units
 from sim.simulators.build import generated_verilog
 from sim.stimulus import stimuli, units
-from tests.planted_bugs import SIMULATOR, Bug, plant
+from tb.bugs.catalogue import BUGS
+from tb.kit.designs import CONFIGS
+from tests.planted_bugs import SIMULATOR, broken_unit, caught_by
 from tests.require import require_command
 
 SMALL = RLUParams(states=6, actions=5)
@@ -53,67 +53,13 @@ def test_icarus_too():
     assert run(SMALL, seed=5, episodes=15, simulator="icarus").identical
 
 
-def edited(tmp_path, pattern, replacement, count=1):
-    """The small unit's Verilog, edited."""
-    text = generated_verilog(SMALL).read_text()
-    changed, edits = re.subn(pattern, replacement, text, count=count)
-    assert edits, f"{pattern} is not in the generated Verilog any more"
-    path = tmp_path / "edited.v"
-    path.write_text(changed)
-    return path
-
-
-@pytest.mark.parametrize(
-    ("pattern", "replacement", "what"),
-    [
-        # Ties go to the highest action instead of the lowest.
-        (r"(assign right_wins_\w+ = )(\{.*\}) < (\{.*\});", r"\1~(\3 < \2);", "sampled action"),
-        # The unit is never idle.
-        (r"assign busy = \| pending;", "assign busy = 1'b1;", "life of the RTL"),
-        # The score is taken a bit too low.
-        (r": \{ total\[33:17\]", ": { total[32:16]", "reward"),
-    ],
-)
-def test_an_edited_file_diverges(tmp_path, pattern, replacement, what):
-    path = edited(tmp_path, pattern, replacement, count=0)
-    report = run(SMALL, seed=1, episodes=60, verilog=path, simulator=SIMULATOR)
-    assert not report.identical and report.divergence.what == what
-
-
-@pytest.mark.parametrize(
-    ("module", "old", "new", "what"),
-    [
-        # alpha gamma of 1.0 is taken for 0.
-        ("updater", "Mux(rounded[frac], ~0, rounded)", "rounded", "Q-table write"),
-        # A pending interrupt cannot be cleared.
-        ("register_file", "(kept & ~cleared) |", "kept |", "register IRQ_STATUS"),
-        # The interrupt is requested while the unit is busy.
-        (
-            "register_file",
-            "(pending & enabled).any() & ~self.busy",
-            "(pending & enabled).any()",
-            "output irq at access",
-        ),
-        # A refused access is answered as any other.
-        ("register_file", "bus.err.eq(wrong)", "bus.err.eq(0)", "output err at access"),
-        # A setting can be changed while the unit works with it.
-        ("register_file", "self.busy & (bus.we | is_window)", "self.busy & is_window", "register STATUS"),
-        # A reset in mid-run leaves the settings as they are.
-        (
-            "register_file",
-            "name=r.name.lower(), init=r.reset_value(p))",
-            "name=r.name.lower(), init=r.reset_value(p), reset_less=True)",
-            "register",
-        ),
-    ],
-)
-def test_a_bug_that_a_plain_run_does_not_meet_diverges(module, old, new, what, monkeypatch, tmp_path):
-    verilog = tmp_path / "broken.v"
-    with monkeypatch.context() as patch:
-        plant(Bug("", "", module, old, new), patch)
-        verilog.write_text(generate(SMALL))
-    report = run(SMALL, seed=1, verilog=verilog, simulator=SIMULATOR)
-    assert not report.identical and report.divergence.what.startswith(what), report.divergence
+@caught_by("lockstep")
+def test_a_planted_bug_diverges(bug, catcher, tmp_path):
+    params = CONFIGS[catcher.config]
+    verilog = broken_unit(bug, params, tmp_path)
+    report = run(params, seed=1, episodes=200 if catcher.quick else 600, verilog=verilog, simulator=SIMULATOR)
+    assert not report.identical, f"{catcher} does not notice that {bug.name}"
+    assert report.divergence.what.startswith(catcher.differs)
 
 
 def test_by_default_there_are_units_of_several_kinds():
@@ -125,10 +71,9 @@ def test_by_default_there_are_units_of_several_kinds():
 
 def test_of_several_units_the_one_that_diverges_is_named(tmp_path, monkeypatch):
     other = RLUParams(states=3, actions=4, lfsr_width=8)
-    path = tmp_path / "edited.v"
-    path.write_text(re.sub(r"lfsr <= (.*);", r"lfsr <= (\1) ^ 8'h10;", generated_verilog(other).read_text(), count=1))
+    path = broken_unit(BUGS["the LFSR is loaded with a bit inverted"], other, tmp_path)
     right = {SMALL: generated_verilog(SMALL), other: path}
-    monkeypatch.setattr("sim.simulator.generated_verilog", lambda params, bus: right[params])
+    monkeypatch.setattr("sim.simulators.simulator.generated_verilog", lambda params, bus: right[params])
     reports = [run_units((SMALL, other, RLUParams()), episodes=4, simulator=SIMULATOR) for _ in range(2)]
     first, second = (report.divergence for report in reports)
     assert first == second and first.what == "drawn number"
@@ -171,7 +116,7 @@ def test_alpha_and_gamma_that_are_given_stay(params, seed, alpha, gamma):
 
 
 def test_the_place_is_named_and_the_waveform_lies_around_it(tmp_path):
-    path = edited(tmp_path, r"lfsr <= (.*);", r"lfsr <= (\1) ^ 16'h0100;")  # one bit of the generator flips
+    path = broken_unit(BUGS["the LFSR is loaded with a bit inverted"], SMALL, tmp_path)
     waves = tmp_path / "waves.vcd"
     report = run(SMALL, seed=1, episodes=30, verilog=path, waves=waves)
     divergence = report.divergence

@@ -30,8 +30,10 @@ from sim.devices.serial_frames import (
     take_response,
 )
 from tb.board.__main__ import simulated
+from tb.bugs.planter import planted
 from tb.kit.serial_model import GoldenUnit, LinkModel
 from tests.algo.runs.test_tuning import tuned
+from tests.planted_bugs import caught_by
 
 PARAMS = RLUParams(states=9, actions=9)
 WORD = st.integers(0, 2**32 - 1)
@@ -166,9 +168,9 @@ OPS = st.lists(
 QUICKLY = {"slack_seconds": 0.0}
 
 
-def connected(model, faults=()):
+def connected(model, faults=(), host=sim.devices.serial_device):
     line = ModelLine(model)
-    device = SerialDevice("model@100000000", line=line, **QUICKLY)
+    device = host.SerialDevice("model@100000000", line=line, **QUICKLY)
     line.faults = list(faults)
     return device
 
@@ -177,10 +179,10 @@ def writes(accesses):
     return [access for access in accesses if access[1] is not None]
 
 
-def check_damaged_line(ops, faults):
+def check_damaged_line(ops, faults, host=sim.devices.serial_device, board=tb.kit.serial_model):
     """Whatever the line does, the host sees what it would of a golden device, and each write is done once."""
-    model = LinkModel(GoldenUnit(PARAMS))
-    device = connected(model, faults)
+    model = board.LinkModel(board.GoldenUnit(PARAMS))
+    device = connected(model, faults, host)
     assert device.transact(ops) == GoldenDevice(PARAMS).transact(ops)
     assert writes(model.accesses) == [(op.address, op.value) for op in ops if op.kind == WRITE]
     assert model.resets == 1
@@ -212,36 +214,17 @@ def test_a_reset_is_noticed(ops, faults, when):
         assert "reset" in device._line.faults or model.session == 0
 
 
-def unchecked(frame):
-    return Request(*sim.devices.serial_frames._REQUEST.unpack(frame[1:11]))
-
-
-def forgetful(self, request, serve=LinkModel._serve):
-    if request.session == self.session:
-        self._sequence = request.sequence - 1 & 0xFF
-    return serve(self, request)
-
-
-@pytest.mark.parametrize(
-    ("place", "name", "bug"),
-    [(tb.kit.serial_model, "parsed_request", unchecked), (LinkModel, "_serve", forgetful)],
-    ids=["the CRC is not checked", "a repeated write is done again"],
-)
-def test_planted_bugs_of_the_board_are_noticed(monkeypatch, place, name, bug):
-    ops = [Op(WRITE, address_of("COMMAND"), SAMPLE), Op(WAIT), Op(READ, address_of("LFSR"))]
-    # The command's first copy arrives as another command; the answer to the second is lost.
-    faults = [("replaced", 10, bytes([CLEAR])), None, ("lost", 0, b"")]
+@caught_by("test", "tests/sim/test_serial.py::test_a_planted_bug_is_noticed")
+def test_a_planted_bug_is_noticed(bug, catcher):
+    ops = [Op(WRITE, address_of("COMMAND"), SAMPLE), Op(WAIT), Op(READ, address_of("LFSR")), Op(WAIT)]
+    ops.append(Op(READ, address_of("STATES")))
+    # The command's first copy arrives as another command; the answer to the second is lost; that to a read comes twice.
+    faults = [("replaced", 10, bytes([CLEAR])), None, ("lost", 0, b""), None, None, None, ("twice", 0, b"")]
     check_damaged_line(ops, faults)
-    monkeypatch.setattr(place, name, bug)
-    with pytest.raises((AssertionError, DeviceError)):
-        check_damaged_line(ops, faults)
-
-
-def test_a_planted_bug_of_the_host_is_noticed(monkeypatch):
-    monkeypatch.setattr(SerialDevice, "_is_answer", lambda self, response, request, words: True)
-    ops = [Op(READ, address_of("ID")), Op(WAIT), Op(READ, address_of("STATES"))]
-    with pytest.raises((AssertionError, DeviceError)):
-        check_damaged_line(ops, [None, ("twice", 0, b"")])
+    with planted(bug) as module:
+        host, board = module("sim.devices.serial_device"), module("tb.kit.serial_model")
+        with pytest.raises((AssertionError, host.DeviceError)):
+            check_damaged_line(ops, faults, host, board)
 
 
 def test_reads_of_neighbours_travel_together():
