@@ -1,1 +1,5 @@
-"""The RL unit in Amaranth: parameters, register map, blocks and top."""
+"""The RL unit in Amaranth: parameters, register map, blocks and top.
+
+`files` may import: nothing of ours.
+`verilog` may import: rtl.files, rtl.spec, rtl.primitives, rtl.unit, rtl.bus.
+"""

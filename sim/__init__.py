@@ -1,1 +1,8 @@
-"""Golden model, devices, driver, lockstep and the simulator behind them."""
+"""Golden model, devices, driver, lockstep and the simulator behind them.
+
+`files` may import: rtl.files.
+`waves` may import: nothing of ours.
+`stimulus` may import: rtl.spec, sim.model, sim.devices.
+`lockstep` may import: rtl.spec, sim.files, sim.model, sim.devices, sim.simulators, sim.stimulus, sim.waves.
+`ip_package` may import: rtl.spec, rtl.flows.ip, sim.files, sim.devices.
+"""

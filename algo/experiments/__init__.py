@@ -1,6 +1,8 @@
 """The experiments of Chen 2023, chapter 2, and ours beside them; each is a module with the functions of `Experiment`.
 
 ``rlu experiment NAME`` runs one. Nothing heavy is imported here.
+
+May import: rtl.spec, sim, algo.support, algo.space, algo.published, algo.nets, algo.chips, algo.search, algo.runs.
 """
 
 from __future__ import annotations

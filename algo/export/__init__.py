@@ -1,1 +1,4 @@
-"""The networks of a run as ONNX files."""
+"""The networks of a run as ONNX files.
+
+May import: sim.files, sim.devices, algo.support, algo.space, algo.nets, algo.runs.
+"""

@@ -1,1 +1,4 @@
-"""Networks and their quantisation."""
+"""Networks and their quantisation.
+
+May import: sim.files, sim.devices, algo.support, algo.space, algo.published.
+"""

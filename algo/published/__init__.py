@@ -1,1 +1,4 @@
-"""The published facts."""
+"""The published facts.
+
+May import: algo.support, algo.space.
+"""

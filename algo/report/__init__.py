@@ -1,1 +1,4 @@
-"""The page about a run."""
+"""The page about a run.
+
+May import: algo.support, algo.space, algo.published, algo.nets, algo.chips, algo.search, algo.runs.
+"""

@@ -1,1 +1,4 @@
-"""What can be chosen: policies and the space that they come from, and the layers they are about."""
+"""What can be chosen: policies and the space that they come from, and the layers they are about.
+
+May import: algo.support.
+"""

@@ -1,1 +1,4 @@
-"""The unit behind standard buses."""
+"""The unit behind standard buses.
+
+May import: rtl.spec, rtl.primitives, rtl.unit.
+"""

@@ -1,1 +1,4 @@
-"""What becomes of the unit outside Amaranth."""
+"""What becomes of the unit outside Amaranth.
+
+May import: nothing of ours.
+"""

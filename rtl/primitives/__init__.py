@@ -1,1 +1,4 @@
-"""Small circuits that know nothing of the unit."""
+"""Small circuits that know nothing of the unit.
+
+May import: rtl.spec.
+"""

@@ -1,1 +1,4 @@
-"""The unit's registers on a serial line."""
+"""The unit's registers on a serial line.
+
+May import: rtl.spec, rtl.primitives, rtl.unit.
+"""

@@ -1,1 +1,4 @@
-"""What the unit is, without Amaranth: parameters, registers and their exports, the serial protocol, the buses."""
+"""What the unit is, without Amaranth: parameters, registers and their exports, the serial protocol, the buses.
+
+May import: nothing of ours.
+"""

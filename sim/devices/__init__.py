@@ -1,1 +1,4 @@
-"""Units behind their registers, and the driver that uses one."""
+"""Units behind their registers, and the driver that uses one.
+
+May import: rtl.spec, sim.files, sim.model.
+"""

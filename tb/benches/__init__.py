@@ -1,1 +1,4 @@
-"""The cocotb benches, one a block."""
+"""The cocotb benches, one a block.
+
+May import: rtl, sim, tb.kit.
+"""

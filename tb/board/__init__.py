@@ -1,1 +1,4 @@
-"""A board's design in a simulator, behind a pseudo-terminal."""
+"""A board's design in a simulator, behind a pseudo-terminal.
+
+May import: rtl, sim.
+"""

@@ -1,1 +1,4 @@
-"""Planted bugs: the catalogue of them, who must notice each, and the planter. Imports nothing of ours."""
+"""Planted bugs: the catalogue of them, who must notice each, and the planter.
+
+May import: nothing of ours.
+"""

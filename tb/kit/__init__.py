@@ -1,1 +1,4 @@
-"""What the benches are made of: configurations, set-up, models, monitors."""
+"""What the benches are made of: configurations, set-up, models, monitors.
+
+May import: rtl, sim.
+"""

@@ -1,1 +1,4 @@
-"""Small faults put into the RTL, and what is known of them."""
+"""Small faults put into the RTL, and what is known of them.
+
+May import: rtl.spec, rtl.flows.fpga, sim.files, tb.kit.
+"""

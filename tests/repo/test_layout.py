@@ -1,6 +1,9 @@
-"""Imports point one way, and only what trains brings torch."""
+"""Imports point one way, from room to room, and only what trains brings torch."""
 
 import ast
+import graphlib
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,42 +12,108 @@ import pytest
 
 from tests.places import ROOT
 
-ALLOWED = {"rtl": {"rtl"}, "sim": {"rtl", "sim"}, "tb": {"rtl", "sim", "tb"}, "algo": {"rtl", "sim", "algo"}}
-# Of the RTL, the host may know what a unit looks like from outside.
-RTL_FROM_OUTSIDE = {
-    "rtl.spec.params",
-    "rtl.spec.buses",
-    "rtl.verilog",
-    "rtl.spec.register_exports",
-    "rtl.flows.fpga.synth",
-    "rtl.flows.fpga.synth_targets",
-    "rtl.flows.fpga.bitstream",
-    "rtl.flows.fpga.boards",
-}
+PACKAGES = ("rtl", "sim", "tb", "algo")
+#: Of the RTL, the host may know what a unit looks like from outside.
+OUTSIDE = ("rtl.spec", "rtl.verilog", "rtl.flows.fpga")
+NOTHING = "nothing of ours"
+
+
+def modules():
+    """Every module of ours with its file, by name; a room is the name of its folder."""
+    found = {}
+    for path in sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py")):
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        found[name.removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = modules()
+ROOMS = sorted(name for name, path in MODULES.items() if path.name == "__init__.py")
 
 
 def imports(path):
-    """Absolute names of the modules a file imports, also inside functions."""
-    package = path.parent.name
+    """Names of our modules that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] in PACKAGES)
         elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            yield f"{package}.{module}".rstrip(".") if node.level else module
+            assert not node.level, f"{path} has a relative import: write the whole name"
+            if (node.module or "").split(".")[0] in PACKAGES:
+                whole = [f"{node.module}.{alias.name}" for alias in node.names]
+                yield from (name if name in MODULES else node.module for name in whole)
 
 
-@pytest.mark.parametrize("package", ALLOWED)
-def test_imports_point_one_way(package):
-    files = sorted((ROOT / package).rglob("*.py"))
-    assert files
-    for path in files:
-        ours = {name for name in imports(path) if name.split(".")[0] in {*ALLOWED, "tests", "docs"}}
-        wrong = {name for name in ours if name.split(".")[0] not in ALLOWED[package]}
-        assert not wrong, f"{path.relative_to(ROOT)} imports {wrong}"
-        if package == "algo":
-            inside = {name for name in ours if name.startswith("rtl")} - RTL_FROM_OUTSIDE
-            assert not inside, f"{path.relative_to(ROOT)} looks inside the RTL: {inside}"
+def rules(room):
+    """What the docstring of a room says may be imported: by the room's modules, or by one of them by name."""
+    said = " ".join((importlib.import_module(room).__doc__ or "").split())
+    found = {name: listed for name, listed in re.findall(r"`(\w+)` may import: ([^`]*?)\.(?= |$)(?! ?\w+\.)", said)}
+    whole = re.search(r"May import: (.*?)\.$", said)
+    return {f"{room}.{name}": names(listed) for name, listed in found.items()} | (
+        {room: names(whole[1])} if whole else {}
+    )
+
+
+def names(listed):
+    return () if listed == NOTHING else tuple(part.strip() for part in listed.split(","))
+
+
+def within(name, allowed):
+    return any(name == one or name.startswith(f"{one}.") for one in allowed)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_says_what_it_is_and_imports_what_it_may(room):
+    said = importlib.import_module(room).__doc__ or ""
+    assert len(said.splitlines()[0]) > 10, f"{room} does not say what it is"
+    allowed = rules(room)
+    for name, path in MODULES.items():
+        if (name.rpartition(".")[0] != room and name != room) or (path.name == "__init__.py" and name != room):
+            continue
+        mine = allowed.get(name, allowed.get(room))
+        if name == room and mine is None:
+            mine = ()
+        assert mine is not None, f"the docstring of {room} does not say what {name} may import"
+        wrong = {
+            other
+            for other in imports(path)
+            if not within(other, mine) and other.rpartition(".")[0] != room and other != room
+        }
+        assert not wrong, f"{name} imports {wrong}, which {room} may not"
+
+
+def test_nothing_imports_in_a_circle():
+    """Neither modules nor rooms; a module at the top of a package is a room of its own."""
+
+    def room_of(name):
+        room = name if name in ROOMS else name.rpartition(".")[0]
+        return name if room in PACKAGES else room
+
+    graph = {name: set(imports(path)) - {name} for name, path in MODULES.items()}
+    tuple(graphlib.TopologicalSorter(graph).static_order())
+    rooms = {}
+    for name, others in graph.items():
+        rooms.setdefault(room_of(name), set()).update(
+            room_of(other) for other in others if room_of(other) != room_of(name)
+        )
+    tuple(graphlib.TopologicalSorter(rooms).static_order())
+
+
+def test_packages_point_one_way_and_the_host_sees_the_unit_from_outside():
+    below = {"rtl": {"rtl"}, "sim": {"rtl", "sim"}, "tb": {"rtl", "sim", "tb"}, "algo": {"rtl", "sim", "algo"}}
+    for name, path in MODULES.items():
+        package = name.split(".")[0]
+        for other in imports(path):
+            assert other.split(".")[0] in below[package], f"{name} imports {other}"
+            if package == "algo" and other.startswith("rtl"):
+                assert within(other, OUTSIDE), f"{name} looks inside the RTL: {other}"
+
+
+def test_a_wrong_import_is_noticed(tmp_path):
+    path = tmp_path / "x.py"
+    path.write_text("def f():\n    from rtl.unit import core\n    import sim.files\n")
+    assert set(imports(path)) == {"rtl.unit.core", "sim.files"}
+    assert not within("rtl.unit.core", rules("rtl.spec")["rtl.spec"]) and within("rtl.spec.params", ("rtl.spec",))
+    assert rules("sim")["sim.files"] == ("rtl.files",) and rules("rtl")["rtl.files"] == ()
 
 
 @pytest.mark.parametrize(
@@ -66,7 +135,7 @@ def test_help_brings_neither_numpy_nor_amaranth():
 
 
 def test_nothing_needs_files_outside_the_project():
-    sources = [path for package in (*ALLOWED, "tests", "docs") for path in (ROOT / package).rglob("*.py")]
+    sources = [path for package in (*PACKAGES, "tests", "docs") for path in (ROOT / package).rglob("*.py")]
     for path in [*sources, ROOT / "Makefile", ROOT / ".ci" / "run"]:
         if path != Path(__file__):
             assert "../shared" not in path.read_text(), path

@@ -1,1 +1,4 @@
-"""Data sets: built in, and the user's own."""
+"""Data sets: built in, and the user's own.
+
+May import: sim.files, algo.support.
+"""

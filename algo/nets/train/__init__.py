@@ -1,1 +1,4 @@
-"""Training: gradient descent, pre-training, retraining, shared weights."""
+"""Training: gradient descent, pre-training, retraining, shared weights.
+
+May import: sim.files, algo.support, algo.space, algo.nets, algo.nets.data.
+"""

@@ -1,1 +1,4 @@
-"""Methods, and variants of the unit, compared over many seeds."""
+"""Methods, and variants of the unit, compared over many seeds.
+
+May import: rtl.spec, sim.model, sim.devices, algo.support, algo.space, algo.chips, algo.search.
+"""

@@ -1,4 +1,7 @@
-"""The boards there are: one small file each, listed here."""
+"""The boards there are: one small file each, listed here.
+
+May import: rtl.spec, rtl.unit, rtl.serial, rtl.verilog.
+"""
 
 from __future__ import annotations
 
