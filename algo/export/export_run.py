@@ -20,9 +20,9 @@ from algo.nets.quantisation import model_size_bytes, quantised_layers
 from algo.nets.train.retrainer import Retrainer
 from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CHECKPOINT, RunFolder, RunFolderError
-from algo.runs.tune import resumed_config, retrainer_of, task_of
+from algo.runs.tune import chip_of, resumed_config, retrainer_of, run_space, task_of
 from algo.space.dimensions import DIMENSIONS
-from algo.space.policy import Policy
+from algo.space.policy import PolicySpace
 from algo.support.user_files import reading
 from sim.files import write_atomically
 
@@ -55,7 +55,12 @@ class Exported:
 
 
 def trained_again(
-    folder: RunFolder, config: TuneConfig, retrainer: Retrainer, which: Which, say: Callable[[str], None]
+    folder: RunFolder,
+    config: TuneConfig,
+    retrainer: Retrainer,
+    space: PolicySpace,
+    which: Which,
+    say: Callable[[str], None],
 ) -> tuple[nn.Module, float, Mapping[str, Any]]:
     """A network of a finished run: the very one whose accuracy its summary gives, on the machine it was made on.
 
@@ -68,6 +73,7 @@ def trained_again(
         folder: of the run.
         config: its configuration.
         retrainer: as the configuration says; at its start for ``best-seen``.
+        space: of the run's policies.
         which: one of `WHICH`.
         say: where progress messages go.
 
@@ -83,12 +89,15 @@ def trained_again(
     row = summary[_ROWS[which]]
     same_data = "data" in folder.inputs or retrainer.source == Path(summary["data"]).name  # the former are checked
     chosen = {name: tuple(row[name]) for name in DIMENSIONS if name in row}
-    if not same_data or {len(values) for values in chosen.values()} != {retrainer.layers}:
+    try:
+        if not same_data or retrainer.layers != space.layers:
+            raise ValueError
+        policy = space.spread(chosen)
+    except ValueError:
         raise RunFolderError(
             f"{folder.path} was made with another network or other data than its {folder.path / 'config.json'} names "
             f"({summary['data']!r}): export your own network with algo.export.onnx_export.export"
-        )
-    policy = Policy(point=0, **chosen)
+        ) from None
     iteration = None
     begun = retrainer.state()
     saved = folder.read_checkpoint()
@@ -105,7 +114,7 @@ def trained_again(
         before = folder.steps[:iteration] if config.task.weights == "carried" else []
         for step in tqdm(before, desc="retraining as the run did", unit="policy", leave=False, disable=None):
             if step.served == "trained":
-                retrainer.accuracy(Policy(point=0, **step.chosen), step.iteration)
+                retrainer.accuracy(space.decode(step.actions), step.iteration)
     network, accuracy = retrainer.network(policy, iteration)
     if accuracy != row["accuracy"]:
         say(
@@ -150,14 +159,16 @@ def export_run(
         importlib.import_module(needed)  # before anything is trained
     folder = RunFolder.open(path)
     config = resumed_config(folder, {})
-    retrainer = retrainer_of(task_of(config, folder, say), say)
+    task = task_of(config, folder, say)
+    retrainer = retrainer_of(task, say)
+    space = run_space(config, chip_of(config, folder, say, task), retrainer.layers)
     images, labels = retrainer.test_images()
     few = torch.from_numpy(images[:2])
     rows: list[Exported] = []
     # The baseline last: it starts from the pre-trained weights, whatever was trained before it.
     wanted: tuple[Which, ...] = ("int8",) if which == "int8" else (which, "int8")
     for name in wanted:
-        network, accuracy, measured = trained_again(folder, config, retrainer, name, say)
+        network, accuracy, measured = trained_again(folder, config, retrainer, space, name, say)
         exported = copy.deepcopy(network)
         if fold and not config.task.training.fold_batch_norm:
             fold_batch_norm(exported, few)
@@ -170,7 +181,7 @@ def export_run(
                 policy=name,
                 measured=measured,
                 accuracy=accuracy,
-                weight_bytes=model_size_bytes(network, measured["weight_bits"]),
+                weight_bytes=model_size_bytes(network, [layer.weight_bits for _, layer in quantised_layers(network)]),
                 float_bytes=4 * sum(layer.weight.numel() for _, layer in quantised_layers(network)),
                 file_bytes=len(content),
                 agreement=agreement(network, model, images, labels),

@@ -33,6 +33,9 @@ def space_of(
     Raises:
         ValueError: if the layers of a block have no value in common.
     """
+    for value in among or ():
+        if not any(value in choices_of(chip, layer, name) for layer in range(len(layers)) for name in searched):
+            raise ValueError(f"no layer of the chip knows {value} bits: leave it out of the bit-widths")
     grouped = {name: (number,) for number, name in enumerate(layers)} if blocks is None else blocks
     places = []
     for name, numbers in grouped.items():

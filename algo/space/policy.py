@@ -307,6 +307,18 @@ class PolicySpace:
             for name in self.dimensions
         }
 
+    def spread(self, chosen: Mapping[str, Sequence[int]], point: int = 0) -> Policy:
+        """The policy that `by_place` gives these values of; raises ValueError if they are not one a place."""
+        values = {name: [dimension_named(name).usual] * self.layers for name in self.dimensions}
+        for name in self.dimensions:
+            rows, given = [row for row in self.rows if name in row.dimensions], chosen.get(name, ())
+            if len(rows) != len(given):
+                raise ValueError(f"{len(given)} {dimension_named(name).title} for {len(rows)} places")
+            for row, value in zip(rows, given, strict=True):
+                for layer in row.layers:
+                    values[name][layer] = value
+        return Policy(point=point, **values)
+
     def place_names(self, dimension: str) -> tuple[str, ...]:
         """Names of the places of the values that `by_place` gives."""
         return tuple(row.where for row in self.rows if dimension in row.dimensions)

@@ -15,7 +15,7 @@ import yaml
 from algo.cli import main
 from rtl.flows.fpga.measured import MEASURED
 from rtl.flows.ip.package import files
-from rtl.spec.buses import BUSES, front_end, top_name
+from rtl.spec.buses import BUSES, front_end
 from rtl.spec.params import RLUParams
 from rtl.verilog import generate, sidecar
 from sim.devices.device import READ, WRITE, GoldenDevice, Op
@@ -109,7 +109,7 @@ def test_its_bench_passes_with_memories_that_power_up_unknown(unit, technology, 
 def test_its_bench_fails_on_a_planted_bug(bug, catcher, packages, tmp_path):
     bus = catcher.name
     folder = copied(packages, bus, tmp_path / "package")
-    (folder / f"{top_name(bus)}.v").write_text(broken_unit(bug, UNITS[bus], tmp_path, bus).read_text())
+    (folder / f"{front_end(bus).top}.v").write_text(broken_unit(bug, UNITS[bus], tmp_path, bus).read_text())
     assert not passed(simulate(folder)), f"the bench of the {catcher} does not notice that {bug.name}"
 
 
