@@ -123,7 +123,7 @@ BENCHES: dict[str, Bench] = {
 
 #: The whole unit as `sim.lockstep` alone judges it, mutated in all its parts; by name, as above.
 LOCKSTEP: dict[str, Bench] = {
-    name: Bench(name, "top.RLU", (config,), "the whole unit, judged by lockstep alone", source="rlu")
+    name: Bench(name, "rtl.unit.top.RLU", (config,), "the whole unit, judged by lockstep alone", source="rlu")
     for name, config in (("lockstep", "full"), ("lockstep_narrow", "narrow"), ("lockstep_episodic", "episodic"))
 }
 
