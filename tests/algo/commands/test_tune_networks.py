@@ -1,0 +1,44 @@
+"""`rlu tune` with networks by name or file, rows a block, and other methods, with real training."""
+
+import json
+
+import numpy as np
+
+from tests.chip_samples import rlu
+
+NET = """
+from torch import nn
+
+def make(classes, channels):
+    return nn.Sequential(nn.Conv2d(channels, 4, 3, stride=2), nn.ReLU6(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
+                         nn.Linear(16, classes))
+"""
+
+
+def test_tune_takes_networks_by_name_or_file_and_any_method(tmp_path, capsys):
+    (tmp_path / "net.py").write_text(NET)
+    rng, labels = np.random.default_rng(1), np.arange(120) % 2
+    images = (rng.integers(0, 200, (120, 8, 8)) + 50 * labels[:, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "few.npz", images=images, labels=labels)
+    usual = ["tune", "--data", tmp_path / "few.npz", "--iterations", "3", "--threads", "1", "--accuracy-drop", "0.9"]
+    low = ["--latency-low", "0", "--energy-low", "0"]
+    own = [*usual, *low, "--network", f"{tmp_path / 'net.py'}:make", "--method", "evolution", "--out", tmp_path / "own"]
+    code, out, said = rlu(capsys, *own, "--json")
+    assert code == 0, said
+    summary = json.loads(out)
+    assert len(summary["found"]["weight_bits"]) == 2 and summary["found"]["latency_ms"] < 0.1  # that of the own network
+    blocks = [*usual, "--width", "1", "--rows", "block", "--out", tmp_path / "blocks"]
+    code, out, said = rlu(capsys, *blocks, "--network", "mobilenetv2", "--json")
+    assert code == 0, said
+    assert len(json.loads(out)["found"]["weight_bits"]) == 17
+    assert len((tmp_path / "blocks" / "trace.jsonl").read_text().splitlines()) == 3
+    code, _, _ = rlu(capsys, "report", tmp_path / "own", tmp_path / "blocks", "-o", tmp_path / "both.html")
+    assert code == 0 and "evolution" in (tmp_path / "both.html").read_text()
+    code, _, said = rlu(capsys, "export", tmp_path / "blocks", "-o", tmp_path / "blocks.onnx")
+    assert code == 0, said
+    (tmp_path / "net.py").write_text(NET.replace("4, 3", "4, 5"))
+    (tmp_path / "own" / "summary.json").unlink()
+    code, _, said = rlu(capsys, "tune", "--resume", "--out", tmp_path / "own")
+    assert code == 2 and "net.py are not those that" in said
+    code, _, said = rlu(capsys, *usual, "--width", "1", "--rows", "block", "--out", tmp_path / "plain")
+    assert code == 2 and "none of the layers is in a block" in said
