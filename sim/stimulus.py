@@ -123,7 +123,11 @@ class _Stimulus:
 
     def episode(self) -> list[Op]:
         """One round of a run, with the mistakes made in it."""
-        ops = [*self._settings(), *self._memories(), *self._sample(), *self._measurements(), *self._learn()]
+        ops = [*self._settings(), *self._memories(), *self._sample()]
+        for _ in range(self.rng.randint(0, 3)):  # rewards alone cost little
+            ops += [*self._measurements(), *self._work(self._write("COMMAND", REWARD))]
+            ops += [Op(READ, address_of(name)) for name in ("REWARD", "SHARE")]
+        ops += [*self._measurements(), *self._learn()]
         if self._chance(0.4):
             ops += self._mistake()
         return ops + self._look()
@@ -223,7 +227,7 @@ class _Stimulus:
             # Not all of them large: the sample would take longer than any wait.
             settings = {"tournament": rng.choice((0, 1, 2, 3, 32)), "candidates": rng.choice((0, 1, 2, 3, 4, 8))}
             if self._chance(0.3):
-                settings = {"tournament": 1 << rng.randrange(8), "candidates": rng.randint(0, 1)}
+                settings = {"tournament": rng.choice((128, rng.getrandbits(8))), "candidates": rng.randint(0, 1)}
             settings["replays"] = rng.choice((0, 1, 2, 3, 20, 1 << rng.randrange(8)))
             word = sum(value << field_of("EPISODIC", name).lsb for name, value in settings.items())
             ops.append(self._write("EPISODIC", word))
@@ -264,8 +268,9 @@ class _Stimulus:
         p, rng = self.params, self.rng
         names = ("WEIGHT_A", "WEIGHT_L", "WEIGHT_E", "LATENCY_HIGH", "ENERGY_HIGH", "ACCURACY", "LATENCY", "ENERGY")
         values = {name: self._coefficient() for name in names}
-        values |= {f"{name}_GAIN": rng.getrandbits(p.gain_width) for name in ("LATENCY", "ENERGY")}
-        tie = self._tie(2 * p.coef_frac - p.q_frac, p.coef_one, p.coef_one) if self._chance(0.4) else None
+        # Small gains, too: most of the others clip their term.
+        values |= {f"{name}_GAIN": rng.getrandbits(p.gain_width - rng.choice((0, 3))) for name in ("LATENCY", "ENERGY")}
+        tie = self._tie(2 * p.coef_frac - p.q_frac, p.coef_one, p.coef_one) if self._chance(0.3) else None
         if tie is not None:  # of the score
             values |= {"WEIGHT_A": tie[0], "ACCURACY": tie[1], "WEIGHT_L": 0, "WEIGHT_E": 0}
             values |= {

@@ -37,6 +37,9 @@ REQUIRED_PERCENT = 95.0
 #: A survivor is tried again with other stimulus: seed and effort of the bench.
 RETRIES = ((2, 3), (3, 3))
 PROOF_SECONDS = 20
+#: Exit codes of a lockstep that has noticed a mutant: it diverged, or GNU timeout had to end it.
+DIVERGED = 3
+NOTICED = (DIVERGED, 124, 137)
 
 State = Literal["bench", "retry", "lockstep", "proven", "explained", "survived"]
 KILLED: tuple[State, ...] = ("bench", "retry", "lockstep")
@@ -120,15 +123,20 @@ class Hunt:
     def _lockstep_notices(self, number: int) -> bool:
         environment = tool_environment("verilator") | {"RLU_MUTANT": str(number)}
         command = [sys.executable, "-m", "tb.mutate", "--lockstep", self.block.config, str(self.block.verilog)]
-        return not self._succeeds(command, environment)
+        done = self._limited(command, environment)
+        if done.returncode and done.returncode not in NOTICED:  # no verdict at all, and no catch
+            raise RuntimeError(f"lockstep with mutant {number} ended by itself:\n{done.stderr.decode()[-500:]}")
+        return done.returncode != 0
 
     def _succeeds(self, command: Sequence[str], environment: dict[str, str]) -> bool:
+        return self._limited(command, environment).returncode == 0
+
+    def _limited(self, command: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
         # GNU timeout ends the whole group, the simulator in it.
         limited = ["timeout", "-k", "2", f"{self.limit_s:.0f}", *command]
-        done = subprocess.run(
+        return subprocess.run(
             limited, env=environment, cwd=ROOT, capture_output=True, stdin=subprocess.DEVNULL, check=False
         )
-        return done.returncode == 0
 
 
 class LockstepHunt(Hunt):
@@ -269,12 +277,12 @@ def run(blocks: Iterable[str], count: int | None, jobs: int, seed: int = SEED) -
 
 
 def lockstep(config: str, verilog: Path) -> int:
-    """What `rlu lockstep --rtl` says of the mutant of the environment; exit code 1 if it is noticed."""
+    """What `rlu lockstep --rtl` says of the mutant of the environment; exit code `DIVERGED` if it is noticed."""
     from sim.lockstep import run as run_lockstep
 
     report = run_lockstep(CONFIGS[config], verilog=verilog)
     print(report.divergence or "identical")
-    return 0 if report.identical else 1
+    return 0 if report.identical else DIVERGED
 
 
 def main(argv: Sequence[str] | None = None) -> int:

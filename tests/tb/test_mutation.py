@@ -1,5 +1,6 @@
 """The hunt for mutants, on a few of a quick block; and that a survivor is not passed over."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -93,6 +94,12 @@ def test_lockstep_that_diverges_by_itself_proves_nothing(monkeypatch):
     monkeypatch.setattr(Hunt, "_lockstep_notices", lambda self, number: True)
     with pytest.raises(RuntimeError, match="lockstep diverges without a mutant"):
         LockstepHunt(block, 1).run()
+
+
+def test_a_lockstep_that_says_nothing_is_no_catch(tmp_path):
+    nothing = dataclasses.replace(mutated(LOCKSTEP["lockstep_narrow"], 8), folder=tmp_path)
+    with pytest.raises(RuntimeError, match="lockstep with mutant 1 ended by itself(.|\\n)*FileNotFoundError"):
+        LockstepHunt(nothing, 1)._lockstep_notices(1)
 
 
 def test_what_counts():
