@@ -98,7 +98,7 @@ def test_lockstep_that_diverges_by_itself_proves_nothing(monkeypatch):
 
 def test_a_lockstep_that_says_nothing_is_no_catch(tmp_path):
     nothing = dataclasses.replace(mutated(LOCKSTEP["lockstep_narrow"], 8), folder=tmp_path)
-    with pytest.raises(RuntimeError, match="lockstep with mutant 1 ended by itself(.|\\n)*FileNotFoundError"):
+    with pytest.raises(RuntimeError, match=r"lockstep with mutant 1 ended by itself(.|\n)*FileNotFoundError"):
         LockstepHunt(nothing, 1)._lockstep_notices(1)
 
 
