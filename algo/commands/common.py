@@ -85,7 +85,7 @@ def options_of(
                 more["show_default"] = one.default is not None
                 if one.metavar:
                     more["metavar"] = one.metavar
-                if one.choices and all(isinstance(choice, str) for choice in one.choices):
+                if one.choices and not one.metavar and all(isinstance(choice, str) for choice in one.choices):
                     more["type"] = click.Choice([str(choice) for choice in one.choices])
                 else:
                     more["type"] = next(kind for kind in (int, float, str) if kind in kinds)

@@ -46,7 +46,9 @@ class DeviceConfig:
     simulator: Literal["verilator", "icarus"] = setting(
         "verilator", "Simulator of the RTL.", choices=("verilator", "icarus")
     )
-    bus: str = setting("none", f"Of the simulated RTL: {', '.join(BUSES[:-1])} or {BUSES[-1]}.", choices=BUSES)
+    bus: str = setting(
+        "none", f"Of the simulated RTL: {', '.join(BUSES[:-1])} or {BUSES[-1]}.", choices=BUSES, metavar="BUS"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

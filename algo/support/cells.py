@@ -216,9 +216,10 @@ def _packed(key: str, result: Any) -> bytes:
         result = {name: value for name, value in result.items() if name not in arrays}
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as file:  # what numpy.savez writes, and one member more; it has checksums
-        file.writestr(_HEADER, json.dumps({"key": key, "result": result}))
+        # The same result gives the same bytes: members carry no time of day.
+        file.writestr(zipfile.ZipInfo(_HEADER), json.dumps({"key": key, "result": result}))
         for name, value in arrays.items():
-            with file.open(f"{name}.npy", "w") as member:
+            with file.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
                 np.lib.format.write_array(member, value, allow_pickle=False)
     return buffer.getvalue()
 

@@ -103,4 +103,4 @@ def test_the_command_refuses_a_bus_it_cannot_use(arguments: list[str], said: str
 
 def test_the_bus_is_part_of_a_runs_configuration(tmp_path: Path) -> None:
     folder, _, _ = tuned(tmp_path / "run", stop=1)
-    assert json.loads((folder.path / "config.json").read_text())["bus"] == "none"
+    assert json.loads((folder.path / "config.json").read_text())["device"]["bus"] == "none"

@@ -464,8 +464,8 @@ def test_a_port_that_vanishes_leaves_the_run_resumable(running, golden, tmp_path
     assert 3 < len(folder.steps) < 30
     # It is plugged in elsewhere now.
     config = resumed_config(folder, {"device": f"serial:{running.port}"})
-    assert config.device == f"serial:{running.port}"
-    done, _, _ = tuned(tmp_path / "run", device=config.device)
+    assert config.device.device == f"serial:{running.port}"
+    done, _, _ = tuned(tmp_path / "run", device=config.device.device)
     assert (done.path / TRACE).read_bytes() == golden[0]
 
 

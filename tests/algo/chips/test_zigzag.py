@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from algo.chips.by_name import described_chip, zigzag_chip
+from algo.chips import zigzag_chip
+from algo.chips.by_name import described_chip
 from algo.chips.description import Description, read_description
 from algo.chips.zigzag_chip import SHIPPED, ZigzagChip
 from algo.space.layers import Geometry, LayerShape

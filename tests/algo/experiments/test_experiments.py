@@ -135,21 +135,24 @@ def test_runs_of_several_experiments_are_made_together_but_not_those_of_a_finish
     assert asked == [("latency", "energy", "excluding"), ("energy", "excluding")]
 
 
-def test_a_run_of_another_configuration_is_begun_anew(out, tmp_path, capsys):
+def test_a_run_of_another_configuration_is_put_aside(out, tmp_path, capsys):
     main(experiment("latency-first", "--out", out))
     settings = Settings(scale="quick", out=tmp_path, jobs=1)
     folder = runs.folder_of(settings, "energy", 1)
     shutil.copytree(runs.folder_of(Settings(out=out), "energy", 1), folder)
     stored = json.loads((folder / "config.json").read_text())
     # One made before a setting existed had that setting's default.
-    del stored["lfsr_width"]
+    del stored["unit"]["lfsr_width"]
     (folder / "config.json").write_text(json.dumps(stored))
     runs.tuned(settings, "energy")
-    assert "begun anew" not in capsys.readouterr().err and "lfsr_width" not in RunFolder.open(folder).config
-    (folder / "config.json").write_text(json.dumps(stored | {"alpha": 0.5}))
+    assert "put aside" not in capsys.readouterr().err and "lfsr_width" not in RunFolder.open(folder).config["unit"]
+    (folder / "config.json").write_text(json.dumps(stored | {"unit": {"alpha": 0.5}}))
+    trace = (folder / "trace.jsonl").read_bytes()
     (finished,) = runs.tuned(settings, "energy")["energy"]
-    assert "another configuration: begun anew" in capsys.readouterr().err
-    assert RunFolder.open(folder).config["alpha"] == 0.25 and len(finished.steps) == 33
+    aside = folder.with_name(f"{folder.name}.aside-1")
+    assert f"of another configuration: it is put aside as {aside}" in capsys.readouterr().err
+    assert RunFolder.open(folder).config["unit"]["alpha"] == 0.25 and len(finished.steps) == 33
+    assert (aside / "trace.jsonl").read_bytes() == trace and RunFolder.open(aside).config["unit"] == {"alpha": 0.5}
 
 
 def test_one_command_at_a_time_works_in_a_folder(out, tmp_path, capsys):
@@ -164,7 +167,7 @@ def test_one_command_at_a_time_works_in_a_folder(out, tmp_path, capsys):
     folder = runs.folder_of(settings, "energy", 1)
     shutil.copytree(runs.folder_of(Settings(out=out), "energy", 1), folder)
     stored = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(stored | {"alpha": 0.5}))
+    (folder / "config.json").write_text(json.dumps(stored | {"unit": {"alpha": 0.5}}))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     # A run of another configuration, which would be begun anew, is under way.
     with RunFolder.open(folder) as run, pytest.raises(ValueError, match="in use by process"):

@@ -311,5 +311,5 @@ def test_a_layer_that_cannot_be_quantised_is_named_by_all_before_anything_change
 
 def test_a_policy_for_another_count_of_layers_gets_their_names() -> None:
     chip = EvolverChip(layer_shapes(Derived(), IMAGE))
-    with pytest.raises(ValueError, match="the chip runs 4 layers, not 2 weight bit-widths: its layers are a, b, c, d"):
+    with pytest.raises(ValueError, match="the chip runs 4 layers, not 2 weight bits: its layers are a, b, c, d"):
         chip.measure(Policy((8, 8), (8, 8), 0))

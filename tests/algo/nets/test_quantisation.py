@@ -278,11 +278,11 @@ def test_bits_can_be_changed_and_changed_back(first: tuple[int, int], second: tu
 @pytest.mark.parametrize(
     ("weight_bits", "activation_bits", "message"),
     [
-        ((8,), (8, 8), r"1 weight bit-widths for 2 quantised layers \(0, 3\)"),
-        ((8, 8), (8, 8, 8), "3 activation bit-widths for 2 quantised layers"),
-        ((8, 1), (8, 8), r"weight of layer '3' bits must be an integer in 2\.\.16, not 1"),
-        ((8, 8), (17, 8), r"activation of layer '0' bits must be an integer in 2\.\.16, not 17"),
-        ((8, 4.0), (8, 8), r"weight of layer '3' bits must be an integer in 2\.\.16, not 4\.0"),
+        ((8,), (8, 8), r"1 weight bits for 2 quantised layers \(0, 3\)"),
+        ((8, 8), (8, 8, 8), "3 activation bits for 2 quantised layers"),
+        ((8, 1), (8, 8), r"weight bits of layer '3' must be an integer in 2\.\.16, not 1"),
+        ((8, 8), (17, 8), r"activation bits of layer '0' must be an integer in 2\.\.16, not 17"),
+        ((8, 4.0), (8, 8), r"weight bits of layer '3' must be an integer in 2\.\.16, not 4\.0"),
     ],
 )
 def test_wrong_bits_are_named_and_change_nothing(

@@ -20,6 +20,7 @@ from algo.nets.registry import DEFAULT_WIDTH, METAVAR, NETWORKS, NetworkBuilder,
 from algo.nets.train.retrainer import pretrain
 from algo.nets.training_config import TrainingConfig
 from algo.report.chip_part import chip_facts
+from algo.runs.config import TuneConfig
 
 DIGITS = {"classes": 10, "channels": 1, "image_size": (8, 8)}
 WELL = """
@@ -308,9 +309,10 @@ class Net(nn.Module):
 def test_a_report_does_not_run_the_file_of_a_network(write: Write, tmp_path: Path) -> None:
     """A run folder may come from somebody else."""
     marker = tmp_path / "ran"
-    config = {"chip_network": f"{write(f'open({str(marker)!r}, chr(119)).close()' + WELL)}:make"}
-    step: Any = SimpleNamespace(weight_bits=(8,), voltage_v=0.8, frequency_mhz=232.0)
+    named = f"{write(f'open({str(marker)!r}, chr(119)).close()' + WELL)}:make"
+    config = TuneConfig.of(chip_network=named)
+    step: Any = SimpleNamespace(chosen={"weight_bits": (8,)}, voltage_v=0.8, frequency_mhz=232.0)
     assert "which chip it was" in chip_facts(tmp_path, config, [step]).words
     assert not marker.exists()
-    network_builder(config["chip_network"])
+    network_builder(named)
     assert marker.exists()

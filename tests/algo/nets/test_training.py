@@ -198,7 +198,7 @@ def test_restarted_depends_on_seed_and_bits_only_and_repeats_are_cached(trained:
     assert not backward.is_cached(WALK[0])
     for i, tried in enumerate(reversed(WALK)):
         assert backward.accuracy(tried, 100 + i) == wanted[tried]
-    assert backward.is_cached(replace(WALK[0], point=5))
+    assert backward.is_cached(WALK[0].but(point=5))
     assert backward.cache == forward.cache
 
 
@@ -270,7 +270,7 @@ def test_baseline_is_the_pretrained_network_tested_on_the_local_set(trained: Pre
 def test_bits_that_do_not_suit_the_network_change_nothing(trained: Pretrained) -> None:
     trainer = Retrainer(trained, NOISY, CONFIG, "carried")
     saved = trainer.state()
-    with pytest.raises(ValueError, match="7 weight bit-widths for 8 quantised layers"):
+    with pytest.raises(ValueError, match="7 weight bits for 8 quantised layers"):
         trainer.accuracy(policy((8,) * 7), 0)
     assert trainer.state() == saved
 
