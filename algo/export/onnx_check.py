@@ -176,7 +176,9 @@ def check(network: nn.Module, traced: fx.GraphModule, model: Any, images: Tensor
     with evaluating(network), full_precision():
         followed = [run_functional(traced, some)]
     if difference := moved(wanted, followed, [wanted]):
-        raise Disagreement(f"the traced operations of {kind} compute otherwise than its forward function: {difference}")
+        raise Disagreement(
+            f"the traced operations of {kind} compute differently from its forward function: {difference}"
+        )
     numbers = some.cpu().contiguous().numpy()
     found = run_qonnx(model, numbers) if is_qonnx(model) else run_onnx(model, numbers, optimised)
     if found.shape != tuple(logits.shape):
@@ -185,7 +187,7 @@ def check(network: nn.Module, traced: fx.GraphModule, model: Any, images: Tensor
     wrong, usual = ~(differences <= allowed), float(allowed.median())  # what is no number is wrong too
     if bool(wrong.any()):
         raise Disagreement(
-            f"the file computes otherwise than {kind}: logits differ by {float(differences[wrong][-1]):.3g}, where "
+            f"the file computes differently from {kind}: logits differ by {float(differences[wrong][-1]):.3g}, where "
             f"they differ from image to image by {spread:.3g} and float rounding moves them by {usual:.3g}"
         )
     # Where rounding alone could hide anything, some images must agree as only the right file can.

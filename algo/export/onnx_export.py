@@ -55,7 +55,7 @@ def export(model: nn.Module, images: Tensor, form: Format = "onnx", integer_kern
         ValueError: naming the layer, if the tracer cannot follow it, it computes something that has no place in
             the file, has more bits than the format holds or no range; or if the network's outputs are such that
             nothing can be compared with them.
-        Disagreement: if the file computes otherwise than the network.
+        Disagreement: if the file computes differently from the network.
     """
     import onnx
 

@@ -1,6 +1,6 @@
 """The configuration of a tuning run: ``config.json`` of its folder, and the options of `rlu tune`.
 
-It brings neither NumPy nor torch, so that the command line starts at once.
+It imports neither NumPy nor torch, so the command line starts quickly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rtl.spec.buses import BUSES
 if TYPE_CHECKING:
     from sim.devices.episodic import Episodic
 
-#: Of ``config.json``. Format 1 was one flat object.
+#: Format of ``config.json``. Format 1 was one flat object.
 FORMAT = 2
 #: Prefix of a device on a serial port.
 SERIAL = "serial:"
@@ -88,7 +88,7 @@ class SearchConfig:
     )
     iterations: int | None = setting(
         None,
-        "Another number of them: the published epsilons stretched, or fewer or more of the episodic ones.",
+        "Another number of iterations: the published epsilons are stretched, the episodic ones cut or continued.",
         low=1,
         high=100_000,
     )
@@ -121,7 +121,7 @@ class TuneConfig:
     search: SearchConfig = SearchConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     unit: UnitConfig = UnitConfig()
-    seed: int = setting(1, "Of everything random.")
+    seed: int = setting(1, "Seed of everything random.")
 
     def __post_init__(self) -> None:
         from algo.search.methods.registry import method_named
@@ -132,9 +132,7 @@ class TuneConfig:
         if device not in devices:
             raise ValueError(f"device must be one of {', '.join(devices)}, not {device!r}")
         if self.device.bus != "none" and device != "sim":
-            raise ValueError(
-                f"bus {self.device.bus} is one of the simulated RTL: it needs the device sim, not {device}"
-            )
+            raise ValueError(f"bus {self.device.bus} is for the simulated RTL: it needs the device sim, not {device}")
         method_named(method)
         if method not in UNITS and device != "golden":
             raise ValueError(
@@ -184,7 +182,7 @@ class TuneConfig:
     def from_json(cls, content: Mapping[str, Any]) -> TuneConfig:
         """The configuration that ``config.json`` of this or an earlier version holds.
 
-        A setting that was not there yet has its default.
+        A setting that is missing has its default.
 
         Raises:
             ValueError: for a field that this version does not know, or a value that a setting may not have.
@@ -218,7 +216,7 @@ def bit_widths_of(config: TuneConfig) -> tuple[int, ...] | None:
 
 
 def episodic_of(config: TuneConfig) -> Episodic | None:
-    """Settings of the episodic unit; ``None`` of a run with another searcher."""
+    """Settings of the episodic unit; ``None`` for a run with another searcher."""
     if config.search.method != "rlu-plus":
         return None
     from sim.devices.episodic import Episodic
@@ -228,18 +226,18 @@ def episodic_of(config: TuneConfig) -> Episodic | None:
 
 
 def chip_network_of(config: TuneConfig) -> str | None:
-    """The network whose layers run on the chip; ``None`` for that of a user's file, as it is trained."""
+    """The network whose layers run on the chip; ``None`` for the trained network, if it is from a user's file."""
     named, trained = config.chip.chip_network, config.task.network
     return named if named is not None or trained not in NETWORKS else trained
 
 
 def located(config: TuneConfig) -> TuneConfig:
-    """The same with absolute paths, so that a run is taken up again from any working directory."""
+    """The same with absolute paths, so a run can be resumed from any working directory."""
     return config.but(**{name: located_value(name, value) for name, value in config.flat.items() if name in PLACES})
 
 
 def located_value(name: str, value: Any) -> Any:
-    """A setting's value, a path made absolute."""
+    """A setting's value; a path is made absolute."""
     if not is_place(name, value):
         return value
     if is_file_network(value):

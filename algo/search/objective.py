@@ -1,4 +1,4 @@
-"""What a search is to find, as settings: weights, thresholds, and the ranges of latency and energy."""
+"""What a search looks for, as settings: weights, thresholds, and the ranges of latency and energy."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ObjectiveConfig:
         check_settings(self)
 
     def at(self, accuracy_th: float) -> Objective:
-        """The objective with an accuracy threshold that may only now be known; ValueError if there is none such."""
+        """The objective with its accuracy threshold, which may depend on a baseline; ValueError if it is impossible."""
         from sim.devices.objective import Objective  # brings NumPy
 
         a, b, c = parse_weights(self.objective)

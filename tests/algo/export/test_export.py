@@ -481,14 +481,14 @@ def test_a_file_that_computes_otherwise_is_not_given(
     export(small(), images, form)
     hooked = small()
     hooked.conv.register_forward_hook(lambda layer, given, made: made.abs())
-    with pytest.raises(Disagreement, match="the file computes otherwise than Small"):
+    with pytest.raises(Disagreement, match="the file computes differently from Small"):
         export(hooked, images, form)
     outside = small()
     outside.register_forward_hook(lambda layer, given, made: made.abs())
     with pytest.raises(Disagreement, match="traced operations of Small compute otherwise"):
         export(outside, images, form)
     monkeypatch.setitem(onnx_export._METHODS, "relu", onnx_export._Builder.same)
-    with pytest.raises(Disagreement, match="the file computes otherwise than Small"):
+    with pytest.raises(Disagreement, match="the file computes differently from Small"):
         export(small(), images, form)
 
 
@@ -597,10 +597,10 @@ def test_a_file_that_predicts_otherwise_is_a_failed_check(
     monkeypatch.setattr("algo.export.onnx_check.run_onnx", wrong)
     on = {10}  # the local test images
     done = rlu("export", run, "--policy", "int8", "-o", tmp_path / "net.onnx")
-    assert done.code == 1 and "rlu: ONNX Runtime predicts otherwise than PyTorch on some images" in done.err
+    assert done.code == 1 and "rlu: ONNX Runtime does not predict the same as PyTorch on some images" in done.err
     on = {12}  # those of the export's own check
     done = rlu("export", run, "--policy", "int8", "-o", tmp_path / "none.onnx")
-    assert done.code == 1 and "rlu: the file computes otherwise than VGG8: logits differ by" in done.err
+    assert done.code == 1 and "rlu: the file computes differently from VGG8: logits differ by" in done.err
     assert not (tmp_path / "none.onnx").exists()
 
 

@@ -320,7 +320,7 @@ def test_a_line_with_an_action_that_the_row_has_not_is_found_out(copy):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path: (path / CONFIG).unlink(), "holds no run: there is no config.json"),
+        (lambda path: (path / CONFIG).unlink(), "holds no run: it has no config.json"),
         (lambda path: (path / CONFIG).write_text("[]"), "config.json is damaged"),
         (lambda path: (path / CONFIG).write_text('{"format": 99}'), "a newer version made it"),
         (lambda path: (path / TRACE).unlink(), "no whole iteration to report on"),

@@ -110,7 +110,7 @@ def test_the_digest_is_of_the_figures():
     [
         (["--method", "annealing"], "unknown method 'annealing': choose from rlu, "),
         (["--method", ""], "unknown method ''"),
-        (["--table", "nowhere.parquet"], "there is no table 'nowhere.parquet': give"),
+        (["--table", "nowhere.parquet"], "unknown table 'nowhere.parquet': choose"),
         (["--budget", "0"], "budget must be at least 1, not 0"),
         (["--seeds", "0"], "seeds must be at least 1, not 0"),
         (["--seeds", "70000"], "every seed must be in 1..65535"),

@@ -253,7 +253,7 @@ def test_the_command_checks_tables(tiny, tmp_path):
     done = CliRunner().invoke(rlu, ["table", "check", "digits", "--json"])
     assert done.exit_code == 0 and json.loads(done.stdout)["policies"] == 59049
     done = CliRunner().invoke(rlu, ["table", "check", "no-such"])
-    assert "there is no table 'no-such': give digits, fashion-mnist, or a Parquet file" in str(done.exception)
+    assert "unknown table 'no-such': choose digits, fashion-mnist, or give a Parquet file" in str(done.exception)
     path.write_bytes(b"no table")
     done = CliRunner().invoke(rlu, ["table", "check", str(path), "--json"])
     assert type(done.exception).__name__ == "CheckFailed" and json.loads(done.stdout)["ok"] is False
