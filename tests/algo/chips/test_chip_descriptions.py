@@ -115,7 +115,7 @@ def test_bad_descriptions_are_refused_by_key(tmp_path, changes, message):
         ("chip.yaml", "model: " + "9" * 5_000, "chip.yaml is no YAML: Exceeds the limit"),
         ("chip.yaml", "model: 0x" + "f" * 5_000, "chip.yaml.*(is no YAML|a number of thousands of digits)"),
         ("chip.yaml", "- 1", r"must be keys with values, not \[1\]"),
-        ("chip.xml", "<chip/>", r"there is no chip '.*chip.xml': say evolver, zigzag, measured, or name a file"),
+        ("chip.xml", "<chip/>", r"unknown chip '.*chip.xml': choose evolver, zigzag, measured, or name a file"),
     ],
 )
 def test_files_that_are_no_description_are_refused(tmp_path, name, text, message):

@@ -239,7 +239,7 @@ def test_refuses_bad_recipes():
         table_build.images(Recipe(local_images=799))
     with pytest.raises(ValueError, match="width must be at least 1, not 0"):
         Recipe(width=0)
-    with pytest.raises(ValueError, match=r"must be in 0\.\.100, where images have 1, not nan"):
+    with pytest.raises(ValueError, match=r"must be in 0\.\.100 \(normalised images have 1\), not nan"):
         Recipe(noise_std=float("nan"))
     with pytest.raises(ValueError, match="at least 1 seed"):
         build(TINY, "shared", [], Workers())
