@@ -286,7 +286,7 @@ def test_a_trace_cut_short_or_damaged_is_reported_up_to_there(copy):
     content = (copy / TRACE).read_bytes()
     (copy / TRACE).write_bytes(content[:-30])
     run = load_runs([copy])[0]
-    assert len(run.steps) == 32 and "cut short" in run.notes[0] and "speaks of 33 iterations" in run.notes[1]
+    assert len(run.steps) == 32 and "cut short" in run.notes[0] and "reports 33 iterations" in run.notes[1]
     lines = content.splitlines(keepends=True)
     (copy / TRACE).write_bytes(b"".join([*lines[:20], b'{"iteration": 20\xff\n', *lines[21:]]))
     run = load_runs([copy])[0]
@@ -360,7 +360,7 @@ def test_several_runs_stand_side_by_side(short, stopped, tmp_path):
     elements = Elements(page(runs))
     for run in runs:
         assert elements.visible.count(run.label) > 6
-    assert "different objectives: their scores cannot be set against each other" in elements.visible
+    assert "different objectives: their scores cannot be compared" in elements.visible
     assert "different objectives" not in page(load_runs([short, stopped]))
 
 
@@ -403,7 +403,7 @@ def test_a_chip_of_measured_layers_is_named_and_unknown_energies_are_not_made_up
     assert all(facts_as_json(run)["deployments"][name]["energy_uj"] is None for name in ("INT8", "found", "best seen"))
     assert run.front and all(step.latency_ms < 2.0 for step in run.front)
     (path / "chip.csv").write_text("layer\n")
-    assert "does not say which chip it was (" in load_runs([path])[0].chip.words
+    assert "does not say which chip (" in load_runs([path])[0].chip.words
 
 
 def test_the_layers_of_a_network_of_ones_own_are_sized(tmp_path):

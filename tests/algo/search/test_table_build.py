@@ -280,5 +280,5 @@ def test_shipped_tables_are_small_and_all_documented():
     assert sum(path.stat().st_size for path in qvf_bench.FOLDER.iterdir()) < 5_000_000
     documented = re.findall(r"^\| `([\w-]+)` \|.* `[0-9a-f]{64}` \|$", CARD.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(documented) == list(qvf_bench.names())
-    with pytest.raises(ValueError, match="unknown table 'imagenet': choose one of digits"):
+    with pytest.raises(ValueError, match="unknown table 'imagenet': choose digits"):
         qvf_bench.load("imagenet")
