@@ -194,8 +194,8 @@ def _origin(run: RunFacts) -> str:
     words = f"Data: {data}. Seed {run.config.get('seed')}, of everything random. "
     looked_up = run.config.get("weights") == "carried" and any(step.served == "cached" for step in run.steps)
     if looked_up or not run.chip.known:
-        what = "accuracies that came from a table, not from training" if looked_up else "a chip of its own"
-        return words + f"The run had {what}, which its configuration does not name; what it does name is:"
+        what = "accuracies from a table instead of training" if looked_up else "its own chip"
+        return words + f"The run used {what}, which its configuration does not name. The rest is:"
     return words + "To repeat it, on the same machine and installation:"
 
 

@@ -46,7 +46,7 @@ class DeviceConfig:
     simulator: Literal["verilator", "icarus"] = setting(
         "verilator", "Simulator of the RTL.", choices=("verilator", "icarus")
     )
-    bus: str = setting("none", f"Of the simulated RTL: {', '.join(BUSES[:-1])} or {BUSES[-1]}.", choices=BUSES)
+    bus: str = setting("none", f"Bus of the simulated RTL: {', '.join(BUSES[:-1])} or {BUSES[-1]}.", choices=BUSES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +56,7 @@ class ChipConfig:
     chip: str = setting("evolver", "What gives latency and energy: see rlu chip table --help.", metavar=CHIP_METAVAR)
     chip_network: str | None = setting(
         None,
-        "Network whose layers run on it; default --network, at its published width.",
+        "Network whose layers run on the chip; default --network, at its published width.",
         metavar=NETWORK_METAVAR,
     )
 
@@ -67,11 +67,11 @@ class UnitConfig:
 
     alpha: float = setting(0.25, "Learning rate of the unit.", low=0, high=1)
     gamma: float = setting(0.99, "Discount of the unit.", low=0, high=1)
-    lfsr_width: int = setting(16, "Bits of its LFSR: 8, 16 or 32.", choices=(8, 16, 32))
+    lfsr_width: int = setting(16, "Bits of the unit's LFSR: 8, 16 or 32.", choices=(8, 16, 32))
     full_last_reward: bool = setting(False, "Reward the last row in full instead of with its share.")
-    tournament: int = setting(32, "Of rlu-plus: stored episodes drawn for a candidate.", low=1, high=255)
-    candidates: int = setting(2, "Of rlu-plus: candidates drawn for a policy.", low=1, high=15)
-    replays: int = setting(16, "Of rlu-plus: stored episodes learned from again after each policy.", low=0, high=255)
+    tournament: int = setting(32, "For rlu-plus: stored episodes drawn for a candidate.", low=1, high=255)
+    candidates: int = setting(2, "For rlu-plus: candidates drawn for a policy.", low=1, high=15)
+    replays: int = setting(16, "For rlu-plus: stored episodes replayed after each policy.", low=0, high=255)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,10 +23,14 @@ class ObjectiveConfig:
     """
 
     objective: str = setting("energy", "energy, latency, or weights a,b,c.")
-    accuracy_th: float | None = setting(None, "Accuracy at or below which a policy is an outlier.")
-    accuracy_drop: float = setting(0.02, "Without --accuracy-th: this much below the INT8 baseline.", low=0, high=1)
-    latency_th_ms: float = setting(20.0, "Latency from which a policy is an outlier, in ms.", flag="--latency-th")
-    energy_th_uj: float = setting(300.0, "Energy from which a policy is an outlier, in uJ.", flag="--energy-th")
+    accuracy_th: float | None = setting(None, "A policy with at most this accuracy is an outlier.")
+    accuracy_drop: float = setting(
+        0.02, "Without --accuracy-th, the threshold is this much below the INT8 baseline.", low=0, high=1
+    )
+    latency_th_ms: float = setting(
+        20.0, "A policy with at least this latency is an outlier, in ms.", flag="--latency-th"
+    )
+    energy_th_uj: float = setting(300.0, "A policy with at least this energy is an outlier, in uJ.", flag="--energy-th")
     latency_low_ms: float = setting(3.90, "Latency that scores 1.", flag="--latency-low")
     latency_high_ms: float = setting(10.58, "Latency that scores 0.", flag="--latency-high")
     energy_low_uj: float = setting(41.06, "Energy that scores 1.", flag="--energy-low")

@@ -374,7 +374,7 @@ def test_damaged_data_of_an_experiment_are_made_again(tmp_path, monkeypatch):
         path.write_text(damage)
         assert not base.perform("tiny", place).repeated
     path.write_text(whole.replace('"figure": 2', '"figure": "two"'))
-    with pytest.raises(ValueError, match=r"data\.json cannot be shown: .*; remove it, and it is made again"):
+    with pytest.raises(ValueError, match=r"data\.json cannot be shown: .*; remove it, and it will be made again"):
         base.perform("tiny", place)
 
 
