@@ -82,11 +82,11 @@ class MeasuredChip(LayerChip):
         self.no_energy = reason if rapl is None else None
         self.origin = f"measured on {runtime_in_words(threads)}"
         self.notes = (
-            "a figure is the median of repeated runs after warm-up and holds the call of ONNX Runtime itself; "
-            "what lies between the layers (pooling, additions) is not in it",
+            "a figure is the median of repeated runs after warm-up and includes the call of ONNX Runtime itself; "
+            "work between the layers (pooling, additions) is not included",
             "4- and 2-bit weights and activations run as 8-bit integers in ONNX Runtime: "
-            "all bit-widths have the figure of 8 bits, there is no gain",
-            *(["energy is that of all processor packages, whatever else they did"] if rapl else []),
+            "all bit-widths have the figure of 8 bits, without a gain",
+            *(["energy is that of all processor packages, with everything else they did"] if rapl else []),
             *(
                 f"layer {layer.name}: quartiles {t.low_ms:.4g} to {t.high_ms:.4g} ms over {t.runs} runs"
                 for layer, t in zip(layers, self.timings, strict=True)

@@ -45,7 +45,7 @@ class LayerTable:
         no_energy: why energy is unavailable; ``None`` if it is known.
         rows: one for each layer, value of each dimension and operating point.
         dimensions: names of the rows' values.
-        per_layer: whether layers have values of their own, instead of all the same.
+        per_layer: whether each layer has its own values.
     """
 
     chip: str

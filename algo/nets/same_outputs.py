@@ -19,7 +19,7 @@ _PERTURBED_RUNS = 4
 def noise_like(images: Tensor, count: int) -> Tensor:
     """Images (count, ...) of noise within the range of given images (N, ...), some bright, some dark, some flat.
 
-    They are always the same. They show whatever a layer does to its input, even if the given images are all zeros.
+    They are always the same. They show what a layer does to its input, even if the given images are all zeros.
     """
     generator = torch.Generator().manual_seed(0)
     low, high = float(images.min()), float(images.max())

@@ -268,7 +268,7 @@ def put_aside(path: Path) -> Path:
 
 
 def content(path: Path) -> list[Path]:
-    """What is in a folder, apart from a writer's lock; nothing if there is no folder."""
+    """What is in a folder, apart from a writer's lock; empty if the folder is missing."""
     return [there for there in path.iterdir() if there.name != LOCK] if path.is_dir() else []
 
 

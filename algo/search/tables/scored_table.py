@@ -158,7 +158,7 @@ def _nothing_left(table: PolicyTable, objective: Objective, missed: dict[str, Bo
         if not rows.any():
             pass
         elif others.any():
-            line += f"; with the others as they are, {_first_let_in(table, objective, name, others)} would admit one"
+            line += f"; with the others unchanged, {_first_let_in(table, objective, name, others)} would admit one"
         elif not rows.all():
             line += "; no value of it alone would admit one"
         else:

@@ -279,7 +279,7 @@ def test_an_unfinished_run_is_reported_as_one(stopped):
     assert [item.name for item in run.deployments] == ["best seen"]
     words = Elements(page([run])).visible
     assert "Unfinished, after 20 of 330 iterations" in words and f"rlu tune --resume --out {stopped}" in words
-    assert "20 of 20 Q-tables" in words and "not known before the run is finished" in words
+    assert "20 of 20 Q-tables" in words and "unknown until the run is finished" in words
 
 
 def test_a_trace_cut_short_or_damaged_is_reported_up_to_there(copy):

@@ -64,7 +64,7 @@ def test_an_objective_that_nothing_satisfies_says_what_would_admit_the_first(giv
     with pytest.raises(ValueError, match="no policy of the table satisfies the objective") as refused:
         score_table(tiny_table(), Objective(**given_))
     found = re.findall(
-        r"(\w+) = \S+ excludes (\d) of 4 policies; with the others as they are, (\S+) would", str(refused.value)
+        r"(\w+) = \S+ excludes (\d) of 4 policies; with the others unchanged, (\S+) would", str(refused.value)
     )
     assert found, refused.value
     for name, excluded, value in found:

@@ -117,7 +117,7 @@ def test_the_digest_is_of_the_figures():
         (["--objective", "speed"], "the objective must be energy, latency or three weights a,b,c, not 'speed'"),
         (["--objective", "1,1,1"], "must sum to 1"),
         (["--accuracy-th", "2"], "accuracy_th must be a fraction"),
-        (["--accuracy-th", "0.9"], "accuracy_th = 0.9 excludes 243 of 243 policies; with the others as they are, 0.69"),
+        (["--accuracy-th", "0.9"], "accuracy_th = 0.9 excludes 243 of 243 policies; with the others unchanged, 0.69"),
         (["--latency-th", "0.1"], "latency_th_ms = 0.1 excludes 243 of 243 policies"),
         (["--jobs", "0"], "jobs must be at least 1, not 0"),
     ],
