@@ -214,7 +214,7 @@ def parts(*names: str, but: str = "") -> Callable[[Path], object]:
         (parts("train"), "has train but no test and no val: add one, or name PHOTOS/train, which is then split"),
         (parts("train", "val", "valid"), "PHOTOS has val and valid, which are the same part: leave one"),
         (parts("train", "Train", "test"), "PHOTOS has Train and train, which are the same part: leave one"),
-        (lambda root: (parts("train", "test")(root), (root / "1.png").write_bytes(b"")), "PHOTOS/1.png is in no"),
+        (lambda root: (parts("train", "test")(root), (root / "1.png").write_bytes(b"")), "PHOTOS/1.png is not in the"),
         (parts("train", "test", but="test/cat"), "PHOTOS/test has only one folder"),
         (parts("train", "test", but="train/cat"), "PHOTOS/train has only one folder"),
         (lambda root: (parts("train", "test")(root), animals(root / "test" / "x"), shutil.rmtree(root / "test" / "x"),

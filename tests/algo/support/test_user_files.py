@@ -431,7 +431,7 @@ def test_values_that_are_ambiguous_or_none_are_refused(name, text, said, tmp_pat
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=said) as caught:
         read_values(tmp_path / name)
-    assert str(caught.value).startswith(f"{tmp_path / name} is no ")
+    assert str(caught.value).startswith(f"{tmp_path / name} is not valid ")
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
