@@ -62,7 +62,7 @@ def run(seconds: float) -> dict[str, Any]:
 
 
 def table(figures: dict[str, Any]) -> str:
-    """The figures as a Markdown table, with what was asked for."""
+    """The figures as a Markdown table, with their goals."""
     rows = []
     for rows_in_use, cycles in figures["cycles"].items():
         t = int(rows_in_use)
@@ -89,7 +89,7 @@ def _params(table: PolicyTable) -> RLUParams:
 
 
 def _cycles() -> dict[str, dict[str, int]]:
-    """Cycles the RTL says it took, for several numbers of rows."""
+    """Cycles that the RTL reports, for several numbers of rows."""
     cycles = {}
     with closing(SimDevice(RLUParams())) as device:
         driver = Driver(device)

@@ -1,4 +1,4 @@
-"""The `rlu` command. Exit codes: 0 well, 1 a check failed, 2 bad use or a missing tool, 130 interrupted."""
+"""The `rlu` command. Exit codes: 0 success, 1 a check failed, 2 bad use or a missing tool, 130 interrupted."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from algo.commands.common import BAD_USE, FAILED, INTERRUPTED, CheckFailed
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="rlu-cosim", prog_name="rlu")
 def rlu() -> None:
-    """The reinforcement-learning unit: tune networks with it, check it, and take its Verilog away."""
+    """The reinforcement-learning unit: tune networks with it, check it, and write its Verilog."""
 
 
 for _module in (chip, experiment, export, report, search, table, tuning, unit):
@@ -28,7 +28,7 @@ for _module in (chip, experiment, export, report, search, table, tuning, unit):
 
 
 def _open_standard_streams() -> None:
-    """Give the null device to standard streams that are closed: the next file opened would take their place."""
+    """Open closed standard streams on the null device; otherwise the next file opened would take their place."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
@@ -39,7 +39,7 @@ def _open_standard_streams() -> None:
 
 
 class _terminable:
-    """While inside, SIGTERM and the terminal's end (SIGHUP) do what Ctrl-C does: children and scratch folders go.
+    """While inside, SIGTERM and SIGHUP (the terminal closes) do what Ctrl-C does: children and scratch folders go.
 
     A signal that is ignored stays so: `nohup` ignores SIGHUP.
     """
@@ -56,7 +56,7 @@ class _terminable:
             signal.signal(sign, before)
 
 
-#: The extra that brings a module; of those not here, ``train`` does.
+#: The extra that brings a module; ``train`` brings those that are not here.
 EXTRAS = {
     **dict.fromkeys(("joblib", "optuna", "pyarrow"), "search"),
     **dict.fromkeys(("google", "onnx", "onnxruntime", "qonnx"), "export"),
@@ -98,15 +98,15 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _what_failed(error: OSError) -> str:
-    """The operating system's refusal with what to do about it; one of our own as it is."""
+    """The operating system's error, with what to do about it; an error of ours is left as it is."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        # Where nothing is named, it was the output, or a file of the command's own.
+        # If no file is named, it was the output, or a file of the command's own.
         place = error.filename or "standard output, --out or the cache"
         return f"{place}: {error.strerror}: make room, or choose another -o or --out; RLU_CACHE_DIR moves the cache"
     if error.strerror is None or error.filename is None:
         return str(error)
     if error.errno == errno.ENOENT:
-        return f"{error.filename}: there is no such file or folder: name one that exists"
+        return f"{error.filename}: no such file or folder: name one that exists"
     advice = "choose another path (-o, --out; RLU_CACHE_DIR for the cache), or change what is there"
     return f"{error.filename}: {error.strerror}: {advice}"
 
@@ -119,7 +119,7 @@ def _complain(message: str, code: int = BAD_USE) -> None:
 
 @contextlib.contextmanager
 def _message() -> Iterator[None]:
-    """What is written to standard error inside, which may be full: the exit code counts then."""
+    """Write to standard error inside; if it is full, the exit code must still be right."""
     try:
         yield
         sys.stderr.flush()

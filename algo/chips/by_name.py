@@ -32,12 +32,12 @@ def open_chip(
         name: ``evolver``, the published chip's model; ``zigzag``, ZigZag on the hardware that ships with the project;
             ``measured``, this machine; a CSV of measured layers; or a description in YAML, TOML or JSON.
         layers: of the network it runs; ``None`` takes a CSV's own layers, and the published VGG8 elsewhere.
-        needs_energy: whether it is of no use without energies.
+        needs_energy: whether energies are required.
         threads: of the measured machine.
 
     Raises:
-        ValueError: for a name that is none, a file that cannot be used, or missing energies that are needed.
-        OSError: if there is no such file.
+        ValueError: for an unknown name, a file that cannot be used, or missing energies that are required.
+        OSError: if the file is missing.
         ModuleNotFoundError: if the chip needs something that is not installed.
     """
     if name == "measured":
@@ -60,11 +60,11 @@ def network_layers(name: str) -> tuple[LayerShape, ...]:
     Args:
         name: one of `algo.nets.registry.NETWORKS` in its usual size for 32x32 colour images of 100 classes, as
             published; ``NAME:WIDTHxCHANNELSxCLASSES`` for another size; ``FILE.py:FUNCTION``, a user's own for those
-            images; or an ONNX file. Only VGG8 and ONNX files do without PyTorch.
+            images; or an ONNX file. Only VGG8 and ONNX files need no PyTorch.
 
     Raises:
-        ValueError: for a name that is none, or a network that cannot be made.
-        OSError: if there is no such ONNX file.
+        ValueError: for an unknown name, or a network that cannot be made.
+        OSError: if the ONNX file is missing.
     """
     if name == "vgg8":
         return PUBLISHED_VGG8
@@ -128,7 +128,7 @@ def _open(name: str, layers: Sequence[LayerShape] | None) -> LayerChip:
         with reading(path):
             return described_chip(read_description(path), shapes)
     raise ValueError(
-        f"there is no chip {name!r}: say {', '.join(NAMES)}, or name a file that ends in .csv, {', '.join(SUFFIXES)}"
+        f"unknown chip {name!r}: choose {', '.join(NAMES)}, or name a file that ends in .csv, {', '.join(SUFFIXES)}"
     )
 
 
@@ -140,15 +140,14 @@ def fixed_chip(
     needs_energy: bool,
     saved: Path,
 ) -> LayerChip:
-    """A chip whose figures stay the same from here to the end of a run, and when the run is taken up again.
+    """A chip whose figures stay the same until the end of a run, also when the run is resumed.
 
-    The Evolver model is a formula; of any other chip the table in ``saved`` is taken, if it is there, and else a table
-    of all that the run may ask for (the caller saves it). A file may change, and this machine never measures twice
-    the same.
+    The Evolver model is a formula. Any other chip becomes a table: the one in ``saved``, if it is there, else one of
+    all that the run may ask for (the caller saves it). A file may change, and measurements never repeat exactly.
 
     Args:
         name, layers, needs_energy: as of `open_chip`.
-        choices: what the run may ask of a chip, for the number of a layer and a dimension.
+        choices: what the run may ask a chip for, by number of a layer and dimension.
         saved: the table of a run that was begun earlier.
 
     Raises:
@@ -168,7 +167,7 @@ def fixed_chip(
 
 
 def described_chip(description: Description, layers: Sequence[LayerShape]) -> LayerChip:
-    """The chip that a description says; its ``model`` is ``bit-scalable`` or ``zigzag``."""
+    """The chip of a description, whose ``model`` is ``bit-scalable`` or ``zigzag``."""
     model = description.content.get("model")
     if model == "zigzag":
         from algo.chips.zigzag_chip import ZigzagChip

@@ -1,6 +1,6 @@
 """What the search asks of a chip: latency and energy of an inference under a policy.
 
-`Chip` is all it asks for; a `LayerChip` answers layer by layer. `algo.chips.by_name` opens one by its name.
+A `Chip` is all it needs; a `LayerChip` answers layer by layer. `algo.chips.by_name` opens one by its name.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from algo.published.evolver import BIT_WIDTHS
 from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, dimension_named
 from algo.space.policy import OperatingPoint, Policy
 
-#: A figure nobody could measure: fails every comparison and is refused as a score; ``null`` in JSON.
+#: A figure that could not be measured: fails every comparison and is refused as a score; ``null`` in JSON.
 UNAVAILABLE = math.nan
 
 
@@ -27,7 +27,7 @@ class Measurement:
     energy_uj: float
 
     def __post_init__(self) -> None:
-        if math.isnan(self.energy_uj):  # one object for all, so that records of it are equal
+        if math.isnan(self.energy_uj):  # one object for all makes records of it equal
             object.__setattr__(self, "energy_uj", UNAVAILABLE)
 
 
@@ -45,13 +45,13 @@ class Chip(Protocol):
 
 
 class LayerChip(ABC):
-    """A chip that runs the layers of a network one after the other, so that their latencies and energies add up.
+    """A chip that runs the layers of a network one after the other, so their latencies and energies add up.
 
     Args:
         layer_names: of the network, in the order of a policy's values.
         points: operating points.
         bit_widths: of weights and activations that it knows.
-        layer_bit_widths: of layers that know others, by name.
+        layer_bit_widths: of layers with other bit-widths, by name.
 
     Attributes:
         name: of the chip.
@@ -61,7 +61,7 @@ class LayerChip(ABC):
         dimensions: what it can be asked for in each layer.
 
     Raises:
-        ValueError: if there are no layers, or their names are not all different and on one line each.
+        ValueError: without layers, or if their names are not all different and on one line each.
     """
 
     name: str
@@ -80,16 +80,16 @@ class LayerChip(ABC):
         if not layer_names:
             raise ValueError("a chip needs the shape of at least 1 layer")
         self.layer_names = tuple(layer_names)
-        for name in self.layer_names:  # else nobody could read them again in a table
+        for name in self.layer_names:  # other names could not be read back from a table
             if name.splitlines() != [name] or name != name.strip():
                 raise ValueError(f"a layer's name must be one line without spaces around it, not {name!r}")
             if self.layer_names.count(name) > 1:
-                raise ValueError(f"two layers are called {name!r}: layers need names of their own")
+                raise ValueError(f"two layers are called {name!r}: give each layer another name")
         self.bit_widths = tuple(bit_widths)
         self.layer_bit_widths = {name: tuple(widths) for name, widths in (layer_bit_widths or {}).items()}
         for name in self.layer_bit_widths:
             if name not in self.layer_names:
-                raise ValueError(f"there is no layer {name!r}: the layers are {', '.join(self.layer_names)}")
+                raise ValueError(f"unknown layer {name!r}: the layers are {', '.join(self.layer_names)}")
         self._points = tuple(points)
 
     @property
@@ -108,7 +108,7 @@ class LayerChip(ABC):
 
     @abstractmethod
     def measure_layer(self, index: int, weight_bits: int, activation_bits: int, point: int) -> Measurement:
-        """Latency and energy of layer number ``index`` in one inference; raises ValueError if it cannot run so.
+        """Latency and energy of layer number ``index`` in one inference; raises ValueError if it cannot run like that.
 
         A chip with other dimensions takes them as further keyword arguments.
         """
@@ -117,8 +117,8 @@ class LayerChip(ABC):
         """Latency and energy of one inference: the sum over the layers.
 
         Raises:
-            ValueError: if the policy has not one value a layer of each dimension, a value the chip does not know, or
-                a point it has not.
+            ValueError: if the policy does not have one value a layer in each dimension, or has a value or a point that
+                the chip does not have.
         """
         self._check(policy)
         columns = policy.per_layer
@@ -149,7 +149,7 @@ class LayerChip(ABC):
 
 
 def choices_of(chip: Chip, layer: int, dimension: str) -> tuple[int, ...]:
-    """The values that a chip lets a layer take in a dimension; of a chip that does not say, the published ones."""
+    """The values that a chip lets a layer take in a dimension; the published ones if the chip does not say."""
     if isinstance(chip, LayerChip):
         return chip.choices(layer, dimension)
     asked = getattr(chip, "choices", None)

@@ -16,7 +16,7 @@ COMMON = ("model", "name", "origin", "operating_points", "bit_widths", "layer_bi
 
 
 class Description:
-    """The keys of a description, or of a part of it; every complaint names file and place.
+    """The keys of a description, or of a part of it; every error names file and place.
 
     Args:
         content: what was read.
@@ -79,11 +79,11 @@ class Description:
         return tuple(points)
 
     def bit_widths(self) -> tuple[int, ...]:
-        """Bit-widths the chip knows; 2, 4 and 8 if nothing is said."""
+        """Bit-widths that the chip knows; 2, 4 and 8 by default."""
         return self._widths("bit_widths", self.content.get("bit_widths", BIT_WIDTHS))
 
     def layer_bit_widths(self) -> dict[str, tuple[int, ...]]:
-        """Bit-widths of layers that know others, by name; none if nothing is said."""
+        """Bit-widths of layers that differ from the chip's, by name; empty by default."""
         given = self.content.get("layer_bit_widths", {})
         if not isinstance(given, Mapping):
             raise ValueError(f"{self.where}: layer_bit_widths must be bit-widths by layer, not {shown(given)}")
@@ -98,5 +98,5 @@ class Description:
 
 
 def read_description(path: Path) -> Description:
-    """Read a description; ValueError if it is not of the format its name says."""
+    """Read a description; ValueError if it is not in the format of its suffix."""
     return Description(read_values(path), str(path))

@@ -22,8 +22,8 @@ class ChipConstants:
 
     Attributes:
         macs_per_cycle: 8x8-bit multiply-accumulates a core cycle, the array's rate times its mean use.
-        memory_gbit_per_s: weights and activations moved in a nanosecond; memory has a clock of its own, so
-            this does not follow the core's frequency.
+        memory_gbit_per_s: weights and activations moved in a nanosecond; memory has its own clock, so
+            this does not depend on the core's frequency.
         mac_energy_pj: energy of one 8x8-bit multiply-accumulate at 1 V, in pJ.
         leakage_mw: static power at 1 V, in mW; proportional to voltage.
         memory_energy_pj_per_bit: energy of a bit moved, in pJ, at the memory's own fixed voltage.
@@ -44,10 +44,10 @@ class EvolverChip(LayerChip):
         constants: of the model; default those fitted to the published chip.
         points: operating points; default the nine published ones, slowest first.
         bit_widths: of weights and activations.
-        layer_bit_widths: of layers that know others, by name.
+        layer_bit_widths: of layers with other bit-widths, by name.
 
     Raises:
-        ValueError: if there are no layers.
+        ValueError: without layers.
     """
 
     name = "evolver"
@@ -75,12 +75,12 @@ class EvolverChip(LayerChip):
     def measure(self, policy: Policy) -> Measurement:
         """Latency (ms) and energy (µJ) of one inference under a policy.
 
-        The sum over the layers, but for the last digits: work and bits are added up before they are multiplied
-        with their energies, as ever, so that recorded runs stay as they are.
+        This is the sum over the layers except for the last digits: work and bits are added before they are multiplied
+        with their energies. Recorded runs depend on this order.
 
         Raises:
-            ValueError: if the policy has not one pair of bit-widths a layer, a bit-width the chip does not know,
-                or a point it has not.
+            ValueError: if the policy does not have one pair of bit-widths a layer, or has a bit-width or a point that
+                the chip does not have.
         """
         self._check(policy)
         works = zip(self.layers, policy.weight_bits, policy.activation_bits, strict=True)

@@ -1,6 +1,6 @@
 """Fits the constants of the Evolver model to what was published: ``python -m algo.chips.evolver_fit``.
 
-Prints the constants as for ``algo/published/evolver.json`` and the two tables of docs/understand/evolver-model.md.
+It prints the constants for ``algo/published/evolver.json`` and the two tables of docs/understand/evolver-model.md.
 Needs scipy; using the model does not.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import asdict, fields
 from algo.chips.evolver import ChipConstants, EvolverChip
 from algo.published.evolver import published_measurements
 
-# What we hold possible for a small 28 nm accelerator that keeps its data on the chip (our reading, nothing
-# published); five measurements cannot determine five constants that act so alike without such bounds.
+# What we consider possible for a small 28 nm accelerator that keeps its data on the chip (our reading, not
+# published). Without such bounds, five measurements cannot determine five constants with such similar effects.
 PLAUSIBLE = ChipConstants(64, 6.4, 0.02, 0.5, 0.02), ChipConstants(1024, 102.4, 1.0, 10.0, 2.0)
 
 
@@ -40,7 +40,7 @@ def fit_constants() -> ChipConstants:
         return np.log(ratios).tolist()  # type: ignore[no-any-return]
 
     low, high = (np.log(list(asdict(bound).values())) for bound in PLAUSIBLE)
-    # Logarithms keep constants positive and of one scale; the middle of the box is far from both its ends.
+    # Logarithms keep constants positive and on one scale; the middle of the box is far from both its ends.
     result = least_squares(residuals, (low + high) / 2, bounds=(low, high), xtol=1e-12, ftol=1e-12, gtol=1e-12)
     return constants(result.x)
 
@@ -77,8 +77,8 @@ def constants_table(constants: ChipConstants | None = None) -> str:
 
 
 def main() -> None:
-    """Fit the constants and print them as for ``evolver.json``, then the two tables of the model's page."""
-    # Six digits are more than the data deserve, and enough for a repeated fit to give the same text.
+    """Fit the constants and print them for ``evolver.json``, then the two tables of the model's page."""
+    # Six digits are more than the data justify, and a repeated fit gives the same text.
     rounded = {name: float(f"{value:.6g}") for name, value in asdict(fit_constants()).items()}
     print(json.dumps(rounded, indent=2))
     constants = ChipConstants(**rounded)

@@ -1,4 +1,4 @@
-"""A chip from a CSV of measured layers: what a bench with a power meter, a simulator or another table gives.
+"""A chip from a CSV of measured layers: from a bench with a power meter, a simulator or another table.
 
 The format is in docs/use/chips.md; `LayerTable.to_csv` writes it.
 """
@@ -26,8 +26,8 @@ class TableChip(LayerChip):
     """Looks its layers up in a `LayerTable`.
 
     Args:
-        table: every layer at every value of each dimension and operating point that occurs in it; or, where the table
-            is one of values of each layer, that occurs for the layer.
+        table: every layer at every value of each dimension and operating point that occurs in it; or that occurs for
+            the layer, if layers have values of their own.
         layer_names: of the network it is to run, in order; ``None`` for the table's own layers in its order.
         where: the table in words, for messages.
 
@@ -60,20 +60,20 @@ class TableChip(LayerChip):
             without = ", ".join(name for name in layer_names if name not in names) or "none"
             unknown = ", ".join(name for name in names if name not in layer_names) or "none"
             raise ValueError(
-                f"{where} is not of this network: without a row are {without}; not in the network are {unknown}; "
+                f"{where} is for another network: layers without a row: {without}; rows without a layer: {unknown}; "
                 f"the network's layers are {', '.join(layer_names)}"
             )
         widths = {width for columns in self._values.values() for column in columns for width in column}
         super().__init__(layer_names or names, points, sorted(widths))
 
     def choices(self, layer: int, dimension: str) -> tuple[int, ...]:
-        """The values that the table has of a layer in a dimension, rising."""
+        """The values that the table has for a layer in a dimension, rising."""
         if dimension not in self.dimensions:
             return super().choices(layer, dimension)
         return self._values[self.layer_names[layer]][self.dimensions.index(dimension)]
 
     def measure_layer(self, index: int, weight_bits: int, activation_bits: int, point: int, **more: int) -> Measurement:
-        """Latency and energy as in the table; ValueError for values it has not."""
+        """Latency and energy as in the table; ValueError for values that it does not have."""
         given = {WEIGHT_BITS.name: weight_bits, ACTIVATION_BITS.name: activation_bits, **more}
         key = (self.layer_names[index], tuple(given[name] for name in self.dimensions), self.points[point])
         if key not in self._costs:
@@ -97,7 +97,7 @@ def read_csv(path: Path) -> LayerTable:
     """Read a table of measured layers.
 
     Raises:
-        ValueError: naming column or line, for wrong units, unknown, missing or repeated columns, text that is no
+        ValueError: naming column or line, for wrong units, unknown, missing or repeated columns, text instead of a
             number, figures out of range, repeated rows, or energies of which only some are available.
     """
     lines = read_text(path).splitlines()
@@ -105,7 +105,7 @@ def read_csv(path: Path) -> LayerTable:
     comments = [line[1:].strip() for line in head]
     numbered = [(n, line) for n, line in enumerate(lines, start=1) if n > len(head) and line.strip()]
     if len(numbered) < 2:
-        raise ValueError(f"{path} has no rows: a header {','.join(_COLUMNS)} and a row a layer are wanted")
+        raise ValueError(f"{path} has no rows: it needs a header {','.join(_COLUMNS)} and a row a layer")
     columns = _columns(path, _cells(path, numbered[0][1]))
     dimensions = tuple(name for name in DIMENSIONS if name in columns)
     rows: dict[_Key, tuple[int, LayerRow]] = {}
@@ -133,7 +133,7 @@ def read_csv(path: Path) -> LayerTable:
 
 
 def _cells(path: Path, line: str) -> list[str]:
-    with reading(path, "{} is no CSV"):
+    with reading(path, "{} is not a CSV file"):
         return [cell.strip() for cell in next(csv.reader([line]))]
 
 

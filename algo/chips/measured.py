@@ -1,4 +1,4 @@
-"""The machine at hand as a chip: every layer is run by ONNX Runtime as an int8 layer, and timed."""
+"""This machine as a chip: ONNX Runtime runs every layer as an int8 layer, and its time is measured."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Timing:
 
     Attributes:
         median_ms, low_ms, high_ms: median and quartiles, an image.
-        runs: how many there were.
+        runs: how many.
         energy_uj: of the whole processor, an image; `UNAVAILABLE` without counters.
     """
 
@@ -42,13 +42,13 @@ class Timing:
 class MeasuredChip(LayerChip):
     """Latency of each layer on this machine, and energy where its counters can be read.
 
-    All layers are measured when the object is made; a shape that occurs twice once. ONNX Runtime has no faster
-    arithmetic for fewer than 8 bits, so a layer's one figure stands for every bit-width.
+    All layers are measured when the object is made, and a shape that occurs twice is measured once. ONNX Runtime has no
+    faster arithmetic for fewer than 8 bits, so a layer has one figure for every bit-width.
 
     Args:
         layers: of the network, with their geometry.
         threads: of ONNX Runtime.
-        counters: of energy, and why there are none; default what `find_rapl` finds.
+        counters: of energy, or the reason why they are missing; default: what `find_rapl` finds.
 
     Raises:
         ValueError: for a layer without geometry, or one that ONNX Runtime refuses; it is named.
@@ -82,11 +82,11 @@ class MeasuredChip(LayerChip):
         self.no_energy = reason if rapl is None else None
         self.origin = f"measured on {runtime_in_words(threads)}"
         self.notes = (
-            "a figure is the median of repeated runs after warm-up and holds the call of ONNX Runtime itself; "
-            "what lies between the layers (pooling, additions) is not in it",
+            "a figure is the median of repeated runs after warm-up and includes the call of ONNX Runtime itself; "
+            "work between the layers (pooling, additions) is not included",
             "4- and 2-bit weights and activations run as 8-bit integers in ONNX Runtime: "
-            "all bit-widths have the figure of 8 bits, there is no gain",
-            *(["energy is that of all processor packages, whatever else they did"] if rapl else []),
+            "all bit-widths have the figure of 8 bits, without a gain",
+            *(["energy is that of all processor packages, with everything else they did"] if rapl else []),
             *(
                 f"layer {layer.name}: quartiles {t.low_ms:.4g} to {t.high_ms:.4g} ms over {t.runs} runs"
                 for layer, t in zip(layers, self.timings, strict=True)
@@ -101,22 +101,22 @@ class MeasuredChip(LayerChip):
 
 
 def check_threads(threads: int) -> None:
-    """Raise ValueError unless ONNX Runtime may have so many threads."""
+    """Raise ValueError unless this is a possible number of threads."""
     if not 1 <= threads <= 256:
         raise ValueError(f"threads must be in 1..256, not {threads}")
 
 
 def layer_session(shape: Geometry, threads: int = 1) -> Callable[[], object]:
-    """A function that runs one layer with 8-bit weights and activations, random ones, in ONNX Runtime.
+    """A function that runs one layer with random 8-bit weights and activations in ONNX Runtime.
 
-    The model takes and gives 8-bit integers; its quantise and dequantise operators are there for ONNX Runtime to
-    fuse with the layer into one integer operator.
+    The model takes and gives 8-bit integers. ONNX Runtime fuses its quantise and dequantise operators with the layer
+    into one integer operator.
     """
     return session(layer_model(shape).SerializeToString(), threads)[0]
 
 
 def session(model: bytes, threads: int = 1) -> tuple[Callable[[], object], int]:
-    """A function that runs an ONNX model on random values in ONNX Runtime, and how many images a run takes.
+    """A function that runs an ONNX model on random values in ONNX Runtime, and the number of images a run takes.
 
     That is one, unless the model's batch has a fixed size.
 
@@ -140,7 +140,7 @@ def session(model: bytes, threads: int = 1) -> tuple[Callable[[], object], int]:
                 f"input {value.name!r} has the shape {value.shape}: export the model for images of a fixed size"
             )
         if value.type not in ("tensor(uint8)", "tensor(float)"):
-            raise ValueError(f"input {value.name!r} is a {value.type}: only float and uint8 can be made up")
+            raise ValueError(f"input {value.name!r} is a {value.type}: only float and uint8 are possible")
         bytes_ = rng.integers(0, 256, (shape[0] or 1, *shape[1:]), dtype=np.uint8)
         given[value.name] = bytes_ if value.type == "tensor(uint8)" else bytes_.astype(np.float32) / 255
     shapes = [[_fixed(value.shape) for value in values] for values in (opened.get_inputs(), opened.get_outputs())]
@@ -188,7 +188,7 @@ def layer_model(shape: Geometry) -> Any:
         [helper.make_tensor_value_info("result", TensorProto.UINT8, made)],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
-    # Old enough for any ONNX Runtime of these years.
+    # Old enough for any recent ONNX Runtime.
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -213,7 +213,7 @@ def time_runs(run: Callable[[], object], rapl: Rapl | None = None, images: int =
 
 
 def runtime_in_words(threads: int, images: int = 1) -> str:
-    """Processor, ONNX Runtime, threads and batch, for whoever reads a measurement."""
+    """Processor, ONNX Runtime, threads and batch of a measurement, in words."""
     import onnxruntime
 
     version = onnxruntime.__version__

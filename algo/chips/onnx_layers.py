@@ -1,4 +1,4 @@
-"""Layers of a network in an ONNX file, so that any network can be put on a chip without PyTorch."""
+"""Layers of a network in an ONNX file: with it, any network can be put on a chip without PyTorch."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Shape = tuple[int, ...]
 def onnx_layers(path: Path) -> tuple[LayerShape, ...]:
     """Every convolution and fully connected layer of an ONNX model, for one image, in the model's order.
 
-    Layers bear the name of their weights. Weights that are used twice make one layer, which works twice.
+    Layers have the names of their weights. Weights that are used twice make one layer with twice the work.
 
     Args:
-        path: the model; a batch of unknown size counts as 1, and one of fixed size is divided by.
+        path: the model; a batch of unknown size counts as 1, and work is divided by a fixed batch size.
 
     Raises:
-        ValueError: if it is no ONNX model, has no such layer, or one whose work for an image cannot be told; the layer
-            is named.
+        ValueError: if it is not an ONNX model, has no such layer, or one whose work for an image is unknown; the
+            message names the layer.
     """
     try:
         return _layers(path)
@@ -53,7 +53,7 @@ def images_at_once(given: Sequence[Shape], made: Sequence[Shape]) -> int:
     images = given[0][0] if given and len(given[0]) > 1 else 1
     if images > 1 and not any(shape[:1] == (images,) for shape in made):
         raise ValueError(
-            f"the input's first size is {images} and no output's is, so that the number of images cannot be told: "
+            f"the input's first size is {images} but no output's is, so the number of images is unknown: "
             "export the model for one image, its input of shape (1, ...)"
         )
     return max(images, 1)
@@ -78,21 +78,21 @@ def _layers(path: Path) -> tuple[LayerShape, ...]:
     images = images_at_once(given, [shapes[value.name] for value in graph.output])
     uses = list(_uses(graph, shapes, set(constants)))
     if not uses:
-        raise ValueError(f"it has no {', '.join(LAYERS)} with constant weights, so there is nothing to run on a chip")
+        raise ValueError(f"it has no {', '.join(LAYERS)} with constant weights: a chip has nothing to run")
     names = _names(dict.fromkeys(use.weights for use in uses))
     found: dict[str, LayerShape] = {}
     for use in uses:
         name = names[use.weights]
         sizes = [shapes.get(value, ()) for value in (*use.node.input[:2], use.node.output[0])]
         if not all(size and all(size) for size in sizes):
-            raise ValueError(f"the shape of layer {name!r} cannot be told: {_FIXED_SIZE}")
+            raise ValueError(f"the shape of layer {name!r} is unknown: {_FIXED_SIZE}")
         layer = _layer(name, use, images, *sizes)
         found[name] = found[name].and_again(layer) if name in found else layer
     return tuple(found.values())
 
 
 def _with_shapes(path: Path) -> Any:
-    """The graph of a model, its functions written out, with the shape of every value that can be told."""
+    """The graph of a model, its functions written out, with the shape of every value, as far as it is known."""
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     from onnx import inliner, shape_inference
@@ -101,14 +101,14 @@ def _with_shapes(path: Path) -> Any:
         model = onnx.load(path)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError) as error:
-        raise ValueError(f"this is no valid ONNX model: {' '.join(str(error).split())[:200]}") from None
+        raise ValueError(f"this is not a valid ONNX model: {' '.join(str(error).split())[:200]}") from None
     if any(opset.domain.startswith("qonnx") for opset in model.opset_import):
-        raise ValueError("this is a QONNX file, whose shapes cannot be told: export the other form, --format onnx")
+        raise ValueError("this is a QONNX file, whose shapes are unknown: export the other format, --format onnx")
     if model.functions:
         model = inliner.inline_local_functions(model)
     for value in (*model.graph.input, *model.graph.output):
         for size in value.type.tensor_type.shape.dim:
-            if size.dim_value < 0:  # as some write an unknown size
+            if size.dim_value < 0:  # some write an unknown size like this
                 size.ClearField("dim_value")
     for value in model.graph.input:
         for size in value.type.tensor_type.shape.dim[:1]:
@@ -123,7 +123,7 @@ def _with_shapes(path: Path) -> Any:
 
 
 def _uses(graph: Any, shapes: dict[str, Shape], constants: set[str]) -> Iterator[_Use]:
-    """Every use of weights, in order; ValueError for work that has no place in a sum over layers."""
+    """Every use of weights, in order; ValueError for work that a sum over layers cannot contain."""
     makers: dict[str, Any] = {}
     for node in graph.node:  # after all that it takes
         makers |= dict.fromkeys(node.output, node)
@@ -131,7 +131,7 @@ def _uses(graph: Any, shapes: dict[str, Shape], constants: set[str]) -> Iterator
         parts = list(_inside(node))
         for inner in parts:
             if inner.op_type in (*LAYERS, *_UNCOUNTED):
-                raise ValueError(f"{where} holds a {inner.op_type}, and how often it runs cannot be told")
+                raise ValueError(f"{where} holds a {inner.op_type}, and how often that runs is unknown")
         constant = [value in constants for value in node.input if value]
         if all(constant) and not parts:
             constants.update(node.output)
@@ -140,7 +140,7 @@ def _uses(graph: Any, shapes: dict[str, Shape], constants: set[str]) -> Iterator
         if node.domain not in ("", "ai.onnx"):
             if weights:
                 raise ValueError(
-                    f"{where} is one of {node.domain}, whose work cannot be told: export with ONNX's own operators"
+                    f"{where} is one of {node.domain}, whose work is unknown: export with ONNX's own operators"
                 )
         elif node.op_type in _UNCOUNTED:
             raise ValueError(f"{where} cannot be counted: only {', '.join(LAYERS)} with constant weights can")
@@ -148,7 +148,7 @@ def _uses(graph: Any, shapes: dict[str, Shape], constants: set[str]) -> Iterator
             position = next((n for n in (1, 0) if node.input[n] in constants), None)
             if position is None or (node.op_type == "Conv" and position == 0):
                 raise ValueError(
-                    f"{where} has weights that are computed from the images, so that they cannot have a bit-width: "
+                    f"{where} has weights that are computed from the images and cannot have a bit-width: "
                     "only layers with constant weights can be counted"
                 )
             yield _Use(_source(node.input[position], makers), node, position)
@@ -178,7 +178,7 @@ def _source(value: str, makers: dict[str, Any]) -> str:
 
 
 def _names(weights: Iterable[str]) -> dict[str, str]:
-    """Names of layers, all different, each on one line: of the weights, without what exporters append."""
+    """Names of layers, all different, each on one line: those of the weights, without what exporters append."""
     # As PyTorch's exporter names them, and as ours (algo.export.onnx_export) does.
     short = {name: name.removesuffix(".weight").removesuffix("_weight_levels") for name in weights}
     counts = Counter(" ".join(name.split()) for name in short.values())
@@ -194,7 +194,7 @@ def _names(weights: Iterable[str]) -> dict[str, str]:
 
 
 def _layer(name: str, use: _Use, images: int, left: Shape, right: Shape, made: Shape) -> LayerShape:
-    """Shape of a layer from those of its two inputs, one of which is its weights, and of its output."""
+    """Shape of a layer, from the shapes of its two inputs (one is its weights) and of its output."""
     from onnx import helper
 
     weights, given = (right, left) if use.position else (left, right)
@@ -233,7 +233,7 @@ def _outputs(use: _Use, said: dict[str, Any], weights: Shape) -> int:
     """Output features of a matrix of weights."""
     if len(weights) == 1:
         return 1
-    # Of a product, the right matrix has the outputs last, the left one first.
+    # In a product, the right matrix has the outputs last, the left one has them first.
     last = bool(use.position) != bool(said.get("transB" if use.position else "transA"))
     return weights[-1] if last else weights[-2]
 

@@ -1,4 +1,4 @@
-"""Energy counters of the processor (RAPL) as Linux shows them, where it lets them be read."""
+"""Energy counters of the processor (RAPL) in Linux, if they can be read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Rapl:
         return tuple(int((package / "energy_uj").read_text()) for package in self.packages)
 
     def between(self, before: tuple[int, ...], after: tuple[int, ...]) -> int:
-        """Energy in µJ between two readings that lie less than one round of the counters apart."""
+        """Energy in µJ between two readings, less than one full count apart."""
         used = 0
         for package, first, last in zip(self.packages, before, after, strict=True):
             used += last - first
@@ -34,7 +34,7 @@ class Rapl:
 
 
 def find_rapl(folder: Path = POWERCAP, probe_s: float = 0.05) -> tuple[Rapl | None, str]:
-    """The machine's counters, or ``None`` and why there are none that can be used.
+    """The machine's counters, or ``None`` and the reason why they cannot be used.
 
     Args:
         folder: where Linux shows them.

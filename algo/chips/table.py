@@ -1,4 +1,4 @@
-"""The per-layer, per-bit table of latency and energy of any chip, and how it is written."""
+"""The table of a chip's latency and energy by layer and bit-width, and its formats."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from algo.chips.chip import LayerChip
 from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, dimension_named
 from algo.space.policy import OperatingPoint
 
-#: Columns of the CSV after the layer and its dimensions; what is measured in something carries its unit.
+#: Columns of the CSV after the layer and its dimensions, with their units.
 FIGURES = ("voltage_v", "frequency_mhz", "latency_ms", "energy_uj")
-#: What stands in a text where a figure would, had anybody been able to measure it.
+#: Text in place of a figure that could not be measured.
 UNAVAILABLE_TEXT = "unavailable"
 #: Comment in the CSV of a chip whose layers have values of their own.
 PER_LAYER = "values of each layer"
@@ -45,7 +45,7 @@ class LayerTable:
         no_energy: why energy is unavailable; ``None`` if it is known.
         rows: one for each layer, value of each dimension and operating point.
         dimensions: names of the rows' values.
-        per_layer: whether layers have values of their own, instead of all the same.
+        per_layer: whether each layer has its own values.
     """
 
     chip: str
@@ -144,7 +144,7 @@ def layer_table(
         points: numbers of operating points; ``None`` for all.
 
     Raises:
-        ValueError: for a value or a point the chip has not.
+        ValueError: for a value or a point that the chip does not have.
     """
     from tqdm import tqdm
 

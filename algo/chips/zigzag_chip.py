@@ -1,7 +1,7 @@
 """A chip evaluated by ZigZag, a first-principles model of accelerators, from a description of its hardware.
 
 L. Mei et al., *ZigZag: Enlarging Joint Architecture-Mapping Design Space Exploration for DNN Accelerators*, IEEE
-Transactions on Computers, 2021. What it found for a layer and its bit-widths is kept in the cache.
+Transactions on Computers, 2021. Its results for a layer and bit-widths are kept in the cache.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class ZigzagChip(LayerChip):
 
 
 class _Hardware:
-    """A description in ZigZag's terms, and its results from the cache or anew."""
+    """A description in ZigZag's terms, and ZigZag's results, from the cache if they are there."""
 
     def __init__(self, description: Description) -> None:
         content, where = description.content, description.where
@@ -110,13 +110,15 @@ class _Hardware:
                     raise ValueError(f"{memory.where}: {key} is missing: give the energy of an access, in pJ")
                 memory.number(key)
             if memory.content.get("auto_cost_extraction"):
-                raise ValueError(f"{memory.where}: auto_cost_extraction is not served: give r_cost and w_cost, in pJ")
+                raise ValueError(
+                    f"{memory.where}: auto_cost_extraction is not supported: give r_cost and w_cost, in pJ"
+                )
             checked[name] = {"area": 0, "latency": 1} | dict(memory.content)
         self.fixed: Sequence[str] = content.get("fixed_supply", [])
         check_type(self.fixed, list[str], f"{where}: fixed_supply")
         for name in self.fixed:
             if name not in checked:
-                raise ValueError(f"{where}: fixed_supply: there is no memory {name!r}, only {', '.join(checked)}")
+                raise ValueError(f"{where}: fixed_supply: unknown memory {name!r}: choose from {', '.join(checked)}")
         array = description.part("operational_array")
         if "unit_energy" not in array.content:
             raise ValueError(f"{array.where}: unit_energy is missing: give the energy of a multiply-accumulate, in pJ")
@@ -160,7 +162,7 @@ class _Hardware:
             if kept["task"] == json.loads(json.dumps(task)):
                 return dict(kept["found"])
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # not there, or damaged: made anew
+            pass  # missing or damaged: made again
         found = min(
             (self._run(shape, weight_bits, activation_bits, order) for order in self.orders or (None,)),
             # The usual figure of merit of mappings: the product of energy and delay.

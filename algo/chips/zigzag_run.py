@@ -1,4 +1,4 @@
-"""One run of ZigZag: a layer, its bit-widths and a mapping on an accelerator; silent, and no file is left behind."""
+"""One run of ZigZag: a layer, its bit-widths and a mapping on an accelerator. It is silent and leaves no file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from sim.files import scratch_folder
 
-_SEARCHED_FACTORS = 6  # ZigZag's own default: loops are cut into so many pieces at most
+_SEARCHED_FACTORS = 6  # ZigZag's own default: the most pieces that loops are cut into
 
 
 class Refused(Exception):
@@ -22,7 +22,7 @@ class Refused(Exception):
 def evaluate(
     accelerator: Mapping[str, Any], mapping: Mapping[str, Any], workload: Mapping[str, Any], cycles_per_op: float
 ) -> dict[str, Any]:
-    """Cycles and energies (pJ) of a layer: the stages of ``zigzag.api``, without those that save and draw.
+    """Cycles and energies (pJ) of a layer: the stages of ``zigzag.api`` except those that save and draw.
 
     Args:
         accelerator, mapping, workload: in ZigZag's own format; workload is one layer.
@@ -48,7 +48,7 @@ def evaluate(
         from zigzag.stages.workload_iterator import WorkloadStage
 
         class ScaledCostModelStage(CostModelStage):
-            """The cost model with multipliers that need a share of a cycle (or several) for an operation."""
+            """The cost model with multipliers that need a part of a cycle, or several cycles, for an operation."""
 
             def run(self) -> Generator[tuple[Any, Any], None, None]:
                 yield (
@@ -65,7 +65,7 @@ def evaluate(
                 )
 
         files = {"hardware.yaml": accelerator, "mapping.yaml": [mapping]}
-        for name, content in files.items():  # in the order of keys given: memories stand from the array outwards
+        for name, content in files.items():  # in the given order of keys: memories are listed from the array outwards
             (Path(folder) / name).write_text(yaml.safe_dump(json.loads(json.dumps(content)), sort_keys=False))
         stages: list[Any] = [
             WorkloadParserStage, AcceleratorParserStage, WorkloadStage, MinimalEDPStage, SpatialMappingGeneratorStage,
@@ -98,7 +98,7 @@ def evaluate(
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Without the log messages of ZigZag, which go to standard error where nobody has set up a log."""
+    """Suppress the log messages of ZigZag, which go to standard error unless a log is set up."""
     logger = logging.getLogger("zigzag")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)

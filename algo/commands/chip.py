@@ -14,7 +14,7 @@ from algo.commands.common import json_option
 if TYPE_CHECKING:
     from algo.chips.table import LayerTable
 
-#: Forms of a table of layers; a file's suffix says which it is to have.
+#: Formats of a table of layers; a file's suffix selects one.
 FORMATS: dict[str, Callable[[LayerTable], str]] = {
     "markdown": lambda table: table.to_markdown(),
     "csv": lambda table: table.to_csv(),
@@ -41,12 +41,12 @@ def chip() -> None:
     metavar="vgg8|vgg8:WIDTHxCHANNELSxCLASSES|FILE.onnx",
     help="Network whose layers it runs; default the published VGG8, or a CSV's own layers.",
 )
-@click.option("--weight-bits", default="all", show_default=True, help="all, or such as 2,4,8.")
-@click.option("--activation-bits", default="8", show_default=True, help="all, or such as 2,4,8.")
+@click.option("--weight-bits", default="all", show_default=True, help="all, or a list such as 2,4,8.")
+@click.option("--activation-bits", default="8", show_default=True, help="all, or a list such as 2,4,8.")
 @click.option("--point", type=int, multiple=True, help="Number of an operating point, from 0; default all of them.")
-@click.option("--threads", type=int, default=1, show_default=True, help="Of ONNX Runtime on the measured machine.")
+@click.option("--threads", type=int, default=1, show_default=True, help="Threads of ONNX Runtime, for measured.")
 @click.option(
-    "--format", "form", type=click.Choice(list(FORMATS)), help="Default what the name after -o ends in, else markdown."
+    "--format", "form", type=click.Choice(list(FORMATS)), help="Default: by the suffix of the -o file, else markdown."
 )
 @click.option("-o", "--out", "output", type=click.Path(path_type=Path), help="File to write; default the terminal.")
 @json_option
@@ -95,13 +95,13 @@ def _table(
 
 @chip.command("measure")
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--threads", type=int, default=1, show_default=True, help="Of ONNX Runtime.")
+@click.option("--threads", type=int, default=1, show_default=True, help="Threads of ONNX Runtime.")
 @json_option
 def _measure(model: Path, threads: int, as_json: bool) -> None:
     """Latency, and energy where it can be read, of a whole network in an ONNX file on this machine.
 
-    The median over repeated runs after a warm-up, for one image. A run takes one image, or the batch of a model that
-    takes no other; how many is said.
+    The median over repeated runs after a warm-up, for one image. A run takes one image, or the batch that the model
+    is fixed to; the output says how many images.
     """
     from algo.chips.measured import check_threads, runtime_in_words, session, time_runs
     from algo.chips.rapl import find_rapl
@@ -149,5 +149,5 @@ def _bit_widths(option: str, text: str) -> tuple[int, ...]:
     except ValueError:
         raise ValueError(f"{option} must be all, or whole numbers such as 2,4,8, not {text!r}") from None
     if len(set(widths)) != len(widths):
-        raise ValueError(f"{option} must not repeat a bit-width, but is {text!r}")
+        raise ValueError(f"{option} must not repeat a bit-width, as {text!r} does")
     return widths

@@ -1,4 +1,4 @@
-"""What subcommands share: exit codes, options that make a unit, and how a failed check is told."""
+"""What subcommands share: exit codes, options that make a unit, and how a failed check is reported."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class CheckFailed(Exception):
-    """A check came out negative; the message has been printed already."""
+    """A check failed; its message is printed already."""
 
 
 def unit_options(*names: str) -> Callable[[Command], Command]:
@@ -30,7 +30,7 @@ def unit_options(*names: str) -> Callable[[Command], Command]:
             "--action-counts", metavar="N,N,...", help="Number of actions of every row; default --actions."
         ),
         "q_width": click.option("--q-width", type=int, default=16, show_default=True, help="Bits of a Q-value."),
-        "q_frac": click.option("--q-frac", type=int, default=14, show_default=True, help="Fraction bits of it."),
+        "q_frac": click.option("--q-frac", type=int, default=14, show_default=True, help="Fraction bits of a Q-value."),
         "coef_frac": click.option(
             "--coef-frac", type=int, default=15, show_default=True, help="Fraction bits of coefficients."
         ),
@@ -41,7 +41,7 @@ def unit_options(*names: str) -> Callable[[Command], Command]:
             "--lfsr-width", type=int, default=16, show_default=True, help="Bits of the LFSR: 8, 16 or 32."
         ),
         "episodes": click.option(
-            "--episodes", type=int, default=0, show_default=True, help="Episodes it remembers: 0, or 2, 4 ... 1024."
+            "--episodes", type=int, default=0, show_default=True, help="Episodes to remember: 0, or 2, 4 ... 1024."
         ),
     }
 
@@ -54,7 +54,7 @@ def unit_options(*names: str) -> Callable[[Command], Command]:
 
 
 def bus_option(of: str = "") -> Callable[[Command], Command]:
-    """Option --bus, with the buses there are in its help, after ``of``."""
+    """Option --bus; its help is ``of`` and the names of the buses."""
     text = f"{of}{', '.join(BUSES[:-1])} or {BUSES[-1]}."
     return click.option("--bus", default=BUSES[0], show_default=True, help=text)
 
@@ -96,13 +96,13 @@ def options_of(
 
 
 def worker_options(command: Command) -> Command:
-    """Options of work that is spread over cores or machines and taken up again: --jobs, --ray, --folder."""
+    """Options of work that is spread over cores or machines and can be resumed: --jobs, --ray, --folder."""
     for option in reversed(
         (
             click.option("--jobs", type=int, help="Processes; default one a core."),
             click.option("--ray", metavar="ADDRESS|local", help="Run on a Ray cluster, or on Ray on this machine."),
             click.option(
-                "--folder", type=click.Path(path_type=Path), help="Keep finished parts here, and go on from them."
+                "--folder", type=click.Path(path_type=Path), help="Keep finished parts here, and resume from them."
             ),
         )
     ):

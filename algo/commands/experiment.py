@@ -13,7 +13,7 @@ from algo.commands.common import json_option
 
 @click.command()
 @click.argument("name", required=False)
-@click.option("--list", "list_them", is_flag=True, help="Say which experiments there are.")
+@click.option("--list", "list_them", is_flag=True, help="List the experiments.")
 @click.option(
     "--device",
     type=click.Choice(["golden", "sim"]),
@@ -22,7 +22,7 @@ from algo.commands.common import json_option
     help="The golden model, or the RTL in a simulator, checked against it.",
 )
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Folder; default runs/experiments.")
-@click.option("--full", is_flag=True, help="Full width, CIFAR-100 where it can be had, more seeds: wants a GPU.")
+@click.option("--full", is_flag=True, help="Full width, CIFAR-100 if available, more seeds: meant for a GPU.")
 @click.option("--quick", is_flag=True, help="Seconds instead of minutes, to try the commands out.")
 @click.option("--docs", type=click.Path(path_type=Path, file_okay=False, exists=True),
               help="Also put tables and plots into this folder's results/results.md.")  # fmt: skip
@@ -35,8 +35,8 @@ def experiment(
 ) -> None:  # fmt: skip
     """Run experiment NAME of the published chapter, or all, and set the published figures beside ours.
 
-    Interrupted and called again it goes on; what is done is not done again unless its configuration changed. One
-    command at a time works in a folder.
+    After an interruption, the same command resumes. Finished work is repeated only if its configuration changed. Only
+    one command at a time can work in a folder.
     """
     from algo.experiments import EXPERIMENTS
 
@@ -55,7 +55,7 @@ def experiment(
     from sim.files import FolderLock
 
     if name is None:
-        raise ValueError("name an experiment, or all; rlu experiment --list says which there are")
+        raise ValueError("name an experiment, or all; rlu experiment --list lists them")
     names = list(EXPERIMENTS) if name == "all" else [name]
     for one in names:
         load(one)  # an unknown one is refused before anything runs

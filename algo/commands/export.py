@@ -1,4 +1,4 @@
-"""The command that takes a tuned network away."""
+"""The command that exports a tuned network."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from algo.commands.common import CheckFailed, json_option
     help="Integers for ONNX Runtime (QDQ), or exact bit-widths (QONNX).",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The file to write.")
-@click.option("--fold-batch-norm", is_flag=True, help="Fold batch normalisation into the layers before it first.")
-@click.option("--integer-kernels", is_flag=True, help="Let ONNX Runtime fuse and round biases: faster, not the same.")
+@click.option("--fold-batch-norm", is_flag=True, help="First fold batch normalisation into the layers before it.")
+@click.option("--integer-kernels", is_flag=True, help="Let ONNX Runtime fuse and round biases: faster, but inexact.")
 @json_option
 def export(
     run: Path, policy: Any, form: Any, out: Path, fold_batch_norm: bool, integer_kernels: bool, as_json: bool
 ) -> None:
-    """Export a network of a finished run; 0 if the file predicts what the network does, else 1.
+    """Export a network of a finished run; exit code 0 if the file predicts what the network does, else 1.
 
     Shows the INT8 baseline and the policy side by side: size, accuracy, latency, energy, and how far the file's
     results in ONNX Runtime (or qonnx) agree with PyTorch's on the local test images.
@@ -52,5 +52,5 @@ def export(
         click.echo(f"\nwritten: {out}")
     wrong = [row for row in rows if not row.agreement.agrees]
     if wrong:
-        click.echo(f"rlu: {wrong[0].agreement.program} predicts otherwise than PyTorch on some images", err=True)
+        click.echo(f"rlu: {wrong[0].agreement.program} does not predict the same as PyTorch on some images", err=True)
         raise CheckFailed

@@ -18,13 +18,13 @@ from algo.commands.common import CheckFailed, json_option
     "--out",
     "output",
     type=click.Path(path_type=Path),
-    help="The page; default report.html in the run's folder, or, of several runs, in the current one.",
+    help="The page; default report.html, in the folder of one run, or in the current folder for several.",
 )
 @json_option
 def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     """Make one self-contained HTML page of one or more runs of `rlu tune`.
 
-    Exit code 1 if a run's Q-table cannot be reconstructed as its trace says; the page is written all the same.
+    Exit code 1 if a run's Q-table cannot be reconstructed from its trace; the page is still written.
     """
     from tqdm import tqdm
 

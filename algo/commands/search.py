@@ -16,9 +16,9 @@ from algo.search.objective import ObjectiveConfig
 @click.option(
     "--table", required=True, metavar="NAME|FILE", help="digits, fashion-mnist, synthetic, or a Parquet file."
 )
-@click.option("--method", required=True, metavar="NAME,...", help="Which searches; an unknown one lists them.")
-@click.option("--seeds", type=int, default=1000, show_default=True, help="How many; they are 1, 2 ...")
-@click.option("--budget", type=int, default=330, show_default=True, help="Evaluations of each search.")
+@click.option("--method", required=True, metavar="NAME,...", help="Search methods; an unknown name lists them.")
+@click.option("--seeds", type=int, default=1000, show_default=True, help="Number of seeds: 1, 2, ...")
+@click.option("--budget", type=int, default=330, show_default=True, help="Evaluations in each search.")
 @options_of(ObjectiveConfig, without=("accuracy_drop",))
 @worker_options
 @json_option

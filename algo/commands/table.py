@@ -26,13 +26,13 @@ def table() -> None:
     type=click.Choice(["shared", "retrained"]),
     default="shared",
     show_default=True,
-    help="One set for all policies, trained under random ones; or each policy's own, retrained (takes hours).",
+    help="One set, trained under random policies, for all; or a set retrained for each policy (takes hours).",
 )
-@click.option("--seeds", type=int, default=3, show_default=True, help="Trainings to take the mean over.")
+@click.option("--seeds", type=int, default=3, show_default=True, help="Number of trainings; accuracy is their mean.")
 @click.option("--width", type=int, default=2, show_default=True, help="Channels of the network's first layer.")
 @click.option("--noise-std", type=float, help="Noise on local images, 0..100; default 2.5 for digits, else 1.5.")
 @click.option("--pretrain-images", type=int, default=6000, show_default=True, help="Images to pre-train on, at most.")
-@click.option("--steps", type=int, default=500, show_default=True, help="Batches that shared weights are trained on.")
+@click.option("--steps", type=int, default=500, show_default=True, help="Batches to train shared weights on.")
 @click.option("--test-images", type=int, default=2400, show_default=True, help="Images to test with.")
 @options_of(ChipConfig)
 @worker_options
@@ -43,7 +43,7 @@ def _build(
 ) -> None:  # fmt: skip
     """Build the table of all weight-bit policies of a network, by default VGG8, at the chip's operating points.
 
-    Interrupted, it goes on where it was when it is started again; without --folder, finished parts are in the cache.
+    After an interruption, the same command resumes. Without --folder, finished parts are kept in the cache.
     """
     import dataclasses
 
@@ -53,7 +53,7 @@ def _build(
     from algo.search.tables.table_file import write_table
     from sim.files import cache_dir, check_folder
 
-    check_folder(out.absolute().parent)  # not after an hour's work
+    check_folder(out.absolute().parent)  # now, and not after an hour's work
     workers = Workers(folder or cache_dir() / "cells", jobs, ray)
     made_of = Recipe(**recipe)
     layers = (
@@ -75,20 +75,20 @@ def _build(
     "sample",
     type=int,
     metavar="N",
-    help="Retrain N policies drawn at random, each by itself, and compare ranks; for tables of `rlu table build`.",
+    help="Retrain N random policies separately and compare ranks; for tables of `rlu table build`.",
 )
 @worker_options
 @json_option
 def _check(
     name: str, sample: int | None, jobs: int | None, ray: str | None, folder: Path | None, as_json: bool
 ) -> None:
-    """Check that a table, one of QVF-Bench or a Parquet file, is whole and its figures possible; exit 1 if not."""
+    """Check that a table (of QVF-Bench, or a Parquet file) is complete and its figures possible; exit code 1 if not."""
     from algo.search.tables import qvf_bench
     from algo.search.tables.table_file import read_table
 
     file = qvf_bench.FOLDER / f"{name}.parquet" if name in qvf_bench.names() else Path(name)
     if not file.is_file():
-        raise ValueError(f"there is no table {name!r}: give {', '.join(qvf_bench.names())}, or a Parquet file")
+        raise ValueError(f"unknown table {name!r}: choose {', '.join(qvf_bench.names())}, or give a Parquet file")
     try:
         read = read_table(file)
     except ValueError as error:

@@ -21,15 +21,17 @@ from algo.runs.config import UNIT_METHODS, UNITS, TuneConfig, located
 @click.option(
     "--unit",
     type=click.Choice(list(UNITS.values())),
-    help="The published unit, or the one with a memory of episodes: the same as --method rlu and rlu-plus.",
+    help="The published unit, or the one with an episode memory: the same as --method rlu and rlu-plus.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run; default runs/ and its settings.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out, or begin it if there is none.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the run; default: one in runs/ for its settings."
+)
+@click.option("--resume", is_flag=True, help="Resume the run in --out, or begin it if there is none.")
 @json_option
 @click.pass_context
 def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: bool, **settings: Any) -> None:
     """Search bit-widths, voltage and frequency for a network on local data."""
-    # Idle training threads that spin keep the simulator, and one another, from the cores.
+    # Threads of training that spin while idle would take cores from the simulator and from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from algo.runs.run_folder import CONFIG, RunFolder, content
     from algo.runs.tune import resumed_config, run
@@ -68,11 +70,11 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
         except KeyboardInterrupt:
             bar.close()
             click.echo(
-                f"interrupted after {len(folder.steps)} iterations; go on with: rlu tune --resume --out {out}", err=True
+                f"interrupted after {len(folder.steps)} iterations; resume: rlu tune --resume --out {out}", err=True
             )
             raise click.Abort from None
         except RuntimeError as error:
-            if not (out / CONFIG).exists():  # nothing had been done yet
+            if not (out / CONFIG).exists():  # nothing is done yet
                 raise
             raise RuntimeError(f"{error}\nthe run can be resumed: rlu tune --resume --out {out}") from error
     if as_json:
@@ -136,7 +138,7 @@ def score_command(
 
 
 def _usual_folder(settings: Mapping[str, Any]) -> Path:
-    """Folder of a run that names none: what it is about, and what is not the default."""
+    """Folder of a run that names none, by its main settings and those that are not the default."""
     words = [
         Path(settings["data"]).absolute().stem, settings["objective"], settings["device"].split(":")[0],
         f"seed{settings['seed']}",
@@ -152,7 +154,7 @@ def _usual_folder(settings: Mapping[str, Any]) -> Path:
 
 
 def _check_tools(device: str, simulator: Any) -> None:
-    """Before a folder is made, or anything trained: the simulator, or the serial port, must be there."""
+    """Check that the simulator or serial port is there, before a folder is made or anything is trained."""
     if device == "sim":
         from sim.simulators.build import tool_environment
 

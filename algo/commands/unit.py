@@ -16,15 +16,15 @@ from algo.commands.common import CheckFailed, bus_option, json_option, parse_cou
 @click.option("--states", type=int, help="Rows, 1..256. This and the next two choose one unit; default: several.")
 @click.option("--actions", type=int, help="Actions, 2..16.")
 @click.option("--lfsr-width", type=int, help="Bits of the LFSR: 8, 16 or 32.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Of the stimulus, and of one of several units.")
-@click.option("--episodes", type=int, default=200, show_default=True, help="Of each unit.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the stimulus and of the random unit.")
+@click.option("--episodes", type=int, default=200, show_default=True, help="Episodes for each unit.")
 @click.option("--alpha", type=float, help="Learning rate, 0..1; default: it varies.")
 @click.option("--gamma", type=float, help="Discount, 0..1; default: it varies.")
 @click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
 @click.option(
     "--rtl",
     type=click.Path(path_type=Path),
-    help="A Verilog file to run instead of the generated one: of one unit, the published one by default.",
+    help="A Verilog file to run instead of the generated one. It holds one unit, by default the published one.",
 )
 @click.option("--waves", type=click.Path(path_type=Path), help="VCD file for the cycles around a divergence.")
 @json_option
@@ -39,8 +39,8 @@ def lockstep(
 ) -> None:
     """Compare RTL and golden model, event by event, on random stimulus; 0 identical, 1 diverged.
 
-    By default it compares the published unit, two small ones, of which one has an episode memory, and one that the
-    seed draws.
+    By default it compares four units: the published one, two small ones (one with an episode memory), and a random
+    one that the seed draws.
     """
     import dataclasses
 
@@ -96,10 +96,10 @@ def lockstep(
     "IP package. Default: print.",
 )
 @click.option(
-    "--clock", type=float, metavar="MHZ", help="Of the package's timing constraints; default: what an ECP5 reaches."
+    "--clock", type=float, metavar="MHZ", help="Clock in the package's constraints; default: what an ECP5 reaches."
 )
 @click.option(
-    "--technology", default="generic", show_default=True, help="Or ecp5: name that family's carry cells, for speed."
+    "--technology", default="generic", show_default=True, help="Or ecp5, with that family's carry cells for speed."
 )
 @json_option
 def verilog(
@@ -160,20 +160,20 @@ def registers(form: str, output: Path | None, action_counts: str | None, **setti
 @unit_options()
 @click.option("--target", required=True, help="ecp5-85k, ice40-up5k, gowin, gatemate or xilinx (synthesis only).")
 @bus_option()
-@click.option("--technology", help="generic: without the cells of the target's family, as most packages come.")
+@click.option("--technology", help="generic: without cells of the target's family, like most packages.")
 @click.option("--core", is_flag=True, help="The unit without bus and register file.")
-@click.option("--block", help="One of its blocks alone, such as updater.")
+@click.option("--block", help="Only one of its blocks, such as updater.")
 @click.option(
     "--seeds", type=click.IntRange(1, 99), default=3, show_default=True, help="Placements; the median counts."
 )
-@click.option("--freq", type=float, metavar="MHZ", help="Clock that is required; exit code 1 if it is missed.")
+@click.option("--freq", type=float, metavar="MHZ", help="Required clock; exit code 1 if it is missed.")
 @click.option("--jobs", type=click.IntRange(1), help="Placements at a time; default: all cores.")
 @json_option
 def synth(
     target: str, bus: str, technology: str | None, core: bool, block: str | None, seeds: int, freq: float | None,
     jobs: int | None, as_json: bool, action_counts: str | None, **settings: Any,
 ) -> None:  # fmt: skip
-    """Measure clock and area on an FPGA with open tools; 0 well, 1 does not fit or misses --freq."""
+    """Measure clock and area on an FPGA with open tools; exit code 1 if it does not fit or misses --freq."""
     import dataclasses
 
     from tqdm import tqdm
@@ -213,7 +213,7 @@ def synth(
 
 
 @click.command()
-@click.option("--board", "name", required=True, help="Such as ulx3s-85f; a wrong one lists those there are.")
+@click.option("--board", "name", required=True, help="Such as ulx3s-85f; an unknown name lists them.")
 @click.option("--states", type=int, help="Rows of the unit; default: the board's.")
 @click.option("--actions", type=int, help="Its actions; default: the board's.")
 @click.option("--lfsr-width", type=int, help="Its bits of the LFSR; default: the board's.")
@@ -222,7 +222,7 @@ def synth(
               show_default=True, help="Folder for the bitstream.")  # fmt: skip
 @json_option
 def fpga(name: str, output: Path, baud: int | None, as_json: bool, **settings: int | None) -> None:
-    """Write a board's bitstream with open tools; 0 well, 1 does not fit or misses its clock."""
+    """Write a board's bitstream with open tools; exit code 1 if it does not fit or misses its clock."""
     import dataclasses
 
     from rtl.flows.fpga.bitstream import BitstreamFailed, build

@@ -1,4 +1,4 @@
-"""The experiments of Chen 2023, chapter 2, and ours beside them; each is a module with the functions of `Experiment`.
+"""The experiments of Chen 2023, chapter 2, and our own. Each is a module with the functions of `Experiment`.
 
 ``rlu experiment NAME`` runs one. Nothing heavy is imported here.
 

@@ -43,7 +43,7 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 @kept_as("algo.experiments.ablation.search")
 def search(cell: tuple[str, str, int, int]) -> dict[str, Any]:
-    """One variant, by its number, on a table of a name and digest, for seeds 1, 2 ..."""
+    """One variant, by its number, on a table (name and digest), for seeds 1, 2 ..."""
     name, _, number, seeds = cell
     variant = variants_of_the_published_search()[number]
     row = next(ablation(scored(name, "energy"), range(1, seeds + 1), [variant]))
@@ -52,7 +52,7 @@ def search(cell: tuple[str, str, int, int]) -> dict[str, Any]:
 
 
 def present(data: Mapping[str, Any]) -> Page:
-    """Nothing was published of these; regret of each variant, and whether it differs from the published search."""
+    """Regret of each variant, and whether it differs from the published search; nothing was published on these."""
     rows, more = [], {}
     for one in data["tables"]:
         published = one["rows"][0]["regret"][str(BUDGET)]
@@ -76,8 +76,8 @@ def present(data: Mapping[str, Any]) -> Page:
         rows, _plot(data), f"Mean regret after {BUDGET} evaluations with one thing changed, with its 95 % interval",
         more,
         (
-            "Regret is mean over seeds, with its 95 % bootstrap interval; *better* and *worse* where the interval does "
-            "not overlap the published search's.",
+            "Regret is mean over seeds, with its 95 % bootstrap interval; *better* and *worse* mean that the interval "
+            "does not overlap the published search's.",
             "An LFSR of 8 bits has 255 seeds.",
         ),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Activation bits searched beside weight bits: 9 actions a layer, 3 with activations at 8 bits."""
+"""Activation bits searched as well as weight bits: 9 actions a layer, instead of 3 with activations at 8 bits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 
 def present(data: Mapping[str, Any]) -> Page:
-    """No figure was published for this search: searched beside fixed."""
+    """Searched beside fixed activations; no figure was published for this search."""
     searched, fixed = data["searched"], data["fixed"]
 
     def mean(kind: Mapping[str, Any], key: str) -> str:
@@ -75,7 +75,7 @@ def present(data: Mapping[str, Any]) -> Page:
         {"Policies with activations searched": markdown_table(header, lines)},
         (
             "The published text has 9 actions a state for VGG8 and reports its policies with activations at 8 bits.",
-            "Below L_low and E_low the score is flat: what fewer activation bits save beyond them counts for nothing.",
+            "Below L_low and E_low the score is flat: what fewer activation bits save beyond them does not count.",
             "Intervals are Student's t over the seeds, 95 %.",
         ),
     )  # fmt: skip

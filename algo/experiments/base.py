@@ -1,4 +1,4 @@
-"""What all experiments share: settings, a folder that is made once, and a page that sets published beside ours."""
+"""What all experiments share: settings, a folder that is made once, and a page of published figures beside ours."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ Scale = Literal["quick", "cpu", "full"]
 #: File names in an experiment's folder.
 DATA, TABLE, PLOT = "data.json", "table.md", "plot.png"
 NOT_PUBLISHED = "not published"
-_FORMAT = 2  # raise it when what `compute` gives changes: data made before are then made anew
+_FORMAT = 2  # raise it when what `compute` gives changes: older data are then made again
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How experiments are run; results depend on ``device`` and ``scale`` only.
+    """How experiments are run; results depend only on ``device`` and ``scale``.
 
     Attributes:
         device: where the RL unit is: the golden model, or the simulated RTL checked against it.
-        scale: ``quick`` tries the commands out, ``cpu`` is that of the documentation, ``full`` wants a GPU.
+        scale: ``quick`` tries the commands out, ``cpu`` is that of the documentation, ``full`` is meant for a GPU.
         out: folder of all experiments.
         jobs: processes for independent runs; ``None`` for every core.
         ray: address of a Ray cluster, or ``local``.
@@ -39,7 +39,7 @@ class Settings:
     ray: str | None = None
 
     def pick(self, *, quick: int, cpu: int, full: int) -> int:
-        """The number that belongs to the scale."""
+        """The number for the scale."""
         return {"quick": quick, "cpu": cpu, "full": full}[self.scale]
 
 
@@ -50,8 +50,8 @@ class Row:
     Attributes:
         quantity: what it is, with its unit.
         published: as published, or `NOT_PUBLISHED`.
-        ours: as measured here, or why it is not.
-        instead: what was used in place of the published set-up, where that differs.
+        ours: as measured here, or why it was not measured.
+        instead: what was used in place of the published set-up, if that differs.
     """
 
     quantity: str
@@ -69,7 +69,7 @@ class Page:
         plot: PNG.
         caption: of the plot, in a sentence.
         more: further Markdown tables, by title.
-        notes: what a reader must know to judge the figures.
+        notes: what a reader needs to judge the figures.
     """
 
     rows: Sequence[Row]
@@ -92,15 +92,15 @@ class Page:
 class Experiment(Protocol):
     """The functions of an experiment's module.
 
-    One whose data are made from tuning runs names them in ``TASKS``, so that `runs.run_for` finds them.
+    A module whose data come from tuning runs names them in ``TASKS``, where `runs.run_for` finds them.
     """
 
     def configuration(self, settings: Settings) -> dict[str, Any]:
-        """All that the data depend on, as JSON holds it; another configuration makes them anew."""
+        """All that the data depend on, as JSON holds it; with another configuration they are made again."""
         ...
 
     def compute(self, settings: Settings) -> dict[str, Any]:
-        """The data, as JSON holds them; called again after an interruption, it goes on."""
+        """The data, as JSON holds them; called again after an interruption, it resumes."""
         ...
 
     def present(self, data: Mapping[str, Any]) -> Page:
@@ -114,7 +114,7 @@ class Done:
 
     Attributes:
         folder: holds data, table and plot.
-        repeated: whether the data were there already.
+        repeated: whether the data were already there.
         content: of the data file.
         page: how they are shown.
     """
@@ -126,15 +126,15 @@ class Done:
 
 
 def load(name: str) -> Experiment:
-    """The experiment of a name; ValueError, with those there are, for another."""
+    """An experiment by its name; ValueError for an unknown one, which lists all."""
     if name not in EXPERIMENTS:
         known = "\n".join(f"  {known:<14} {summary}" for known, summary in EXPERIMENTS.items())
-        raise ValueError(f"there is no experiment {name!r}; there are\n{known}\n  {'all':<14} one after the other")
+        raise ValueError(f"unknown experiment {name!r}: choose from\n{known}\n  {'all':<14} one after the other")
     return cast(Experiment, importlib.import_module(f".{name.replace('-', '_')}", __package__))
 
 
 def perform(name: str, settings: Settings) -> Done:
-    """Run an experiment, or take its data if they are there under the same configuration; write table and plot."""
+    """Run an experiment, or use its data if they have the same configuration; write table and plot."""
     experiment = load(name)
     folder = settings.out / name
     content, wanted = _stored(name, settings)
@@ -144,7 +144,7 @@ def perform(name: str, settings: Settings) -> Done:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / DATA, json.dumps(content, indent=1) + "\n")
         content = json.loads((folder / DATA).read_text())
-    with reading(folder / DATA, "{} cannot be shown", "remove it, and it is made again"):
+    with reading(folder / DATA, "{} cannot be shown", "remove it, and it will be made again"):
         page = experiment.present(content["results"])
     write_atomically(folder / PLOT, page.plot)
     write_atomically(folder / TABLE, page.markdown(PLOT))
@@ -152,7 +152,7 @@ def perform(name: str, settings: Settings) -> Done:
 
 
 def is_done(name: str, settings: Settings) -> bool:
-    """Whether an experiment's data are there under these settings."""
+    """Whether an experiment has data for these settings."""
     return _stored(name, settings)[0] is not None
 
 
@@ -163,14 +163,14 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> s
 
 
 def bits(widths: Sequence[int]) -> str:
-    """Bit-widths of the layers, or the one they all have."""
+    """Bit-widths of the layers, or one if they are all equal."""
     return f"all {widths[0]}" if len(set(widths)) == 1 else " ".join(map(str, widths))
 
 
 def _stored(name: str, settings: Settings) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """An experiment's data, if they are there, whole and of its configuration; and that configuration."""
+    """An experiment's data, if they are complete and of its configuration; and that configuration."""
     configuration = load(name).configuration(settings)
-    # As it comes back from the file: tuples are lists there.
+    # As if read from the file, where tuples are lists.
     wanted = json.loads(
         json.dumps({"format": _FORMAT, "scale": settings.scale, "device": settings.device} | configuration)
     )

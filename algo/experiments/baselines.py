@@ -29,7 +29,7 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 
 def configuration_of(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
-    """What a comparison of some methods depends on."""
+    """Everything that a comparison of some methods depends on."""
     seeds = {method: seeds_of(settings, method) for method in names}
     return {
         "tables": digests(settings.scale),
@@ -65,7 +65,7 @@ def compute_of(settings: Settings, names: Sequence[str], checkpoints: Sequence[i
 
 
 def present(data: Mapping[str, Any]) -> Page:
-    """Nothing was published of these; a table a case."""
+    """A table for each case; nothing was published on these."""
     rows = [
         Row(f"regret of the published search after {BUDGET} evaluations: {title(case)}", NOT_PUBLISHED,
             shown(case["methods"]["rlu"]["regret"][str(BUDGET)], 4), f"optimum {case['optimum']:.4f}")
@@ -77,7 +77,7 @@ def present(data: Mapping[str, Any]) -> Page:
         (
             "Regret is the optimum less the best score seen so far, mean over seeds, with its 95 % bootstrap interval; "
             "the last column is the median number of evaluations to within 1 % of the optimum.",
-            "Every evaluation counts, also of an outlier or of a policy seen before.",
+            "Every evaluation counts, including those of outliers and of policies seen before.",
             *(exclusions(case) for case in data["cases"]),
         ),
     )  # fmt: skip
@@ -106,7 +106,7 @@ def method_table(case: Mapping[str, Any], checkpoints: Sequence[int]) -> str:
 
 
 def exclusions(case: Mapping[str, Any]) -> str:
-    """What the thresholds leave of a case."""
+    """What the thresholds exclude in a case."""
     out = case["excluded"]
     return (
         f"{title(case)}: accuracy threshold {case['accuracy_th']:.4f}; thresholds exclude {out['any']:,} of "

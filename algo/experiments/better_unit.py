@@ -28,7 +28,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 
 def compute(settings: Settings) -> dict[str, Any]:
-    """Regrets at 50, 80, 100 and 330 evaluations, that of the published unit's deployed policy, and real runs."""
+    """Regrets at 50, 80, 100 and 330 evaluations, regret of the published unit's deployed policy, and real runs."""
     data = baselines.compute_of(settings, METHODS_COMPARED, CHECKPOINTS)
     for case in data["cases"]:
         case["deployed"] = _deployed_regret(case["table"], case["objective"], seeds_of(settings, "rlu"))
@@ -55,7 +55,7 @@ def _run(one: Finished) -> dict[str, Any]:
 
 
 def present(data: Mapping[str, Any]) -> Page:
-    """Whether the better unit does what it is for, case by case."""
+    """Whether the better unit reaches its goals, case by case."""
     rows = []
     for case in data["cases"]:
         methods = case["methods"]
@@ -98,12 +98,12 @@ def present(data: Mapping[str, Any]) -> Page:
         rows, baselines.curves(data), "Mean regret over evaluations",
         {f"**{baselines.title(case)}**": baselines.method_table(case, data["checkpoints"]) for case in data["cases"]},
         (
-            "Regret is that of the best policy evaluated. The published unit deploys the greedy policy of its last "
-            "table instead, whose regret has a row of its own; the better unit deploys the best it evaluated, "
+            "Regret is that of the best policy evaluated. The published unit instead deploys the greedy policy of its "
+            "last table, whose regret has its own row; the better unit deploys the best policy it evaluated, "
             "[retrained once more](../understand/episodic.md#what-is-deployed).",
             f"Runs with retraining: energy first, {len(data['runs']['episodic'])} seeds; intervals are Student's t.",
-            "*better*, *worse*: the 95 % intervals of the mean regrets do not overlap; *better, within error* and "
-            "*worse, within error*: the means differ so, but the intervals overlap.",
+            "*better*, *worse*: the 95 % intervals of the mean regrets do not overlap. *better, within error* and "
+            "*worse, within error*: the means differ, but the intervals overlap.",
             *(baselines.exclusions(case) for case in data["cases"]),
         ),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from algo.space.policy import PolicySpace
 
 
 def excluding_factor(latency_ms: Floats, energy_uj: Floats) -> float:
-    """What both published thresholds must be multiplied by, to three digits after the point.
+    """The factor for both published thresholds, to three digits after the point.
 
     Args:
         latency_ms, energy_uj: of every policy, (size,).
@@ -25,7 +25,7 @@ def excluding_factor(latency_ms: Floats, energy_uj: Floats) -> float:
 
 @cache
 def excluding_thresholds() -> dict[str, float]:
-    """The thresholds for VGG8 on the chip model; energy is scored over the published range all the same."""
+    """The thresholds for VGG8 on the chip model; energy is still scored over the published range."""
     chip, space = EvolverChip(), PolicySpace.of_bit_widths(layers=8, points=len(OPERATING_POINTS))
     costs = [chip.measure(space.decode(actions)) for actions in np.ndindex(*space.action_counts)]
     latency, energy = (np.array([getattr(cost, name) for cost in costs]) for name in ("latency_ms", "energy_uj"))

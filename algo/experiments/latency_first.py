@@ -1,4 +1,4 @@
-"""The latency-first task (a, b, c = 0.25, 0.65, 0.10), and what it trades against the energy-first one."""
+"""The latency-first task (a, b, c = 0.25, 0.65, 0.10), and its trade-off against the energy-first one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 
 def present(data: Mapping[str, Any]) -> Page:
-    """Published beside ours: the trade between the two tasks, and the score."""
+    """Published beside ours: the trade-off between the two tasks, and the score."""
     published = {entry["name"]: entry for entry in evolver_facts()["measurements"]}
     fast, frugal = published[LATENCY], published[ENERGY]
 

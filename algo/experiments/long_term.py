@@ -1,4 +1,4 @@
-"""Does tuning pay? Its cost against 20 days of inference with the policy it found."""
+"""Whether tuning pays: its cost against 20 days of inference with the policy found."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class LongTerm:
     """A tuned policy against a baseline over some days, both running all the time.
 
     Attributes:
-        extra_inferences: what the tuned policy makes more.
-        energy_saved_j: over as many inferences as the tuned policy makes, the tuning's energy subtracted.
+        extra_inferences: how many more the tuned policy makes.
+        energy_saved_j: over all inferences of the tuned policy, less the energy of tuning.
         energy_ratio: the baseline's energy for these inferences over that of policy and tuning.
-        break_even_energy_days: until the saved energy is the tuning's; infinite if nothing is saved.
-        break_even_inferences_days: tuning time, and then until the inferences missed in it are made up for.
+        break_even_energy_days: until the saved energy equals that of tuning; infinite if nothing is saved.
+        break_even_inferences_days: the tuning time, and the time to make up for the inferences missed in it.
     """
 
     extra_inferences: float
@@ -78,12 +78,12 @@ TASKS = policies.TASKS
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """That of the policies compared."""
+    """The configuration of the policies compared."""
     return policies.configuration(settings)
 
 
 def compute(settings: Settings) -> dict[str, Any]:
-    """Our deployed policies against INT8 and the smallest model; of each seed."""
+    """Our deployed policies against INT8 and the smallest model, for each seed."""
     from algo.experiments.runs import tuned
 
     found = policies.compute(settings)
@@ -109,7 +109,7 @@ def published_trainings() -> int:
 
 
 def present(data: Mapping[str, Any]) -> Page:
-    """Published figures, the same from the published inputs, and ours."""
+    """Published figures, the same figures from the published inputs, and ours."""
     facts = evolver_facts()["long_term"]
     against_int8, against_smallest = published_from_its_inputs()
     names = {
@@ -152,15 +152,15 @@ def present(data: Mapping[str, Any]) -> Page:
         rows, drawn.png, "Energy saved over INT8 since tuning began, over equal numbers of inferences",
         notes=(
             f"Formula, as published: both sides run all {facts['days']} days; energy is compared over as many "
-            "inferences as the tuned policy makes, and the tuning's energy subtracted.",
+            "inferences as the tuned policy makes, and the energy of tuning is subtracted.",
             "\"From its inputs\" puts the published latencies and energies into the formula. Against the smallest "
             "model-size policy this reproduces the printed figures independently; INT8's latency and energy were never "
             "printed and are [derived](../understand/evolver-model.md#measured-against-modelled) from two of these "
             "figures, so those two agree by construction and only the ratio of 1.3 is a check.",
             "The published break-even of 1 day lies between our two readings of it, in inferences and in energy.",
-            f"What tuning costs was not measured here, there being no chip: the published {facts['tuning_energy_j']} J "
-            f"and {facts['tuning_hours']} h are scaled by trainings (published {published_trainings()}; ours, seed 1, "
-            f"{data['seeds'][0]['trainings']}), which gives {tuning['tuning_energy_j']:.0f} J and "
+            f"The cost of tuning was not measured, because there is no chip. The published {facts['tuning_energy_j']} "
+            f"J and {facts['tuning_hours']} h are scaled by trainings (published {published_trainings()}; ours, seed "
+            f"1, {data['seeds'][0]['trainings']}), which gives {tuning['tuning_energy_j']:.0f} J and "
             f"{tuning['tuning_hours']:.1f} h.",
             "Ours is the deployed (greedy) policy of each seed, then the best seen; intervals are Student's t, 95 %.",
         ),

@@ -1,4 +1,4 @@
-"""The published comparison: a search for a small model, scored afterwards as the energy-first task would."""
+"""The published comparison: a search for a small model, scored afterwards as in the energy-first task."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from algo.space.policy import OperatingPoint, Policy
 
 @dataclass(frozen=True)
 class ModelSizeChip:
-    """A chip at the INT8 baseline's operating point that tells the model's size in place of energy.
+    """A chip at the INT8 baseline's operating point that reports the model's size in place of energy.
 
     Attributes:
         chip: gives the latency.
-        weights: of each layer, how many there are.
+        weights: number of weights of each layer.
     """
 
     chip: Chip
@@ -25,7 +25,7 @@ class ModelSizeChip:
 
     @property
     def points(self) -> tuple[OperatingPoint, ...]:
-        """The one operating point: size says nothing about it."""
+        """The one operating point, because size does not depend on it."""
         return (OPERATING_POINTS[INT8_BASELINE.point],)
 
     def measure(self, policy: Policy) -> Measurement:

@@ -60,9 +60,9 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 
 def excluding(known: ScoredTable) -> ScoredTable:
-    """The table under both published thresholds times one factor, so that they exclude the published share of it.
+    """The table under both published thresholds times one factor, which makes them exclude the published share.
 
-    Energy is scored over the published range all the same.
+    Energy is still scored over the published range.
     """
     factor = excluding_factor(known.table.latency_ms, known.table.energy_uj)
     objective = dataclasses.replace(
@@ -126,9 +126,9 @@ def present(data: Mapping[str, Any]) -> Page:
     return Page(
         rows, drawn.png, "Iterations skipped so far, mean over seeds on tables",
         notes=(
-            "*Excluding thresholds* are both published ones times one factor, chosen so that they exclude the "
-            "published share (37 %) of all policies; which policies the published ones did is not known.",
-            "Under the chip model the published thresholds exclude next to nothing: "
+            "*Excluding thresholds* are both published ones times one factor, chosen to exclude the published share "
+            "(37 %) of all policies. It is unknown which policies the published thresholds excluded.",
+            "Under the chip model the published thresholds exclude almost nothing: "
             "[what the thresholds do](../understand/evolver-model.md#what-the-thresholds-do).",
             "A skipped iteration is rewarded 0 and counts as one of the 330; it saves its training.",
             *notes,

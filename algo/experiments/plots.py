@@ -14,7 +14,7 @@ from matplotlib import pyplot
 
 COLOURS = ("#207040", "#4878a8", "#c08030", "#b05050", "#806090", "#606060", "#309090", "#a0a030", "#d080a0", "#203060")
 
-#: Small letters that fit beside one another, and those that a line's key takes.
+#: Number of small letters that fit side by side, and of those that a line's key takes.
 _LEGEND_LETTERS, _KEY_LETTERS = 120, 8
 
 
@@ -57,9 +57,9 @@ def figure(panels: int = 1, height: float = 4.0) -> Iterator[Figure]:
 
 
 def score_axis(axes: Any, curves: Sequence[Sequence[float]], *lines: float) -> None:
-    """Begin the score axis where the curves of best scores so far are after a twentieth of the search.
+    """Begin the score axis at the best scores after a twentieth of the search.
 
-    From 0, where searches start, what they gain later could not be seen. ``lines`` are scores to be seen in any case.
+    On an axis from 0, where searches start, later gains would be invisible. ``lines`` are scores that must be visible.
     """
     lowest = min([*lines, *(curve[len(curve) // 20] for curve in curves)])
     highest = max([*lines, *(curve[-1] for curve in curves)])

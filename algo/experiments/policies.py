@@ -1,4 +1,4 @@
-"""The four published deployments: two from a search by model size, one energy-first, one latency-first."""
+"""The four published deployments: two from a search by model size, one energy-first and one latency-first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 
 def compute(settings: Settings) -> dict[str, Any]:
-    """For every seed, what each search deploys and the best it saw."""
+    """For every seed, the policy that each search deploys and the best it saw."""
     found = tuned(settings, *TASKS)
     config = config_of("energy", settings.scale, settings.device, data_of(settings.scale), 1)
     deployments: dict[str, list[dict[str, Any]]] = {SMALLEST: [], BEST_BY_SIZE: [], ENERGY: [], LATENCY: []}
@@ -57,8 +57,8 @@ def compute(settings: Settings) -> dict[str, Any]:
 def by_size(proxy: Finished, objective: Objective) -> tuple[dict[str, Any], dict[str, Any]]:
     """The smallest policy of a model-size search that keeps the accuracy, and its best by the objective's score.
 
-    Among equally small ones, the one of the higher score. A search that saw none that keeps the accuracy gives its
-    most accurate policy, with the score 0.
+    Among equally small ones, the one with the higher score. If no policy keeps the accuracy, the most accurate one,
+    with the score 0.
     """
     chip, eights = EvolverChip(), (8,) * len(PUBLISHED_VGG8)
     seen = []
@@ -136,12 +136,12 @@ def present(data: Mapping[str, Any]) -> Page:
         (
             "Energy-first and latency-first policies are the greedy ones of the last Q-table, retrained once more, as "
             "published; the best seen during the search is listed below them.",
-            "The model-size search is the same unit with the model's size in the place of latency and energy, at "
-            "0.80 V and 232 MHz (reading). Of the policies it visited: the smallest that keeps the accuracy, and the "
+            "The model-size search is the same unit with the model's size in place of latency and energy, at 0.80 V "
+            "and 232 MHz (reading). From the policies it visited come the smallest that keeps the accuracy, and the "
             "best by the energy-first score.",
             f"Accuracy thresholds of the seeds: {thresholds}, two points below INT8 retrained; published: 0.685.",
-            "Intervals are Student's t over the seeds, 95 %: with few seeds they are wide, and may pass the range of "
-            "a figure.",
+            "Intervals are Student's t over the seeds, 95 %: with few seeds they are wide, and may exceed the range "
+            "of a figure.",
         ),
     )
 

@@ -24,7 +24,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 
 def compute(settings: Settings) -> dict[str, Any]:
-    """Both searches; the model-size search's policies are scored as the other's, at its operating point."""
+    """Both searches; policies of the model-size search are scored like the others, at its operating point."""
     found = tuned(settings, *TASKS)
     config = config_of("resnet34", settings.scale, settings.device, data_of(settings.scale), 1)
     seeds = []
@@ -53,7 +53,7 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 
 def proxy_scores(proxy: Finished, objective: Objective) -> list[float]:
-    """What the energy-first task would have scored each policy of a model-size search; 0 for an outlier."""
+    """Energy-first score of each policy of a model-size search; 0 for an outlier."""
     chip, space = EvolverChip(full_width_layers()), space_of_blocks(EvolverChip(full_width_layers()))
     scores = []
     for step in proxy.steps:
@@ -63,7 +63,7 @@ def proxy_scores(proxy: Finished, objective: Objective) -> list[float]:
 
 
 def present(data: Mapping[str, Any]) -> Page:
-    """Published beside ours, of the first seed; the others in a table."""
+    """Published beside ours for the first seed; the others in a table."""
     facts = evolver_facts()["resnet34"]
     first, made = data["seeds"][0], data["network"]
     best, narrow = (
@@ -77,7 +77,12 @@ def present(data: Mapping[str, Any]) -> Page:
         ),
         Row("best score", f"{facts['best_score']}", f"{best['score']:.3f}", f"{first['data']}; {narrow}; chip model"),
         Row("found at iteration", f"{facts['found_at_iteration']:,}", f"{best['iteration']:,}"),
-        Row("grid search's score", f"{facts['grid_score']}", "not run", "as many trainings again; tables have it"),
+        Row(
+            "grid search's score",
+            f"{facts['grid_score']}",
+            "not run",
+            "it needs as many trainings again; see the tables",
+        ),
         Row(
             "better than the best of the model-size search from iteration",
             f"{facts['beats_best_proxy_at_iteration']}",

@@ -32,7 +32,7 @@ def network(scale: Scale) -> dict[str, Any]:
 
 
 def space_of_blocks(chip: Chip) -> PolicySpace:
-    """A row a residual block; the first convolution and the last layer are in none and stay at 8 bits."""
+    """A row a residual block; the first convolution and the last layer have no row and stay at 8 bits."""
     names = [layer.name for layer in full_width_layers()]
     return space_of(chip, names, blocks=blocks_of(names))
 
@@ -47,7 +47,7 @@ def full_width_layers() -> tuple[LayerShape, ...]:
 
 @cache
 def scaled_ranges() -> dict[str, float]:
-    """The published thresholds and ranges of VGG8, times how much more the INT8 ResNet34 takes in the chip model."""
+    """The published thresholds and ranges of VGG8, times the ratio of INT8 ResNet34 to INT8 VGG8 in the chip model."""
     published = Objective()
     vgg8 = EvolverChip().measure(INT8_BASELINE)
     layers = full_width_layers()
@@ -80,7 +80,7 @@ def chip_and_evaluator(scale: Scale, config: TuneConfig, *, by_size: bool) -> di
 
 
 def _shrunken(dataset: Dataset, side: int) -> Dataset:
-    """The data set with images averaged down to ``side`` pixels a side, shifted and scaled anew."""
+    """The data set with images averaged down to ``side`` pixels a side, then shifted and scaled again."""
     import numpy as np
 
     def shrink(images: Any) -> Any:

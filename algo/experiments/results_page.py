@@ -31,7 +31,7 @@ def publish(done: Done, docs: Path) -> None:
 
 
 def place(content: Mapping[str, Any], text: str) -> str:
-    """The name of an experiment's place in the page: at full scale one of its own where there is one, ``NAME-full``."""
+    """The name of an experiment's place in the page; at full scale ``NAME-full``, if the page has such a place."""
     name = str(content["experiment"])
     full = f"{name}-full"
     return full if content["configuration"]["scale"] == "full" and _marks(full).search(text) else name
@@ -46,7 +46,7 @@ def part(content: Mapping[str, Any], name: str) -> str:
 
 
 def with_part(text: str, name: str, new: str) -> str:
-    """The page with the part of a place replaced; ValueError if it has no such place."""
+    """The page with the part of a place replaced; ValueError if the place is missing."""
     pattern = _marks(name)
     if not pattern.search(text):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Tuning runs with real retraining, shared by the experiments that look at them; each is a run folder."""
+"""Tuning runs with real retraining, shared by several experiments; each is a run folder."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from algo.support.cells import run_cells
 
 Task = Literal["energy", "latency", "model-size", "activations", "excluding", "episodic", "resnet34", "resnet34-size"]
 
-#: Model size enters a unit that knows only latency and energy in energy's place, in percent of the INT8 model; the
-#: weight of accuracy stays 0.25, size takes the rest.
+#: A unit knows only latency and energy, so model size takes the place of energy, in percent of the INT8 model. The
+#: weight of accuracy stays 0.25; size takes the rest.
 _SIZE_OBJECTIVE: dict[str, Any] = {
     "objective": "0.25,0,0.75", "energy_th_uj": 101.0, "energy_low_uj": 25.0, "energy_high_uj": 100.0,
 }  # fmt: skip
-#: Evaluations after which the episodic unit is to be as good as the published one after 330.
+#: Evaluations after which the episodic unit should be as good as the published one after 330.
 EARLY = 80
 _RESNET_TASKS: tuple[Task, ...] = ("resnet34", "resnet34-size")
 
@@ -69,7 +69,7 @@ class Finished:
 
 
 def seeds_of(settings: Settings, task: Task) -> tuple[int, ...]:
-    """The seeds that a task is run with at a scale."""
+    """The seeds of a task at a scale."""
     if task in _RESNET_TASKS:
         return tuple(range(1, 1 + settings.pick(quick=1, cpu=1, full=3)))
     return tuple(range(1, 1 + settings.pick(quick=1, cpu=3, full=5)))
@@ -82,15 +82,15 @@ def description(settings: Settings, task: Task) -> dict[str, Any]:
 
 
 def tuned(settings: Settings, *tasks: Task) -> dict[Task, list[Finished]]:
-    """The runs of tasks, one a seed; what is unfinished is gone on with, what is missing is run."""
+    """The runs of tasks, one a seed; unfinished runs are resumed, missing ones are made."""
     data = data_of(settings.scale)
     runs = [
         Run(task, seed, settings.scale, settings.device, data, str(folder_of(settings, task, seed).resolve()))
         for task in tasks
         for seed in seeds_of(settings, task)
     ]
-    # The longest first, which leaves cores idle for the shortest time; then by seeds: an interrupted experiment has
-    # whole tasks of the first ones.
+    # The longest first, which leaves cores idle for the shortest time; then by seed: an interrupted experiment has
+    # complete tasks for the first seeds.
     runs.sort(key=lambda one: (one.task not in _RESNET_TASKS, one.seed))
     run_cells(perform_run, runs, jobs=settings.jobs, ray=settings.ray, label="runs")
     finished: dict[Task, list[Finished]] = {task: [] for task in tasks}
@@ -103,7 +103,7 @@ def tuned(settings: Settings, *tasks: Task) -> dict[Task, list[Finished]]:
 
 
 def run_for(names: Sequence[str], settings: Settings) -> None:
-    """Make the tuning runs of several experiments together, so that no core waits for the last run of each."""
+    """Make the tuning runs of several experiments together: then no core waits for the last run of each."""
     tasks = {task: None for name in names if not is_done(name, settings) for task in getattr(load(name), "TASKS", ())}
     if tasks:
         tuned(settings, *tasks)
@@ -116,7 +116,7 @@ def folder_of(settings: Settings, task: Task, seed: int) -> Path:
 
 @cache
 def data_of(scale: Scale) -> str:
-    """The data set of a scale: digits; or CIFAR-100 where its files can be had, then Fashion-MNIST."""
+    """The data set of a scale: digits; or CIFAR-100 if its files are available, then Fashion-MNIST."""
     if scale != "full":
         return "digits"
     from algo.nets.data.datasets import DataError, load_dataset
@@ -164,7 +164,7 @@ def perform_run(one: Run) -> None:
     path = Path(one.folder)
     stored = config.to_json() | _network(one.task, one.scale)
     with _opened(path, json.loads(json.dumps(stored))) as folder:
-        if folder.summary is not None:  # written last of all
+        if folder.summary is not None:  # written last
             return
         parts = _parts(one, config)
         with tqdm(
@@ -185,7 +185,7 @@ def perform_run(one: Run) -> None:
 
 
 def _parts(one: Run, config: TuneConfig) -> dict[str, Any]:
-    """Chip and evaluator of a task that is not what `rlu tune` runs by itself."""
+    """Chip and evaluator of a task that `rlu tune` alone cannot run."""
     if one.task in _RESNET_TASKS:
         from algo.experiments.resnet34_setup import chip_and_evaluator
 
@@ -197,7 +197,7 @@ def _parts(one: Run, config: TuneConfig) -> dict[str, Any]:
 
 
 def _network(task: Task, scale: Scale) -> dict[str, Any]:
-    """What the configuration of a run does not say; such a folder is none of `rlu tune --resume`'s."""
+    """What the configuration of a run does not say; `rlu tune --resume` refuses a folder that has this."""
     if task in _RESNET_TASKS:
         from algo.experiments.resnet34_setup import network
 
@@ -206,7 +206,7 @@ def _network(task: Task, scale: Scale) -> dict[str, Any]:
 
 
 def _opened(path: Path, wanted: dict[str, Any]) -> RunFolder:
-    """The run's folder, held for writing: as it is if it is of this configuration, else a new one.
+    """The run's folder, held for writing: the existing one if it has this configuration, else a new one.
 
     A run of another configuration is put aside under another name; nothing is deleted. A finished run that was made
     before a setting existed was made with that setting's default.
@@ -220,7 +220,7 @@ def _opened(path: Path, wanted: dict[str, Any]) -> RunFolder:
             if json.loads(json.dumps(TuneConfig.from_json(stored).to_json() | extra)) == wanted:
                 _drop_damaged_summary(folder)
                 return folder
-            why = f"{path} is of another configuration"
+            why = f"{path} has another configuration"
         except ValueError as error:
             why = str(error)
         folder.release()
@@ -235,7 +235,7 @@ def _drop_damaged_summary(folder: RunFolder) -> None:
     try:
         _ = folder.summary
     except RunFolderError as error:
-        print(f"{error}: this is done now", file=sys.stderr)
+        print(f"{error}: doing this now", file=sys.stderr)
         (folder.path / SUMMARY).unlink()
 
 

@@ -25,7 +25,7 @@ from sim.devices.driver import Driver
 from sim.devices.shadow import Disagreement, ShadowedDevice
 from sim.simulators.simulator import SimDevice
 
-_GRID_CHUNK = 50  # seeds at a time: the grid is walked to its end
+_GRID_CHUNK = 50  # seeds at a time: the grid is searched to its end
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 
 def compute(settings: Settings) -> dict[str, Any]:
-    """Of every table, energy first: curves, best and deployed scores, iterations to the RL's score."""
+    """For every table, energy first: curves, best and deployed scores, iterations to the RL's score."""
     names = tqdm(table_names(settings.scale), unit="table", disable=None, file=sys.stderr)
     return {"tables": [_of_table(name, settings) for name in names]}
 
@@ -66,7 +66,7 @@ def _of_table(name: str, settings: Settings) -> dict[str, Any]:
 
 
 def _grid(known: ScoredTable, target: float, seeds: int) -> tuple[dict[str, list[float]], list[float], float]:
-    """Of grids from places the seeds draw: curve, iterations to the target, mean best at the published iterations."""
+    """Grids from places that the seeds draw: curve, iterations to the target, mean best at the published iterations."""
     published = evolver_facts()["search"]["grid_search_iterations_to_similar_score"]
     size = known.table.space.size
     starts, reached = [], []
@@ -151,8 +151,8 @@ def present(data: Mapping[str, Any]) -> Page:
             filter(
                 None,
                 (
-                    "The published order of the grid is not known. Ours is the table's: the operating point changes "
-                    "fastest, the first layer's bits slowest, from a place each seed draws (reading).",
+                    "The published order of the grid is unknown. Ours is the table's: the operating point changes "
+                    "fastest, the first layer's bits slowest, from a place that each seed draws (reading).",
                     *map(_note, data["tables"]),
                     rtl,
                 ),
@@ -167,7 +167,7 @@ def _matched(one: Mapping[str, Any]) -> str:
 
 
 def _first(best: Floats, score: float) -> Floats:
-    """Iterations of each seed until its best so far is that score; infinite if it never is."""
+    """Iterations of each seed until its best so far is that score; infinite if it never reaches that."""
     there = best >= score
     return np.where(there.any(axis=0), there.argmax(axis=0) + 1.0, np.inf)
 
@@ -175,13 +175,13 @@ def _first(best: Floats, score: float) -> Floats:
 def _note(one: Mapping[str, Any]) -> str:
     return (
         f"{one['table']}: {one['rl']['seeds_at_target']:.0%} of the RL's seeds, and "
-        f"{one['proxy']['seeds_at_target']:.0%} of the model-size search's, reach the score the grid is timed to; "
+        f"{one['proxy']['seeds_at_target']:.0%} of the model-size search's, reach the grid's target score; "
         f"accuracy threshold {one['accuracy_th']:.4f}. Table: {one['source']}."
     )
 
 
 def _curve(best: Floats) -> dict[str, list[float]]:
-    """Mean and the middle 95 % of seeds, every few iterations."""
+    """Mean over seeds and their middle 95 %, every few iterations."""
     at = [1, *range(10, BUDGET + 1, 10)]
     rows = best[np.array(at) - 1]
     low, high = np.quantile(rows, (0.025, 0.975), axis=1)

@@ -17,7 +17,7 @@ def mean_of_many(values: Sequence[float] | Floats) -> dict[str, Any]:
 
 
 def mean_of_few(values: Sequence[float]) -> dict[str, Any]:
-    """Mean over a few seeds with its 95 % interval by Student's t, and the values; no interval of one."""
+    """Mean over a few seeds with its 95 % interval by Student's t, and the values; one seed has no interval."""
     from scipy.stats import t
 
     mean = float(np.mean(values))

@@ -16,7 +16,7 @@ from sim.devices.objective import Objective
 
 #: Iterations of the published search.
 BUDGET = len(published_schedule())
-#: Regularised evolution by a library: it takes seconds a seed, and is there to check ours against.
+#: Regularised evolution by a library: it takes seconds a seed, and serves as a check of ours.
 _CHECK = "pyglove-evolution"
 
 
@@ -48,13 +48,13 @@ def objectives(scale: Scale) -> tuple[str, ...]:
 
 
 def seeds_of(settings: Settings, method: str) -> int:
-    """How many seeds a method is run with: fewer, but at full scale, for those that search for one seed at a time."""
+    """How many seeds a method is run with: fewer for those that search one seed at a time, except at full scale."""
     slow = METHODS[method].seeds_per_cell < 1000
     return settings.pick(quick=1 if slow else 20, cpu=100 if slow else 1000, full=100 if method == _CHECK else 1000)
 
 
 def methods(scale: Scale) -> tuple[str, ...]:
-    """Every method; the one that checks another of ours at full scale only."""
+    """Every method; the one that checks ours only at full scale."""
     return tuple(name for name in METHODS if scale == "full" or name != _CHECK)
 
 

@@ -1,4 +1,4 @@
-"""Whether an exported file computes what the trained network does: run by others' programs, on real images."""
+"""Check that an exported file computes what the trained network does: other people's programs run it on real images."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from algo.nets.tracing import evaluating, run_functional
 from sim.devices.shadow import Disagreement
 
 Floats = NDArray[np.float32]
-_GIVEN, _CHECKED = 4, 12  # images: of the given ones at most, and together with those of noise
-_SPARE = 2  # of them may have a sum near the middle between two levels
+_GIVEN, _CHECKED = 4, 12  # images: the most of the given ones, and with those of noise
+_SPARE = 2  # of them may have a sum near the middle of two levels
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """What an exported file gives beside the network it was made from.
+    """What an exported file gives, compared with the network it was made from.
 
     Attributes:
         program: what ran the file.
-        images: how many it was given.
-        accuracy: fraction of them the file classifies rightly, 0..1.
-        same_predictions: on how many images the largest logit is the same one.
-        same_logits: on how many images all logits are the same to float rounding, 1e-5 of the largest; on the others
-            some activation was rounded to the next level.
+        images: how many it got.
+        accuracy: fraction of them the file classifies correctly, 0..1.
+        same_predictions: number of images with the same largest logit.
+        same_logits: number of images whose logits are all the same to float rounding, 1e-5 of the largest; on the
+            others some activation was rounded to the next level.
         differing_logits: how many of images · classes numbers differ at all.
         largest_difference: of two logits.
-        largest_logit: magnitude, to judge the former by.
-        ties: of the images with another prediction, those on which the network's own two logits lie no further apart
-            than noise the size of float rounding moves its logits: either is right.
+        largest_logit: magnitude, to judge the difference by.
+        ties: number of images with another prediction on which the network's own two logits are so close that noise
+            of the size of float rounding could swap them: either is right.
     """
 
     program: str
@@ -49,7 +49,7 @@ class Agreement:
 
     @property
     def agrees(self) -> bool:
-        """Whether the file predicts what the network does on every image, ties aside."""
+        """Whether the file predicts what the network does on every image except ties."""
         return self.same_predictions + self.ties == self.images
 
 
@@ -75,32 +75,32 @@ def run_qonnx(model: Any, images: Floats) -> Floats:
 
     wrapped = ModelWrapper(model, make_deepcopy=True)
     given, made = wrapped.graph.input[0].name, wrapped.graph.output[0].name
-    wrapped.set_tensor_shape(given, list(images.shape))  # it knows no free dimension
+    wrapped.set_tensor_shape(given, list(images.shape))  # it does not know free dimensions
     wrapped.set_tensor_shape(made, [len(images), wrapped.get_tensor_shape(made)[1]])
     logits: Floats = execute_onnx(wrapped.transform(InferShapes()), {given: images})[made]
     return logits
 
 
 def is_qonnx(model: Any) -> bool:
-    """Whether an exported file has the form for qonnx."""
+    """Whether an exported file is in the format for qonnx."""
     return any(opset.domain.startswith("qonnx") for opset in model.opset_import)
 
 
 def agreement(network: nn.Module, model: Any, images: Floats, labels: NDArray[np.int64]) -> Agreement:
-    """Run an exported file in the program that its form is for, and the network it was made from, and compare.
+    """Run an exported file in the program for its format, and the network it was made from, and compare.
 
     Args:
         network: on the CPU, in evaluation mode.
-        model: what `algo.export.onnx_export.export` made of it, in either form.
+        model: what `algo.export.onnx_export.export` made of it, in either format.
         images: float32 (N, ...), at least one.
         labels: int64 (N,).
     """
     of_qonnx = is_qonnx(model)
     found = (run_qonnx if of_qonnx else run_onnx)(model, images)
     with torch.inference_mode():
-        wanted = network(torch.from_numpy(images.copy())).numpy()  # it may change what it is given
+        wanted = network(torch.from_numpy(images.copy())).numpy()  # it may change its input
     predictions, differences, largest = found.argmax(1), np.abs(found - wanted), float(np.abs(wanted).max())
-    numbers = np.isfinite(differences).all(1)  # others predict nothing
+    numbers = np.isfinite(differences).all(1)  # NaN and infinity predict nothing
     same = (predictions == wanted.argmax(1)) & numbers
     return Agreement(
         program="qonnx" if of_qonnx else "ONNX Runtime",
@@ -118,7 +118,7 @@ def agreement(network: nn.Module, model: Any, images: Floats, labels: NDArray[np
 def _ties(
     network: nn.Module, images: Floats, wanted: Floats, predictions: NDArray[np.int64], doubtful: NDArray[np.bool_]
 ) -> int:
-    """On how many doubtful images the logit of a prediction is the largest but for what float rounding moves logits."""
+    """Number of doubtful images on which float rounding could make a prediction's logit the largest."""
     if not doubtful.any():
         return 0
     noisy = [run[0].numpy() for run in perturbed_outputs(network, torch.from_numpy(images.copy()))]
@@ -130,68 +130,69 @@ def _ties(
 def check(network: nn.Module, traced: fx.GraphModule, model: Any, images: Tensor, optimised: bool = True) -> None:
     """Run an exported file on some given images and on noise, and compare its logits with the network's own.
 
-    The traced operations must give the network's logits to float rounding. So must the file, but for sums that lie
-    near the middle between two levels. How many images have such sums, and what comes of them, is seen from the
-    network itself, with noise the size of float rounding before and after every layer: in order of size, the
-    differences of the file may be twice those that the noise makes, two images aside. Where that could hide a wrong
-    file, three images must agree to float rounding, which those of a wrong one do not.
+    The traced operations must give the network's logits to float rounding. So must the file, except for sums near the
+    middle of two levels. The effect of such sums is measured on the network itself, with noise of the size of float
+    rounding before and after every layer: sorted by size, the differences of the file may be twice those of the noise,
+    except on two images. If that could hide a wrong file, three images must agree to float rounding; those of a wrong
+    file do not.
 
     Args:
         network: any mode.
         traced: its graph, as `algo.nets.tracing.functional_trace` gives it.
-        model: what was made of the graph, in either form.
+        model: what was made of the graph, in either format.
         images: float32 (N, ...), a few that the network takes, on its device.
         optimised: with ONNX Runtime's usual optimisations, which round biases inside of layers.
 
     Raises:
         ValueError: if the network does not take another number of images, or its logits are not (N, classes), are
-            not numbers, or differ from image to image by no more than rounding moves them: nothing would be found.
-        Disagreement: if the file computes otherwise.
+            not numbers, or differ between images by no more than rounding moves them: the check would find nothing.
+        Disagreement: if the file computes something else.
     """
     kind = type(network).__name__
     some = torch.cat([images[:_GIVEN], noise_like(images, _CHECKED - len(images[:_GIVEN]))])
     try:
         wanted = outputs(network, some)
-    except Exception as error:  # whatever its forward function does
+    except Exception as error:  # whatever its forward function raises
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
             f"{kind} took {len(images)} images and does not take {len(some)}, noise among them ({said}): its file "
-            "has to take any number; give view and reshape the size -1 or x.size(0)"
+            "must take any number; give view and reshape the size -1 or x.size(0)"
         ) from None
     logits = wanted[0]
     if len(wanted) != 1 or logits.dim() != 2 or len(logits) != len(some):
         shapes = " and ".join(str(tuple(made.shape)) for made in wanted)
         raise ValueError(f"{kind} gives outputs of shape {shapes} for {len(some)} images, not logits (N, classes)")
     if not bool(logits.isfinite().all()):
-        raise ValueError(f"{kind} gives logits that are infinite or no numbers: train it first")
+        raise ValueError(f"{kind} gives logits that are infinite or not numbers: train it first")
     rounding = FLOAT_ROUNDING * float(logits.abs().max())
     spread = float((logits.amax(0) - logits.amin(0)).max())
     if not 2 * rounding < spread:
         raise ValueError(
-            f"{kind} gives all images the same logits to within {spread:.3g}: whether a file computes the same cannot "
-            "be told; train the network first, or give it more bits"
+            f"{kind} gives all images the same logits to within {spread:.3g}, so a file cannot be compared with it: "
+            "train the network first, or give it more bits"
         )
     wobbles = torch.stack([(run[0] - logits).abs().amax(1) for run in perturbed_outputs(network, some)])
     allowed = rounding + 2 * wobbles.amax(0).sort().values[_SPARE:].cpu()
     with evaluating(network), full_precision():
         followed = [run_functional(traced, some)]
     if difference := moved(wanted, followed, [wanted]):
-        raise Disagreement(f"the traced operations of {kind} compute otherwise than its forward function: {difference}")
+        raise Disagreement(
+            f"the traced operations of {kind} compute differently from its forward function: {difference}"
+        )
     numbers = some.cpu().contiguous().numpy()
     found = run_qonnx(model, numbers) if is_qonnx(model) else run_onnx(model, numbers, optimised)
     if found.shape != tuple(logits.shape):
         raise Disagreement(f"the file gives logits of shape {found.shape}, {kind} of {tuple(logits.shape)}")
     differences = (torch.from_numpy(found) - logits.cpu()).abs().amax(1).sort().values[: len(allowed)]
-    wrong, usual = ~(differences <= allowed), float(allowed.median())  # what is no number is wrong too
+    wrong, usual = ~(differences <= allowed), float(allowed.median())  # NaN is wrong too
     if bool(wrong.any()):
         raise Disagreement(
-            f"the file computes otherwise than {kind}: logits differ by {float(differences[wrong][-1]):.3g}, where "
-            f"they differ from image to image by {spread:.3g} and float rounding moves them by {usual:.3g}"
+            f"the file computes differently from {kind}: logits differ by {float(differences[wrong][-1]):.3g}; "
+            f"they differ between images by {spread:.3g}, and float rounding moves them by {usual:.3g}"
         )
-    # Where rounding alone could hide anything, some images must agree as only the right file can.
+    # If rounding could hide an error, some images must agree as only those of a right file do.
     if not 2 * usual < spread and not float(differences[_SPARE]) <= rounding:
         raise ValueError(
-            f"float rounding moves the logits of {kind} by {usual:.3g}, where they differ from image to image by "
-            f"{spread:.3g}: whether its file computes the same cannot be told; train the network first, or give it "
-            "more bits"
+            f"float rounding moves the logits of {kind} by {usual:.3g}, and they differ between images by only "
+            f"{spread:.3g}, so its file cannot be compared with it: train the network first, or give it more bits"
         )

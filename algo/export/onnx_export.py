@@ -1,7 +1,7 @@
-"""A quantised network as an ONNX file, in the form of integers (QDQ) or of exact bit-widths (QONNX).
+"""A quantised network as an ONNX file, with integers (QDQ) or exact bit-widths (QONNX).
 
-The graph is written node by node from the traced network, so that every level and step in the file is the very one
-the network was trained with. Biases and normalisation stay float32, as in training.
+The graph is written node by node from the traced network, so every level and step in the file is the one that the
+network was trained with. Biases and normalisation stay float32, as in training.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Format = Literal["onnx", "qonnx"]
 FORMATS: tuple[Format, ...] = ("onnx", "qonnx")
 INPUT, OUTPUT = "images", "logits"
 
-_OPSET, _IR = 17, 8  # old enough for every runtime that knows quantisation by channel
+_OPSET, _IR = 17, 8  # old enough for every runtime that can quantise by channel
 _QONNX_DOMAIN = "qonnx.custom_op.general"
 _MOST_BITS = 8  # of an integer in a QDQ file
 
@@ -31,31 +31,31 @@ _MOST_BITS = 8  # of an integer in a QDQ file
 def export(model: nn.Module, images: Tensor, form: Format = "onnx", integer_kernels: bool = False) -> Any:
     """The network as an `onnx.ModelProto` that takes any number of images and gives their logits.
 
-    Form ``onnx`` holds weights as INT8 levels with one step an output channel, narrow range, and rounds activations to
-    UINT8 levels around a zero point (QuantizeLinear, DequantizeLinear, opset 17). Fewer bits than 8 are fewer levels of
-    these types: -1..1 and -7..7 for weights of 2 and 4 bits; for activations a Clip to 0..3 or 0..15 follows.
-    Form ``qonnx`` holds float weights and a Quant node with the exact bit-width wherever something is rounded.
+    Format ``onnx`` holds weights as INT8 levels with one step an output channel, narrow range, and rounds activations
+    to UINT8 levels around a zero point (QuantizeLinear, DequantizeLinear, opset 17). Fewer bits than 8 are fewer levels
+    of these types: -1..1 and -7..7 for weights of 2 and 4 bits; for activations a Clip to 0..3 or 0..15 follows.
+    Format ``qonnx`` holds float weights, and a Quant node with the exact bit-width wherever something is rounded.
 
-    What is made of a layer is called by the layer's name in the traced network, a dot and what it is: no layer's name
-    can be that of another's weights, or of the file's input or output.
+    What is made of a layer is named by the layer in the traced network, a dot, and what it is. So no name can be that
+    of another layer's weights, or of the file's input or output.
 
-    The file is run before it is given: see `algo.export.onnx_check.check`.
+    The file is run and checked before it is returned: see `algo.export.onnx_check.check`.
 
     Args:
-        model: a model that went through `quantise`, with its bit-widths set and its ranges of activations too; its
-            mode does not matter.
+        model: a model that went through `quantise`, with its bit-widths and ranges of activations set; in any
+            mode.
         images: float32 (N, ...), a few that the model takes, on its device.
         form: one of `FORMATS`.
         integer_kernels: leaves biases inside convolutions and fully connected layers, which ONNX Runtime then fuses
-            with the rounding of their result into integer kernels where it can: faster, but it rounds the biases
-            to multiples of the product of the two steps, which is coarse below 8 bits. Otherwise biases are added
-            after them and the numbers are those of training.
+            with the rounding of their result into integer kernels if it can. That is faster, but it rounds biases to
+            multiples of the product of the two steps, which is coarse below 8 bits. Otherwise biases are added after
+            them and the numbers are those of training.
 
     Raises:
-        ValueError: naming the layer, if the tracer cannot follow it, it computes something that has no place in
-            the file, has more bits than the format holds or no range; or if the network's outputs are such that
-            nothing can be compared with them.
-        Disagreement: if the file computes otherwise than the network.
+        ValueError: naming the layer, if the tracer cannot follow it, it computes something that the file cannot
+            contain, has more bits than the format holds, or has no range; or if nothing can be compared with the
+            network's outputs.
+        Disagreement: if the file computes differently from the network.
     """
     import onnx
 
@@ -67,7 +67,7 @@ def export(model: nn.Module, images: Tensor, form: Format = "onnx", integer_kern
         for node in traced.graph.nodes:
             builder.add(node)
     if builder.result is None:
-        raise ValueError(f"{type(model).__name__} gives nothing that depends on the images: nothing to export")
+        raise ValueError(f"{type(model).__name__} gives nothing that depends on the images, so it cannot be exported")
     helper, real = onnx.helper, onnx.TensorProto.FLOAT
     given = helper.make_tensor_value_info(INPUT, real, ["N", *images.shape[1:]])
     made = helper.make_tensor_value_info(OUTPUT, real, ["N", *shape_of(builder.result)[1:]])
@@ -95,13 +95,13 @@ class _Builder:
     def add(self, node: fx.Node) -> None:
         """Add what a node computes; nodes before it have been added."""
         if node.op == "placeholder":
-            if not self._names:  # others have default values
+            if not self._names:  # the other inputs have default values
                 self._names[node] = INPUT
         elif node.op == "output":
             self.result = node.args[0] if isinstance(node.args[0], fx.Node) else None
             if self.result is not None:
                 self._emit("Identity", [self._name(self.result)], OUTPUT)
-        elif "tensor" in node.meta:  # else a size, which matters only to what makes a shape of it
+        elif "tensor" in node.meta:  # else a size, which only matters to operations that make a shape of it
             self._names[node] = self._compute(node)
 
     def _compute(self, node: fx.Node) -> str:
@@ -114,7 +114,7 @@ class _Builder:
             convert = _METHODS.get(str(node.target)) if node.op == "call_method" else None
         try:
             if convert is None:
-                raise ValueError("it is none of those that the export knows")
+                raise ValueError("the export does not know it")
             if node.meta["tensor"].dtype != torch.float32:
                 raise ValueError(f"it makes {node.meta['tensor'].dtype}, only torch.float32 can")
             return convert(self, node, layer)
@@ -171,7 +171,7 @@ class _Builder:
         levels, step = weight_levels(layer.weight, layer.weight_bits)
         name = f"{node.name}.weight"
         if self._form == "qonnx":
-            # Rounded weights rather than trained ones: rounding them again cannot end on another level.
+            # Rounded weights instead of trained ones: rounding them again cannot give another level.
             weight = self._constant(name, levels * step)
             step_name = self._constant(f"{name}_step", step)
             return self._quant(weight, f"{name}_rounded", step_name, 0.0, layer.weight_bits, signed=True)
@@ -252,7 +252,7 @@ class _Builder:
         return self._emit("Clip", inputs, _output(node))
 
     def same(self, node: fx.Node, layer: Any) -> str:
-        """What does nothing once trained."""
+        """An operation that does nothing after training."""
         return self._given(node)
 
     def pool(self, node: fx.Node, layer: Any) -> str:
@@ -270,7 +270,7 @@ class _Builder:
         return self._emit(kind, inputs, _output(node), kernel_shape=kernel, strides=strides, pads=padding * 2, **extra)
 
     def adaptive_pool(self, node: fx.Node, layer: Any) -> str:
-        """Means of windows whose size follows from what they make."""
+        """Means of windows whose size follows from the output."""
         given, made = shape_of(_input_of(node))[2:], shape_of(node)[2:]
         if any(g % m for g, m in zip(given, made, strict=True)):
             raise ValueError(f"{made[0]}x{made[1]} does not divide its input of {given[0]}x{given[1]}")
@@ -278,7 +278,7 @@ class _Builder:
         return self._emit("AveragePool", [self._given(node)], _output(node), kernel_shape=kernel, strides=kernel)
 
     def flatten(self, node: fx.Node, layer: Any) -> str:
-        """All dimensions but the first made one."""
+        """All dimensions except the first become one."""
         if len(shape_of(node)) != 2 or shape_of(node)[0] != shape_of(_input_of(node))[0]:
             raise ValueError(f"it makes the shape {shape_of(node)}, only (N, values) can")
         return self._emit("Flatten", [self._given(node)], _output(node), axis=1)
@@ -302,7 +302,7 @@ class _Builder:
 
 
 def _output(node: fx.Node) -> str:
-    """Name of what a node makes: of all names that are made of a node's, this form alone ends so."""
+    """Name of a node's output: no other name that is made from a node's ends like this."""
     return f"{node.name}.output"
 
 
@@ -314,7 +314,7 @@ def _input_of(node: fx.Node) -> fx.Node:
 
 
 def _bounds(node: fx.Node, layer: Any) -> tuple[Any, Any]:
-    """The least and the most of a clipping operation; ``None`` for an end that it leaves open."""
+    """The bounds of a clipping operation; ``None`` for an open end."""
     if layer is not None:
         return layer.min_val, layer.max_val
     if node.target is functional.relu6:

@@ -1,4 +1,4 @@
-"""Batch normalisation folded into the convolution or fully connected layer before it, its statistics frozen."""
+"""Fold batch normalisation into the convolution or fully connected layer before it; its statistics are frozen."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ def fold_batch_norm(model: nn.Module, images: Tensor) -> list[tuple[str, str]]:
     normalisation becomes `nn.Identity`. In evaluation mode the network computes the same, up to float32's
     rounding. In training it no longer normalises by the batch: the running statistics are frozen into the weights.
 
-    Quantised weights fall on the same levels as before, or where f is negative on their opposites, as every output
-    channel has its own step and the levels are symmetric.
+    Quantised weights keep their levels (with the opposite sign if f is negative), because every output channel has its
+    own step and the levels are symmetric.
 
-    The network then runs on the given images and on noise, as it was and folded, its values unrounded where it is
-    quantised: the output of every normalisation and those of the network must not have moved.
+    As a check, the network then runs on the given images and on noise, before and after folding, without the rounding
+    of quantised layers: the outputs of the normalisations and of the network must stay the same.
 
     Args:
         model: float or quantised; keeps its mode. Normalisations that do not follow a `nn.Conv2d` or `nn.Linear`
-            directly stay; so do those that are used twice, and those after a layer that is used elsewhere too, or
-            whose output is, or whose weights are.
+            directly stay; so do those that are used twice, and those after a layer if the layer, its output or its
+            weights are also used elsewhere.
         images: a few that the model takes, on its device.
 
     Returns:
         Names of the layers and of the normalisations folded into them, in the order of the computation.
 
     Raises:
-        ValueError: if there is nothing to fold, or the tracer cannot follow the model (it names the layer);
+        ValueError: if nothing can be folded, or the tracer cannot follow the model (the message names the layer);
             nothing is changed then.
-        Disagreement: if outputs have moved by more than float rounding; the model is as before then.
+        Disagreement: if outputs have moved by more than float rounding; the model is then as before.
     """
     traced = trace(model, images)
     uses = Counter(str(node.target) for node in traced.graph.nodes if node.op == "call_module")
     spans = [_span(tensor) for module in model.modules() for tensor in _own(module)]
-    # What the forward function takes from a layer without calling it.
+    # What the forward function reads from a layer without calling it.
     taken = [_attribute(traced, node) for node in traced.graph.nodes if node.op == "get_attr"]
     spans += [_span(tensor) for tensor in taken if isinstance(tensor, Tensor)]
     pairs = []
@@ -76,7 +76,7 @@ def _foldable(traced: fx.GraphModule, before: fx.Node, node: fx.Node) -> bool:
         return False
     if norm is None or type(norm) not in (nn.BatchNorm1d, nn.BatchNorm2d) or norm.running_mean is None:
         return False
-    # Of more than two dimensions, a fully connected layer's features are the last and a normalisation's the second.
+    # With more than two dimensions, features are the last one for a fully connected layer, the second for a norm.
     return isinstance(layer, nn.Conv2d) or len(shape_of(before)) == 2
 
 
@@ -85,7 +85,7 @@ def _own(module: nn.Module) -> list[Tensor]:
 
 
 def _span(tensor: Tensor) -> tuple[int, int]:
-    """First and last address, the latter exclusive: different parameters may be parts of one long vector."""
+    """First address and the one after the last: different parameters may be parts of one long vector."""
     reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
     return tensor.data_ptr(), tensor.data_ptr() + (reach + 1) * tensor.element_size()
 
@@ -124,7 +124,7 @@ def _fold_checked(model: nn.Module, images: Tensor, pairs: list[tuple[str, str]]
 
 
 def _replace(model: nn.Module, olds: list[nn.Module], news: list[nn.Module]) -> None:
-    """Put other modules in the places of some, under all of their names."""
+    """Replace some modules with others, under all of their names."""
     others = dict(zip(olds, news, strict=True))
     for name, module in list(model.named_modules(remove_duplicate=False)):
         if module in others:
@@ -133,7 +133,7 @@ def _replace(model: nn.Module, olds: list[nn.Module], news: list[nn.Module]) -> 
 
 @contextmanager
 def _unrounded(model: nn.Module) -> Iterator[None]:
-    """Quantised layers as the float layers they were made of: a sum near the middle of two levels tells nothing."""
+    """Run quantised layers as float layers: rounding a sum near the middle of two levels would tell nothing."""
     layers = [layer for _, layer in quantised_layers(model)]
     try:
         for layer in layers:
@@ -149,7 +149,7 @@ def _unrounded(model: nn.Module) -> Iterator[None]:
 def _fold(layer: nn.Module, norm: nn.Module) -> None:
     assert isinstance(layer, nn.Conv2d | nn.Linear) and isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
     assert norm.running_mean is not None and norm.running_var is not None
-    # In double precision, so that only the results are rounded to single.
+    # In double precision: only the results are rounded to single.
     factor = torch.rsqrt(norm.running_var.double() + norm.eps)
     if norm.weight is not None:
         factor = factor * norm.weight.double()

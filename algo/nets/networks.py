@@ -18,7 +18,7 @@ from algo.space.layers import Geometry, LayerShape
 PUBLISHED_WIDTH = 128  # channels of the first convolution in the published VGG8
 
 # Share of the newest batch in the running statistics. Retraining takes few batches between changes of
-# bit-widths; with the usual 0.1 testing would run on statistics of the bit-widths before.
+# bit-widths; with the usual 0.1, tests would use statistics of earlier bit-widths.
 _NORM_MOMENTUM = 0.3
 
 
@@ -98,11 +98,11 @@ class VGG8(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions whose result is added to the block's input; a 1x1 convolution where the shapes differ.
+    """Two 3x3 convolutions whose result is added to the block's input, after a 1x1 convolution if the shapes differ.
 
     Args:
-        inputs: channels given.
-        outputs: channels made.
+        inputs: input channels.
+        outputs: output channels.
         stride: of the first convolution: 2 halves the image's sides.
     """
 
@@ -188,10 +188,10 @@ class InvertedResidual(nn.Module):
     ReLU6 follows the first two. The input is added to the result where their shapes are the same.
 
     Args:
-        inputs: channels given.
-        outputs: channels made.
+        inputs: input channels.
+        outputs: output channels.
         stride: of the 3x3 convolution: 2 halves the image's sides.
-        expansion: how many times ``inputs`` channels lie between; with 1 there is no first convolution.
+        expansion: channels between, as a multiple of ``inputs``; with 1 the first convolution is left out.
     """
 
     def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
@@ -215,9 +215,9 @@ class MobileNetV2(nn.Module):
 
     A 3x3 convolution, 17 inverted residual blocks, a 1x1 convolution to 1,280 channels, then the mean over the image
     and one fully connected layer. For 224x224 images the first convolution and the first block of 24 channels halve
-    the image; here they keep it, so that it is halved three times and not five.
+    the image; here they keep its size, so it is halved three times and not five.
 
-    The width multiplier of the paper is ``width`` / 32. It changes all channels but the 1,280, which stay for
+    The width multiplier of the paper is ``width`` / 32. It changes all channels; only the 1,280 stay for
     multipliers below 1, as in the paper. Channels are rounded to whole numbers; the authors' code rounds them to
     multiples of 8.
 
@@ -260,7 +260,7 @@ class MobileNetV2(nn.Module):
 
 
 def _geometry(module: nn.Conv2d | nn.Linear, given: Tensor, made: Tensor) -> Geometry | None:
-    """Loops of a layer for one image; ``None`` for padding that only PyTorch has a name for."""
+    """Loops of a layer for one image; ``None`` for padding that only PyTorch knows by name."""
     if isinstance(module, nn.Linear):
         rows = (given.numel() // module.in_features, 1)
         return Geometry(module.in_features, module.out_features, rows, rows, linear=True)
@@ -287,8 +287,8 @@ def _pair(sizes: Sequence[int]) -> tuple[int, int]:
 def layer_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerShape, ...]:
     """Work and storage of every layer that has bit-widths (`algo.nets.quantisation.weight_layers`), for one image.
 
-    Measured by running one image of zeros through the model, so any forward function will do. Layers come in
-    order of registration, the order in which a policy names their bit-widths.
+    They are measured by running one image of zeros through the model, so any forward function works. Layers are in
+    order of registration, as in a policy.
 
     Args:
         model: any module; every layer's mode (training or not) is put back.

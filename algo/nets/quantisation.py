@@ -128,18 +128,18 @@ def activation_levels(low: Tensor, high: Tensor, bits: int) -> ActivationLevels:
 
 
 def quantise_activations_learned(values: Tensor, low: Tensor, high: Tensor, bits: int) -> Tensor:
-    """`quantise_activations` with a gradient for the range too: LSQ, with the two clips as what is learned.
+    """`quantise_activations` with a gradient for the range too: LSQ that learns the two clips.
 
-    The same numbers, but ``low`` and ``high`` get the gradients of learned step size quantisation (Esser et al.,
-    ICLR 2020) with an offset (LSQ+, Bhalgat et al., 2020), led on to the range's ends: a value beyond an end moves
-    that end by its own gradient, as in PACT (Choi et al., 2018), one within by its rounding error. Clips rather
-    than steps are the parameters, so that a layer keeps its range when its bit-width changes; their gradients are
-    not scaled, as PACT's are not and LSQ's are.
+    The result is the same, but ``low`` and ``high`` get the gradients of learned step size quantisation (Esser et al.,
+    ICLR 2020) with an offset (LSQ+, Bhalgat et al., 2020), passed to the ends of the range. A value beyond an end moves
+    that end by its own gradient, as in PACT (Choi et al., 2018); a value within moves it by its rounding error. Clips
+    are the parameters, not steps: a layer keeps its range when its bit-width changes. Their gradients are not scaled,
+    as in PACT and unlike LSQ.
 
     Args:
         values: float32, any shape.
-        low: scalar tensor; taken as 0 where above.
-        high: scalar tensor; taken as 0 where below.
+        low: scalar tensor; taken as 0 if above.
+        high: scalar tensor; taken as 0 if below.
         bits: 2..16.
     """
     _check_bits(ACTIVATION_BITS, bits)
@@ -175,10 +175,10 @@ class _Quantised(nn.Module):
         if self.training:
             with torch.no_grad():
                 low, high = torch.aminmax(values)
-                # Zero must be in the range, else it would have no exact level and padding would be wrong.
+                # Zero must be in the range; without an exact level for it, padding would be wrong.
                 low, high = low.clamp_max(0), high.clamp_min(0)
-                # The first batch sets the range, later ones move it, unless it is learned. No branch: the tensors
-                # may be on a GPU.
+                # The first batch sets the range; later ones move it, unless it is learned. No branch, because the
+                # tensors may be on a GPU.
                 share = torch.where(self.seen, 0.0 if self.learned else RANGE_MOMENTUM, 1.0)
                 self.low.lerp_(low, share)
                 self.high.lerp_(high, share)
@@ -188,7 +188,7 @@ class _Quantised(nn.Module):
         return quantise_activations(values, self.low, self.high, self.activation_bits)
 
     def input_levels(self) -> ActivationLevels:
-        """The grid that the input is rounded to at the present bit-width."""
+        """The grid that the input is rounded to at the current bit-width."""
         with torch.no_grad():
             return activation_levels(self.low.clamp(max=0), self.high.clamp(min=0), self.activation_bits)
 
@@ -217,8 +217,8 @@ _FORMS: dict[type, type] = {nn.Conv2d: QuantisedConv2d, nn.Linear: QuantisedLine
 def is_layer(module: nn.Module | None) -> bool:
     """Whether a module has bit-widths: whether it computes what `nn.Conv2d` or `nn.Linear` does.
 
-    Classes derived from the two do, unless they bring a function of their own for the computation; so do layers
-    whose weights are computed (`torch.nn.utils.parametrizations`, pruning), and what `quantise` makes of all these.
+    Derived classes do, unless they replace the function that computes; so do layers with computed weights
+    (`torch.nn.utils.parametrizations`, pruning), and the quantised forms of all these.
     """
     return module is not None and _base(module) is not None and _obstacle(module) is None
 
@@ -226,11 +226,11 @@ def is_layer(module: nn.Module | None) -> bool:
 def weight_layers(model: nn.Module) -> list[tuple[str, nn.Conv2d | nn.Linear]]:
     """Name and module of every layer that has bit-widths, in order of registration: the order in a policy.
 
-    A model has the same ones before and after `quantise`. This and `is_layer` are the one rule for what a layer is.
+    A model has the same layers before and after `quantise`. This and `is_layer` alone define what a layer is.
 
     Raises:
         ValueError: naming a convolution or fully connected layer that computes something else than `nn.Conv2d` or
-            `nn.Linear`, so that it can neither be quantised nor be left out.
+            `nn.Linear`: it can neither be quantised nor left out.
     """
     found = []
     for name, module in model.named_modules():
@@ -257,7 +257,7 @@ def _obstacle(module: nn.Module) -> str | None:
     kind, base = type(module), _base(module)
     assert base is not None
     if issubclass(kind, LazyModuleMixin):
-        return "its size is not known yet; run the network once on an image before you hand it over"
+        return "its size is not known yet; run the network on an image first"
     if issubclass(kind, NonDynamicallyQuantizableLinear):
         return "nn.MultiheadAttention takes its weights without calling it; build attention from nn.Linear layers"
     ours = _FORMS[base] if issubclass(kind, _Quantised) else base
@@ -272,7 +272,7 @@ def _obstacle(module: nn.Module) -> str | None:
 
 
 def _quantised_form(kind: type, parametrised: bool) -> type:
-    """The class that quantises what a class's layers compute, and has all else that the class has."""
+    """The class that quantises what a class's layers compute, and keeps everything else of that class."""
     if kind in _FORMS:
         return _FORMS[kind]
     name = f"Quantised{kind.__name__}"
@@ -291,9 +291,9 @@ def quantise(model: nn.Module, activations: ActivationRange = "minmax") -> nn.Mo
     and largest value; or ``lsq``, two parameters that training moves (`quantise_activations_learned`), set by the
     first batch or by the state dict of a model that was quantised either way.
 
-    Done in place and in the order in which `set_bits` counts layers; parameters keep their names, values and
-    optimiser identity, so an existing state dict still loads (strict loading aside: each layer gains the buffers
-    ``low``, ``high``, ``seen``). Where weights are computed, what is computed is quantised. Returns the model.
+    This is done in place, in the order in which `set_bits` counts layers. Parameters keep their names, values and
+    optimiser identity, so an existing state dict still loads (but not strictly: each layer gains the buffers
+    ``low``, ``high``, ``seen``). Computed weights are quantised after they are computed. Returns the model.
 
     Raises:
         ValueError: if the model has no such layer, or one that cannot be quantised (it is named; nothing is changed
@@ -324,11 +324,11 @@ def apply(model: nn.Module, policy: Policy) -> None:
 
     Args:
         model: a model that went through `quantise`.
-        policy: a value a layer in each dimension; its operating point plays no part.
+        policy: a value a layer in each dimension; its operating point is ignored.
 
     Raises:
         ValueError: naming the count that does not match, the layer and the value it cannot have, or a dimension that
-            the layers have not; nothing is changed then.
+            the layers do not have; nothing is changed then.
     """
     layers = quantised_layers(model)
     for name, given in policy.values:

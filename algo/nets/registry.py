@@ -1,6 +1,6 @@
 """Networks by name or file: `network_builder` is the one place where a word becomes a network.
 
-Importing this module does not bring torch, so that help texts and configurations can name networks.
+This module does not import torch, so help texts and configurations can name networks.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class NetworkBuilder:
 
 
 def network_builder(name: str) -> NetworkBuilder:
-    """What makes the network of a name, or the one that a user's function returns.
+    """The builder of a network with a name, or of the one that a user's function returns.
 
     Args:
         name: one of `NETWORKS`, or ``FILE.py:FUNCTION``: the function, or class, is called with the keyword arguments
@@ -97,8 +97,8 @@ def network_builder(name: str) -> NetworkBuilder:
             width is chosen, and must return a new `torch.nn.Module` each time. The file is run.
 
     Raises:
-        ValueError: for a name that is none, a file that is not there or cannot be loaded, or a function that is not in
-            it (those that are get listed) or needs other arguments.
+        ValueError: for an unknown name, a file that is missing or cannot be loaded, or a function that is not in it
+            (the message lists those that are) or needs other arguments.
     """
     known = NETWORKS.get(name)
     if known is not None:
@@ -114,7 +114,7 @@ def split_file_network(name: str) -> tuple[str, str]:
         file, function = name, ""
     if not file.endswith(".py"):
         raise ValueError(
-            f"there is no network {name!r}: say {', '.join(NETWORKS)}, or FILE.py:FUNCTION for one of your own, "
+            f"unknown network {name!r}: choose {', '.join(NETWORKS)}, or FILE.py:FUNCTION for one of your own, "
             f"{_CONTRACT}"
         )
     return file, function
@@ -129,7 +129,7 @@ def is_file_network(name: str) -> bool:
 
 
 def source_of(model: nn.Module) -> list[str]:
-    """Names of the private modules that the classes of a model come from, which tell the content of their files."""
+    """Names of the private modules that the classes of a model come from; a name contains its file's digest."""
     return sorted({m for layer in model.modules() if (m := type(layer).__module__).startswith(_PRIVATE)})
 
 
@@ -155,10 +155,10 @@ class _UserFile:
         self._module = self._load()
 
     def _load(self) -> ModuleType:
-        """Run the file under a name of ours, so that it hides no module and its classes tell where they are from."""
+        """Run the file under a name of ours: it hides no other module, and its classes show where they come from."""
         folder = str(self.path.absolute().parent)
         if folder not in sys.path:
-            sys.path.append(folder)  # for helpers beside the file; last, where they hide no module either
+            sys.path.append(folder)  # for helpers beside the file; last, so they hide no other module either
         name = f"{_PRIVATE}{self.digest[:16]}"
         spec = importlib.util.spec_from_file_location(name, self.path.absolute())
         assert spec is not None and spec.loader is not None
@@ -172,7 +172,7 @@ class _UserFile:
         return module
 
     def builder(self, name: str, function: str) -> NetworkBuilder:
-        """What calls one of the file's functions."""
+        """The builder that calls one of the file's functions."""
         title = f"{self.path.name}:{function}"
         if not function or not hasattr(self._module, function):
             there = ", ".join(self._functions()) or "none"
@@ -206,7 +206,7 @@ class _UserFile:
         return NetworkBuilder(name, title, "width" in accepted, self.digest, called)
 
     def _functions(self) -> list[str]:
-        """Names of what could be meant: public functions and modules that the file itself defines."""
+        """Names that could be meant: public functions and modules that the file itself defines."""
         found = [
             name
             for name, value in vars(self._module).items()
@@ -220,7 +220,7 @@ class _UserFile:
         known = ("classes", "channels", "image_size", "width")
         try:
             parameters = inspect.signature(make).parameters.values()
-        except (TypeError, ValueError):  # of a function that is not written in Python
+        except (TypeError, ValueError):  # a function that is not written in Python
             return set()
         by_name = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
         for parameter in parameters:
@@ -246,7 +246,7 @@ class _UserFile:
         channels: int,
         image_size: tuple[int, int],
     ) -> None:
-        """Run two images of zeros through a network in evaluation mode; ValueError unless logits come of it."""
+        """Run two images of zeros through a network in evaluation mode; ValueError unless it gives logits."""
         import torch
 
         from algo.nets.quantisation import weight_layers
@@ -255,12 +255,12 @@ class _UserFile:
         shape = (channels, *image_size)
         device = next((value.device for value in model.parameters()), torch.device("cpu"))
         try:
-            # Random numbers that it draws here must not change the weights of whatever is made next.
+            # Random numbers that it draws here must not change the weights of the next network.
             with evaluating(model), torch.random.fork_rng(devices=()):
                 logits = model(torch.zeros((2, *shape), device=device))
         except Exception as error:
             missing = [name for name in ("channels", "image_size") if name not in accepted]
-            advice = f"; it is told them if it takes {' and '.join(missing)}" if missing else ""
+            advice = f"; the function gets them if it takes {' and '.join(missing)}" if missing else ""
             raise ValueError(
                 f"the network of {title} does not take images of {channels} channels and "
                 f"{image_size[0]}x{image_size[1]} pixels: {self._said(error)}{advice}"
@@ -268,10 +268,10 @@ class _UserFile:
         if not isinstance(logits, torch.Tensor):
             raise ValueError(f"the network of {title} gives a {type(logits).__name__}, not logits (N, classes)")
         if tuple(logits.shape) != (2, classes):
-            advice = "" if "classes" in accepted else "; its function is told them if it takes classes"
+            advice = "" if "classes" in accepted else "; its function gets their number if it takes classes"
             raise ValueError(
                 f"the network of {title} gives an output of shape {tuple(logits.shape)} for 2 images, but the data "
-                f"have {classes} classes, so that (2, {classes}) is wanted{advice}"
+                f"have {classes} classes: it must be (2, {classes}){advice}"
             )
         try:
             found = weight_layers(model)

@@ -1,4 +1,4 @@
-"""Whether a network computes the same in two ways, judged beside how far float rounding alone moves its outputs."""
+"""Check that a network computes the same in two ways; differences are compared with those of float rounding alone."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from algo.nets.tracing import evaluating, tensors_in
 
-FLOAT_ROUNDING = 1e-5  # of the largest number: what sums in another order may come to
+FLOAT_ROUNDING = 1e-5  # of the largest number: how far sums in another order may differ
 _SUM_ROUNDING = 5e-7  # of a layer's inputs and outputs: float32 resolves 6e-8, and sums have thousands of products
 _PERTURBED_RUNS = 4
 
@@ -19,7 +19,7 @@ _PERTURBED_RUNS = 4
 def noise_like(images: Tensor, count: int) -> Tensor:
     """Images (count, ...) of noise within the range of given images (N, ...), some bright, some dark, some flat.
 
-    Always the same ones. Whatever a layer does to its input shows in them, even where the given images are all zeros.
+    They are always the same. They show what a layer does to its input, even if the given images are all zeros.
     """
     generator = torch.Generator().manual_seed(0)
     low, high = float(images.min()), float(images.max())
@@ -33,14 +33,14 @@ def noise_like(images: Tensor, count: int) -> Tensor:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Convolutions in float32 on a GPU too, whose tensor cores would round to 10 bits."""
+    """Compute convolutions in float32 on a GPU too; its tensor cores would round to 10 bits."""
     cudnn = torch.backends.cudnn
     with cudnn.flags(cudnn.enabled, cudnn.benchmark, deterministic=True, allow_tf32=False):
         yield
 
 
 def outputs(model: nn.Module, images: Tensor, layers: Sequence[nn.Module] = ()) -> list[Tensor]:
-    """What some layers make of images (N, ...), then what the model gives; in evaluation mode and `full_precision`."""
+    """Outputs of some layers for images (N, ...), then those of the model; in evaluation mode and `full_precision`."""
     found: list[Tensor] = []
 
     def keep(layer: nn.Module, given: object, made: object) -> None:
@@ -68,7 +68,7 @@ def _rounding_otherwise(model: nn.Module) -> Iterator[None]:
 
     def noisy(values: Tensor) -> Tensor:
         noise = torch.randn(values.shape, generator=generator).to(values.device, values.dtype)
-        # Zeros stay: they have a level of their own.
+        # Zeros stay, because zero is a level.
         return torch.where(values == 0, values, values + _SUM_ROUNDING * values.square().mean().sqrt() * noise)
 
     handles = []
@@ -94,7 +94,7 @@ def _on_input(change: Callable[[Tensor], Tensor]) -> Any:
 
 
 def moved(wanted: Sequence[Tensor], found: Sequence[Tensor], perturbed: Sequence[Sequence[Tensor]]) -> str | None:
-    """How far any of some tensors lies from what was wanted, if that is beyond float rounding; else None.
+    """How tensors differ from the wanted ones, in words, if float rounding cannot explain it; else None.
 
     Args:
         wanted, found: `outputs` of one way and of the other.
@@ -110,6 +110,6 @@ def moved(wanted: Sequence[Tensor], found: Sequence[Tensor], perturbed: Sequence
             return "numbers that are infinite or none, even before"
         largest, difference = float(one.abs().max()), float((other - one).abs().max())
         wobble = max(float((run[number] - one).abs().max()) for run in perturbed)
-        if not difference <= FLOAT_ROUNDING * largest + 10 * wobble:  # nor does what is not a number
+        if not difference <= FLOAT_ROUNDING * largest + 10 * wobble:  # also true for NaN
             return f"a difference of {difference:.3g} where the largest number is {largest:.3g}"
     return None

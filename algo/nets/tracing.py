@@ -1,4 +1,4 @@
-"""The graph of a network, from which batch normalisation is folded and an exported file is written."""
+"""The graph of a network; folding of batch normalisation and export work on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     mode = {module: module.training for module in model.modules()}
     try:
         model.eval()
-        # Tensors of the inference mode do not count their changes.
+        # Tensors made in inference mode do not count their changes.
         with torch.inference_mode(False), torch.no_grad():
             yield
     finally:
@@ -75,7 +75,7 @@ class _Change:
     Attributes:
         node: which changes them.
         memory: theirs.
-        sharers: earlier nodes whose values lie in that memory; true where the value is, element for element, the
+        sharers: earlier nodes whose values lie in that memory; true if the value is, element for element, the
             very tensor that ``node`` gives.
     """
 
@@ -99,7 +99,7 @@ class _Run(fx.Interpreter):
         changed = {_memory(tensor) for (_, tensor), version in pairs if _version(tensor) != version}
         if changed:
             sharing = [(node, tensor) for node, tensor in self._tensors if _memory(tensor) in changed]
-            # A node with a shape makes one tensor, and not a nest of them.
+            # A node with a shape makes one tensor, not a nest of them.
             sharers = [(node, "tensor" in node.meta and _same(tensor, result)) for node, tensor in sharing]
             self.changes.append(_Change(n, changed, sharers))
         if isinstance(result, Tensor):
@@ -118,7 +118,7 @@ class _OutOfPlace(fx.Interpreter):
 
 
 def _version(tensor: Tensor) -> int:
-    """How often a tensor, or any that shares its memory by being a view, was changed in place."""
+    """How often a tensor, or a view of the same memory, was changed in place."""
     return -1 if tensor.is_inference() else tensor._version
 
 
@@ -137,7 +137,7 @@ def _same(one: Tensor, other: object) -> bool:
 
 
 def tensors_in(value: object) -> list[Tensor]:
-    """The tensors in whatever a network or a layer gives: one, or a nest of tuples, lists and dictionaries."""
+    """The tensors in the output of a network or a layer: one, or a nest of tuples, lists and dictionaries."""
     found: list[Tensor] = []
 
     def visit(part: Any) -> None:
@@ -151,8 +151,8 @@ def tensors_in(value: object) -> list[Tensor]:
 def trace(model: nn.Module, images: Tensor) -> fx.GraphModule:
     """The operations of a model in evaluation mode, in order, with the shape of what each makes (`shape_of`).
 
-    Shares the model's layers. Nothing is left out: an operation whose result nobody uses may change another's in
-    place. So the users of a node are all that ever see or change what it makes.
+    It shares the model's layers. Nothing is left out, because an operation whose result is never used may change
+    another result in place. So only the users of a node see or change what it makes.
 
     Args:
         model: any module whose forward function takes images alone; its mode is put back.
@@ -166,9 +166,9 @@ def trace(model: nn.Module, images: Tensor) -> fx.GraphModule:
 
 
 def functional_trace(model: nn.Module, images: Tensor) -> fx.GraphModule:
-    """The same operations as if none changed a tensor in place: who uses a changed tensor uses what changed it.
+    """The same operations as if none changed a tensor in place: users of a changed tensor use the result of the change.
 
-    What is computed and not used is left out. `run_functional` computes it.
+    Unused results are left out. `run_functional` computes it.
 
     Args:
         model, images: as for `trace`.
@@ -244,7 +244,7 @@ def _traced(model: nn.Module, images: Tensor) -> tuple[fx.GraphModule, list[_Cha
 
 
 def _check_name(name: str) -> None:
-    """Raise ValueError for the name of a layer that a graph cannot have: it writes Python with it, and on itself."""
+    """Raise ValueError for a layer's name that a graph cannot have, because the graph becomes Python code with it."""
     own = name.partition(".")[0]
     odd = any(keyword.iskeyword(part) or re.search(r"[\"'\\\n]", part) for part in name.split("."))
     if odd or hasattr(fx.GraphModule, own) != hasattr(nn.Module, own) or own in ("meta", "_graph", "_code"):
@@ -257,7 +257,7 @@ def shape_of(node: fx.Node) -> tuple[int, ...]:
 
 
 def called(traced: fx.GraphModule, node: object) -> nn.Module | None:
-    """The layer that a node calls; ``None`` for any other node, and for what is none."""
+    """The layer that a node calls; ``None`` for any other node, and for other values."""
     if not isinstance(node, fx.Node) or node.op != "call_module":
         return None
     return traced.get_submodule(str(node.target))

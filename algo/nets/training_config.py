@@ -1,4 +1,4 @@
-"""The recipe of pre-training and retraining; without torch, so that configurations can hold it."""
+"""The recipe of pre-training and retraining, without torch: configurations hold it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ACTIVATION_RANGES: tuple[ActivationRange, ...] = ("minmax", "lsq")
 LearningRateSchedule = Literal["constant", "cosine", "k-decay"]
 LEARNING_RATE_SCHEDULES: tuple[LearningRateSchedule, ...] = ("constant", "cosine", "k-decay")
 
-#: Fields of `TrainingConfig` that play no part in pre-training.
+#: Fields of `TrainingConfig` that pre-training ignores.
 RETRAINING_ONLY = (
     "epochs_per_iteration", "batch_size", "learning_rate", "lr_schedule", "lr_k", "activation_range",
     "fold_batch_norm",
@@ -33,15 +33,15 @@ class TrainingConfig:
         batch_size: images a step in retraining, at least 2.
         learning_rate: first step size in retraining, above 0.
         lr_schedule: how it falls over the steps of one retraining: ``constant``, ``cosine`` or ``k-decay``.
-        lr_k: power of ``k-decay``'s time variable, above 0; the other two have none.
+        lr_k: power of ``k-decay``'s time variable, above 0; the other two ignore it.
         activation_range: whether retraining observes the range of activations (``minmax``) or learns it (``lsq``).
         fold_batch_norm: whether batch normalisation is folded into the layers before it, with the statistics of
             pre-training, before retraining.
         momentum: share of the last step kept in the next, 0 up to 1 exclusive; every call starts at rest.
         weight_decay: pull of all weights towards zero, at least 0.
-        threads: CPU threads torch uses, at least 1. Results are the same from run to run for one number,
-            not across numbers: sums are split differently. Two gain a quarter on two idle cores; on busy
-            ones they wait for each other and may take ten times as long, hence the default of 1.
+        threads: CPU threads torch uses, at least 1. Results repeat from run to run for one number of
+            threads, but not across numbers, because sums are split differently. Two threads save a quarter on two
+            idle cores. On busy cores they wait for each other and may take ten times as long, so the default is 1.
 
     Raises:
         ValueError: naming the field that is out of range.

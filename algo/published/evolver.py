@@ -17,11 +17,11 @@ class PublishedMeasurement:
     """One measured policy of the published chip.
 
     Attributes:
-        name: what it was the best for.
+        name: what it was best for.
         policy: bit-widths and operating point.
         latency_ms: of one inference.
         energy_uj: of one inference.
-        derived: how it follows from published figures where it was not printed itself, else empty.
+        derived: how it follows from published figures if it was not printed itself, else empty.
     """
 
     name: str

@@ -16,7 +16,7 @@ class PublishedScore:
     Attributes:
         name: of the search that gave it.
         score: as printed.
-        iteration: at which it was found; ``None`` where that was not published.
+        iteration: at which it was found; ``None`` if that was not published.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which chip a run's latencies and energies come from, as far as its folder says."""
+"""The chip that a run's latencies and energies come from, as far as its folder says."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class ChipFacts:
     """What is known of a run's chip.
 
     Attributes:
-        layer_names: of the layers; their numbers from 1 where their names are not known.
-        shapes: of the layers; none where they are not known.
+        layer_names: of the layers; their numbers from 1 if their names are unknown.
+        shapes: of the layers; empty if they are unknown.
         words: where latency and energy come from, in sentences.
         known: whether the configuration names it.
     """
@@ -35,7 +35,7 @@ class ChipFacts:
     known: bool
 
     def size_mb(self, chosen: Mapping[str, Sequence[int]]) -> float | None:
-        """Megabytes (10**6 bytes) of weights; ``None`` where the shapes, or the bit-widths, are not known."""
+        """Megabytes (10**6 bytes) of weights; ``None`` if the shapes or the bit-widths are unknown."""
         weight_bits = chosen.get(WEIGHT_BITS.name, ())
         if not self.shapes or len(weight_bits) != len(self.shapes):
             return None
@@ -43,11 +43,11 @@ class ChipFacts:
 
 
 def chip_facts(folder: Path, config: TuneConfig, steps: Sequence[Step]) -> ChipFacts:
-    """The chip of a run, from the table in its folder, or from the model where that gives what the trace holds."""
+    """The chip of a run, from the table in its folder, or from the model if that gives the figures of the trace."""
     count = max(len(values) for values in steps[0].chosen.values())
     network = chip_network_of(config)
     try:
-        # Whoever opens a report does not mean to run the code of a network.
+        # Opening a report must not run the code of a network.
         shapes = () if network is None or is_file_network(network) else network_layers(network)
     except (OSError, ValueError, ModuleNotFoundError):
         shapes = ()
@@ -73,7 +73,7 @@ def chip_facts(folder: Path, config: TuneConfig, steps: Sequence[Step]) -> ChipF
 
 
 def _unknown(count: int, why: str = "") -> ChipFacts:
-    words = f"Latency and energy are as this run's chip gave them; the run folder does not say which chip it was{why}."
+    words = f"Latency and energy are as this run's chip gave them; the run folder does not say which chip{why}."
     return ChipFacts(tuple(map(str, range(1, count + 1))), (), words, False)
 
 

@@ -1,4 +1,4 @@
-"""What a report says about a run, and what follows from it."""
+"""What a report says about a run: the facts, and figures computed from them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class Deployment:
     Attributes:
         name: what it is: INT8 baseline, found, best seen.
         chosen: values by dimension, one a place.
-        voltage_v, frequency_mhz: operating point; ``None`` where nobody knows it.
+        voltage_v, frequency_mhz: operating point; ``None`` if unknown.
         accuracy: a fraction.
-        latency_ms, energy_uj: of one inference; energy is ``None`` where nobody could measure it.
+        latency_ms, energy_uj: of one inference; energy is ``None`` if it could not be measured.
         score: by the run's objective.
-        size_mb: megabytes (10**6 bytes) of weights; ``None`` where the layers' shapes are not known.
+        size_mb: megabytes (10**6 bytes) of weights; ``None`` if the layers' shapes are unknown.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Savings:
-    """What the found policy saves against INT8, and how much inference pays for a tuning cost.
+    """What the found policy saves against INT8, and how many inferences pay for the tuning.
 
     Attributes:
-        latency_ms, energy_uj: saved an inference; below 0 if the found policy is dearer; ``None`` if unknown.
+        latency_ms, energy_uj: saved an inference; below 0 if the found policy needs more; ``None`` if unknown.
     """
 
     baseline: Deployment
@@ -69,24 +69,24 @@ class Savings:
     def hours_for_time(self, tuning_hours: float) -> float | None:
         """Hours t with ``(t - tuning_hours) / L_found = t / L_INT8``; ``None`` if no time is saved.
 
-        From then on, inferring without a pause, tuning first has given more inferences.
+        From then on, without pauses, tuning first has made more inferences.
         """
         return tuning_hours * self.baseline.latency_ms / self.latency_ms if self.latency_ms > 0 else None
 
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One run, as far as it got.
+    """One run, complete or not.
 
     Attributes:
         label: what the report calls it.
         path: its folder.
         config: its configuration.
-        steps: whole and sound lines of its trace, at least one.
-        planned: iterations its schedule has.
+        steps: complete and valid lines of its trace, at least one.
+        planned: number of iterations of its schedule.
         data: its data in words; ``None`` while unfinished.
-        accuracy_th: threshold the run used; ``None`` if it is not known yet.
-        deployments: INT8 baseline, found and best seen; of an unfinished run the best seen so far.
+        accuracy_th: threshold the run used; ``None`` if it is still unknown.
+        deployments: INT8 baseline, found and best seen; for an unfinished run only the best seen so far.
         q_history: the Q-table over time.
         notes: what is wrong with it or missing, in sentences.
         chip: where its latencies and energies come from.
@@ -110,7 +110,7 @@ class RunFacts:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has ended well."""
+        """Whether the run is finished."""
         return self.data is not None
 
     @cached_property
@@ -125,13 +125,13 @@ class RunFacts:
 
     @cached_property
     def searched(self) -> tuple[Dimension, ...]:
-        """The dimensions that had other values than the usual one, or the first if none had."""
+        """The dimensions with other values than the usual one, or the first dimension if none had."""
         varied = (d for d in self.dimensions if any(set(step.chosen[d.name]) != {d.usual} for step in self.steps))
         return tuple(varied) or self.dimensions[:1]
 
     @property
     def fixed(self) -> tuple[Dimension, ...]:
-        """The dimensions that had the usual value throughout."""
+        """The dimensions that always had the usual value."""
         return tuple(dimension for dimension in self.dimensions if dimension not in self.searched)
 
     @cached_property
@@ -142,12 +142,12 @@ class RunFacts:
 
     @property
     def knows_energy(self) -> bool:
-        """Whether anybody could measure its energies."""
+        """Whether its energies are known."""
         return any(known(step.energy_uj) is not None for step in self.steps)
 
     @cached_property
     def best_so_far(self) -> tuple[float, ...]:
-        """Highest reward up to and with every iteration."""
+        """Highest reward up to and including every iteration."""
         best: list[float] = []
         for step in self.steps:
             best.append(max(step.reward, best[-1]) if best else step.reward)
@@ -176,7 +176,7 @@ KINDS = ("scored", "inaccurate", "skipped")
 
 
 def kind_of(step: Step) -> str:
-    """``skipped`` for an outlier in latency or energy, ``inaccurate`` if rewarded 0 all the same, else ``scored``."""
+    """``skipped`` for an outlier in latency or energy, ``inaccurate`` for any other reward of 0, else ``scored``."""
     if step.served == "skipped":
         return "skipped"
     return "scored" if step.reward > 0 else "inaccurate"
@@ -188,9 +188,9 @@ def known(figure: float) -> float | None:
 
 
 def pareto_front(steps: Sequence[Step]) -> tuple[Step, ...]:
-    """Steps that no other is at least as good as in accuracy, latency and energy, and better in one; by latency.
+    """Steps, by latency, such that no other is at least as good in accuracy, latency and energy and better in one.
 
-    Of equals the first stays. Every step must have an accuracy; unavailable energies are equal.
+    Of several equal steps, only the first stays. Every step must have an accuracy; unavailable energies are equal.
     """
 
     def figures(step: Step) -> tuple[float, float, float]:
@@ -198,7 +198,7 @@ def pareto_front(steps: Sequence[Step]) -> tuple[Step, ...]:
 
     front: list[Step] = []
     for step in sorted(steps, key=lambda step: (*figures(step), step.iteration)):
-        # Whatever can beat a step stands before it in this order.
+        # In this order, a step that can beat another one comes before it.
         _, energy, error = figures(step)
         if not any(figures(other)[1] <= energy and figures(other)[2] <= error for other in front):
             front.append(step)

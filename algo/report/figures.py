@@ -44,7 +44,7 @@ def learning_curve(run: RunFacts) -> Markup:
             chart.note(0, published.score, f"published RL {published.score:.3f}", "note hang", lift=-6)
         elif beyond is None or published.score > beyond.score:
             beyond = published
-    if beyond is not None:  # levels may lie close: of these, the highest is named on the page's right
+    if beyond is not None:  # levels may be close together: only the highest gets a label, on the right
         text = f"{beyond.name} {beyond.score:.3f} at {beyond.iteration} \N{RIGHTWARDS ARROW}"
         chart.note(run.planned - 1, beyond.score, text, "note end", lift=5)
     return chart.render()
@@ -101,7 +101,7 @@ _ACCURACY: tuple[str, Read] = ("accuracy", lambda it: it.accuracy)
 
 
 def scatters(run: RunFacts) -> list[Markup]:
-    """Visited policies: accuracy over latency and over energy, energy over latency; only the first if none is known."""
+    """Visited policies: accuracy over latency and over energy, energy over latency; without energies only the first."""
     if not run.knows_energy:
         return [_scatter(run, _LATENCY, _ACCURACY)]
     return [_scatter(run, *pair) for pair in ((_LATENCY, _ACCURACY), (_ENERGY, _ACCURACY), (_LATENCY, _ENERGY))]
@@ -126,7 +126,7 @@ def _scatter(run: RunFacts, across: tuple[str, Read], up: tuple[str, Read]) -> M
     if (limit := thresholds[y_label]) is not None and y[0] < limit < y[1]:
         chart.horizontal(limit, "limit")
     front = {step.iteration for step in run.front}
-    # Those on the front are drawn last, so that nothing hides them.
+    # Steps on the front are drawn last, so nothing hides them.
     for step in sorted(run.steps, key=lambda step: step.iteration in front):
         kind, height = kind_of(step), read_y(step)
         on_front = step.iteration in front
@@ -167,7 +167,7 @@ def _point(step: Step) -> str:
 
 
 def outcomes(run: RunFacts) -> Markup:
-    """Outliers skipped and policies too inaccurate, counted up, beside the published count."""
+    """Running counts of outliers skipped and policies too inaccurate, beside the published count."""
     series = {kind: _counted(run.steps, kind) for kind in ("skipped", "inaccurate")}
     reference = published_outliers(run.weights)
     most = max([1, *(values[-1] for values in series.values()), *([reference[1]] if reference else [])])
@@ -196,7 +196,7 @@ def _counted(steps: Sequence[Step], kind: str) -> list[int]:
 
 
 def frame_iterations(steps: Sequence[Step], most: int = 16) -> list[int]:
-    """At most so many iterations to show the Q-table after: the last of every epsilon, every 30th of long stretches."""
+    """At most ``most`` iterations to show the Q-table after: the last of every epsilon, every 30th of long ones."""
     frames, since = [], 0
     for number, step in enumerate(steps):
         since += 1
@@ -204,7 +204,7 @@ def frame_iterations(steps: Sequence[Step], most: int = 16) -> list[int]:
             frames.append(number)
             since = 0
     stride = -(-len(frames) // most)
-    return frames[::-1][::stride][::-1]  # the last one always
+    return frames[::-1][::stride][::-1]  # always with the last one
 
 
 def q_frames(run: RunFacts) -> list[tuple[str, Markup]]:
@@ -253,7 +253,7 @@ def q_frames(run: RunFacts) -> list[tuple[str, Markup]]:
 
 
 def _row_height(actions: int) -> float:
-    """Cells of a row with many actions are narrow, and hold two lines instead of one."""
+    """Cells of a row with many actions are narrow, so they hold two lines instead of one."""
     return 20.0 if 246 / actions >= 60 else 28.0
 
 

@@ -1,4 +1,4 @@
-"""Reads run folders for a report, and checks what they say; damage is told, never drawn."""
+"""Reads run folders for a report, and checks what they say; damage is reported, never drawn."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from algo.space.dimensions import DIMENSIONS
 
 
 def load_runs(paths: Sequence[Path], *, on_run: Callable[[], object] = lambda: None) -> list[RunFacts]:
-    """Read run folders; each is called by as much of the end of its path as tells it from the others.
+    """Read run folders; each is named by the end of its path, long enough to tell it from the others.
 
     ``on_run`` is called after each.
 
@@ -54,7 +54,7 @@ def _load(path: Path, label: str) -> RunFacts:
     steps = _sound(folder, notes)
     if not steps:
         raise RunFolderError(
-            f"{path} has no whole iteration to report on: go on with it first, rlu tune --resume --out {path}"
+            f"{path} has no whole iteration to report on: resume it first, rlu tune --resume --out {path}"
         )
     run = config_of(folder)
     planned = len(schedule_of(run.search.schedule, run.search.iterations))
@@ -65,15 +65,15 @@ def _load(path: Path, label: str) -> RunFacts:
     if summary is None:
         notes.append(
             f"this run is unfinished, at {len(steps)} of {planned} iterations: it has no found policy and no INT8 "
-            f"baseline yet. Go on with: rlu tune --resume --out {path}"
+            f"baseline yet. Resume with: rlu tune --resume --out {path}"
         )
     else:
         names = {"baseline_int8": "INT8", "found": "found"}
         deployments = [_deployment(path, name, summary[key], chip) for key, name in names.items()]
         if summary["iterations"] != len(steps):
             notes.append(
-                f"{SUMMARY} speaks of {summary['iterations']} iterations, but {TRACE} has {len(steps)} whole and "
-                f"sound ones: curves, maps and counts cover those alone"
+                f"{SUMMARY} reports {summary['iterations']} iterations, but {TRACE} has {len(steps)} complete and "
+                f"valid ones: curves, maps and counts cover only those"
             )
     deployments.append(_deployment_of(best, chip))
     history = q_history(path, steps, run)
@@ -97,14 +97,14 @@ def _load(path: Path, label: str) -> RunFacts:
 
 
 def _sound(folder: RunFolder, notes: list[str]) -> list[Step]:
-    """The steps up to the first that does not follow from those before; what is wrong with it goes to the notes."""
+    """The steps before the first that does not fit those before it; what is wrong with it goes to the notes."""
     for number, step in enumerate(folder.steps):
         rows, first = len(step.actions), len(folder.steps[0].actions)
         wrong = f"iteration is {step.iteration}, not {number}" if step.iteration != number else ""
         wrong = wrong or (f"actions are {rows}, not {first}" if rows != first else "")
         if wrong:
             notes.append(
-                f"line {number + 1} of {folder.path / TRACE} is damaged: {wrong}; it and what follows are left out"
+                f"line {number + 1} of {folder.path / TRACE} is damaged: {wrong}; it and all later lines are left out"
             )
             return folder.steps[:number]
     return folder.steps

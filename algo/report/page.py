@@ -1,4 +1,4 @@
-"""The report of one or more runs as one HTML page that needs nothing but itself (docs/use/report.md)."""
+"""The report of one or more runs as one self-contained HTML page (docs/use/report.md)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MINUS = "\N{MINUS SIGN}"
 
 
 def page(runs: Sequence[RunFacts]) -> str:
-    """The HTML page about the runs, the first given first. The same runs give the same bytes."""
+    """The HTML page about the runs, in the given order. The same runs give the same bytes."""
     environment = Environment(
         loader=PackageLoader("algo.report"),
         autoescape=True,
@@ -92,7 +92,7 @@ def facts_as_json(run: RunFacts) -> dict[str, Any]:
 
 
 def number(value: float | None, digits: int | None = None) -> str:
-    """A number with so many decimals, or as few as it needs; a dash for one that is not known."""
+    """A number with ``digits`` decimals, or as few as it needs; a dash if it is unknown."""
     if value is None or math.isnan(value):
         return "–"
     return (f"{value:g}" if digits is None else f"{value:.{digits}f}").replace("-", _MINUS)
@@ -109,7 +109,7 @@ def whole(value: float | None) -> str:
 
 
 def against(value: float | None, before: float | None) -> str:
-    """How much less or more than INT8, in per cent, and what INT8 has."""
+    """How much less or more than INT8, in per cent, and INT8's value."""
     if value is None or before is None:
         return "unavailable"
     return f"{_change(value, before)} than INT8 ({before:.2f})"
@@ -133,7 +133,7 @@ def headline(run: RunFacts) -> str:
         f"against {before.accuracy:.3f}. "
     )
     if found.score <= 0:
-        sentences += "It misses a threshold and scores 0: see the best policy seen."
+        sentences += "It misses a threshold and scores 0: look at the best policy seen."
     elif before.score <= 0:
         sentences += f"Its score is {found.score:.3f}; INT8 misses a threshold and scores 0."
     else:
@@ -154,13 +154,13 @@ def outcome(run: RunFacts) -> str:
     percent = f"{skipped / len(run.steps) * 100:.0f}\N{NO-BREAK SPACE}%"
     saved = (
         f"{skipped} of {len(run.steps)} policies ({percent}) missed the latency or energy threshold and were never "
-        "trained: as many trainings saved."
+        "trained, which saved as many trainings."
         if skipped
         else "No policy missed the latency or energy threshold, so no training was saved."
     )
     return (
         f"{saved} {trainings(run)} were trained{looked_up}; {run.count('inaccurate')} missed the accuracy threshold, "
-        "which shows only afterwards."
+        "which shows only after training."
     )
 
 
@@ -181,21 +181,21 @@ def repeat_command(run: RunFacts) -> str:
 
 
 def without_folder(value: object) -> str:
-    """A setting as it is told to others: of a file or a folder on this machine, its name."""
+    """A setting as it is shown to others: only the name of a file or a folder on this machine."""
     if not isinstance(value, str) or not Path(value).is_absolute():
         return str(value)
     path = Path(value)
-    return path.name if path.suffix else f"./{path.name}"  # a folder is not to pass for the name of a data set
+    return path.name if path.suffix else f"./{path.name}"  # a folder must not look like the name of a data set
 
 
 def _origin(run: RunFacts) -> str:
-    """Data, seed, and whether the command is all of the run."""
+    """Data, seed, and whether the command describes the whole run."""
     data = run.data or without_folder(run.config.get("data"))
     words = f"Data: {data}. Seed {run.config.get('seed')}, of everything random. "
     looked_up = run.config.get("weights") == "carried" and any(step.served == "cached" for step in run.steps)
     if looked_up or not run.chip.known:
-        what = "accuracies that came from a table, not from training" if looked_up else "a chip of its own"
-        return words + f"The run had {what}, which its configuration does not name; what it does name is:"
+        what = "accuracies from a table instead of training" if looked_up else "its own chip"
+        return words + f"The run used {what}, which its configuration does not name. The rest is:"
     return words + "To repeat it, on the same machine and installation:"
 
 
@@ -224,11 +224,11 @@ def _figures(run: RunFacts) -> dict[str, Any]:
 
 
 def _not_comparable(runs: Sequence[RunFacts]) -> list[str]:
-    """Why scores of the runs cannot be set against each other."""
+    """Why scores of the runs cannot be compared."""
     notes = []
     names = ("latency_low_ms", "latency_high_ms", "energy_low_uj", "energy_high_uj", "latency_th_ms", "energy_th_uj")
     if len({(run.weights, *(run.config.get(name) for name in names)) for run in runs}) > 1:
-        notes.append("These runs have different objectives: their scores cannot be set against each other.")
+        notes.append("These runs have different objectives: their scores cannot be compared.")
     if len({run.config.get("data") for run in runs}) > 1:
-        notes.append("These runs are on different data: their accuracies cannot be set against each other.")
+        notes.append("These runs are on different data: their accuracies cannot be compared.")
     return notes

@@ -1,7 +1,7 @@
-"""Charts as SVG for a page: coloured by the page's style sheet, so that they follow light, dark and print.
+"""Charts as SVG for a page. The page's style sheet colours them, so they follow light, dark and print.
 
-Written here rather than drawn by matplotlib because its SVG fixes colours and letter sizes, which a page that is
-read on a phone and in the dark must change; and because importing it takes longer than the whole report.
+Matplotlib is not used because its SVG fixes colours and letter sizes, which must change on a phone or in the dark, and
+because its import takes longer than the whole report.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 def span(values: Iterable[float], margin: float = 0.05) -> tuple[float, float]:
-    """Least and greatest of the values with a margin, a fraction of their distance, on both sides."""
+    """Least and greatest value, with a margin on both sides that is a fraction of their distance."""
     known = list(values)
     low, high = min(known), max(known)
     room = (high - low) * margin or abs(high) * margin or 1.0
@@ -43,7 +43,7 @@ class Svg:
 
     Args:
         title, description: what it is and what it shows, in words.
-        width, height: in its own units; the page scales it to the room there is.
+        width, height: in its own units; the page scales it to the available room.
         kind: class of the ``svg`` element; the style sheet sizes letters by it.
     """
 
@@ -60,7 +60,7 @@ class Svg:
         self._elements.append(f"<{tag}{given}/>" if text is None else f"<{tag}{given}>{escape(text)}</{tag}>")
 
     def add_titled(self, tag: str, tip: str, /, **attributes: object) -> None:
-        """Add an element with a title, which browsers show when it is pointed at."""
+        """Add an element with a title, which browsers show under the pointer."""
         self.add(tag, "", **attributes)
         self._elements[-1] = self._elements[-1].replace("></", f"><title>{escape(tip)}</title></", 1)
 
@@ -88,7 +88,7 @@ class Chart(Svg):
     ) -> None:  # fmt: skip
         super().__init__(title, description, width, height, kind)
         self.x, self.y = x, y
-        # Letters are larger, in the picture's units, where a wide picture is shown on a narrow screen.
+        # On a narrow screen the letters of a wide picture are larger, in the picture's units.
         room = 46.0 if "small" in kind else 58.0
         self.left, self.right, self.top, self.bottom = left, width - 14.0, 34.0, height - room
         for value in ticks(*y):
@@ -104,7 +104,7 @@ class Chart(Svg):
         self.add("text", y_label, x=2, y=18, class_="name ny")
 
     def at_x(self, value: float) -> float:
-        """Where a value lies, in the picture's units; on the edge if it is beyond the axis."""
+        """Place of a value, in the picture's units; on the edge if it is beyond the axis."""
         return self._place(value, self.x, self.left, self.right)
 
     def at_y(self, value: float) -> float:
@@ -127,7 +127,7 @@ class Chart(Svg):
         self.add("line", x1=self.at_x(value), x2=self.at_x(value), y1=self.top, y2=self.bottom, class_=class_)
 
     def mark(self, x: float, y: float, shape: str, class_: str, tip: str = "", **data: object) -> None:
-        """A ``dot``, ``cross``, ``diamond`` or ``square``; ``tip`` is shown when it is pointed at."""
+        """A ``dot``, ``cross``, ``diamond`` or ``square``; ``tip`` is shown under the pointer."""
         cx, cy = self.at_x(x), self.at_y(y)
         if shape == "dot":
             attributes: dict[str, object] = {"cx": cx, "cy": cy, "r": 4, "class_": class_, **data}
@@ -140,7 +140,7 @@ class Chart(Svg):
             self.add(tag, **attributes)
 
     def note(self, x: float, y: float, text: str, class_: str, *, lift: float = 0.0) -> None:
-        """Text that begins at a place, or ends there, as its class says; ``lift`` moves it upwards."""
+        """Text that begins or ends at a place, depending on its class; ``lift`` moves it upwards."""
         self.add("text", text, x=self.at_x(x), y=self.at_y(y) - lift, class_=class_)
 
     @staticmethod

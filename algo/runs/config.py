@@ -1,6 +1,6 @@
 """The configuration of a tuning run: ``config.json`` of its folder, and the options of `rlu tune`.
 
-It brings neither NumPy nor torch, so that the command line starts at once.
+It imports neither NumPy nor torch, so the command line starts quickly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rtl.spec.buses import BUSES
 if TYPE_CHECKING:
     from sim.devices.episodic import Episodic
 
-#: Of ``config.json``. Format 1 was one flat object.
+#: Format of ``config.json``. Format 1 was one flat object.
 FORMAT = 2
 #: Prefix of a device on a serial port.
 SERIAL = "serial:"
@@ -47,7 +47,7 @@ class DeviceConfig:
         "verilator", "Simulator of the RTL.", choices=("verilator", "icarus")
     )
     bus: str = setting(
-        "none", f"Of the simulated RTL: {', '.join(BUSES[:-1])} or {BUSES[-1]}.", choices=BUSES, metavar="BUS"
+        "none", f"Bus of the simulated RTL: {', '.join(BUSES[:-1])} or {BUSES[-1]}.", choices=BUSES, metavar="BUS"
     )
 
 
@@ -58,7 +58,7 @@ class ChipConfig:
     chip: str = setting("evolver", "What gives latency and energy: see rlu chip table --help.", metavar=CHIP_METAVAR)
     chip_network: str | None = setting(
         None,
-        "Network whose layers run on it; default --network, at its published width.",
+        "Network whose layers run on the chip; default --network, at its published width.",
         metavar=NETWORK_METAVAR,
     )
 
@@ -69,11 +69,11 @@ class UnitConfig:
 
     alpha: float = setting(0.25, "Learning rate of the unit.", low=0, high=1)
     gamma: float = setting(0.99, "Discount of the unit.", low=0, high=1)
-    lfsr_width: int = setting(16, "Bits of its LFSR: 8, 16 or 32.", choices=(8, 16, 32))
+    lfsr_width: int = setting(16, "Bits of the unit's LFSR: 8, 16 or 32.", choices=(8, 16, 32))
     full_last_reward: bool = setting(False, "Reward the last row in full instead of with its share.")
-    tournament: int = setting(32, "Of rlu-plus: stored episodes drawn for a candidate.", low=1, high=255)
-    candidates: int = setting(2, "Of rlu-plus: candidates drawn for a policy.", low=1, high=15)
-    replays: int = setting(16, "Of rlu-plus: stored episodes learned from again after each policy.", low=0, high=255)
+    tournament: int = setting(32, "For rlu-plus: stored episodes drawn for a candidate.", low=1, high=255)
+    candidates: int = setting(2, "For rlu-plus: candidates drawn for a policy.", low=1, high=15)
+    replays: int = setting(16, "For rlu-plus: stored episodes replayed after each policy.", low=0, high=255)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ class SearchConfig:
     )
     iterations: int | None = setting(
         None,
-        "Another number of them: the published epsilons stretched, or fewer or more of the episodic ones.",
+        "Another number of iterations: the published epsilons are stretched, the episodic ones cut or continued.",
         low=1,
         high=100_000,
     )
@@ -123,7 +123,7 @@ class TuneConfig:
     search: SearchConfig = SearchConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     unit: UnitConfig = UnitConfig()
-    seed: int = setting(1, "Of everything random.")
+    seed: int = setting(1, "Seed of everything random.")
 
     def __post_init__(self) -> None:
         from algo.search.methods.registry import method_named
@@ -134,9 +134,7 @@ class TuneConfig:
         if device not in devices:
             raise ValueError(f"device must be one of {', '.join(devices)}, not {device!r}")
         if self.device.bus != "none" and device != "sim":
-            raise ValueError(
-                f"bus {self.device.bus} is one of the simulated RTL: it needs the device sim, not {device}"
-            )
+            raise ValueError(f"bus {self.device.bus} is for the simulated RTL: it needs the device sim, not {device}")
         method_named(method)
         if method not in UNITS and device != "golden":
             raise ValueError(
@@ -186,7 +184,7 @@ class TuneConfig:
     def from_json(cls, content: Mapping[str, Any]) -> TuneConfig:
         """The configuration that ``config.json`` of this or an earlier version holds.
 
-        A setting that was not there yet has its default.
+        A setting that is missing has its default.
 
         Raises:
             ValueError: for a field that this version does not know, or a value that a setting may not have.
@@ -220,7 +218,7 @@ def bit_widths_of(config: TuneConfig) -> tuple[int, ...] | None:
 
 
 def episodic_of(config: TuneConfig) -> Episodic | None:
-    """Settings of the episodic unit; ``None`` of a run with another searcher."""
+    """Settings of the episodic unit; ``None`` for a run with another searcher."""
     if config.search.method != "rlu-plus":
         return None
     from sim.devices.episodic import Episodic
@@ -230,18 +228,18 @@ def episodic_of(config: TuneConfig) -> Episodic | None:
 
 
 def chip_network_of(config: TuneConfig) -> str | None:
-    """The network whose layers run on the chip; ``None`` for that of a user's file, as it is trained."""
+    """The network whose layers run on the chip; ``None`` for the trained network, if it is from a user's file."""
     named, trained = config.chip.chip_network, config.task.network
     return named if named is not None or trained not in NETWORKS else trained
 
 
 def located(config: TuneConfig) -> TuneConfig:
-    """The same with absolute paths, so that a run is taken up again from any working directory."""
+    """The same with absolute paths, so a run can be resumed from any working directory."""
     return config.but(**{name: located_value(name, value) for name, value in config.flat.items() if name in PLACES})
 
 
 def located_value(name: str, value: Any) -> Any:
-    """A setting's value, a path made absolute."""
+    """A setting's value; a path is made absolute."""
     if not is_place(name, value):
         return value
     if is_file_network(value):

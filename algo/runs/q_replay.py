@@ -1,7 +1,7 @@
-"""A run's Q-table after every iteration, from its trace: the golden model is taught the same rewards again.
+"""A run's Q-table after every iteration, from its trace: the golden model learns the same rewards again.
 
-The trace holds a digest of the Q-table an iteration, not the table; the digests say whether what comes out here is
-what the unit held.
+The trace holds a digest of each iteration's Q-table, not the table. The digests show whether the tables computed here
+are those that the unit held.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class QHistory:
     Attributes:
         q_frac: Q-values are in units of 2**-q_frac.
         tables: the Q-table after every iteration, up to the first whose digest is not the trace's.
-        mismatch: in words, why there are fewer tables than iterations, or none; else empty.
-        last_matches: whether the last table is that of ``q_table.json``; ``None`` if there is none to compare.
+        mismatch: why tables are missing, in words; empty if none is.
+        last_matches: whether the last table is that of ``q_table.json``; ``None`` if that file is missing.
     """
 
     q_frac: int
@@ -49,7 +49,7 @@ def replay(steps: Sequence[Step], params: RLUParams, counts: Sequence[int], conf
         counts: number of actions of every row.
         config: of the run.
     """
-    # Which episodes an episodic unit learns from again depends on all that it has drawn: its policies are drawn too.
+    # An episodic unit's replays depend on everything it has drawn, so its policies are drawn here too.
     episodic = episodic_of(config)
     driver = Driver(GoldenDevice(params))
     driver.configure(
@@ -71,15 +71,15 @@ def replay(steps: Sequence[Step], params: RLUParams, counts: Sequence[int], conf
             return QHistory(
                 params.q_frac,
                 tuple(tables),
-                f"replaying actions and rewards gives another Q-table than the trace's digest says, from iteration "
-                f"{step.iteration} on: the trace was changed, or another version of the unit made it",
+                f"from iteration {step.iteration} on, replaying actions and rewards gives a Q-table that does not "
+                "match the trace's digest: the trace was changed, or another version of the unit made it",
             )
         tables.append(table)
     return QHistory(params.q_frac, tuple(tables))
 
 
 def q_history(folder: Path, steps: Sequence[Step], config: TuneConfig) -> QHistory:
-    """The Q-table over time of a run folder; what stands in the way is said in ``mismatch``."""
+    """The Q-table over time of a run folder; ``mismatch`` says what went wrong, if anything."""
     if config.search.method not in UNITS:
         return QHistory(0, (), "")
     try:

@@ -1,4 +1,4 @@
-"""A run is a folder: configuration, trace, checkpoint and results; readable at any moment, resumable after any end.
+"""A run is a folder: configuration, trace, checkpoint and results; always readable, resumable after any interruption.
 
 See docs/use/run-folder.md for the files and for why a resumed run ends in the same bytes.
 """
@@ -93,9 +93,9 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """Take up a run; `steps` holds what its trace says, `notes` what was recovered."""
+        """Open a run; `steps` holds its trace, `notes` what was recovered."""
         if not (path / CONFIG).exists():
-            raise RunFolderError(f"{path} holds no run: there is no {CONFIG}")
+            raise RunFolderError(f"{path} holds no run: it has no {CONFIG}")
         folder = cls(path)
         folder._read_trace()
         return folder
@@ -117,7 +117,7 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        # Ctrl-C is no refusal: such a run can be resumed.
+        # Ctrl-C is not a refusal: such a run can be resumed.
         if kind is not None and issubclass(kind, Exception) and self.begun_here and not self.steps and self._lock:
             for name in (CONFIG, INPUTS, CHIP_TABLE, TRACE):
                 (self.path / name).unlink(missing_ok=True)
@@ -192,7 +192,7 @@ class RunFolder:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """Digests of what the run was begun with, by name: none of a run that an earlier version began."""
+        """Digests of what the run was begun with, by name; empty if an earlier version began it."""
         path = self.path / INPUTS
         if not path.exists():
             return {}
@@ -202,7 +202,7 @@ class RunFolder:
             return dict(known)
 
     def load_checkpoint(self) -> tuple[dict[str, Any], bytes] | None:
-        """State of unit and evaluator to go on from, with the trace cut to match; ``None`` to begin at 0.
+        """State of unit and evaluator to resume from; ``None`` to begin at 0. The trace is cut to match.
 
         Raises:
             RunFolderError: if the checkpoint is damaged, or says more than the trace.
@@ -226,7 +226,7 @@ class RunFolder:
         if iterations > len(self.steps):
             raise RunFolderError(
                 f"{self.path / TRACE} has {len(self.steps)} whole lines, but the checkpoint follows line "
-                f"{iterations}: the trace is damaged, begin anew with another --out"
+                f"{iterations}: the trace is damaged, begin again with another --out"
             )
         return iterations, unit, evaluator
 
@@ -268,7 +268,7 @@ def put_aside(path: Path) -> Path:
 
 
 def content(path: Path) -> list[Path]:
-    """What is in a folder, or in none, apart from the lock of a writer."""
+    """What is in a folder, apart from a writer's lock; empty if the folder is missing."""
     return [there for there in path.iterdir() if there.name != LOCK] if path.is_dir() else []
 
 

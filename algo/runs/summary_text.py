@@ -40,15 +40,15 @@ def summary_table(summary: Mapping[str, Any]) -> str:
 
 
 def found_name(summary: Mapping[str, Any]) -> str:
-    """What tables call the policy found: with how it was found, which older runs do not say."""
+    """What tables call the policy found, with how it was found; older runs do not say how."""
     return f"found ({summary.get('found_how', 'greedy')})"
 
 
 def _figure(figure: float | None, how: str) -> str:
-    """A figure, or that there is none."""
+    """A figure, or ``unavailable``."""
     return "unavailable" if figure is None else format(figure, how)
 
 
 def _values(values: list[int]) -> str:
-    """Values of the layers, or the one they all have."""
+    """Values of the layers, or one value if they are all equal."""
     return str(values[0]) if len(set(values)) == 1 else " ".join(map(str, values))

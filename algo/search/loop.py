@@ -1,6 +1,6 @@
-"""The search loop: ask for a policy, measure it, tell what came of it (Chen 2023, chapter 2).
+"""The search loop: ask for a policy, measure it, tell the outcome (Chen 2023, chapter 2).
 
-Any searcher on any chip with any evaluator: a tuning run with real retraining and a search of a table are this loop.
+It runs any searcher on any chip with any evaluator: a tuning run with real retraining, or a search of a table.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Evaluator(Protocol):
     def source(self) -> str: ...  # noqa: D102
 
     def retrained_baseline(self) -> float:
-        """Accuracy (a fraction) with every layer at 8 bits, without a trace in `state`."""
+        """Accuracy (a fraction) with every layer at 8 bits; `state` stays the same."""
         ...
 
     def is_cached(self, policy: Policy) -> bool:
@@ -59,7 +59,7 @@ def search(
     iterations: int,
     first: int = 0,
 ) -> Iterator[Step]:
-    """Run a search from iteration ``first`` to before ``iterations``; yields each one when its outcome has been told.
+    """Run a search from iteration ``first`` to before ``iterations``; yields each one after its outcome is told.
 
     Latency and energy come first: a policy that misses either threshold is never trained.
     """

@@ -1,4 +1,4 @@
-"""What a search is to find, as settings: weights, thresholds, and the ranges of latency and energy."""
+"""What a search looks for, as settings: weights, thresholds, and the ranges of latency and energy."""
 
 from __future__ import annotations
 
@@ -23,10 +23,14 @@ class ObjectiveConfig:
     """
 
     objective: str = setting("energy", "energy, latency, or weights a,b,c.")
-    accuracy_th: float | None = setting(None, "Accuracy at or below which a policy is an outlier.")
-    accuracy_drop: float = setting(0.02, "Without --accuracy-th: this much below the INT8 baseline.", low=0, high=1)
-    latency_th_ms: float = setting(20.0, "Latency from which a policy is an outlier, in ms.", flag="--latency-th")
-    energy_th_uj: float = setting(300.0, "Energy from which a policy is an outlier, in uJ.", flag="--energy-th")
+    accuracy_th: float | None = setting(None, "A policy with at most this accuracy is an outlier.")
+    accuracy_drop: float = setting(
+        0.02, "Without --accuracy-th, the threshold is this much below the INT8 baseline.", low=0, high=1
+    )
+    latency_th_ms: float = setting(
+        20.0, "A policy with at least this latency is an outlier, in ms.", flag="--latency-th"
+    )
+    energy_th_uj: float = setting(300.0, "A policy with at least this energy is an outlier, in uJ.", flag="--energy-th")
     latency_low_ms: float = setting(3.90, "Latency that scores 1.", flag="--latency-low")
     latency_high_ms: float = setting(10.58, "Latency that scores 0.", flag="--latency-high")
     energy_low_uj: float = setting(41.06, "Energy that scores 1.", flag="--energy-low")
@@ -36,7 +40,7 @@ class ObjectiveConfig:
         check_settings(self)
 
     def at(self, accuracy_th: float) -> Objective:
-        """The objective with an accuracy threshold that may only now be known; ValueError if there is none such."""
+        """The objective with its accuracy threshold, which may depend on a baseline; ValueError if it is impossible."""
         from sim.devices.objective import Objective  # brings NumPy
 
         a, b, c = parse_weights(self.objective)

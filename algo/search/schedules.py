@@ -25,12 +25,12 @@ EXPLORING, VARIED = 12, 0.125
 
 
 def episodic_schedule(iterations: int) -> tuple[float, ...]:
-    """Epsilons of the episodic unit (docs/understand/episodic.md), however many iterations there are."""
+    """Epsilons of the episodic unit (docs/understand/episodic.md) over any number of iterations."""
     return tuple(1.0 if k < EXPLORING else VARIED for k in range(iterations))
 
 
-#: By name: the epsilons over some number of iterations, and how many there are unless another number is wanted. The
-#: published ones of ResNet34 are not known: the proportions are read as VGG8's.
+#: By name: the function that gives the epsilons, and the usual number of iterations. The published epsilons of ResNet34
+#: are unknown: VGG8's proportions are assumed.
 SCHEDULES: dict[str, tuple[Callable[[int], tuple[float, ...]], int]] = {
     "published": (stretched_schedule, 330),
     "quick": (stretched_schedule, 33),

@@ -16,7 +16,7 @@ class Scorer:
 
     Args:
         objective: weights, thresholds and ranges.
-        formats: unit whose number formats count; default the published ones.
+        formats: unit whose number formats are used; default the published ones.
     """
 
     def __init__(self, objective: Objective, formats: RLUParams | None = None) -> None:
@@ -29,7 +29,7 @@ class Scorer:
         self._handed_over: tuple[Measurement, bool] | None = None
 
     def is_outlier(self, cost: Measurement) -> bool:
-        """Whether latency or energy misses its threshold, so that training is in vain."""
+        """Whether latency or energy misses its threshold; training is useless then."""
         if self._handed_over is None or self._handed_over[0] != cost:
             energy_uj = weighed_energy(self._driver.objective, cost.energy_uj)
             self._handed_over = cost, self._driver.is_outlier(cost.latency_ms, energy_uj)
@@ -47,5 +47,5 @@ def score(objective: Objective, accuracy: float, latency_ms: float, energy_uj: f
 
 
 def weighed_energy(objective: Objective, energy_uj: float) -> float:
-    """Energy for the unit: one that is unavailable is as good as 0 to an objective that gives it no weight."""
+    """Energy for the unit: 0 if it is unavailable and the objective gives it no weight."""
     return 0.0 if math.isnan(energy_uj) and objective.weight_e == 0.0 else energy_uj

@@ -1,4 +1,4 @@
-"""What a searcher is: it is asked for a policy, told what came of it, and can be saved.
+"""What a searcher is: it is asked for a policy, told the outcome, and can be saved.
 
 The RL unit on any device is one (`algo.search.unit_searcher`), and so is every method of `algo.search.methods`. The
 loop in `algo.search.loop` runs any of them.
@@ -40,10 +40,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one policy.
+    """The outcome of one policy.
 
     Attributes:
-        accuracy: a fraction; ``None`` if the policy misses the threshold of latency or energy, so that it was not
+        accuracy: a fraction; ``None`` if the policy missed the threshold of latency or energy and was not
             trained.
         latency_ms, energy_uj: of one inference.
         score: by the objective, as the golden reward calculator gives it; 0 for an outlier.
@@ -56,11 +56,11 @@ class Outcome:
 
 
 class Notes(NamedTuple):
-    """What the trace says of a step besides the policy and its outcome.
+    """What the trace holds of a step besides the policy and its outcome.
 
     Attributes:
-        epsilon: probability of a random choice; ``None`` of a searcher that has none.
-        digest: of what was learned; empty of a searcher that learns no table.
+        epsilon: probability of a random choice; ``None`` for a searcher that has none.
+        digest: of what was learned; empty for a searcher that learns no table.
     """
 
     epsilon: float | None = None
@@ -75,7 +75,7 @@ class Searcher(Protocol):
         ...
 
     def tell(self, outcome: Outcome) -> Notes:
-        """What came of the policy that was asked for last."""
+        """Take the outcome of the policy that was asked for last."""
         ...
 
     def recommend(self) -> tuple[tuple[int, ...], str] | None:
@@ -87,13 +87,13 @@ class Searcher(Protocol):
         ...
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned; raises ValueError for the state of another search."""
+        """Resume from what `state` returned; raises ValueError for the state of another search."""
         ...
 
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What came of a policy of each of several searches, all (searches,): see `Outcome`; ``skipped`` is not trained."""
+    """Outcomes of one policy of each search, all (searches,): see `Outcome`; a ``skipped`` one is not trained."""
 
     accuracy: Floats
     latency_ms: Floats
@@ -103,21 +103,21 @@ class Outcomes:
 
 
 class Batch(Protocol):
-    """Searches with one method that go on side by side, one a seed. A seed's search does not depend on the others'."""
+    """Searches with one method that run side by side, one a seed. A seed's search does not depend on the others."""
 
     def ask(self) -> Ints:
         """The next policy of each search, (searches, rows)."""
         ...
 
     def tell(self, outcomes: Outcomes) -> None:
-        """What came of the policies that were asked for last."""
+        """Take the outcomes of the policies that were asked for last."""
         ...
 
 
 class OneOfBatch:
     """A searcher that is one search of a `Batch`, on the host.
 
-    Its state is what it was told. It is restored by asking and telling again, which costs no training.
+    Its state is what it was told. To restore it, everything is asked and told again, which costs no training.
 
     Args:
         method: name and version of the method, which a saved state must agree with.
@@ -136,7 +136,7 @@ class OneOfBatch:
         return self._asked
 
     def tell(self, outcome: Outcome) -> Notes:
-        """What came of the policy that was asked for last."""
+        """Take the outcome of the policy that was asked for last."""
         energy_uj = 0.0 if np.isnan(outcome.energy_uj) else outcome.energy_uj  # then the objective does not weigh it
         self._batch.tell(
             Outcomes(
@@ -162,7 +162,7 @@ class OneOfBatch:
         return {"method": self._method, "told": told}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state` returned.
+        """Resume from what `state` returned.
 
         Raises:
             ValueError: if it is the state of another method or version, or of another problem or seed.
@@ -178,8 +178,8 @@ class OneOfBatch:
                 raise ValueError(f"policy {number} of the saved search is damaged: {error}") from None
             if not same:
                 raise ValueError(
-                    f"{self._method} proposes another policy than the saved search's number {number}: another version "
-                    "of it, or of its library, made that"
+                    f"policy {number} of the saved search is not the one that {self._method} proposes: another version "
+                    "of it, or of its library, made the search"
                 )
             self.tell(outcome)
 

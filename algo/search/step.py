@@ -29,15 +29,15 @@ class Step:
 
     Attributes:
         iteration: number, from 0.
-        epsilon: probability of exploring; ``None`` of a searcher that has none.
+        epsilon: probability of exploring; ``None`` for a searcher that has none.
         actions: what was chosen, a number a row.
         chosen: the policy's values by dimension, one for each place, input layer first (`PolicySpace.by_place`).
-        voltage_v, frequency_mhz: its operating point; `UNAVAILABLE`, ``null`` in the trace, where nobody knows them.
+        voltage_v, frequency_mhz: its operating point; `UNAVAILABLE`, ``null`` in the trace, if unknown.
         accuracy: measured accuracy, a fraction; ``None`` if the policy was not trained.
         latency_ms, energy_uj: measured on the chip, of one inference; energy may be `UNAVAILABLE`.
-        reward: the policy's score; of a unit what it learned from, exactly.
-        served: how the accuracy came about.
-        q_digest: digest of the Q-table after learning; empty of a searcher that has none.
+        reward: the policy's score; for a unit exactly what it learned from.
+        served: how the accuracy was obtained.
+        q_digest: digest of the Q-table after learning; empty for a searcher that has none.
     """
 
     iteration: int
@@ -55,7 +55,7 @@ class Step:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """Its fields as the trace has them, dimensions each by its own name; what is unavailable is ``None``."""
+        """Its fields as in the trace, each dimension by its own name; an unavailable figure is ``None``."""
         fields: dict[str, Any] = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -77,7 +77,7 @@ class Step:
         here = {name: list[int] for name in DIMENSIONS if isinstance(content, dict) and name in content}
         fields = dict(check_object(content, hints | (here or {WEIGHT_BITS.name: list[int]}), "the line"))
         for name in sorted(set(fields) - set(hints) - set(here)):
-            raise ValueError(f"{name} is no field of a step")
+            raise ValueError(f"{name} is not a field of a step")
         fields["actions"] = tuple(fields["actions"])
         fields["chosen"] = {name: tuple(fields.pop(name)) for name in here}
         for name, values in {"actions": fields["actions"], **fields["chosen"]}.items():
@@ -98,6 +98,6 @@ class Step:
 
 @cache
 def _step_hints() -> dict[str, Any]:
-    """Types of a step's fields in the trace, but for those of the dimensions."""
+    """Types of a step's fields in the trace, without those of the dimensions."""
     hints = {name: hint for name, hint in get_type_hints(Step).items() if name != "chosen"}
     return hints | {name: hints[name] | None for name in _MAYBE_UNAVAILABLE} | {"actions": list[int]}

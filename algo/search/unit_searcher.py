@@ -21,7 +21,7 @@ class UnitSearcher:
     Args:
         driver: of the unit.
         schedule: epsilon of each policy.
-        first: number of policies that it was told of before: after `restore`, the schedule goes on from there.
+        first: number of policies that are behind it after `restore`; the schedule continues from there.
         greedy: whether the policy to deploy is read greedily from the last Q-table, as published, instead of being the
             best seen. An episodic unit's greedy policy is a combination that may never have been tried, and is often
             a bad one (docs/understand/episodic.md).
@@ -41,7 +41,7 @@ class UnitSearcher:
         """Hand the measurement over; the unit rewards and learns.
 
         Raises:
-            Disagreement: if the unit rewards it otherwise than the golden reward calculator.
+            Disagreement: if the unit's reward differs from the golden reward calculator's.
         """
         driver = self.driver
         driver.is_outlier(outcome.latency_ms, weighed_energy(driver.objective, outcome.energy_uj))

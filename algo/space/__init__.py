@@ -1,4 +1,4 @@
-"""What can be chosen: policies and the space that they come from, and the layers they are about.
+"""What can be chosen: policies, the space that they come from, and the layers of a network.
 
 May import: algo.support.
 """

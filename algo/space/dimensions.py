@@ -46,7 +46,7 @@ DIMENSIONS: dict[str, Dimension] = {dimension.name: dimension for dimension in (
 
 
 def dimension_named(name: str) -> Dimension:
-    """A dimension by its name; ValueError, with those there are, for another."""
+    """A dimension by its name; ValueError for an unknown one, which lists all."""
     if name not in DIMENSIONS:
         raise ValueError(f"unknown dimension {name!r}: the dimensions are {', '.join(DIMENSIONS)}")
     return DIMENSIONS[name]

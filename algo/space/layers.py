@@ -1,4 +1,4 @@
-"""What a layer of a network is to a chip: its work, its storage and its loops."""
+"""A layer of a network as a chip sees it: its work, its storage and its loops."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Geometry:
-    """Loops of a convolution or fully connected layer, for chips to which counts do not say enough.
+    """Loops of a convolution or fully connected layer, for chips that need more than counts.
 
     A fully connected layer is a 1x1 convolution over as many rows as it is applied to.
 
@@ -43,7 +43,7 @@ class LayerShape:
         weights: stored weights, biases left out.
         input_values: activations read.
         output_values: activations written.
-        geometry: its loops; ``None`` where they are not those of one convolution or fully connected layer.
+        geometry: its loops; ``None`` if they are not those of one convolution or fully connected layer.
     """
 
     name: str
@@ -54,7 +54,7 @@ class LayerShape:
     geometry: Geometry | None = None
 
     def and_again(self, more: LayerShape) -> LayerShape:
-        """The layer with another use of it, ``more``, in the same inference: it works twice and is stored once."""
+        """The layer used once more, as ``more``, in one inference: its work adds up, its weights are stored once."""
         loops = None  # used on another shape, it is not one loop nest
         if self.geometry and more.geometry and replace(self.geometry, uses=more.geometry.uses) == more.geometry:
             loops = replace(self.geometry, uses=self.geometry.uses + more.geometry.uses)

@@ -1,6 +1,6 @@
-"""Policies, and the space they come from: a list of rows, each a place, its dimensions and its choices.
+"""Policies, and the space they come from: a list of rows. Each row has a place, its dimensions and its choices.
 
-Torch-free, so that everything short of training can use it.
+It does not import torch, so everything except training can use it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Policy:
 
     @property
     def trained(self) -> tuple[tuple[int, ...], ...]:
-        """All that accuracy depends on: the values of the layers; the operating point plays no part."""
+        """Everything that accuracy depends on: the values of the layers, but not the operating point."""
         return tuple(column for _, column in self.values)
 
     def but(self, *, point: int | None = None, **columns: Sequence[int]) -> Policy:
@@ -96,7 +96,7 @@ class Row:
         choices: what each action stands for: a value of each dimension, or the number of an operating point.
 
     Raises:
-        ValueError: if there is no choice, or a value is out of its dimension's range.
+        ValueError: if the row has no choice, or a value is out of its dimension's range.
     """
 
     where: str
@@ -123,7 +123,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Place:
-    """Where something is chosen, and from what, before it becomes one or several rows.
+    """Where something is chosen, and from which values, before it becomes one or several rows.
 
     Attributes:
         name: of a layer, or of a block of layers that share their values.
@@ -173,7 +173,7 @@ class PolicySpace:
     def of_places(cls, places: Sequence[Place], layers: int, points: int) -> PolicySpace:
         """A space from places: each is one row of all its dimensions together, or one row a dimension.
 
-        A place is one row as long as that has no more than 16 actions. With dimensions ``d1, d2``, of which ``d1`` has
+        A place is one row if that has no more than 16 actions. With dimensions ``d1, d2``, of which ``d1`` has
         ``n`` values, action ``k`` of such a row is value ``k % n`` of ``d1`` and value ``k // n`` of ``d2``.
 
         Args:
@@ -244,7 +244,7 @@ class PolicySpace:
 
     @property
     def identity(self) -> str:
-        """What tells this space from others, as text; of bit-widths alone as it has always been."""
+        """Text that identifies this space; for bit-widths alone, the text that earlier versions had."""
         if self.uniform and self.dimensions == (WEIGHT_BITS.name, ACTIVATION_BITS.name):
             weights, activations = (self.choices(name) for name in self.dimensions)
             return (
@@ -265,7 +265,7 @@ class PolicySpace:
 
     @property
     def strides(self) -> tuple[int, ...]:
-        """How far apart in a table two policies lie that differ by one action in a row; the last row's is 1.
+        """Distance in a table between two policies that differ by one action in a row; the last row's is 1.
 
         A policy's place is the sum of its actions times these.
         """
@@ -273,7 +273,7 @@ class PolicySpace:
         return tuple(math.prod(counts[row + 1 :]) for row in range(len(counts)))
 
     def decode(self, actions: Sequence[int]) -> Policy:
-        """Turn one action a row into a policy; raises ValueError for an action the row has not."""
+        """Turn one action a row into a policy; raises ValueError for an action that its row does not have."""
         if len(actions) != len(self.rows):
             raise ValueError(f"a policy of this space has {len(self.rows)} rows, not {len(actions)}")
         values = {name: [dimension_named(name).usual] * self.layers for name in self.dimensions}
@@ -297,9 +297,9 @@ class PolicySpace:
         return tuple(actions)
 
     def by_place(self, policy: Policy) -> dict[str, tuple[int, ...]]:
-        """A policy's values where something is chosen: by dimension, a value a row that sets it.
+        """A policy's values by dimension, one for each row that sets it.
 
-        What traces and summaries hold. Layers that share a row are there once, layers without one not at all.
+        Traces and summaries hold these. Layers that share a row appear once; layers without a row do not appear.
         """
         values = policy.per_layer
         return {

@@ -1,7 +1,7 @@
-"""Work that falls into independent cells: done on one core, on all of them or on Ray, and never done twice.
+"""Work in independent cells: done on one core, on all cores or on Ray, and never done twice.
 
 A cell is a frozen dataclass or a tuple of plain values that says everything its result depends on. Each finished
-one is a file, so a run that was interrupted, or killed, goes on where it was.
+cell is a file, so an interrupted or killed run resumes where it was.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ Cell = TypeVar("Cell")
 Function = TypeVar("Function", bound=Callable[..., Any])
 Results: TypeAlias = Generator[tuple[str, Any], None, None]  # key and result of each cell, as they come
 _FORMAT = 1
-_HEADER = "cell.json"  # of a file: function, cell, and whatever of the result is not an array
+_HEADER = "cell.json"  # of a file: function, cell, and the parts of the result that are not arrays
 _KEPT_AS = "kept_as"  # attribute of a function
-_RETRIES = 3  # workers killed one after the other without a finished cell between them
+_RETRIES = 3  # workers killed in a row without a finished cell between them
 
 
 def kept_as(name: str) -> Callable[[Function], Function]:
-    """A decorator: results of the function are kept under this name, wherever the function moves in the code.
+    """A decorator: results of the function are kept under this name, even if the function moves in the code.
 
-    Without it they are kept under the names of its module and its own, and a function that moves begins again.
+    Without it they are kept under the names of its module and itself, and a function that moves begins again.
     """
 
     def named(function: Function) -> Function:
@@ -58,23 +58,23 @@ def run_cells(
 ) -> list[Any]:
     """Call a function once a cell and keep every result.
 
-    Results are the same in every way of running, provided that the function's depend on its cell alone. One
-    that computes in threads must set their number itself where results depend on it (torch: `sgd.reproducible`);
-    in worker processes OpenMP has one.
+    Every way of running gives the same results, if the function depends only on its cell. A function that computes in
+    threads must set their number itself if results depend on it (torch: `sgd.reproducible`); in worker processes
+    OpenMP has one thread.
 
     Args:
-        function: a function at the top level of a module, so that other processes find it.
+        function: a function at the top level of a module, where other processes find it.
         cells: what it is called with; equal cells are computed once. Their `repr` must tell them apart.
-        folder: where each result is saved as soon as it is there, made when missing; None keeps nothing. A file
-            that is damaged, or of something else, is written anew.
+        folder: where each result is saved as soon as it is there, made if missing; None keeps nothing. A file
+            that is damaged, or of something else, is written again.
         jobs: processes; 1 works in this one, None takes every core this process may use.
         ray: ``"local"`` starts Ray here with ``jobs`` processes, an address joins a running cluster, on whose
-            machines this package must be installed; None does without Ray.
+            machines this package must be installed; None uses no Ray.
         label: of the progress bar.
 
     Returns:
         The results, in the order of the cells: a dictionary with NumPy arrays among its values, or anything
-        JSON can hold. They come back as if read from the file: tuples as lists.
+        JSON can hold. They are as if read from the file: tuples become lists.
 
     Raises:
         ValueError: if the function is not at top level, two different cells look alike, or jobs is below 1.
@@ -139,7 +139,7 @@ def _in_processes(function: Callable[[Cell], Any], cells: dict[str, Cell], jobs:
             with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
                 calls = (joblib.delayed(_keyed)(function, key, cell) for key, cell in left.items())
                 # With one job joblib would work in this process, which must outlive a killed worker. One cell a batch:
-                # cells are long, and a killed worker takes no other's result along.
+                # cells are long, and a killed worker loses only its own result.
                 pool = joblib.Parallel(
                     n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs"
                 )
@@ -153,13 +153,13 @@ def _in_processes(function: Callable[[Cell], Any], cells: dict[str, Cell], jobs:
                 killed += 1
                 _give_up_after(killed, error)
     finally:
-        if left:  # an error, or Ctrl-C: do not wait for the cells under way
+        if left:  # an error, or Ctrl-C: do not wait for running cells
             get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
 def _on_ray(function: Callable[[Cell], Any], cells: dict[str, Cell], jobs: int, address: str) -> Results:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else a warning about GPUs nobody asked for
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns about GPUs
     import ray
 
     ours = not ray.is_initialized()
@@ -170,7 +170,7 @@ def _on_ray(function: Callable[[Cell], Any], cells: dict[str, Cell], jobs: int, 
         except (ConnectionError, ValueError) as error:
             raise ValueError(f"no Ray cluster at {address!r}: {error}; give host:port, or local") from error
     try:
-        # Ray gives a task one core, and sets OMP_NUM_THREADS to that; it tries again after a killed worker only.
+        # Ray gives a task one core, and sets OMP_NUM_THREADS to that; it tries again only after a killed worker.
         task: Any = ray.remote(_keyed).options(num_cpus=1, max_retries=_RETRIES)
         shared = ray.put(function)
         left = [task.remote(shared, key, cell) for key, cell in cells.items()]
@@ -197,7 +197,7 @@ def _give_up_after(killed: int, error: Exception) -> None:
 
 
 def _key(function: Callable[[Cell], Any], cell: Cell) -> str:
-    """What a result belongs to, in words; its digest names the file."""
+    """What a result belongs to, as text; its digest names the file."""
     text = repr(cell)
     if " at 0x" in text:
         raise ValueError(f"a cell must be made of plain values, not {text}")
@@ -225,7 +225,7 @@ def _packed(key: str, result: Any) -> bytes:
 
 
 def _unpacked(packed: bytes, key: str) -> tuple[Any]:
-    """The result, in a tuple since it may be None."""
+    """The result, in a tuple because it may be None."""
     with zipfile.ZipFile(io.BytesIO(packed)) as file:
         header = json.loads(file.read(_HEADER))
         if header["key"] != key:
@@ -244,6 +244,6 @@ def _read(folder: Path | None, key: str) -> tuple[Any] | None:
     path = _path(folder, key)
     try:
         return _unpacked(path.read_bytes(), key)
-    except Exception as error:  # whatever is wrong with it, computing again puts it right
+    except Exception as error:  # whatever is wrong with it, computing again repairs it
         print(f"result {path} is damaged ({error}): computing it again", file=sys.stderr)
         return None

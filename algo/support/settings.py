@@ -1,8 +1,8 @@
 """Settings: fields of frozen dataclasses that say what they mean, what they may be, and how to set them.
 
-A configuration may have configurations as fields. Every setting in it, however deep, has a name of its own, which
-command-line options, messages and reports use. The defaults, the limits and the help text stand at the field, and
-nowhere else.
+A configuration may have configurations as fields. Every setting in it, at any depth, has a unique name, which
+command-line options, messages and reports use. The defaults, the limits and the help text are written at the field
+and nowhere else.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Setting:
     """A field of a configuration, at any depth.
 
     Attributes:
-        name: its own, unlike any other's in the configuration.
+        name: unique in the configuration.
         path: names of the fields that lead to it.
         hint: its type.
-        default: its value where nothing is said.
-        help: what it means, in a sentence; empty for one that has no command-line option.
-        flag: of the command line.
-        choices: the values it may have; none if they are not a list.
+        default: its value if nothing is given.
+        help: what it means, in a sentence; empty for a setting without a command-line option.
+        flag: its command-line option.
+        choices: the values it may have; empty if they are not a list.
         metavar: what the command line's help shows for its value.
         low, high: the smallest and the largest value that it may have; ``None`` values are not compared.
     """
@@ -78,13 +78,13 @@ def from_flat(kind: type[Config], values: Mapping[str, Any]) -> Config:
     """A configuration from values by the settings' own names; defaults for the rest.
 
     Raises:
-        ValueError: for a name that is no setting's, or a value that a setting may not have.
+        ValueError: for an unknown name, or a value that a setting may not have.
     """
     tree: dict[str, Any] = {}
     known = {one.name: one for one in settings_of(kind)}
     for name, value in values.items():
         if name not in known:
-            raise ValueError(f"there is no setting {name!r}: the settings are {', '.join(known)}")
+            raise ValueError(f"unknown setting {name!r}: the settings are {', '.join(known)}")
         branch = tree
         for part in known[name].path[:-1]:
             branch = branch.setdefault(part, {})
@@ -98,7 +98,7 @@ def changed(config: Config, **values: Any) -> Config:
 
 
 def from_json(kind: type[Config], content: Mapping[str, Any]) -> Config:
-    """A configuration from what `to_json` gave, perhaps in an earlier version: what is not there has its default.
+    """A configuration from what `to_json` gave, perhaps in an earlier version: a missing setting has its default.
 
     Raises:
         ValueError: for a field that this version does not know, or a value that a setting may not have.
@@ -118,7 +118,7 @@ def check_settings(config: object) -> None:
 
 
 def _walk(defaults: Any, path: tuple[str, ...]) -> Iterator[Setting]:
-    """Settings of a configuration, whose values are the defaults; or of its class, which is not made for that."""
+    """Settings of a configuration, whose values are the defaults; or of its class, without making an object."""
     whole = isinstance(defaults, type)
     hints = _hints(defaults if whole else type(defaults))
     for field in dataclasses.fields(defaults):

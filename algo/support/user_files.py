@@ -1,4 +1,4 @@
-"""Files that a user brings, or may have changed: whatever is wrong with one becomes one sentence with its name.
+"""Files that a user brings or may have changed: any problem becomes one sentence that names the file.
 
 All readers of such files go through `reading`; JSON, TOML and YAML also through `read_values`, which gives plain
 values only, and `check_type` or `check_object`, which compare them with type hints.
@@ -22,7 +22,7 @@ _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 _SAID = 300  # characters of a library's message
 
-#: The largest figure of a chip that is taken: products of a few stay far from the end of double precision.
+#: The largest figure of a chip that is accepted: products of a few stay far from the limit of double precision.
 LARGEST_FIGURE = 1e12
 
 
@@ -30,10 +30,10 @@ LARGEST_FIGURE = 1e12
 def reading(
     path: Path, problem: str = "{} cannot be used", advice: str = "", raises: type[ValueError] = ValueError
 ) -> Iterator[None]:
-    """While a file is read and understood: whatever goes wrong becomes one error that names the file.
+    """While a file is read: whatever goes wrong becomes one error that names the file.
 
-    Readers of damaged files raise nearly anything, from RecursionError to MemoryError. Passed on as they are: an
-    error of the operating system that names a file, a missing package, and a ``raises`` that names the file already.
+    Readers of damaged files raise nearly anything, from RecursionError to MemoryError. Some errors are passed on
+    unchanged: one of the operating system that names a file, a missing package, and a ``raises`` that already names it.
 
     Args:
         path: the file.
@@ -60,7 +60,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, UnicodeError):
-        return f"it is no text in UTF-8 ({said}): save it as such"
+        return f"it is not text in UTF-8 ({said}): save it as UTF-8"
     if isinstance(error, KeyError):
         return f"it has no {said}"
     return said if isinstance(error, ValueError) and said else f"{type(error).__name__}: {said}".removesuffix(": ")
@@ -79,11 +79,11 @@ def read_values(path: Path) -> Any:
         Text, numbers, true and false, lists, and mappings with text for keys; no dates.
 
     Raises:
-        ValueError: naming the file, if it is not of its format, names a key twice, or holds other values.
+        ValueError: naming the file, if it is not in its format, names a key twice, or holds other values.
     """
     kind = {".toml": "TOML", ".yaml": "YAML", ".yml": "YAML"}.get(path.suffix.lower(), "JSON")
     text = read_text(path)
-    with reading(path, f"{{}} is no {kind}"):
+    with reading(path, f"{{}} is not valid {kind}"):
         return {"JSON": parse_json, "TOML": _parse_toml, "YAML": _parse_yaml}[kind](text)
 
 
@@ -92,7 +92,7 @@ def parse_json(text: str | bytes) -> Any:
     decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
     content = json.loads(decoded, object_pairs_hook=_once)
     if "\\u" in decoded:
-        _plain(content)  # escapes can write half a character, which no file can hold
+        _plain(content)  # escapes can form half a character, which no file can hold
     return content
 
 
@@ -114,7 +114,7 @@ def _parse_yaml(text: str) -> Any:
 
 @cache
 def _yaml_loader() -> Any:
-    """PyYAML's safe loader, which refuses what YAML 1.1 reads otherwise than people do."""
+    """PyYAML's safe loader, which refuses what YAML 1.1 reads differently from people."""
     import yaml  # type: ignore[import-untyped]
 
     class Loader(yaml.SafeLoader):
@@ -141,7 +141,7 @@ def _yaml_loader() -> Any:
 
     for kind in ("int", "float"):
         Loader.add_constructor(f"tag:yaml.org,2002:{kind}", Loader.number)
-    # YAML 1.1 takes 1e-3 for text, as it lacks the point; JSON, TOML and YAML 1.2 take it for a number.
+    # YAML 1.1 takes 1e-3 for text, because it lacks the point; JSON, TOML and YAML 1.2 take it for a number.
     Loader.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
     )
@@ -165,7 +165,7 @@ def _plain(content: Any) -> Any:
 def _check_keys(content: Any) -> None:
     for key in content if isinstance(content, dict) else ():
         if not isinstance(key, str):
-            raise ValueError(f"key {shown(key)} is no text: put it in quotes")
+            raise ValueError(f"key {shown(key)} is not text: put it in quotes")
     for value in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
         _check_keys(value)
 
@@ -174,20 +174,20 @@ def shown(value: object) -> str:
     """A value for a message, shortened."""
     try:
         return _SHORT.repr(value)
-    except ValueError:  # of an integer with more digits than Python writes
+    except ValueError:  # an integer with more digits than Python writes
         return "a number of thousands of digits"
 
 
 def finite(value: object) -> bool:
-    """Whether it is a number that double precision can hold; true and false are none."""
+    """Whether it is a number that double precision can hold; true and false are not."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # of an integer
+    except OverflowError:  # an integer
         return False
 
 
 def check_type(value: object, hint: Any, what: str) -> None:
-    """Raise ValueError, which says what it must be, unless a value of JSON is of a type.
+    """Raise ValueError, which says what it must be, unless a value from JSON has a type.
 
     Args:
         value: what was read.

@@ -91,7 +91,7 @@ def test_an_unknown_bus_names_those_there_are(simulator: Simulator) -> None:
     ("arguments", "said"),
     [
         (["--device", "sim", "--bus", "pci"], f"bus must be one of {', '.join(BUSES)}, not 'pci'"),
-        (["--bus", "wishbone"], "bus wishbone is one of the simulated RTL: it needs the device sim, not golden"),
+        (["--bus", "wishbone"], "bus wishbone is for the simulated RTL: it needs the device sim, not golden"),
     ],
 )
 def test_the_command_refuses_a_bus_it_cannot_use(arguments: list[str], said: str, tmp_path: Path) -> None:

@@ -42,15 +42,15 @@ PUBLISHED_DATASET = "cifar100"
 LOCAL_SIZES = {"digits": 600}  # the others: the published 6,000, or all there are
 PUBLISHED_LOCAL_SIZE = 6000
 NOISE_STD = 1.5
-MOST_NOISE = 100.0  # where images have 1: nothing is left of them long before
+MOST_NOISE = 100.0  # normalised images have 1: nothing is left of them long before
 
 _SIDE = 32
 _SPLIT_SEED = 0
 _PRETRAINING_SHARE = 5 / 9  # of images that come without a split of their own: 998 of the 1,797 digits
 _FEWEST_LOCAL = 12
 _FEWEST_IMAGES = 27  # that come without a split: the smallest local set must remain
-# Of such images as training sees them, in standard deviations: how far float32 may have moved them, how far some of
-# them must be from the median image, and how far a pixel may lie out. Honest images are far from all three.
+# Limits for these images as training sees them, in standard deviations: how far float32 may have moved them, how far
+# some must be from the median image, and how far a pixel may lie out. Good images are far from all three.
 _MOST_LOST, _LEAST_DIFFERENCE, _FARTHEST = 0.01, 1e-4, 1e6
 _AT_ONCE = 1000  # images
 
@@ -87,7 +87,7 @@ class Dataset:
 
     @property
     def description(self) -> str:
-        """The name, followed by a remark where the data are not the published ones."""
+        """The name, with a remark if the data are not the published ones."""
         return self.name if self.published else f"{self.name} (not the published CIFAR-100)"
 
     def digest(self) -> str:
@@ -129,7 +129,7 @@ def load_dataset(
     base_url: str | None = None,
     checksums: Mapping[str, str] | None = None,
 ) -> Dataset:
-    """Load a data set by name, fetching its files where they are not on this machine.
+    """Load a data set by name, fetching its files if they are not on this machine.
 
     Args:
         name: one of `DATASETS`; or the path of an NPZ file with images (uint8, or floating point in any range that
@@ -142,7 +142,7 @@ def load_dataset(
 
     Returns:
         The data set, normalised. Digits and Fashion-MNIST images become 1x32x32, CIFAR's are 3x32x32.
-        Of data that come without a split, as the digits, 5/9 are for pre-training, from a fixed seed.
+        If data come without a split, like the digits, 5/9 are for pre-training, drawn with a fixed seed.
 
     Raises:
         DataError: for an unknown name or a missing, damaged or unsuitable file; says what to do.
@@ -161,14 +161,14 @@ def load_dataset(
     if not names_files(name):
         raise DataError(
             f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}, or give the path of an .npz file with "
-            "`images` and `labels`, or of a folder with a folder of images for each class (there is none of this name)"
+            "`images` and `labels`, or of a folder with a folder of images for each class (none has this name)"
         )
     path = Path(name)
     if path.is_dir():
         return _own(name, read_folder(path))
     if not path.exists():
         raise DataError(
-            f"cannot read {path}: there is no such file or folder; name one, or one of {', '.join(DATASETS)}"
+            f"cannot read {path}: no such file or folder; name one that exists, or one of {', '.join(DATASETS)}"
         )
     if path.suffix.lower() != ".npz":
         raise DataError(
@@ -184,7 +184,7 @@ def names_files(name: str) -> bool:
 
 
 def shown_name(name: str) -> str:
-    """The name of a data set as a report shows it to others: without its place, and a folder as what it is."""
+    """The name of a data set as a report shows it to others: without its path; a folder is called one."""
     if not names_files(name):
         return name
     path = Path(name)
@@ -202,8 +202,8 @@ def local_private_set(
     Args:
         dataset: where the images come from.
         size: number of images, 12 up to the number of test images; default 600 for the digits and 6,000
-            otherwise, or all test images where there are fewer.
-        noise_std: standard deviation of the noise, 0..`MOST_NOISE`, where normalised images have 1.
+            otherwise, or all test images if there are fewer.
+        noise_std: standard deviation of the noise, 0..`MOST_NOISE`; normalised images have 1.
         seed: of the draw and the noise, at least 0.
 
     Raises:
@@ -230,7 +230,7 @@ def check_noise(noise_std: float) -> None:
     """Raise DataError unless it can be the standard deviation of noise on normalised images."""
     if not 0 <= noise_std <= MOST_NOISE:
         raise DataError(
-            f"the noise's standard deviation (--noise-std) must be in 0..{MOST_NOISE:g}, where images have 1, "
+            f"the noise's standard deviation (--noise-std) must be in 0..{MOST_NOISE:g} (normalised images have 1), "
             f"not {noise_std!r}; the default is {NOISE_STD}"
         )
 
@@ -256,7 +256,7 @@ def _digits() -> tuple[NDArray[np.uint8], Labels]:
 
 
 def _own(name: str, own: OwnData) -> Dataset:
-    """A user's own images, split unless they are, normalised and checked."""
+    """A user's own images, split if necessary, normalised and checked."""
     counts = [len(labels) for _, labels in own.parts]
     if len(counts) == 1 and counts[0] < _FEWEST_IMAGES:
         raise DataError(f"{name} holds {counts[0]} images; at least {_FEWEST_IMAGES} are needed: add some")
@@ -269,10 +269,10 @@ def _own(name: str, own: OwnData) -> Dataset:
     if len(own.parts) == 1:
         train, test = _split(*own.parts[0])
     else:
-        # In no order: who takes the first images is to have some of every class.
+        # Shuffled: the first images must include some of every class.
         (train, _), test = _split(*own.parts[0], share=1), own.parts[1]
     _check_every_class(name, own, train, test)
-    # Differences that overflow, or that nothing is left of, are found by the check that follows.
+    # The check that follows finds differences that overflow or vanish.
     with np.errstate(all="ignore"):
         dataset = _prepare(
             name, train[0], train[1].astype(np.int64), test[0], test[1].astype(np.int64), classes, own.class_names
@@ -283,7 +283,7 @@ def _own(name: str, own: OwnData) -> Dataset:
 
 def _class_count(name: str, own: OwnData) -> int:
     """Number of classes, at least 2; DataError unless each has images."""
-    # Python's integers: unsigned ones of 64 bits do not fit into int64.
+    # Python's integers, because unsigned 64-bit ones do not fit into int64.
     present = sorted({label for _, labels in own.parts for label in np.unique(labels).tolist()})
     classes = present[-1] + 1
     if len(present) < 2:
@@ -319,7 +319,7 @@ def _listed(labels: Sequence[object], of: int) -> str:
 def _check_seen(dataset: Dataset, given: NDArray[Any]) -> None:
     """Raise DataError if little is left of a file's pre-training images, as given, in what training will see of them.
 
-    Values far from 0 and a pixel that lies far out take the digits from all others, as float32 has only seven.
+    Values far from 0, or one pixel far out, leave few digits for all others, because float32 has only seven.
     """
     name, train, test = dataset.name, dataset.train_images, dataset.test_images
     advice = "save (images - images.mean()) / images.std()"
@@ -327,7 +327,7 @@ def _check_seen(dataset: Dataset, given: NDArray[Any]) -> None:
         values = given[:, channel]
         mean, std = values.mean(dtype=np.float64), values.std(dtype=np.float64)
         lost = 0.0
-        for start in range(0, len(values), _AT_ONCE):  # all at once would take the most memory of all that is done
+        for start in range(0, len(values), _AT_ONCE):  # all at once would need more memory than anything else
             few = slice(start, start + _AT_ONCE)
             lost += float(np.sum((train[few, channel] - (values[few].astype(np.float64) - mean) / std) ** 2))
         if not np.sqrt(lost / values.size) <= _MOST_LOST:
@@ -343,7 +343,7 @@ def _check_seen(dataset: Dataset, given: NDArray[Any]) -> None:
                 f"{name}: an image for {part} has a pixel {farthest:.3g} standard deviations from the mean of the "
                 f"pre-training images; at most {_FARTHEST:g} make sense: correct it"
             )
-    some = train[:_AT_ONCE]  # in no order
+    some = train[:_AT_ONCE]  # shuffled
     typical = np.median(some, 0)
     difference = np.quantile([np.sqrt(np.mean((image - typical) ** 2)) for image in some], 0.9)
     if difference < _LEAST_DIFFERENCE:

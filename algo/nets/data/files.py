@@ -1,4 +1,4 @@
-"""Files of public data sets: found, fetched with a checksum, and read without trusting them."""
+"""Find files of public data sets, fetch them with a checksum, and read them without trusting them."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ _CIFAR = {
 
 
 class DataError(ValueError):
-    """Data that cannot be had or used; says which file or value, what is allowed and what to do."""
+    """Data that are missing or cannot be used; says which file or value, what is allowed and what to do."""
 
 
-#: What `reading` is to say of a file of a public data set.
+#: What `reading` says of a file of a public data set.
 _DAMAGED = ("damaged file {}", "remove it and fetch it again", DataError)
 
 
@@ -60,12 +60,12 @@ def sha256(path: Path) -> str:
 def fetch(url: str, path: Path, checksum: str) -> Path:
     """Download a file unless it is there already, and check it.
 
-    What an interrupted download has brought so far stays beside the file as ``.part``; the next call asks the
-    server for the rest. The file itself appears only once it is whole and its checksum right.
+    An interrupted download stays beside the file as ``.part``; the next call asks the server for the rest. The file
+    itself appears only when it is complete and its checksum is right.
 
     Args:
         url: http or https address.
-        path: where the file shall lie; its folder is made when missing.
+        path: of the file; its folder is made if missing.
         checksum: hexadecimal SHA-256 of the content.
 
     Raises:
@@ -101,7 +101,7 @@ def _download(url: str, part: Path) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT_S)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing is left to fetch; the checksum tells whether it is right
+        if error.code == 416 and have:  # nothing is left to fetch; the checksum shows whether it is right
             return
         raise
     with response:
@@ -120,7 +120,7 @@ def fashion_mnist(
 ) -> tuple[Part, Part]:
     """Fashion-MNIST's training and test part: images uint8 (N, 28, 28) and labels 0..9.
 
-    Read from ``folder``; without one, from Debian's package where installed (unless an address is given),
+    Read from ``folder``; without one, from Debian's package if installed (unless an address is given),
     else downloaded into ``cache``. Raises DataError.
     """
     paths = {}
@@ -128,7 +128,7 @@ def fashion_mnist(
         folder = DEBIAN_FASHION
     for name, checksum in {**_FASHION, **(checksums or {})}.items():
         if folder is not None:
-            # No checksum: Debian packs the same content anew. Length and gzip's CRC are checked in reading.
+            # No checksum, because Debian compresses the content again. Reading checks length and gzip's CRC.
             paths[name] = folder / name
         else:
             url = (base_url or _FASHION_URL).rstrip("/") + "/" + name
@@ -156,7 +156,7 @@ def read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
     shape = tuple(int(n) for n in np.frombuffer(content, ">u4", dimensions, 4))
     expected = start + int(np.prod(shape, dtype=object))
     if len(content) != expected:
-        raise _damaged(path, f"it unpacks to {len(content)} bytes where its header announces {expected}")
+        raise _damaged(path, f"it unpacks to {len(content)} bytes, but its header announces {expected}")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
@@ -199,7 +199,7 @@ class _ArrayUnpickler(pickle.Unpickler):
     _allowed: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
-        # What an array names as its maker, under the module's present and former name.
+        # The function that an array names as its maker, under the module's current and former name.
         ("numpy._core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
         ("numpy.core.multiarray", "_reconstruct"): np.zeros(0).__reduce__()[0],
     }

@@ -1,7 +1,7 @@
-"""A folder of images with one folder a class, with or without folders of its own split around these.
+"""A folder of images with one folder a class, with or without train and test folders around them.
 
-The names of the classes are sorted, and so are those of the files: the order gives the labels and the split.
-Pillow reads the images, and is brought in only then.
+Names of classes and files are sorted, and this order gives the labels and the split. Pillow reads the images and is
+imported only then.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no others: some of Pillow's start programs
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no others: some of Pillow's formats start programs
 _TRAINING, _TEST, _VALIDATION = ("train", "training"), ("test", "testing"), ("val", "valid", "validation")
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # hidden where they come from
 # Pillow's modes of images that have 8 bits a channel or fewer.
@@ -43,8 +43,8 @@ def read_folder(root: Path) -> OwnData:
     """Images of a folder: uint8 (N, 1, H, W) if all are grey, else (N, 3, H, W), without transparency.
 
     Args:
-        root: has a folder for each class, or for each part of a split: ``train`` and ``test``, or ``val`` where there
-            is no ``test``; these then have the same folders of classes.
+        root: has a folder for each class, or for each part of a split: ``train`` and ``test``, or ``val`` if
+            ``test`` is missing; these must have the same folders of classes.
 
     Raises:
         DataError: naming the file or folder, what is wrong with it, and the next step.
@@ -86,10 +86,12 @@ def _content(folder: Path) -> list[Path]:
 
 
 def _folders(place: Path) -> list[Path]:
-    """Folders in a folder; other files than images beside them, as a README, do not matter."""
+    """Folders in a folder; files beside them that are not images, such as a README, are ignored."""
     for path in _content(place):
         if path.suffix.lower() in SUFFIXES and not path.is_dir():
-            raise DataError(f"{path} is in no folder of a class: put the images of each class into a folder of its own")
+            raise DataError(
+                f"{path} is not in the folder of a class: put the images of each class into a folder of their own"
+            )
     return [path for path in _content(place) if path.is_dir()]
 
 
@@ -124,7 +126,7 @@ def _images(folder: Path) -> list[Path]:
             )
         if path.suffix.lower() not in SUFFIXES:
             raise DataError(
-                f"{path} is no image of a format that is read ({', '.join(SUFFIXES)}): move it away, or convert it"
+                f"{path} is not an image in a known format ({', '.join(SUFFIXES)}): move it away, or convert it"
             )
     return found
 
@@ -135,14 +137,14 @@ def _opened(path: Path) -> Iterator[Image]:
     from PIL import Image, UnidentifiedImageError
 
     with reading(path, "cannot read {}", "replace it or remove it", DataError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of oddities that it can read
+        warnings.simplefilter("ignore")  # about oddities that it can read
         if path.exists() and not path.is_file():  # to open a pipe would wait for ever
-            raise ValueError("it is no file")
+            raise ValueError("it is not a file")
         try:
             with Image.open(path, formats=_FORMATS) as image:
                 yield image
         except UnidentifiedImageError:
-            what = "it is damaged, or no image, whatever its name says" if path.stat().st_size else "it is empty"
+            what = "it is damaged, or not an image in spite of its name" if path.stat().st_size else "it is empty"
             raise ValueError(what) from None
         except Image.DecompressionBombError:
             raise ValueError(f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels") from None

@@ -1,6 +1,6 @@
-"""Arrays that a user brings in an NPZ file, brought into the form (N, C, H, W) with labels (N,).
+"""A user's arrays in an NPZ file, converted to the form (N, C, H, W) with labels (N,).
 
-Three customs of naming them are known: ``images`` and ``labels``, which are split later; Keras's ``x_train``,
+Three naming schemes are known: ``images`` and ``labels``, which are split later; Keras's ``x_train``,
 ``y_train``, ``x_test``, ``y_test``; and MedMNIST's ``train_images``, ``train_labels``, ``test_images``,
 ``test_labels``. The latter two keep their split. Needs numpy only.
 """
@@ -29,7 +29,7 @@ RENUMBER = "number the classes with numpy.unique(labels, return_inverse=True)[1]
 _ADVICE = "save it with numpy.savez(path, images=..., labels=...)"
 _CUSTOMS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))
 _COLOUR_CHANNELS = (1, 3, 4)
-_FEWEST_PIXELS = 5  # of a side, where channels may come last: a smaller side could be the channels itself
+_FEWEST_PIXELS = 5  # of a side, if channels may come last: a smaller side could itself be the channels
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class OwnData:
     """Images that a user brings, checked but not yet shifted and scaled.
 
     Attributes:
-        parts: one that is still to be split, or two: for pre-training, and never seen by it. Each has images
+        parts: one that is not yet split, or two: for pre-training and for testing. Each has images
             (N, C, H, W), uint8 or floating point, and integer labels (N,), at least 0.
-        class_names: names of the classes in the order of their labels; none if they have only numbers.
+        class_names: names of the classes in the order of their labels; empty if they have only numbers.
     """
 
     parts: tuple[Part, ...]
@@ -49,7 +49,7 @@ class OwnData:
 def read_arrays(path: Path) -> OwnData:
     """Images and labels of an NPZ file.
 
-    Validation images are left out; only where there are no test images they take their place.
+    Validation images are left out, unless test images are missing: then they take their place.
 
     Raises:
         DataError: naming the file, the array and the next step.
@@ -61,13 +61,13 @@ def read_arrays(path: Path) -> OwnData:
         if others.shape[1:] != images.shape[1:] or (others.dtype == np.uint8) != (images.dtype == np.uint8):
             raise DataError(
                 f"{path} holds {first} {images.shape} of {images.dtype} and {name} {others.shape} of {others.dtype}: "
-                "give both the same shape but for the number of images, and the same type"
+                "give both the same type, and the same shape except for the number of images"
             )
     return OwnData(tuple(_checked(path, *names, *part) for names, part in named.items()))
 
 
 def check_memory(where: Path, images: int, shape: tuple[int, ...], item_bytes: int = 1) -> None:
-    """Raise DataError if this machine's memory is too small for images that are still to be read.
+    """Raise DataError if this machine's memory is too small for images that are not yet read.
 
     Args:
         where: the file or folder that they are in.
@@ -91,10 +91,10 @@ def _unpacked(path: Path) -> dict[tuple[str, str], Part]:
     with path.open("rb") as opened:
         begins = opened.read(32)
     if begins.startswith(b"\x93NUMPY"):
-        raise ValueError("it is a single array, of numpy.save, whatever its name says")
+        raise ValueError("it is a single array, from numpy.save, in spite of its name")
     if not begins.startswith(b"PK"):
         page = " (a web page in place of the file: fetch the file itself)" * begins.lstrip().startswith(b"<")
-        raise ValueError(f"it is no NPZ file, but begins with {begins!r}{page}")
+        raise ValueError(f"it is not an NPZ file: it begins with {begins!r}{page}")
     with zipfile.ZipFile(path) as archive:
         names = _names([one.removesuffix(".npy") for one in archive.namelist()])
         headers = {name: _header(archive, name) for pair in names for name in pair}
@@ -104,7 +104,7 @@ def _unpacked(path: Path) -> dict[tuple[str, str], Part]:
 
 
 def _names(held: Collection[str]) -> list[tuple[str, str]]:
-    """Names of the images and labels of each part, of the custom that the file follows."""
+    """Names of the images and labels of each part, in the naming scheme of the file."""
     customs = [[("images", "labels")]]
     for images, labels in _CUSTOMS:
         unseen = "val" if images.format("val") in held and images.format("test") not in held else "test"
@@ -113,14 +113,14 @@ def _names(held: Collection[str]) -> list[tuple[str, str]]:
     for custom, lacking in zip(customs, missing, strict=True):
         if not lacking:
             return custom
-    # The custom that the file follows but for a name; if it follows none, the simplest.
+    # The scheme that the file follows except for one name; if none, the simplest.
     begun = [lacking for custom, lacking in zip(customs, missing, strict=True) if len(lacking) < 2 * len(custom)]
     wanted = min(begun, key=len, default=missing[0][:1])
     raise ValueError(f"it holds no {' and no '.join(wanted)}, but {', '.join(held) or 'nothing'}")
 
 
 def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], int]:
-    """Shape of an array and bytes of an item; ValueError unless they are numbers that are all there."""
+    """Shape of an array and bytes of an item; ValueError unless it holds numbers and is complete."""
     with archive.open(f"{name}.npy") as file:
         version = npy.read_magic(file)
         header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
@@ -129,7 +129,7 @@ def _header(archive: zipfile.ZipFile, name: str) -> tuple[tuple[int, ...], int]:
     if kind.hasobject:
         raise ValueError(f"its {name} are Python objects; make them an array of numbers")
     if size > there:
-        raise ValueError(f"its {name} are damaged: {shape} of {kind} take {size:,} bytes, and it has {there:,}")
+        raise ValueError(f"its {name} are damaged: {shape} of {kind} take {size:,} bytes, but it has {there:,}")
     return shape, kind.itemsize
 
 
@@ -155,12 +155,12 @@ def _checked(path: Path, name: str, labels_name: str, images: NDArray[Any], labe
             f"save {labels_name}.argmax(1) instead"
         )
     shapes = f"{path} holds {name} {images.shape} and {labels_name} {labels.shape}"
-    if labels.ndim == 2 and labels.shape[1] == 1:  # as Keras and MedMNIST have them
+    if labels.ndim == 2 and labels.shape[1] == 1:  # as in Keras and MedMNIST
         labels = labels[:, 0]
     if images.ndim not in (3, 4) or labels.ndim != 1:
         raise DataError(f"{shapes}, not (N, C, H, W), (N, H, W, C) or (N, H, W) and (N,) or (N, 1); {_ADVICE}")
     if 0 in images.shape:
-        raise DataError(f"{shapes}: there is nothing in an axis of 0; {_ADVICE}")
+        raise DataError(f"{shapes}: an axis of length 0 holds nothing; {_ADVICE}")
     if len(labels) != len(images):
         raise DataError(f"{shapes}: give as many labels as images; {_ADVICE}")
     images = _channels_second(path, name, images)
@@ -176,15 +176,15 @@ def _checked(path: Path, name: str, labels_name: str, images: NDArray[Any], labe
 def _channels_second(path: Path, name: str, images: NDArray[Any]) -> NDArray[Any]:
     """Images (N, H, W), (N, C, H, W) or (N, H, W, C) as (N, C, H, W).
 
-    The channels are last where the last axis has 1, 3 or 4 entries and the two before it have more than 4: as height
-    and width, the last two would make no image. Otherwise they are second, if there are no more of them than pixels in
-    a row or the image is a square. What is left can be neither told nor guessed.
+    The channels are last if the last axis has 1, 3 or 4 entries and the two before it have more than 4: the last two
+    would not make an image. Otherwise they are second, if they are no more than the pixels in a row or the image is
+    square. Any other case is ambiguous and refused.
     """
     if images.ndim == 3:
         return images[:, None]
     _, one, two, three = images.shape
     if three in _COLOUR_CHANNELS and min(one, two) >= _FEWEST_PIXELS:
-        # A copy, so that the result is the same to the last bit as from a file with the channels second.
+        # A copy makes the result the same to the last bit as from a file with the channels second.
         return np.ascontiguousarray(np.moveaxis(images, 3, 1))
     if one <= three or two == three:
         return images

@@ -35,7 +35,7 @@ class Pretrained:
     Attributes:
         make_model: makes the network, not yet quantised, with any weights.
         state: its trained state dict once quantised, on the CPU.
-        accuracy: fraction of the data set's test images classified rightly at 8 bits, 0..1.
+        accuracy: fraction of the data set's test images classified correctly at 8 bits, 0..1.
         key: hexadecimal digest of all that the state depends on.
         cached: whether it was read from the cache.
         layout: order of values in memory that it is trained in, see `algo.nets.train.sgd.suited_layout`.
@@ -57,16 +57,16 @@ def pretrain(
     cache_dir: Path | None = None,
     make_model: Callable[[], nn.Module] | None = None,
 ) -> Pretrained:
-    """Train a network in float32, then at 8 bits, or read the very same one from the cache.
+    """Train a network in float32, then at 8 bits, or read the same one from the cache.
 
     Args:
         dataset: its training images are trained on, its test images only give the accuracy.
         config: the recipe; fields of retraining do not matter here.
         width: channels of VGG8's first convolution; ignored when ``make_model`` is given.
         seed: of the first weights and the order of the images, 0..2^63-1.
-        cache_dir: folder of trained networks, made when missing; None trains anew. A damaged file there is
-            said so on standard error and replaced.
-        make_model: makes a network of one's own (images in, logits out), no argument.
+        cache_dir: folder of trained networks, made if missing; None always trains. A damaged file there is
+            reported on standard error and replaced.
+        make_model: makes another network (images in, logits out), without arguments.
 
     Raises:
         ValueError: if the seed is out of range, or the network has no layer to quantise or one that cannot be
@@ -108,17 +108,17 @@ def pretrain(
 
 
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict apart from its network, on the CPU."""
+    """A copy of a state dict, on the CPU."""
     return {name: value.detach().cpu().clone() for name, value in state.items()}
 
 
 def digest_of(*parts: object) -> str:
-    """Hexadecimal digest of values that print as what they are."""
+    """Hexadecimal digest of values whose text tells them apart."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an error says, or its kind."""
+    """The first line of an error's message, or its kind."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -136,11 +136,11 @@ def _pretraining_key(
     if layout != torch.channels_last:
         recipe["layout"] = str(layout)
     derived = [name for name, layer in weight_layers(model) if type(layer) not in (nn.Conv2d, nn.Linear)]
-    if derived:  # once such layers were not quantised, and these networks cached as well
+    if derived:  # earlier versions cached these networks without quantising such layers
         recipe["derived"] = derived
     if sources := source_of(model):  # a forward function shows neither in structure nor in weights
         recipe["sources"] = sources
-    # The network enters by its structure and first weights, so that one of the user's own needs no name.
+    # The network enters by its structure and first weights, so a user's own needs no name.
     weights = hashlib.sha256()
     for value in model.state_dict().values():
         weights.update(value.cpu().contiguous().numpy().tobytes())
@@ -165,7 +165,7 @@ def _read_cached(path: Path, key: str) -> dict[str, Any] | None:
         content: dict[str, Any] = torch.load(io.BytesIO(stored[32:]), weights_only=True)
         if content["key"] != key:
             raise ValueError("it belongs to another network or recipe")
-    except Exception as error:  # whatever is wrong with it, training again puts it right
+    except Exception as error:  # whatever is wrong with it, training again repairs it
         print(
             f"pre-trained network {path} is damaged ({first_line(error)}): training it again",
             file=sys.stderr,

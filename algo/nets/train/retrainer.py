@@ -1,7 +1,7 @@
 """Retraining of the INT8 network under each policy of the search.
 
-Everything is a function of the configuration, the data, a seed and the number of threads: batches come in an
-order drawn from a generator seeded for each call, so there is no random state to save between iterations.
+Everything is a function of the configuration, the data, a seed and the number of threads: the order of batches is
+drawn from a generator that is seeded for each call, so no random state has to be saved between iterations.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ MODES: tuple[Mode, ...] = ("carried", "restarted")
 
 
 class Retrainer:
-    """Retrains one network under each policy's bit-widths and tells its accuracy on the local test images.
+    """Retrains one network under each policy's bit-widths and measures its accuracy on the local test images.
 
-    In mode ``carried`` the weights go on from iteration to iteration, as published: accuracy depends on all
-    policies before. In mode ``restarted`` every policy starts from the pre-trained weights, so accuracy
-    depends on the seed and the bit-widths alone and a repeat is served from `cache`.
+    In mode ``carried`` the weights carry over from iteration to iteration, as published: accuracy depends on all
+    earlier policies. In mode ``restarted`` every policy starts from the pre-trained weights, so accuracy
+    depends only on the seed and the bit-widths, and a repeat is served from `cache`.
 
     Args:
         pretrained: the network to start from.
@@ -81,12 +81,12 @@ class Retrainer:
             if layer.learned:  # the first local images set the clips: noise has widened their ranges
                 layer.seen.fill_(False)
         self._start = copied(self._model.state_dict())
-        # Whatever must agree before a saved state may be taken up again.
+        # Everything that must agree before a saved state may be restored.
         self._identity = digest_of(mode, seed, asdict(config), pretrained.key, local.digest(), self._device.type)
 
     @property
     def layers(self) -> int:
-        """Number of quantised layers, which is the number of bit-widths a policy must have."""
+        """Number of quantised layers; a policy has as many bit-widths."""
         return len(quantised_layers(self._model))
 
     def test_images(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -95,19 +95,19 @@ class Retrainer:
         return images.cpu().contiguous().numpy(), labels.cpu().numpy()
 
     def is_cached(self, policy: Policy) -> bool:
-        """Whether `accuracy` would be served from the cache; the operating point plays no part."""
+        """Whether `accuracy` would be served from the cache; the operating point does not matter."""
         return policy.trained in self.cache
 
     def accuracy(self, policy: Policy, iteration: int) -> float:
         """Retrain under a policy's bit-widths, then test.
 
         Args:
-            policy: bit-widths, one pair a layer; its operating point plays no part.
+            policy: bit-widths, one pair a layer; its operating point is ignored.
             iteration: number of the search iteration, which seeds the order of images in mode ``carried``
-                and plays no part in mode ``restarted``.
+                and is ignored in mode ``restarted``.
 
         Returns:
-            Fraction of the local test images classified rightly, 0..1.
+            Fraction of the local test images classified correctly, 0..1.
 
         Raises:
             ValueError: if the bit-widths do not suit the network; nothing is changed then.
@@ -126,8 +126,8 @@ class Retrainer:
 
         Args:
             policy: as for `accuracy`.
-            iteration: goes on from the present weights, as `accuracy` does in mode ``carried``; with None, and in
-                mode ``restarted``, it starts from the pre-trained ones.
+            iteration: retraining continues from the current weights, as `accuracy` does in mode ``carried``; with
+                None, and in mode ``restarted``, it starts from the pre-trained ones.
 
         Returns:
             A copy on the CPU, in evaluation mode, with the policy's bit-widths; accuracy, 0..1.
@@ -161,7 +161,7 @@ class Retrainer:
         return buffer.getvalue()
 
     def restore(self, saved: bytes) -> None:
-        """Go on from `state`, bit for bit.
+        """Resume from `state`, bit for bit.
 
         Raises:
             ValueError: if the bytes are damaged or were saved under another configuration, seed, mode,
@@ -196,7 +196,7 @@ class Retrainer:
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:
-        """Work on the pre-trained weights at 8 bits and put the present weights and bit-widths back."""
+        """Work on the pre-trained weights at 8 bits, then put the current weights and bit-widths back."""
         layers = [layer for _, layer in quantised_layers(self._model)]
         weights = copied(self._model.state_dict())
         bits = [layer.weight_bits for layer in layers], [layer.activation_bits for layer in layers]

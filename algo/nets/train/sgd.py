@@ -1,4 +1,4 @@
-"""Stochastic gradient descent as pre-training and retraining share it, reproducible from run to run."""
+"""Stochastic gradient descent for pre-training and retraining, reproducible from run to run."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tqdm import tqdm
 from algo.nets.train.learning_rate import scheduler
 from algo.nets.training_config import LearningRateSchedule, TrainingConfig
 
-_deterministic: Any = deterministic  # a module whose one setting is made by magic that no type checker sees
-_TEST_BATCH = 512  # images tested at once; bounds memory, has no influence on results
+_deterministic: Any = deterministic  # a module whose one setting no type checker sees
+_TEST_BATCH = 512  # images tested at once; limits memory, does not change results
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ def train(
 ) -> None:
     """Train all parameters of a model in place, on the device where model and images are.
 
-    A search that trains more than weights brings an object with two methods: ``on_step`` remembers how far the training
-    is and sets what depends on it (bit-widths, a temperature, which parameters learn); ``loss`` adds terms to the
-    cross-entropy, such as the latency that the model's own parameters stand for.
+    A search that trains more than weights passes two methods of one object: ``on_step`` notes how far the training is
+    and sets what depends on it (bit-widths, a temperature, which parameters learn); ``loss`` adds terms to the
+    cross-entropy, such as a latency that depends on the model's own parameters.
 
     Args:
         model: any; it is left in training mode.
@@ -72,11 +72,11 @@ def train(
         labels: (N,).
         config: momentum, weight decay and the power of ``k-decay``.
         epochs: passes over the images.
-        batch_size: images a step; a last one that would be alone is left out, as batch normalisation needs two.
+        batch_size: images a step; a single last image is left out, because batch normalisation needs two.
         rate: first step size.
         generator: on the CPU; the order of the images is drawn from it.
         schedule: of the step size over all steps.
-        label: of a progress bar; there is none without it or without a terminal.
+        label: of a progress bar, which is shown only with a label and a terminal.
         loss: what is minimised.
         on_step: called before every step, before the model sees the batch.
     """
@@ -93,7 +93,7 @@ def train(
     model.train()
     with tqdm(total=steps, desc=label, unit="batch", leave=False, disable=None if label else True) as bar:
         for epoch in range(epochs):
-            # Drawn on the CPU, where every device's runs draw the same.
+            # Drawn on the CPU: runs on every device draw the same.
             order = torch.randperm(len(images), generator=generator).to(images.device)
             for number, chosen in enumerate(order.split(batch_size)):
                 bar.update()
@@ -120,7 +120,7 @@ def accuracy_of(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 @contextlib.contextmanager
 def reproducible(threads: int, device: torch.device | None = None) -> Iterator[None]:
-    """Set torch to ``threads`` threads and deterministic kernels; put its settings back afterwards.
+    """Set torch to ``threads`` threads and deterministic kernels; put its settings back at the end.
 
     On another ``device`` than the CPU an operation that has no deterministic kernel there warns.
     """
@@ -129,7 +129,7 @@ def reproducible(threads: int, device: torch.device | None = None) -> Iterator[N
     fill = _deterministic.fill_uninitialized_memory
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=device is not None and device.type != "cpu")
-    # Filling memory that is about to be overwritten costs a tenth of the time and finds bugs in kernels only.
+    # Filling memory that is about to be overwritten costs a tenth of the time and only finds bugs in kernels.
     _deterministic.fill_uninitialized_memory = False
     try:
         yield
@@ -180,7 +180,7 @@ def suited_layout(model: nn.Module, image_shape: tuple[int, ...], device: torch.
                     made: Tensor = model(given)
                 model.train()
                 model(given).sum().backward()
-        except Exception as error:  # whatever the code of a network raises where its tensors are laid out otherwise
+        except Exception as error:  # whatever the code of a network raises for another layout of its tensors
             return error
         finally:
             model.load_state_dict(state)
@@ -205,7 +205,7 @@ def _laid_out(images: Tensor, layout: torch.memory_format) -> Tensor:
 
 
 def _same(some: Tensor, others: Tensor) -> bool:
-    """Whether logits are equal but for the order of sums."""
+    """Whether logits are equal except for the order of sums."""
     if some.shape != others.shape:
         return False
     return torch.allclose(some, others, rtol=0, atol=1e-3 * float(others.abs().max()), equal_nan=True)

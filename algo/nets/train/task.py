@@ -35,17 +35,17 @@ class TaskConfig:
         "digits, fashion-mnist, cifar10, cifar100; an NPZ file; or a folder with a folder of images for each class.",
     )
     data_folder: str | None = setting(
-        None, "Where files of fashion-mnist, cifar10 or cifar100 lie; none is downloaded then."
+        None, "Folder with the files of fashion-mnist, cifar10 or cifar100; nothing is downloaded then."
     )
     local_size: int | None = setting(None, "Images of the local private set.")
-    noise_std: float | None = setting(None, "Standard deviation of the noise on them, 0..100; default 1.5.")
+    noise_std: float | None = setting(None, "Standard deviation of the noise on local images, 0..100; default 1.5.")
     network: str = setting("vgg8", "The network that is trained.", metavar=METAVAR)
     width: int | None = setting(
-        None, "Channels of its first layer, or what a function of your own takes; default 8.", low=1, high=512
+        None, "Channels of the network's first layer, or what a function of your own takes; default 8.", low=1, high=512
     )
     weights: Weights = setting(
         "carried",
-        "Network weights go on from iteration to iteration, or start from the pre-trained ones.",
+        "Network weights carry over from policy to policy, or restart from the pre-trained ones.",
         choices=("carried", "restarted"),
     )
     training: TrainingConfig = TrainingConfig(threads=2)
@@ -69,7 +69,7 @@ class Task:
         training: the recipe.
         weights: whether weights are carried from policy to policy, or restarted.
         seed: of everything random.
-        data_digest: of the data set as it was read; empty of one that was not.
+        data_digest: of the data set as it was read; empty if it was not read.
     """
 
     dataset: Dataset
@@ -87,7 +87,7 @@ class Task:
         Args:
             config: names data and network.
             seed: of everything random.
-            change: makes another data set of the one that the configuration names, such as one of smaller images.
+            change: turns the configuration's data set into another one, such as one of smaller images.
 
         Raises:
             ValueError: for data that cannot be used, or a network that does not suit them.
@@ -126,7 +126,7 @@ class Task:
 
 
 def network_for(name: str, dataset: Dataset, width: int | None = None) -> Callable[[], nn.Module]:
-    """What makes the network of a name for a data set: see `algo.nets.registry.network_builder`."""
+    """A function that makes a network by name for a data set: see `algo.nets.registry.network_builder`."""
     build = network_builder(name)
     channels, height, across = dataset.train_images.shape[1:]
     return lambda: build(dataset.classes, channels, (height, across), width)

@@ -1,7 +1,7 @@
 """One set of weights for all policies: trained under random bit-widths, tested under every combination of them.
 
-Policies that agree in their first layers share what those layers compute: walking the tree of policies depth
-first, 6,561 policies of eight layers take 9,840 layers' work and not 52,488, and most of these are the small last ones.
+Policies with the same first layers share what those layers compute. Walking the tree of policies depth first, 6,561
+policies of eight layers take the work of 9,840 layers instead of 52,488, and most of these are the small last ones.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ def stages(model: nn.Module) -> list[nn.Sequential]:
     """Cut a quantised network into a chain of parts with one quantised layer each, its modules themselves.
 
     Args:
-        model: a `VGG8`, or an `nn.Sequential`, nested as one likes.
+        model: a `VGG8`, or an `nn.Sequential`, nested in any way.
 
     Raises:
-        ValueError: naming the module whose inner order is unknown, or the layer that comes twice.
+        ValueError: naming the module whose inner order is unknown, or the layer that is used twice.
     """
     found: list[nn.Sequential] = [nn.Sequential()]
     layers = [layer for _, layer in quantised_layers(model)]
@@ -77,7 +77,7 @@ def stages(model: nn.Module) -> list[nn.Sequential]:
                 "a plain chain (nn.Sequential); take retrained ones for other networks"
             )
         if hasattr(module, "inplace"):
-            vars(module)["inplace"] = False  # it would spoil what other policies still need
+            vars(module)["inplace"] = False  # in place it would destroy what other policies still need
         found[-1].append(module)
     return found
 
@@ -116,13 +116,13 @@ def right_answers(
         images, labels: to test with.
 
     Returns:
-        Number of images classified rightly, (choices ** (layers - prefix),); the last layer's bit-width changes
+        Number of images classified correctly, (choices ** (layers - prefix),); the last layer's bit-width changes
         fastest.
     """
     parts = stages(model)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.momentum = 1.0  # the statistics of one batch, whatever was before
+            module.momentum = 1.0  # the statistics of one batch alone
     right: list[int] = []
 
     def walk(depth: int, calibration: Tensor, images: Tensor) -> None:

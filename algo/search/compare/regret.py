@@ -1,4 +1,4 @@
-"""How good searches are: mean regret with its confidence interval, and evaluations to near the optimum."""
+"""How good searches are: mean regret with its confidence interval, and evaluations until the optimum is near."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from algo.search.tables.policy_table import Floats
 
-#: Numbers of evaluations that regret is given at.
+#: Numbers of evaluations after which regret is given.
 CHECKPOINTS = (25, 50, 100, 200, 330)
 #: A search has arrived when its best score is within this fraction of the optimum.
 NEAR = 0.01
@@ -52,7 +52,7 @@ class Arrival:
 
 
 def checkpoints(budget: int) -> tuple[int, ...]:
-    """Where regret is given for a budget: the usual places within it, and its end."""
+    """Numbers of evaluations after which regret is given for a budget: the usual ones within it, and its end."""
     return (*(at for at in CHECKPOINTS if at < budget), budget)
 
 
@@ -73,7 +73,7 @@ def arrival(regret: Floats, optimum: float, seeds: Sequence[int]) -> Arrival:
     Args:
         regret: (evaluations, seeds).
         optimum: the highest score.
-        seeds: what the columns are called.
+        seeds: of the columns.
     """
     near = regret <= NEAR * optimum
     first = np.where(near.any(axis=0), near.argmax(axis=0) + 1.0, np.inf)
@@ -94,7 +94,7 @@ def _resamples(seeds: int) -> npt.NDArray[np.int64]:
 
 
 def _median(values: Floats) -> Floats:
-    """The lower median along the last axis: always one of the values, be they infinite."""
+    """The lower median along the last axis: always one of the values, even if infinite."""
     middle: Floats = np.partition(values, (values.shape[-1] - 1) // 2, axis=-1)[..., (values.shape[-1] - 1) // 2]
     return middle
 

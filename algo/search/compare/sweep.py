@@ -1,4 +1,4 @@
-"""Many searches of one table: every method over many seeds, in cells that are saved, and the figures they come to."""
+"""Many searches of one table: every method over many seeds, in cells that are saved, and the resulting figures."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class SearchCell:
         digest: of the table's figures, since a file can change.
         objective: what is searched for.
         method: name in `METHODS`.
-        first_seed, seeds: the seeds are ``first_seed``, ``first_seed + 1`` ..., so many.
+        first_seed, seeds: the first seed and the number of seeds: ``first_seed``, ``first_seed + 1``, ...
         budget: evaluations.
-        version: of the method; results of another are not its.
+        version: of the method; results of another version are not used.
     """
 
     table: str
@@ -64,7 +64,7 @@ class MethodResult:
 
 
 def named_table(name: str) -> PolicyTable:
-    """A table by name: a built-in one, ``synthetic``, or a Parquet file's path; raises ValueError for no such thing."""
+    """A table by name: a built-in one, ``synthetic``, or a Parquet file's path; raises ValueError if unknown."""
     if name == SYNTHETIC:
         return synthetic_table(EvolverChip(), layers=8, seed=1)
     from algo.search.tables.qvf_bench import load, names
@@ -72,7 +72,7 @@ def named_table(name: str) -> PolicyTable:
     if name in names():
         return load(name)
     if not Path(name).is_file():
-        raise ValueError(f"there is no table {name!r}: give {', '.join([*names(), SYNTHETIC])}, or a Parquet file")
+        raise ValueError(f"unknown table {name!r}: choose {', '.join([*names(), SYNTHETIC])}, or give a Parquet file")
     from algo.search.tables.table_file import read_table
 
     return read_table(Path(name))
@@ -162,7 +162,7 @@ def result_of(scored: ScoredTable, chosen: Ints) -> MethodResult:
 
 
 def summary(name: str, scored: ScoredTable, results: dict[str, Ints]) -> dict[str, Any]:
-    """Everything about a sweep as JSON can hold it: what `rlu search --json` prints."""
+    """Everything about a sweep, as `rlu search --json` prints it."""
     found = {method: result_of(scored, chosen) for method, chosen in results.items()}
     budget, seeds = next(iter(results.values())).shape
     return {
@@ -206,7 +206,7 @@ def text(answer: dict[str, Any]) -> str:
         f"{answer['table']}: {answer['source']}",
         f"{answer['policies']:,} policies; weights {weights}; {thresholds}; {excluded['any']:,} excluded in all",
         f"optimum {answer['optimum']:.4f}: {where}",
-        f"{answer['seeds']:,} seeds; mean regret (95 % interval) after so many evaluations:",
+        f"{answer['seeds']:,} seeds; mean regret (95 % interval) by number of evaluations:",
         "",
         "| method | " + " | ".join(at) + " | to within 1 % (median) | seeds that never are | trainings |",
         "| --- |" + " --- |" * (len(at) + 3),

@@ -1,4 +1,4 @@
-"""The published search with one thing changed at a time: what LFSR, formats, rounding and schedule are worth."""
+"""The published search with one thing changed at a time, to see what LFSR, formats, rounding and schedule matter."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def ablation(scored: ScoredTable, seeds: Sequence[int], variants: Sequence[Varia
 
 
 def variants_of_the_published_search() -> tuple[Variant, ...]:
-    """One factor at a time; the values that are the published ones are the first row."""
+    """One factor at a time; the first row has all the published values."""
     return (
         Variant(PUBLISHED, "16-bit LFSR and Q, unit's rounding, alpha 0.25, gamma 0.99, Q from 0, shared reward"),
         *(Variant("LFSR width", f"{width} bit", {"lfsr_width": width}) for width in (8, 32)),
@@ -102,7 +102,7 @@ def variants_of_the_published_search() -> tuple[Variant, ...]:
 
 
 def schedules() -> dict[str, tuple[float, ...]]:
-    """Other epsilons than the published, for as many iterations, by name."""
+    """Schedules other than the published one, over as many iterations, by name."""
     n = len(published_schedule())
     return {
         "linear, 1 to 0": tuple(np.linspace(1.0, 0.0, n).tolist()),
@@ -134,7 +134,7 @@ def stochastic(
 
 
 def unshaped(rows: int, seed: int) -> Rule:
-    """An update rule that rewards the last of so many rows only."""
+    """An update rule that rewards only the last of ``rows`` rows."""
     del seed
 
     def rule(old: Ints, reward: Ints, following: Ints, alpha: int, coef_frac: int, row: int) -> Ints:

@@ -1,7 +1,6 @@
 """Searches by libraries: Optuna's TPE and NSGA-II, PyGlove's regularised evolution.
 
-Each seed is a search of its own. Everything of theirs that only costs time is left out: no storage but memory, no
-logging.
+Each seed is a separate search. What only costs time is off: storage outside memory, and logging.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ class Optuna:
         return np.array([[params[name] for name in self._distributions] for params in chosen], dtype=np.int64)
 
     def tell(self, outcomes: Outcomes) -> None:
-        """Tell each study what came of its trial."""
+        """Tell each study the outcome of its trial."""
         wanted = self._objective
         with _quiet():
             for k, (study, trial) in enumerate(zip(self._studies, self._trials, strict=True)):

@@ -1,8 +1,8 @@
 """Search methods by name; `METHODS` is the list of them.
 
 Every method searches for many seeds at once over a table (`Method.run`), and for one seed in a tuning run
-(`Method.searcher`): the same code. All of them see a policy's score and nothing else of it (`nsga2-pareto`: accuracy,
-latency and energy). Every evaluation counts, also of an outlier or of a policy seen before, as in the published loop. A
+(`Method.searcher`): the same code. All of them see only a policy's score (`nsga2-pareto`: accuracy, latency and
+energy). Every evaluation counts, even if the policy is an outlier or was seen before, as in the published loop. A
 seed's result does not depend on the seeds beside it.
 """
 
@@ -26,10 +26,10 @@ class Method:
 
     Attributes:
         name: in `METHODS`.
-        make: called with problem and seeds; searches that go on side by side.
+        make: function of problem and seeds; returns searches that run side by side.
         summary: what it does, in a line.
         seeds_per_cell: how many seeds one process searches for at a time.
-        version: to be raised when it searches differently, so that results kept from before are not taken for its.
+        version: raise it when the method searches differently; then results of earlier versions are not used.
     """
 
     name: str
@@ -85,7 +85,7 @@ METHODS: dict[str, Method] = {
 
 
 def method_named(name: str) -> Method:
-    """A method by its name; ValueError, with those there are, for another."""
+    """A method by its name; ValueError for an unknown one, which lists all."""
     if name not in METHODS:
         raise ValueError(f"unknown method {name!r}: choose from {', '.join(METHODS)}")
     return METHODS[name]

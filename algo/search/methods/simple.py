@@ -62,7 +62,7 @@ class Evolution:
 
     ``population`` random policies first. Then the best of ``tournament``, drawn with replacement from the last
     ``population`` evaluated, has one row changed to another action. `pyglove-evolution` is the library's. A policy that
-    was tried before is drawn again, parent and all, up to ``attempts`` draws in all: not a part of the original.
+    was tried before is drawn again, from a new parent, up to ``attempts`` draws in all: the original does not do this.
     """
 
     def __init__(

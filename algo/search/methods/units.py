@@ -1,4 +1,4 @@
-"""The RL unit as a method: many units at once, by the golden model of a batch, bit-exact with the RTL."""
+"""The RL unit as a method: many units at once, by the batch golden model, bit-exact with the RTL."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ class Units:
 class ModelSize:
     """The published comparison: the same unit rewarded for a small model instead of low latency and energy.
 
-    The weight of accuracy stays. The model's size takes that of latency and energy together, scored from the largest
-    model (0) to the smallest (1). The operating point is the INT8 baseline's: size says nothing about it.
+    The weight of accuracy stays. The model's size takes the weights of latency and energy together; the largest model
+    scores 0, the smallest 1. The operating point is the INT8 baseline's, because size does not depend on it.
     """
 
     def __init__(self, problem: Problem, seeds: Sequence[int]) -> None:
@@ -153,7 +153,7 @@ def batch_unit(
     episodic: Episodic | None = None,
     **formats: int,
 ) -> BatchModel:
-    """Units for a space, one a seed, their Q-values 0.
+    """Units for a space, one a seed, with all Q-values 0.
 
     Args:
         counts: number of actions of each row.
@@ -165,7 +165,7 @@ def batch_unit(
         rule: see `BatchModel`.
         episodic: settings of an episodic unit; the published one by default.
         formats: other fields of `RLUParams`, such as ``q_width`` or ``lfsr_width``; an episodic unit has
-            ``episodes`` of 512 unless given.
+            512 ``episodes`` unless given.
 
     Raises:
         ValueError: for a value out of range.
@@ -204,7 +204,7 @@ def search_with(
 def deployed(model: BatchModel, table: PolicyTable) -> npt.NDArray[np.int64]:
     """Places in the table of the policies that the published search deploys: the greedy one of every seed.
 
-    The units draw it, so this comes last. Of episodic units it is a variation.
+    The units draw it, which changes them: call it last. Episodic units draw a variation instead.
     """
     model.sample(0)
     return model.policy @ table.space.strides

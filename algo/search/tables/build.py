@@ -1,6 +1,6 @@
-"""Building the accuracy of every policy of a network into a table: which work there is, and what comes of it.
+"""Build a table with the accuracy of every policy of a network: the cells of the work, and the table of their results.
 
-The work is cut into cells (`algo.support.cells`), so that it can be interrupted and spread over cores and machines:
+The work is cut into cells (`algo.support.cells`), so it can be interrupted and spread over cores and machines:
 pre-training once a seed; then, with shared weights, their training once a seed and testing once a seed and
 choice for the first two layers; with retrained weights one cell a seed and policy.
 """
@@ -57,14 +57,14 @@ class Recipe:
         data: name of a data set, as for `algo.nets.data.datasets.load_dataset`.
         network: as for `algo.nets.registry.network_builder`.
         width: channels of the network's first layer.
-        noise_std: standard deviation of the noise on local images, where normalised ones have 1; default 2.5 for
-            the digits, and that of `algo.nets.data.datasets.local_private_set` otherwise.
+        noise_std: standard deviation of the noise on local images; that of normalised images is 1. Default 2.5 for
+            the digits, else that of `algo.nets.data.datasets.local_private_set` otherwise.
         pretrain_images: images to pre-train on, at most.
         local_images: local images to train on; default as in `algo.nets.data.datasets.local_private_set`.
-        test_images: local images to test with. They are none of those trained on; where there are fewer, they are
-            taken again with other noise.
+        test_images: local images to test with, none of which is trained on; if there are too few, they are used
+            again with other noise.
         steps: batches in the training of shared weights, rounded up to whole passes over the local images.
-        calibration: local images to train on that each policy's statistics and ranges are taken of.
+        calibration: local training images from which each policy's statistics and ranges are taken.
         choices: bit-widths of weights.
         data_folder: where the data set's files lie, if not in the usual place.
         training: recipe of pre-training and retraining.
@@ -85,7 +85,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.noise_std is None:
-            # With the usual noise nearly every policy reads the digits alike.
+            # With the usual noise, nearly every policy reads the digits equally well.
             object.__setattr__(self, "noise_std", 2.5 if self.data == "digits" else NOISE_STD)
         for name, least in (("width", 1), ("pretrain_images", 2), ("test_images", 1), ("steps", 1), ("calibration", 2)):
             if getattr(self, name) < least:
@@ -195,7 +195,7 @@ def pretrained(cell: Cell) -> dict[str, NDArray[Any]]:
 
 @kept_as("algo.table_build.shared")
 def shared(cell: Cell) -> dict[str, NDArray[Any]]:
-    """Weights that were trained on the local images under all policies at once."""
+    """Weights trained on the local images under all policies at once."""
     recipe, (_, local), device = cell.recipe, images(cell.recipe), training_device()
     model = _loaded(cell)
     with reproducible(recipe.training.threads, device):
@@ -207,7 +207,7 @@ def shared(cell: Cell) -> dict[str, NDArray[Any]]:
 
 @kept_as("algo.table_build.tested")
 def tested(cell: Cell) -> list[int]:
-    """Test images that shared weights classify rightly, for every policy that begins with the cell's bit-widths."""
+    """Test images that shared weights classify correctly, for every policy that begins with the cell's bit-widths."""
     recipe, (_, local), device = cell.recipe, images(cell.recipe), training_device()
     model = _loaded(cell)
     with reproducible(recipe.training.threads, device):
@@ -288,7 +288,7 @@ def build(
         chip: gives latency and energy; default the model of the published chip, with the full-width network on it.
 
     Raises:
-        ValueError: if there is no seed, a count or the data do not suit, or the chip runs a network of other
+        ValueError: if no seed is given, a count or the data are unsuitable, or the chip runs a network of another
             depth or lacks a bit-width.
     """
     if not seeds:
@@ -318,7 +318,7 @@ def build(
     described = asdict(recipe)
     del described["data_folder"]
     if recipe.network == "vgg8":
-        del described["network"]  # as it always was
+        del described["network"]  # as in tables of earlier versions
     title = network_builder(recipe.network).title
     source = (
         f"accuracy: {title} of width {recipe.width} on {recipe.data} with noise {recipe.noise:g}, weights {weights}, "

@@ -1,4 +1,4 @@
-"""Whether a table of shared weights ranks policies as their own retraining would."""
+"""Check that a table of shared weights ranks policies as separate retraining would."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def recipe_of(table: PolicyTable) -> Recipe:
 
 
 def against_retrained(table: PolicyTable, sample: int, workers: Workers) -> dict[str, Any]:
-    """Retrain some policies, each by itself from the pre-trained weights, and compare with the table.
+    """Retrain some policies, each separately from the pre-trained weights, and compare with the table.
 
     Args:
         table: of `algo.search.tables.build`.
@@ -34,7 +34,7 @@ def against_retrained(table: PolicyTable, sample: int, workers: Workers) -> dict
     Returns:
         ``retrained_policies``; ``spearman`` correlation of accuracies, with its 95 % ``spearman_interval``
         (bootstrap over policies); ``retrained_mean`` and ``table_mean`` accuracy; ``spearman_seeds``: the correlation
-        of retrained accuracies between the first two seeds, a limit for what can be expected, if there are two.
+        of retrained accuracies between the first two seeds, if there are two: the best that can be expected.
 
     Raises:
         ValueError: if the table has fewer policies, was made in another way, or was made of other images.

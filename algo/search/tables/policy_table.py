@@ -1,4 +1,4 @@
-"""Tables of accuracy, latency and energy for every policy of a space, and what lets one stand in for training."""
+"""Tables of accuracy, latency and energy for every policy of a space, which can take the place of training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 class PolicyTable:
     """Accuracy, latency and energy of every policy of a space.
 
-    It stands in for the chip; `TableEvaluator` lets it stand in for training.
+    It takes the place of the chip; with `TableEvaluator`, also that of training.
 
     Attributes:
         space: the policies.
@@ -35,7 +35,7 @@ class PolicyTable:
         origin: how the table was made, by name: seeds, recipe, versions; plain values that JSON can hold.
 
     Raises:
-        ValueError: if an array has not one figure a policy, or there is not one name a layer.
+        ValueError: if an array does not have one figure a policy, or the layers not one name each.
     """
 
     space: PolicySpace

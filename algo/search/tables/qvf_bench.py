@@ -32,11 +32,11 @@ def load(name: str) -> PolicyTable:
     """A table by its name, read once a process; its arrays cannot be written to.
 
     Raises:
-        ValueError: if there is no such table.
+        ValueError: if the name is unknown.
         ModuleNotFoundError: without pyarrow.
     """
     if name not in names():
-        raise ValueError(f"unknown table {name!r}: choose one of {', '.join(names())}, or give a .parquet file")
+        raise ValueError(f"unknown table {name!r}: choose {', '.join(names())}, or give a Parquet file")
     table = read_table(FOLDER / f"{name}.parquet")
     for figures in (table.accuracy, table.latency_ms, table.energy_uj, table.accuracy_std):
         if figures is not None:

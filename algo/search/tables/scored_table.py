@@ -1,4 +1,4 @@
-"""A policy table under an objective: every policy's reward, the best there is, and what the thresholds exclude."""
+"""A policy table under an objective: every policy's reward, the best policy, and what the thresholds exclude."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sim.model.batch import BatchModel
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-#: Without a threshold of one's own: this much below the accuracy of the widest policy.
+#: The default threshold is this much below the accuracy of the widest policy.
 ACCURACY_DROP = 0.02
 _UNIT = RLUParams(states=1, actions=2)  # the formats that rewards are computed in
 
@@ -33,7 +33,7 @@ class ScoredTable:
         table: the policies and their measurements.
         objective: what they are rewarded for.
         rewards: (size,), in units of 2**-14; 0 for an outlier.
-        skipped: (size,), whether latency or energy misses its threshold, so that the policy is never trained.
+        skipped: (size,), whether latency or energy misses its threshold; the policy is then never trained.
     """
 
     table: PolicyTable
@@ -53,13 +53,13 @@ class ScoredTable:
 
     @property
     def best(self) -> int:
-        """The policy that has it, the first of equals."""
+        """The policy with the highest score; the first, if several have it."""
         return int(self.rewards.argmax())
 
     def outcomes(self, places: Ints) -> Outcomes:
-        """What comes of policies at places in the table, of any shape.
+        """Outcomes of policies at places in the table, of any shape.
 
-        An outlier's accuracy is never measured; its reward is 0 whatever it would have been.
+        The accuracy of an outlier is never measured, because its reward is 0 in any case.
         """
         table = self.table
         return Outcomes(
@@ -94,7 +94,7 @@ class ScoredTable:
         }
 
     def exclusions(self) -> dict[str, int]:
-        """How many policies each threshold excludes by itself; ``any`` how many at least one does."""
+        """How many policies each threshold excludes by itself; ``any``: how many at least one excludes."""
         missed = _missed(self.table, self.objective)
         return {name: int(rows.sum()) for name, rows in missed.items()} | {"any": int(_any(missed).sum())}
 
@@ -158,11 +158,13 @@ def _nothing_left(table: PolicyTable, objective: Objective, missed: dict[str, Bo
         if not rows.any():
             pass
         elif others.any():
-            line += f"; with the others as they are, {_first_let_in(table, objective, name, others)} would admit one"
+            line += f"; with the others unchanged, {_first_let_in(table, objective, name, others)} would admit one"
         elif not rows.all():
             line += "; no value of it alone would admit one"
         else:
-            line += f"; {_first_let_in(table, objective, name, ~others)} would admit one, but for the others"
+            line += (
+                f"; {_first_let_in(table, objective, name, ~others)} would admit one if the others did not exclude it"
+            )
         lines.append(line)
     return "\n".join(lines)
 
@@ -175,7 +177,7 @@ def _first_let_in(table: PolicyTable, objective: Objective, name: str, among: Bo
     """The strictest value of a threshold, in four digits after the point, that lets in one of these policies."""
     step = 1e-4
     if name == "accuracy_th":
-        # Half a register step, so that the two do not round to the same word.
+        # Half a register step, or the two might round to the same word.
         best = float(table.accuracy[among].max()) - 2.0**-_UNIT.coef_frac
         return f"{max(0.0, math.floor(best / step) * step):.4f}"
     measured, high = {

@@ -1,7 +1,7 @@
-"""Policy tables as Parquet files, ours and those of others: docs/use/qvf-bench.md has the format.
+"""Policy tables as Parquet files, ours and other people's. docs/use/qvf-bench.md has the format.
 
-Reading is strict, since a search over a table with a hole or a doubled row would quietly be wrong. Needs pyarrow;
-neither torch nor pandas.
+Reading is strict: a search over a table with a missing or duplicate row would be wrong without a sign. Needs pyarrow,
+but neither torch nor pandas.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def write_table(table: PolicyTable, path: Path) -> None:
     """Write a table; the same table gives the same bytes with the same pyarrow.
 
     Raises:
-        OSError: naming the path; an older file there is left as it was then.
+        OSError: naming the path; an older file there is then left unchanged.
     """
     import pyarrow as pa  # type: ignore[import-untyped]
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -100,11 +100,11 @@ def write_table(table: PolicyTable, path: Path) -> None:
 
 
 def read_table(path: Path) -> PolicyTable:
-    """Read a table, whoever made it.
+    """Read a table, also one that another program made.
 
     Raises:
-        ValueError: if the file is no Parquet file, or its columns, units, rows or figures are not those of a table;
-            says which, and names the first policy concerned.
+        ValueError: if the file is not a Parquet file, or its columns, units, rows or figures are not those of a table;
+            the message says which, and names the first policy concerned.
         OSError: if it cannot be read.
         ModuleNotFoundError: without pyarrow.
     """
@@ -114,7 +114,7 @@ def read_table(path: Path) -> PolicyTable:
     from pyarrow._parquet import ParquetReader  # type: ignore[import-untyped]
 
     content = path.read_bytes()
-    with reading(path, "{} is no Parquet file, or a damaged one"):
+    with reading(path, "{} is not a Parquet file, or is damaged"):
         reader = ParquetReader()
         reader.open(pa.BufferReader(content))
         made = reader.read_all(use_threads=False)
@@ -146,7 +146,7 @@ class _Columns:
             )
         for name, unit in described.get("units", {}).items():
             if UNITS.get(name, unit) != unit:
-                raise ValueError(f"{name} is in {unit!r}, says its metadata; give it in {UNITS[name]!r}")
+                raise ValueError(f"its metadata say that {name} is in {unit!r}: give it in {UNITS[name]!r}")
 
     def figures(self, name: str) -> Floats:
         """A column of finite numbers."""
@@ -174,7 +174,7 @@ class _Columns:
 
     def policy(self, row: int) -> str:
         """A row's policy in words."""
-        # Not of all columns: some of anybody's own may have no value in Python.
+        # Only these columns: values of a user's own columns may not exist in Python.
         prefixes = [f"{name}_" for name in DIMENSIONS]
         needed = [name for name in self.names if name.startswith((*prefixes, "voltage_v", "frequency_mhz"))]
         picked = {name: self._table.column(name)[row].as_py() for name in needed}
@@ -235,7 +235,7 @@ def _table(columns: _Columns, file_name: str) -> PolicyTable:
 
 
 def _bit_width_space(columns: _Columns, points: int) -> tuple[PolicySpace, list[Integers]]:
-    """The space of a table of bit-widths, and each row's actions but for the operating point."""
+    """The space of a table of bit-widths, and each row's actions without the operating point."""
     described = columns.described
     weights, weight_choices = _bits(columns, _WEIGHTS, described.get("weight_choices"))
     activations, activation_choices = _bits(columns, _ACTIVATIONS, described.get("activation_choices"))
@@ -253,7 +253,7 @@ def _bit_width_space(columns: _Columns, points: int) -> tuple[PolicySpace, list[
 
 
 def _described_space(columns: _Columns, points: int) -> tuple[PolicySpace, list[Integers]]:
-    """The space that the metadata describe, and each row's actions but for the operating point."""
+    """The space that the metadata describe, and each row's actions without the operating point."""
     described = check_object(columns.described, {"rows": _DESCRIBED["rows"], "layers": int}, "its metadata")
     rows, actions = [], []
     for entry in described["rows"]:
@@ -284,7 +284,7 @@ def _bits(columns: _Columns, prefix: str, given: Sequence[int] | None) -> tuple[
     if not found and prefix == _ACTIVATIONS:
         fixed = tuple(given or (8,))
         if len(fixed) > 1:
-            raise ValueError(f"activation bits are {list(fixed)}, say its metadata, but it has no column {prefix}1")
+            raise ValueError(f"its metadata say that activation bits are {list(fixed)}, but it has no column {prefix}1")
         if not 2 <= fixed[0] <= 16:
             raise ValueError(f"activation bits must be in 2..16, not {shown(fixed[0])} as its metadata say")
         return [], fixed
@@ -318,14 +318,14 @@ def _in_order(present: tuple[Any, ...], given: Sequence[Any] | None, what: str) 
     if given is None:
         return present
     if sorted(given) != sorted(present):
-        raise ValueError(f"{what} are {list(given)}, say its metadata, but its rows have {list(present)}")
+        raise ValueError(f"its metadata say that {what} are {list(given)}, but its rows have {list(present)}")
     return tuple(given)
 
 
 def _order(
     columns: _Columns, space: PolicySpace, points: Sequence[OperatingPoint], actions: Sequence[Integers]
 ) -> npt.NDArray[np.intp] | slice:
-    """What puts rows in the order of policies; raises unless every policy has exactly one row."""
+    """Index that puts rows in the order of policies; raises unless every policy has exactly one row."""
     if space.size >= 2**62:
         raise ValueError(f"{space.size - columns.rows:,} rows are missing: {columns.rows:,} of {space.size:,}")
     index = np.zeros(columns.rows, np.int64)

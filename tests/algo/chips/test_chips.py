@@ -88,10 +88,10 @@ def test_a_run_keeps_the_figures_it_began_with(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--chip", "abacus"), "there is no chip 'abacus': say evolver, zigzag, measured, or name a file"),
-        (("--chip", "nowhere.csv"), "nowhere.csv: there is no such file or folder: name one that exists"),
+        (("--chip", "abacus"), "unknown chip 'abacus': choose evolver, zigzag, measured, or name a file"),
+        (("--chip", "nowhere.csv"), "nowhere.csv: no such file or folder: name one that exists"),
         (("--chip-network", "lenet"), "the network must be vgg8, resnet34, mobilenetv2, one of them with :W"),
-        (("--chip", "timed.csv", "--chip-network", "vgg8"), "is not of this network: without a row are conv1"),
+        (("--chip", "timed.csv", "--chip-network", "vgg8"), "is for another network: layers without a row: conv1"),
     ],
 )
 def test_tune_refuses_a_chip_before_it_makes_a_folder(tmp_path, monkeypatch, capsys, options, message):

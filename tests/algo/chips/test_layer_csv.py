@@ -94,7 +94,7 @@ def test_a_csv_of_ones_own_is_a_chip(tmp_path):
         ("b,4,8", "b,4.5,8", "line 5: weight_bits must be a whole number in 1..32, not '4.5'"),
         ("b,4,8", ",4,8", "line 5: the layer has no name"),
         ("b,4,8", "b," + "4" * 5000 + ",8", "line 5: weight_bits must be a whole number in 1..32, not '444"),
-        ("b,4,8", "b" * 200_000 + ",4,8", "is no CSV: Error: field larger than field limit"),
+        ("b,4,8", "b" * 200_000 + ",4,8", "is not a CSV file: Error: field larger than field limit"),
         ("0.5,1\n", "1e300,1\n", r"line 5: latency_ms must be at most 1e\+12, not 1e300"),
         (GOOD_CSV, "# nothing\n", "has no rows"),
     ],
@@ -113,6 +113,6 @@ def test_a_csv_of_another_network_is_refused(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(GOOD_CSV)
     with pytest.raises(
-        ValueError, match="without a row are c; not in the network are b; the network's layers are a, c"
+        ValueError, match="layers without a row: c; rows without a layer: b; the network's layers are a, c"
     ):
         TableChip(read_csv(path), ["a", "c"], str(path))

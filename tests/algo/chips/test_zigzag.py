@@ -93,7 +93,7 @@ def test_what_zigzag_cannot_map_is_one_message_that_names_the_layer(hardware):
             "memories: sram: r_cost must be a number of 0 or more, not -1",
         ),
         ({"memories": {"sram": {"r_cost": 1}}}, "memories: sram: w_cost is missing: give the energy of an access"),
-        ({"fixed_supply": ["flash"]}, "fixed_supply: there is no memory 'flash', only weight_register"),
+        ({"fixed_supply": ["flash"]}, "fixed_supply: unknown memory 'flash': choose from weight_register"),
         ({"operational_array": {"unit_energy": -0.1}}, "operational_array: unit_energy must be a number of 0 or more"),
         ({"operational_array": {"unit_energy": 1}}, "operational_array needs dimensions and as many sizes"),
         ({"spatial_mapping": {"D1": "K"}}, "spatial_mapping: D2 is missing"),

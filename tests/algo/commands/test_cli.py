@@ -119,7 +119,7 @@ def test_killed_and_resumed_ends_in_the_same_bytes(finished, tmp_path, sign, dev
     _, said = process.communicate(timeout=60)
     assert process.returncode == (130 if sign == signal.SIGINT else -signal.SIGKILL)
     if sign == signal.SIGINT:
-        assert re.search(r"interrupted after \d+ iterations; go on with: rlu tune --resume --out", said)
+        assert re.search(r"interrupted after \d+ iterations; resume: rlu tune --resume --out", said)
     assert "Traceback" not in said
     done = rlu("tune", "--resume", "--out", out)
     assert done.returncode == 0, done.stderr
@@ -342,7 +342,7 @@ def test_a_folder_in_use_is_not_overwritten(finished):
 def test_a_file_is_no_folder_for_a_run(tmp_path):
     (tmp_path / "file").write_text("")
     done = rlu("tune", "--resume", "--out", tmp_path)
-    assert done.returncode == 2 and f"{tmp_path} holds no run: there is no config.json" in done.stderr
+    assert done.returncode == 2 and f"{tmp_path} holds no run: it has no config.json" in done.stderr
     done = rlu("tune", *SMALL, "--out", tmp_path / "file")
     assert done.returncode == 2 and "file is a file, not a folder: choose another --out" in done.stderr
 

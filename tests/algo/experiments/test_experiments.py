@@ -66,7 +66,7 @@ def test_without_a_name_or_with_an_unknown_one_says_which_there_are(capsys, tmp_
             main([*arguments, "--out", str(tmp_path)])
         assert end.value.code == 2
         said = capsys.readouterr().err
-        assert "there is no experiment 'no-such'" in said and all(name in said for name in EXPERIMENTS)
+        assert "unknown experiment 'no-such'" in said and all(name in said for name in EXPERIMENTS)
     with pytest.raises(SystemExit) as end:
         main(["experiment"])
     assert end.value.code == 2 and "rlu experiment --list" in capsys.readouterr().err

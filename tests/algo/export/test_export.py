@@ -221,8 +221,8 @@ class Deciding(nn.Module):
 @pytest.mark.parametrize(
     ("layer", "said"),
     [
-        (nn.Sigmoid(), r"layer '1' \(Sigmoid\) cannot be exported: it is none of those that the export knows"),
-        (Function(), "the operation 'sin' cannot be exported: it is none of those"),
+        (nn.Sigmoid(), r"layer '1' \(Sigmoid\) cannot be exported: the export does not know it"),
+        (Function(), "the operation 'sin' cannot be exported: the export does not know it"),
         (
             nn.MaxPool2d(2, ceil_mode=True),
             r"layer '1' \(MaxPool2d\) cannot be exported: only windows without ceil_mode",
@@ -438,7 +438,7 @@ class BatchMean(Small):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (OwnFunction, "the operation 'relu' cannot be exported: it is none of those"),
+        (OwnFunction, "the operation 'relu' cannot be exported: the export does not know it"),
         (Rounded, "the operation 'mean' cannot be exported: it makes torch.bfloat16, only torch.float32 can"),
         (Shifted, "the operation 'add' cannot be exported: it takes 0.5 where another layer's output"),
         (BatchMean, r"BatchMean gives outputs of shape \(1, 3\) for 12 images, not logits"),
@@ -465,7 +465,7 @@ def test_what_no_file_could_be_compared_with_is_refused() -> None:
         export(model, FEW)
     with pytest.raises(ValueError, match=r"layer 'conv' .* the range of its input was never set"):
         export(quantise(Small()), FEW)
-    for value, said in ((0.0, "gives all images the same logits"), (torch.nan, "infinite or no numbers")):
+    for value, said in ((0.0, "gives all images the same logits"), (torch.nan, "infinite or not numbers")):
         model = small()
         nn.init.constant_(model.fc.weight, value)
         with pytest.raises(ValueError, match=said):
@@ -481,14 +481,14 @@ def test_a_file_that_computes_otherwise_is_not_given(
     export(small(), images, form)
     hooked = small()
     hooked.conv.register_forward_hook(lambda layer, given, made: made.abs())
-    with pytest.raises(Disagreement, match="the file computes otherwise than Small"):
+    with pytest.raises(Disagreement, match="the file computes differently from Small"):
         export(hooked, images, form)
     outside = small()
     outside.register_forward_hook(lambda layer, given, made: made.abs())
-    with pytest.raises(Disagreement, match="traced operations of Small compute otherwise"):
+    with pytest.raises(Disagreement, match="traced operations of Small compute differently"):
         export(outside, images, form)
     monkeypatch.setitem(onnx_export._METHODS, "relu", onnx_export._Builder.same)
-    with pytest.raises(Disagreement, match="the file computes otherwise than Small"):
+    with pytest.raises(Disagreement, match="the file computes differently from Small"):
         export(small(), images, form)
 
 
@@ -597,10 +597,10 @@ def test_a_file_that_predicts_otherwise_is_a_failed_check(
     monkeypatch.setattr("algo.export.onnx_check.run_onnx", wrong)
     on = {10}  # the local test images
     done = rlu("export", run, "--policy", "int8", "-o", tmp_path / "net.onnx")
-    assert done.code == 1 and "rlu: ONNX Runtime predicts otherwise than PyTorch on some images" in done.err
+    assert done.code == 1 and "rlu: ONNX Runtime does not predict the same as PyTorch on some images" in done.err
     on = {12}  # those of the export's own check
     done = rlu("export", run, "--policy", "int8", "-o", tmp_path / "none.onnx")
-    assert done.code == 1 and "rlu: the file computes otherwise than VGG8: logits differ by" in done.err
+    assert done.code == 1 and "rlu: the file computes differently from VGG8: logits differ by" in done.err
     assert not (tmp_path / "none.onnx").exists()
 
 

@@ -195,14 +195,14 @@ def parts(*names: str, but: str = "") -> Callable[[Path], object]:
     ("change", "message"),
     [
         (put("cat/000.png", b""), "cannot read PHOTOS/cat/000.png: it is empty; replace it or remove it"),
-        (put("cat/000.png", b"<html>"), "PHOTOS/cat/000.png: it is damaged, or no image, whatever its name says"),
+        (put("cat/000.png", b"<html>"), "PHOTOS/cat/000.png: it is damaged, or not an image in spite of its name"),
         (put("cat/000.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 8\n"), "000.png: it is damaged"),
         (put("cat/000.png", header_only(WIDTH, HEIGHT)), "PHOTOS/cat/000.png: "),
         (put("cat/000.png", header_only(30_000, 30_000)), "000.png: it has more than 178,956,970 pixels; replace"),
-        (put("cat/a.txt", b""), r"cat/a.txt is no image of a format that is read \\(.bmp, .*\\): move it away"),
-        (put("a.png", b""), "PHOTOS/a.png is in no folder of a class: put"),
+        (put("cat/a.txt", b""), r"cat/a.txt is not an image in a known format \\(.bmp, .*\\): move it away"),
+        (put("a.png", b""), "PHOTOS/a.png is not in the folder of a class: put"),
         (lambda root: (root / "cat" / "x.png").mkdir(), "PHOTOS/cat/x.png is a folder, where images of class cat are"),
-        (lambda root: os.mkfifo(root / "cat" / "x.png"), "PHOTOS/cat/x.png: it is no file"),
+        (lambda root: os.mkfifo(root / "cat" / "x.png"), "PHOTOS/cat/x.png: it is not a file"),
         (lambda root: (root / "bird").mkdir(), "PHOTOS/bird holds no image: put some into it, or remove it"),
         (move("dog", "old/dog"), "PHOTOS/old/dog is a folder, where images of class old are expected"),
         (lambda root: shutil.rmtree(root / "dog"), r"has only one folder \\(cat\\) in it: at least two are needed"),
@@ -214,7 +214,7 @@ def parts(*names: str, but: str = "") -> Callable[[Path], object]:
         (parts("train"), "has train but no test and no val: add one, or name PHOTOS/train, which is then split"),
         (parts("train", "val", "valid"), "PHOTOS has val and valid, which are the same part: leave one"),
         (parts("train", "Train", "test"), "PHOTOS has Train and train, which are the same part: leave one"),
-        (lambda root: (parts("train", "test")(root), (root / "1.png").write_bytes(b"")), "PHOTOS/1.png is in no"),
+        (lambda root: (parts("train", "test")(root), (root / "1.png").write_bytes(b"")), "PHOTOS/1.png is not in the"),
         (parts("train", "test", but="test/cat"), "PHOTOS/test has only one folder"),
         (parts("train", "test", but="train/cat"), "PHOTOS/train has only one folder"),
         (lambda root: (parts("train", "test")(root), animals(root / "test" / "x"), shutil.rmtree(root / "test" / "x"),
@@ -223,7 +223,7 @@ def parts(*names: str, but: str = "") -> Callable[[Path], object]:
         (lambda root: (parts("train", "test")(root), write(root / "test" / "eel", pictures(2, 1))),
          "PHOTOS/train has no folder eel, as PHOTOS/test has"),
         (lambda root: (parts("train", "test")(root), (root / "test" / "1.png").write_bytes(b"")),
-         "PHOTOS/test/1.png is in no folder of a class"),
+         "PHOTOS/test/1.png is not in the folder of a class"),
     ],
 )  # fmt: skip
 @pytest.mark.filterwarnings("error")
@@ -290,7 +290,7 @@ def test_a_name_of_a_data_set_is_none_of_a_folder(tmp_path: Path, monkeypatch: p
     for name in ("", "mnist"):
         with pytest.raises(DataError, match=f"unknown data set '{name}': choose one of digits"):
             load_dataset(name)
-    with pytest.raises(DataError, match=r"cannot read a/b: there is no such file or folder"):
+    with pytest.raises(DataError, match=r"cannot read a/b: no such file or folder"):
         load_dataset("a/b")
 
 

@@ -81,7 +81,9 @@ def test_every_name_stands_in_the_help_text_and_has_its_published_width() -> Non
 
 @pytest.mark.parametrize("name", ["vgg9", "", "VGG8", "net.txt:make", "vgg8:8x1x10", ":make", "net.onnx"])
 def test_a_name_that_is_none_is_refused_with_those_that_are(name: str) -> None:
-    with pytest.raises(ValueError, match=f"no network '{name}': say vgg8, resnet34, mobilenetv2, or FILE.py:FUNCTION"):
+    with pytest.raises(
+        ValueError, match=f"unknown network '{name}': choose vgg8, resnet34, mobilenetv2, or FILE.py:FUNCTION"
+    ):
         network_builder(name)
     assert not is_file_network(name)
 
@@ -230,7 +232,7 @@ def test_missing_files_and_functions_are_named(write: Write, tmp_path: Path) -> 
         (
             "return nn.Sequential(nn.Conv2d(3, 2, 3))",
             r"the network of net.py:make does not take images of 1 channels and 8x8 pixels: RuntimeError: .*to have 3 "
-            r"channels, but got 1 channels instead; it is told them if it takes channels and image_size$",
+            r"channels, but got 1 channels instead; the function gets them if it takes channels and image_size$",
         ),
         (
             "return nn.Sequential(nn.Flatten(), nn.Linear(1024, 10))",
@@ -238,8 +240,8 @@ def test_missing_files_and_functions_are_named(write: Write, tmp_path: Path) -> 
         ),
         (
             "return nn.Sequential(nn.Flatten(), nn.Linear(64, 7))",
-            r"gives an output of shape \(2, 7\) for 2 images, but the data have 10 classes, so that \(2, 10\) is "
-            "wanted; its function is told them if it takes classes$",
+            r"gives an output of shape \(2, 7\) for 2 images, but the data have 10 classes: it must be "
+            r"\(2, 10\); its function gets their number if it takes classes$",
         ),
         ("return nn.Sequential(nn.Linear(8, 10))", r"gives an output of shape \(2, 1, 8, 10\) for 2 images"),
         (
@@ -270,8 +272,8 @@ def make(channels):
     return Net(5, 10)
 """
     build = network_builder(f"{write(text)}:make")
-    with pytest.raises(ValueError, match=r"invalid for input of size 128 \(net.py, line 4\); it is told them if it "
-                                         r"takes image_size$"):  # fmt: skip
+    with pytest.raises(ValueError, match=r"invalid for input of size 128 \(net.py, line 4\); the function gets "
+                                         r"them if it takes image_size$"):  # fmt: skip
         build(**DIGITS)
 
 
@@ -312,7 +314,7 @@ def test_a_report_does_not_run_the_file_of_a_network(write: Write, tmp_path: Pat
     named = f"{write(f'open({str(marker)!r}, chr(119)).close()' + WELL)}:make"
     config = TuneConfig.of(chip_network=named)
     step: Any = SimpleNamespace(chosen={"weight_bits": (8,)}, voltage_v=0.8, frequency_mhz=232.0)
-    assert "which chip it was" in chip_facts(tmp_path, config, [step]).words
+    assert "which chip" in chip_facts(tmp_path, config, [step]).words
     assert not marker.exists()
     network_builder(named)
     assert marker.exists()

@@ -420,7 +420,7 @@ def test_a_gpu_is_taken_when_there_is_one_and_the_variable_overrides(monkeypatch
     assert training_device().type == "meta"
     for wrong in ("gpu", "cuda:99"):
         monkeypatch.setenv(VARIABLE, wrong)
-        with pytest.raises(ValueError, match=f"{VARIABLE}={wrong} is no device that works here"):
+        with pytest.raises(ValueError, match=f"{VARIABLE}={wrong} is not a device that works here"):
             training_device()
 
 

@@ -106,4 +106,4 @@ def test_a_trace_of_a_dimension_that_is_not_known_is_refused(sparse, tmp_path, m
     chip, table = sparse
     tuned(tmp_path / "run", chip, table)
     monkeypatch.delitem(dimensions.DIMENSIONS, SPARSITY.name)
-    assert any("sparsity is no field of a step" in note for note in RunFolder.open(tmp_path / "run").notes)
+    assert any("sparsity is not a field of a step" in note for note in RunFolder.open(tmp_path / "run").notes)

@@ -64,7 +64,7 @@ def test_an_objective_that_nothing_satisfies_says_what_would_admit_the_first(giv
     with pytest.raises(ValueError, match="no policy of the table satisfies the objective") as refused:
         score_table(tiny_table(), Objective(**given_))
     found = re.findall(
-        r"(\w+) = \S+ excludes (\d) of 4 policies; with the others as they are, (\S+) would", str(refused.value)
+        r"(\w+) = \S+ excludes (\d) of 4 policies; with the others unchanged, (\S+) would", str(refused.value)
     )
     assert found, refused.value
     for name, excluded, value in found:
@@ -82,8 +82,8 @@ def test_thresholds_that_contradict_one_another_are_told_apart():
         score_table(tiny_table(), Objective(accuracy_th=0.81, latency_th_ms=3.95))
     assert str(refused.value).splitlines() == [
         "no policy of the table satisfies the objective (made up):",
-        "  accuracy_th = 0.81 excludes 4 of 4 policies; 0.8099 would admit one, but for the others",
-        "  latency_th_ms = 3.95 excludes 4 of 4 policies; 4.0007 would admit one, but for the others",
+        "  accuracy_th = 0.81 excludes 4 of 4 policies; 0.8099 would admit one if the others did not exclude it",
+        "  latency_th_ms = 3.95 excludes 4 of 4 policies; 4.0007 would admit one if the others did not exclude it",
         "  energy_th_uj = 300 excludes 0 of 4 policies",
     ]
 

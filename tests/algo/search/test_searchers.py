@@ -82,7 +82,7 @@ def test_the_state_of_another_search_is_refused():
     steps_of(one, scored, last=4)
     with pytest.raises(ValueError, match="the saved search is one of 'random 1', not of 'grid 1'"):
         made("grid", scored).restore(one.state())
-    with pytest.raises(ValueError, match="random 1 proposes another policy than the saved search's number 0"):
+    with pytest.raises(ValueError, match="policy 0 of the saved search is not the one that random 1 proposes"):
         made("random", scored, seed=4).restore(one.state())
     with pytest.raises(ValueError, match="policy 0 of the saved search is damaged"):
         made("random", scored).restore({"method": "random 1", "told": [[1]]})

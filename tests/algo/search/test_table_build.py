@@ -239,7 +239,7 @@ def test_refuses_bad_recipes():
         table_build.images(Recipe(local_images=799))
     with pytest.raises(ValueError, match="width must be at least 1, not 0"):
         Recipe(width=0)
-    with pytest.raises(ValueError, match=r"must be in 0\.\.100, where images have 1, not nan"):
+    with pytest.raises(ValueError, match=r"must be in 0\.\.100 \(normalised images have 1\), not nan"):
         Recipe(noise_std=float("nan"))
     with pytest.raises(ValueError, match="at least 1 seed"):
         build(TINY, "shared", [], Workers())
@@ -253,7 +253,7 @@ def test_the_command_checks_tables(tiny, tmp_path):
     done = CliRunner().invoke(rlu, ["table", "check", "digits", "--json"])
     assert done.exit_code == 0 and json.loads(done.stdout)["policies"] == 59049
     done = CliRunner().invoke(rlu, ["table", "check", "no-such"])
-    assert "there is no table 'no-such': give digits, fashion-mnist, or a Parquet file" in str(done.exception)
+    assert "unknown table 'no-such': choose digits, fashion-mnist, or give a Parquet file" in str(done.exception)
     path.write_bytes(b"no table")
     done = CliRunner().invoke(rlu, ["table", "check", str(path), "--json"])
     assert type(done.exception).__name__ == "CheckFailed" and json.loads(done.stdout)["ok"] is False
@@ -280,5 +280,5 @@ def test_shipped_tables_are_small_and_all_documented():
     assert sum(path.stat().st_size for path in qvf_bench.FOLDER.iterdir()) < 5_000_000
     documented = re.findall(r"^\| `([\w-]+)` \|.* `[0-9a-f]{64}` \|$", CARD.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(documented) == list(qvf_bench.names())
-    with pytest.raises(ValueError, match="unknown table 'imagenet': choose one of digits"):
+    with pytest.raises(ValueError, match="unknown table 'imagenet': choose digits"):
         qvf_bench.load("imagenet")

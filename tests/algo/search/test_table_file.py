@@ -190,8 +190,8 @@ def test_refuses_and_says_why(bad, columns, tmp_path):
 
 METADATA = {
     '{"format": 3}': "it has format 3; this version reads formats 1 and 2",
-    '{"units": {"latency_ms": "s"}}': "latency_ms is in 's', says its metadata; give it in 'ms'",
-    '{"weight_choices": [2, 4]}': r"weight_bits choices are \[2, 4\], say its metadata, but its rows have \[2, 4, 8\]",
+    '{"units": {"latency_ms": "s"}}': "its metadata say that latency_ms is in 's': give it in 'ms'",
+    '{"weight_choices": [2, 4]}': r"say that weight_bits choices are \[2, 4\], but its rows have \[2, 4, 8\]",
     '{"activation_choices": [4, 8]}': "but it has no column activation_bits_1",
     '{"layer_names": ["a", "b"]}': "layer_names must name 3 layers",
     "[": "metadata rlu.policy_table are damaged",
@@ -241,7 +241,7 @@ def test_refuses_metadata_that_contradict(metadata, columns, tmp_path):
 def test_refuses_another_or_a_damaged_file(content, columns, tmp_path):
     path = written(tmp_path / "bad.parquet", columns)
     path.write_bytes(path.read_bytes()[:-30] if content is None else content)
-    with pytest.raises(ValueError, match=r"bad\.parquet is no Parquet file, or a damaged one"):
+    with pytest.raises(ValueError, match=r"bad\.parquet is not a Parquet file, or is damaged"):
         read_table(path)
     with pytest.raises(FileNotFoundError, match="absent"):
         read_table(tmp_path / "absent.parquet")

@@ -374,7 +374,7 @@ def test_damaged_data_of_an_experiment_are_made_again(tmp_path, monkeypatch):
         path.write_text(damage)
         assert not base.perform("tiny", place).repeated
     path.write_text(whole.replace('"figure": 2', '"figure": "two"'))
-    with pytest.raises(ValueError, match=r"data\.json cannot be shown: .*; remove it, and it is made again"):
+    with pytest.raises(ValueError, match=r"data\.json cannot be shown: .*; remove it, and it will be made again"):
         base.perform("tiny", place)
 
 
@@ -409,17 +409,17 @@ def test_what_is_no_fault_of_the_content_passes_a_reader(error):
     [
         ("a.json", '{"a": 1, "b": {"c": 1, "c": 2}}', "key 'c' occurs twice"),
         ("a.yaml", "a: 1\nb:\n  c: 1\n  c: 2\n", r"key 'c' occurs twice .*line 4"),
-        ("a.toml", "a = 1\na = 2\n", "is no TOML"),
+        ("a.toml", "a = 1\na = 2\n", "is not valid TOML"),
         ("a.yaml", "a: 010\n", r"010 is an octal number in YAML: write it in decimal.* line 1, column 4"),
         ("a.yaml", "a: -0_17\n", "octal"),
         ("a.yaml", "a: 1:30\n", "1:30 is a number to base 60"),
         ("a.yaml", "a: 1:30.5\n", "1:30.5 is a number to base 60"),
         ("a.yaml", "a: 2024-05-03\n", r"datetime.date.* is a date: .*put text in quotes"),
         ("a.toml", "a = 2024-05-03\n", "is a date"),
-        ("a.yaml", "1: 2\n", "key 1 is no text"),
+        ("a.yaml", "1: 2\n", "key 1 is not text"),
         ("a.yaml", "a: !!python/object:os.system {}\n", "could not determine a constructor"),
         ("a.yaml", "a: &x [*x]\n", "Circular reference"),
-        ("a.json", '{"a": "\\ud800"}', "it is no text in UTF-8"),
+        ("a.json", '{"a": "\\ud800"}', "it is not text in UTF-8"),
         ("a.json", "[" * 100_000, "nested too deeply"),
         ("a.yaml", "[" * 5_000, "nested too deeply"),
         ("a.json", "9" * 5_000, "Exceeds the limit"),
@@ -431,7 +431,7 @@ def test_values_that_are_ambiguous_or_none_are_refused(name, text, said, tmp_pat
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=said) as caught:
         read_values(tmp_path / name)
-    assert str(caught.value).startswith(f"{tmp_path / name} is no ")
+    assert str(caught.value).startswith(f"{tmp_path / name} is not valid ")
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
