@@ -192,7 +192,7 @@ def test_sigterm_takes_the_tools_and_their_folders_along(measured, cache, tmp_pa
     tool.write_text(f"#!/bin/sh\n[ x$1 = x--version ] && exit\necho $$ >> {tmp_path}/began\nexec sleep 100\n")
     tool.chmod(0o755)
     start = (
-        "import sys; from rtl import yowasp; from algo.cli import main; find = yowasp.find\n"
+        "import sys; from rtl.flows.fpga import yowasp; from algo.cli import main; find = yowasp.find\n"
         f"yowasp.find = lambda name: {str(tool)!r} if 'nextpnr' in name else find(name)\n"
         "main(sys.argv[1:])"
     )
