@@ -1,4 +1,4 @@
-"""The buses a unit can be had with: one record each, from which all parts of the project take what they need.
+"""The buses that the unit comes with: one record each, which all parts of the project read.
 
 docs/integrate/integration.md lists what else a new bus needs.
 """
@@ -29,14 +29,15 @@ class Port(NamedTuple):
 
 
 class FrontEnd(NamedTuple):
-    """A bus that the unit can be had with.
+    """A bus that the unit comes with.
 
     Attributes:
         name: value of ``--bus``. Files of the bus are named after it: its tasks for a package's bench
             (``rtl/flows/ip/shipped/rlu_bus_<name>.vh``), its bench (``tb/benches/<name>.py``) and its page.
         title: the bus in a sentence: "the unit on ...".
-        component: class of the whole unit behind the bus, with its module. It brings Amaranth, so it is only named.
-        summary: what a package's README says of the bus, and of an access that is refused.
+        component: class of the whole unit behind the bus, with its module. Only a name, because the class imports
+            Amaranth.
+        summary: what a package's README says about the bus, and about an access that is refused.
         ports: signals of the bus.
     """
 

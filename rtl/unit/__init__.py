@@ -1,1 +1,1 @@
-"""The RL unit: its blocks, the core that joins them, the register file, the top."""
+"""The RL unit: its blocks, the core that joins them, the register file and the top."""
