@@ -1,1 +1,1 @@
-"""What becomes of the unit outside Amaranth."""
+"""The unit outside Amaranth: FPGA tools and the IP package."""

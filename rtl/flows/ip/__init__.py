@@ -1,1 +1,1 @@
-"""The IP package: what it holds, and the files that it ships as they are."""
+"""The IP package: its contents, and the files that it ships unchanged."""
