@@ -1,1 +1,1 @@
-"""Golden model, devices, driver, lockstep and the simulator behind them."""
+"""Golden model, devices, driver, lockstep and the simulators."""

@@ -1,1 +1,1 @@
-"""Units behind their registers, and the driver that uses one."""
+"""Units behind their registers, and the driver for them."""

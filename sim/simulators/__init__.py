@@ -1,1 +1,1 @@
-"""The RTL in a simulator: built, cached and served."""
+"""The RTL in a simulator: building, caching and serving it."""
