@@ -1,1 +1,1 @@
-"""cocotb benches for each block of the RL unit and for its top."""
+"""Verification: cocotb benches of the RL unit and its blocks, formal proofs, planted bugs, mutation, coverage."""

@@ -1,1 +1,1 @@
-"""Planted bugs: the catalogue of them, who must notice each, and the planter. Imports nothing of ours."""
+"""Planted bugs: their catalogue, the checks that must notice each, and the planter. Imports nothing of ours."""

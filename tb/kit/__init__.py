@@ -1,1 +1,1 @@
-"""What the benches are made of: configurations, set-up, models, monitors."""
+"""Parts that the benches share: configurations, set-up, models, monitors."""

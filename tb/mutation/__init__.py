@@ -1,1 +1,1 @@
-"""Small faults put into the RTL, and what is known of them."""
+"""Small faults in the RTL, and the explained survivors."""

@@ -1,1 +1,1 @@
-"""Formal proofs of the RTL: one module a block, the list of them in ``catalogue``, run by ``python -m tb.prove``."""
+"""Formal proofs of the RTL: one module a block, listed in ``catalogue``, run by ``python -m tb.prove``."""
