@@ -1,1 +1,1 @@
-"""The cocotb benches, one a block."""
+"""The cocotb benches, one for each block."""
