@@ -156,7 +156,7 @@ def _compare(
             words = device.transact(ops)
         except DeviceError as error:
             report.divergence = Divergence(
-                episode, device.cycle, "life of the RTL", 0, "goes on", str(error), described(params)
+                episode, device.cycle, "simulation of the RTL", 0, "runs", str(error), described(params)
             )
             return report
         differences = [

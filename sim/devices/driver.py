@@ -378,7 +378,7 @@ def _learn_ops(reward: int) -> list[Op]:
 
 
 def _store_ops(episodes: Sequence[Sequence[Any]]) -> list[Op]:
-    """Operations that store an episodic unit's episodes again, in their order; they overwrite the Q-values."""
+    """Operations that store an episodic unit's episodes again, in their original order; they overwrite the Q-values."""
     if not episodes:
         return []
     ops = [

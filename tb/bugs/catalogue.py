@@ -353,7 +353,7 @@ _BUGS = (
     PlantedBug(
         "the unit is never idle", "rtl.unit.core",
         "self.busy.eq(pending.any())", "self.busy.eq(1)",
-        (lockstep("narrow", "life of the RTL", quick=True),),
+        (lockstep("narrow", "simulation of the RTL", quick=True),),
     ),
     # The episodic unit.
     PlantedBug(
