@@ -1,13 +1,13 @@
-"""Where the `rlu` command starts: a module whose name no file of a user's has.
+"""Entry point of the `rlu` command, in a module with a name that no user's file has.
 
 Our packages have common names. A `sim.py` or a `json.py` in the working directory, or in a folder of PYTHONPATH, must
-not be run in the place of ours, here or in a process that a command starts. What Python itself and the installed
-script import before this module (`re`, `enum`) is out of its reach.
+not be imported instead of ours, here or in a process that a command starts. This module cannot protect what Python
+itself and the installed script import before it (`re`, `enum`).
 """
 
 from __future__ import annotations
 
-# As few modules as can be are imported before the folders are in order.
+# Import as few modules as possible before the folders are in order.
 # ruff: noqa: PTH100, PTH120
 import os
 import sys
@@ -22,7 +22,7 @@ def main() -> None:
 
 
 def put_our_modules_first() -> None:
-    """Look for modules in PYTHONPATH last and not in the working directory, here and in processes that start here.
+    """Look for modules in PYTHONPATH last, and never in the working directory, here and in child processes.
 
     Folders of PYTHONPATH can still bring packages that this environment lacks.
     """

@@ -1,4 +1,4 @@
-"""Files that survive a full disk or a kill, scratch folders that a kill does not leave behind, and the cache."""
+"""Files that survive a full disk or a kill, scratch folders that are removed even after a kill, and the cache."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def cache_dir() -> Path:
 def _users_cache() -> Path:
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:  # HOME is not set, and nobody knows this user
+    except RuntimeError:  # HOME is not set, and the system does not know this user
         raise OSError("there is no home folder to keep a cache in: set RLU_CACHE_DIR to a folder") from None
 
 
 def tool_home(cache: Path) -> dict[str, str]:
-    """What Yosys and nextpnr need in their environment where the user's own cache folder cannot be written to.
+    """What Yosys and nextpnr need in their environment if the user's own cache folder cannot be written to.
 
-    They run in WebAssembly, whose runtime keeps there what it compiled.
+    They run in WebAssembly, and its runtime keeps compiled code there.
     """
     try:
         check_folder(_users_cache() / "wasmtime")
@@ -47,9 +47,9 @@ def tool_home(cache: Path) -> dict[str, str]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that it is either the old one or the whole new one, also on a full disk.
+    """Write a file whole or not at all: on a full disk or after a kill, the old one is still there.
 
-    A symbolic link stays, and what it points to is written; a device or a FIFO is written to as it is.
+    A symbolic link stays, and its target is written; a device or a FIFO is written directly.
 
     Raises:
         OSError: naming ``path``, never the temporary file beside it.
@@ -63,7 +63,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         target = path.resolve()
         check_folder(target.parent)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Not the process's number: in two containers that share a folder it may be the same.
+        # Not the process's number: two containers that share a folder may have the same one.
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
         try:
             with temporary.open("wb") as file:
@@ -78,7 +78,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise now the OSError with which files could not be written into a folder later; makes nothing."""
+    """Raise the OSError now if files cannot be written into a folder later; makes nothing."""
     there = folder.absolute()
     while not there.exists():
         there = there.parent
@@ -92,12 +92,12 @@ def check_folder(folder: Path) -> None:
 def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
     """A new folder that is removed at the end.
 
-    A process that is killed cannot remove its folder: the next one that asks for a folder of the same prefix in the
-    same place does. A lock, which the system drops with its process, tells which folders are in use.
+    A process that is killed cannot remove its folder. The next process that asks for a folder of the same prefix in
+    the same place removes it. Folders in use are locked, and the system drops a lock when its process ends.
 
     Args:
-        prefix: how the folder's name begins; only folders of ours may begin so.
-        parent: where it is made; default the system's folder of temporary files.
+        prefix: beginning of the folder's name; no folder of another program may begin like this.
+        parent: where it is made; default: the system's folder of temporary files.
     """
     parent = (parent or Path(tempfile.gettempdir())).absolute()
     parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
         _remove_if_left(left)
     folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
     try:
-        # Locked before it has its name, so that nobody takes the new folder for one that was left.
+        # Locked before it gets its name; otherwise another process could take it for an abandoned one.
         with (folder / f"{_OWNER}-new").open("w") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX)
             Path(owner.name).rename(folder / _OWNER)
@@ -115,6 +115,6 @@ def scratch_folder(prefix: str, parent: Path | None = None) -> Iterator[Path]:
 
 
 def _remove_if_left(owner: Path) -> None:
-    with contextlib.suppress(OSError), owner.open("r+") as lock:  # somebody else's, gone already, or in use
+    with contextlib.suppress(OSError), owner.open("r+") as lock:  # another user's, already gone, or in use
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(owner.parent, ignore_errors=True)

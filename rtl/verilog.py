@@ -20,8 +20,8 @@ from rtl.spec.params import RLUParams
 from rtl.spec.register_exports import description
 from rtl.unit.top import probe_layout
 
-#: Yosys wakes every ``always @*`` at time 0 by a variable's initial value. In SystemVerilog (``iverilog -g2012``) that
-#: is no event if it stands at the declaration, and combinational logic would stay unknown until an input changes.
+#: Yosys wakes every ``always @*`` at time 0 by a variable's initial value. In SystemVerilog (``iverilog -g2012``), an
+#: initial value at the declaration is no event: combinational logic would stay unknown until an input changes.
 _WAKE = re.compile(r"^(  reg( \\\$auto\$verilog_backend\S+ )) ?= 0;$", re.MULTILINE)
 
 
@@ -31,25 +31,25 @@ def component(params: RLUParams, bus: str = "none") -> wiring.Component:
     return getattr(importlib.import_module(module), name)(params)
 
 
-#: What the Verilog may name the cells of, and the platform that Amaranth is then given.
+#: Technologies whose cells the Verilog may name, and the platform that Amaranth gets for each.
 TECHNOLOGIES = {"generic": None, "ecp5": ECP5()}
 
 
 def generate(params: RLUParams, bus: str = "none", technology: str = "generic") -> str:
     """The unit as Verilog; the same arguments give the same text.
 
-    ``technology`` is ``generic`` for plain Verilog, ``ecp5`` for one that names Lattice ECP5's carry cells where
-    that makes it faster (see `ChosenSum`). ValueError for an unknown one of either.
+    ``technology`` is ``generic`` for plain Verilog. With ``ecp5`` the Verilog names Lattice ECP5's carry cells where
+    that makes it faster (see `ChosenSum`). ValueError for an unknown bus or technology.
 
-    The top module, of the name that the bus's record gives, has ``clk``, a synchronous active-high ``rst``, the
-    signals of the bus, ``busy``, ``irq`` and ``probe``.
+    The bus's record names the top module. It has ``clk``, a synchronous active-high ``rst``, the signals of the bus,
+    ``busy``, ``irq`` and ``probe``.
     """
     header = f"/* RL unit of rlu-cosim. Bus: {bus}. Parameters: {params.to_json()} */\n"
     return header + emitted(component(params, bus), front_end(bus).top, technology)
 
 
 def converted(top: wiring.Component, **options: Any) -> str:
-    """What Amaranth makes of a component with the Yosys of its own: one on PATH may be of any version."""
+    """Amaranth's Verilog of a component, made with Amaranth's own Yosys: one on PATH may be of any version."""
     before = dict(os.environ)
     os.environ.update({"AMARANTH_USE_YOSYS": "builtin", **tool_home(cache_dir())})
     try:
@@ -61,7 +61,7 @@ def converted(top: wiring.Component, **options: Any) -> str:
 
 
 def emitted(top: wiring.Component, name: str, technology: str = "generic") -> str:
-    """Any component as Verilog, with ``name`` as its module's."""
+    """Any component as Verilog, in a module called ``name``."""
     if technology not in TECHNOLOGIES:
         raise ValueError(f"no technology {technology!r}; there are: {', '.join(TECHNOLOGIES)}")
     platform = TECHNOLOGIES[technology]
@@ -93,18 +93,18 @@ def sidecar(params: RLUParams, bus: str = "none") -> dict[str, Any]:
     }
 
 
-#: What Amaranth's emission inherently causes of ``verilator --lint-only -Wall``: a reason, and a rule. Only rules that
-#: every Verilator knows, as a newer one's name is an error in an older one; a message where there is no such rule.
+#: Warnings of ``verilator --lint-only -Wall`` that Amaranth's output always causes: a reason, and a rule. Only rules
+#: that every Verilator knows, because an older one refuses a newer rule; where there is none, a message.
 _WAIVED = (
     ("Yosys writes the default before the case, not into it.", "-rule CASEINCOMPLETE", ""),
     (
-        "A signal's reset value is written as its initial value too, beside the process that drives it.",
+        "A signal's reset value is also written as its initial value, besides the process that drives it.",
         "",
         ' -match "*declaration with initial value*"',
     ),
-    ("Fields of structures and arrays are named for waveforms also where only the whole is used.", "-rule UNUSED", ""),
+    ("Fields of structures and arrays are named for waveforms even where only the whole is used.", "-rule UNUSED", ""),
     (
-        "Amaranth's operators widen and cut by its own rules; Yosys leaves that to Verilog's, which agree.",
+        "Amaranth's operators widen and cut by its own rules; Yosys relies on Verilog's, which agree.",
         "-rule WIDTH",
         "",
     ),
@@ -115,8 +115,8 @@ _WAIVED = (
 
 
 def waivers(name: str) -> str:
-    """Waivers for Verilator of the Verilog file of this name, in any folder, and of no other file."""
-    pattern = re.sub(r"[^\w. +-]", "?", name)  # a wildcard for what a string or a pattern gives a meaning
+    """Waivers for Verilator that apply to Verilog files of this name, in any folder, and to no other file."""
+    pattern = re.sub(r"[^\w. +-]", "?", name)  # a wildcard for characters that have a meaning in a string or a pattern
     lines = ["`verilator_config"]
     for reason, rule, match in _WAIVED:
         rules = f"lint_off {rule}".rstrip()

@@ -1,4 +1,4 @@
-"""Golden model, devices, driver, lockstep and the simulator behind them.
+"""Golden model, devices, driver, lockstep and the simulators.
 
 `files` may import: rtl.files.
 `waves` may import: nothing of ours.

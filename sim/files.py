@@ -1,4 +1,4 @@
-"""Files that survive a full disk or a kill, folders with one writer at a time, and paths that every tool takes."""
+"""Files that survive a full disk or a kill, folders with one writer at a time, and paths that every tool accepts."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ __all__ = [
     "write_atomically",
 ]
 
-#: Unix limits the path of a socket to about 100 bytes; ours end in a scratch folder's name and "socket".
+#: Unix limits a socket's path to about 100 bytes; ours end in the name of a scratch folder and "socket".
 _SOCKET_ROOM = 70
-#: File in a folder that somebody writes to; it names the process.
+#: File in a folder that a process writes to; it names the process.
 LOCK = ".lock"
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of file systems that have none
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # error codes of file systems without locks
 _held: set[int] = set()
 
 
 class ToolMissing(RuntimeError):
-    """A program or package that this needs is not on the machine; the message names what brings it."""
+    """A program or package is not installed; the message says what to install."""
 
 
 def is_plain(path: Path) -> bool:
-    """Whether make, a shell, and lists that are separated by a colon or a semicolon take the path as it is."""
+    """Whether the path needs no quoting in make, in a shell, and in lists separated by colons or semicolons."""
     return re.fullmatch(r"[\w./+@%=~-]*", str(path), re.ASCII) is not None
 
 
@@ -53,18 +53,18 @@ def temporary_folder() -> Path:
 
 
 def plain_path(path: Path) -> Path:
-    """The absolute path, or, unless it is plain (`is_plain`), a link to it whose own path is.
+    """The absolute path if it is plain (`is_plain`), else a plain link to it.
 
     Raises:
         OSError: if no such link can be made.
     """
-    path = path.absolute()  # not resolved: a virtual environment is known by its links
+    path = path.absolute()  # not resolved, because a virtual environment depends on its links
     if is_plain(path):
         return path
     links = temporary_folder() / f"rlu-links-{os.getuid()}"
     links.mkdir(mode=0o700, exist_ok=True)
     if links.is_symlink() or links.stat().st_uid != os.getuid():
-        raise PermissionError(f"{links} belongs to somebody else: remove it, or set TMPDIR to a folder of your own")
+        raise PermissionError(f"{links} belongs to another user: remove it, or set TMPDIR to a folder of your own")
     link = links / hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
     if not link.is_symlink() or link.readlink() != path:
         part = link.with_name(f"{link.name}.{os.getpid()}")
@@ -79,16 +79,16 @@ class FolderInUse(ValueError):
 
 
 class FolderLock:
-    """The right to write to a folder, held from here to `release` or to the end of this process, whatever ends it.
+    """The right to write to a folder, held until `release` or until this process ends in any way.
 
-    The operating system holds the lock, so that a dead owner's is gone. Child processes do not inherit it. Use it as a
-    context manager, or call `release`.
+    The operating system holds the lock, so it disappears when its owner dies. Child processes do not inherit it. Use
+    it as a context manager, or call `release`.
 
     Args:
-        folder: is made when missing. One that this process may not write to is not locked: nothing can happen to it.
+        folder: made if missing. A folder that this process may not write to is not locked, because it cannot change.
 
     Raises:
-        FolderInUse: if the lock is held, also by this process.
+        FolderInUse: if the lock is held, even by this process.
         OSError: if the folder cannot be made.
     """
 
@@ -121,7 +121,7 @@ class FolderLock:
     def _open(self) -> int:
         try:
             return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        except PermissionError:  # another user's, who may be gone: a lock needs no more than to read
+        except PermissionError:  # another user's, who may be gone: read access is enough for a lock
             return os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW)
 
     def _sign(self) -> None:
@@ -131,7 +131,7 @@ class FolderLock:
             os.write(self._file, f"process {self._process} on {platform.node()}\n".encode())
 
     def _lock(self, file: int) -> bool:
-        """Lock an open file; whether it is still the one of that name, which its last owner removes."""
+        """Lock an open file; returns whether it is still the one of that name, which its last owner removes."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return os.path.samestat(os.fstat(file), self._path.stat())
@@ -141,21 +141,21 @@ class FolderLock:
             owner = os.read(file, 200).decode(errors="replace").strip() or "another process"
             os.close(file)
             raise FolderInUse(
-                f"{self._path.parent} is in use by {owner}: wait until that has ended, or choose another --out"
+                f"{self._path.parent} is in use by {owner}: wait until it has ended, or choose another --out"
             ) from None
         except OSError as error:
             if error.errno in _NO_LOCKS:
-                print(f"{self._path.parent}: files cannot be locked there: start nothing else in it", file=sys.stderr)
+                print(f"{self._path.parent}: files cannot be locked there: run nothing else in it", file=sys.stderr)
                 return True
             os.close(file)
             raise
 
     def release(self) -> None:
-        """Let others write to the folder; it is removed again if it was made here and has stayed empty."""
+        """Let others write to the folder; remove it if it was made here and is still empty."""
         if self._file is None or self._process != os.getpid():
             return
         with contextlib.suppress(PermissionError):  # another user's
-            self._path.unlink(missing_ok=True)  # while it is still locked, so that nobody holds a file that is gone
+            self._path.unlink(missing_ok=True)  # while locked: nobody must hold a removed file
         _held.discard(self._file)
         os.close(self._file)
         self._file = None
@@ -171,7 +171,7 @@ class FolderLock:
 
 
 def _let_go() -> None:
-    """In a forked child, which would hold the locks beyond the life of their owner."""
+    """Close the locks in a forked child, which would hold them longer than their owner lives."""
     for file in _held:
         os.close(file)
     _held.clear()

@@ -1,4 +1,4 @@
-"""Writes the IP package: records what its bench plays, and puts the files into a folder."""
+"""Writes the IP package: records the scenario of its bench, and puts the files into a folder."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _GENERATOR = "rlu verilog of rlu-cosim"
 
 
 class NotAPackage(ValueError):
-    """The folder holds something else, which is not overwritten."""
+    """The folder holds other files, which are not overwritten."""
 
 
 class _Recorder:
-    """The golden device, with every operation and its answer written down as a step of the bench."""
+    """The golden device; it records every operation and its answer as a step of the bench."""
 
     def __init__(self, params: RLUParams) -> None:
         self.device = GoldenDevice(params)
@@ -58,9 +58,9 @@ class _Recorder:
 
 
 def scenario(params: RLUParams) -> list[Phase]:
-    """A small search with every expected word, as the driver carries it out on the golden model."""
+    """A small search, as the driver carries it out on the golden model, with every expected word."""
     recorder = _Recorder(params)
-    # Memories may power up as anything, and a driver reads them, a word of the policy with rows that no task has.
+    # Memories may have any contents at power-up, and the driver reads policy words with rows that its task lacks.
     counts = params.action_counts or (params.actions,) * params.states
     recorder.transact([Op(WRITE, ACTION_COUNT.address(row), count) for row, count in enumerate(counts)])
     recorder.transact([Op(WRITE, address, 0) for address in POLICY.addresses(params.states)])
@@ -106,14 +106,14 @@ def write(
     The arguments are those of `rtl.flows.ip.package.files`.
 
     Raises:
-        NotAPackage: if the folder holds other files than a package of ours.
+        NotAPackage: if the folder holds anything other than a package of ours.
         ValueError: for an unknown bus or technology, or an impossible clock.
     """
     from rtl.flows.ip.package import files
 
     old = _manifest(folder)
     content = files(params, bus, scenario(params), clock_mhz=clock_mhz, technology=technology)
-    # First of all: an interrupted writing leaves a folder that is known as ours.
+    # First, so an interrupted write leaves a folder that is known as ours.
     content = {MANIFEST: _manifest_text({*content, *old}), **content}
     for name, text in content.items():
         write_atomically(folder / name, text)
@@ -128,10 +128,10 @@ def _manifest_text(names: set[str]) -> str:
 
 
 def _manifest(folder: Path) -> list[str]:
-    """Files of the package that is in the folder, none if it is empty or not there."""
+    """Files of the package in the folder, none if the folder is empty or missing."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return []
-    problem = NotAPackage(f"{folder} is not empty and no package of ours: name another folder, or empty it")
+    problem = NotAPackage(f"{folder} is not empty and not a package of ours: name another folder, or empty it")
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         names: Any = manifest["files"] if manifest["generator"] == _GENERATOR else None

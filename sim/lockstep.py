@@ -1,4 +1,4 @@
-"""Lockstep: the same random stimulus into RTL and golden model, every inner event compared in order."""
+"""Lockstep: RTL and golden model get the same random stimulus, and all their events are compared in order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sim.waves import cut_vcd
 
 _NAMES = {Draw: "drawn number", Action: "sampled action", QWrite: "Q-table write", RewardEvent: "reward"}
 _USUAL = RLUParams()
-_MARGIN_CYCLES = 40  # kept before and after the divergence in the waveform
+_MARGIN_CYCLES = 40  # kept in the waveform before and after the divergence
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Divergence:
         cycle: clock cycle since the start of the simulation; for a register, a memory or an output, the cycle in
             which the access was answered.
         what: kind of event, register, memory or output.
-        index: which one of its kind within the episode.
-        golden, rtl: what each of them has, ``nothing`` if it has none.
+        index: its number among those of its kind in the episode.
+        golden, rtl: the value in each of them, ``nothing`` if there is none.
         unit: the unit that was compared.
     """
 
@@ -57,9 +57,9 @@ class Report:
     """Outcome of a lockstep run.
 
     Attributes:
-        episodes: episodes that were run.
-        cycles: clock cycles simulated.
-        compared: how many events of each kind were compared.
+        episodes: number of episodes run.
+        cycles: number of clock cycles simulated.
+        compared: number of events compared, by kind.
         divergence: the first difference, ``None`` if there is none.
         units: the units that were compared.
     """
@@ -77,14 +77,14 @@ class Report:
 
 
 def described(params: RLUParams) -> str:
-    """A unit in words: its size, and what else is not as in the published one."""
+    """A unit in words: its size, and any other difference from the published one."""
     fields = [f.name for f in dataclasses.fields(params) if f.name not in ("states", "actions")]
     others = [f"{name}={getattr(params, name)}" for name in fields if getattr(params, name) != getattr(_USUAL, name)]
     return " ".join([f"{params.states} states x {params.actions} actions", *others])
 
 
 def run_units(units: Sequence[RLUParams], **settings: Any) -> Report:
-    """`run` for one unit after the other, up to the first divergence, with the settings that `run` takes."""
+    """Calls `run`, with its settings, for one unit after the other, up to the first divergence."""
     total = Report()
     for params in units:
         report = run(params, **settings)
@@ -119,7 +119,7 @@ def run(
         alpha, gamma: learning rate and discount, 0..1; by default they vary.
         simulator: ``verilator`` or ``icarus``.
         verilog: a Verilog file to run instead of the generated one.
-        waves: VCD file for the clock cycles around a divergence; not written without one.
+        waves: VCD file for the clock cycles around a divergence; written only if there is one.
         progress: called after every episode.
 
     Raises:
@@ -156,7 +156,7 @@ def _compare(
             words = device.transact(ops)
         except DeviceError as error:
             report.divergence = Divergence(
-                episode, device.cycle, "life of the RTL", 0, "goes on", str(error), described(params)
+                episode, device.cycle, "simulation of the RTL", 0, "runs", str(error), described(params)
             )
             return report
         differences = [
@@ -220,7 +220,7 @@ def _save_waves(
     episodes: Iterator[list[Op]],
     divergence: Divergence,
 ) -> None:
-    """Repeat the run up to the divergence with waveforms on, and keep what lies around it."""
+    """Repeat the run up to the divergence with waveforms, and keep the cycles around it."""
     with scratch_folder("rlu-waves-") as folder:
         whole = folder / "whole.vcd"
         with SimDevice(params, simulator=simulator, verilog=verilog, waves=whole) as device:

@@ -1,4 +1,4 @@
-"""Random stimulus for lockstep: all that a run, or a host that makes mistakes, can do to a unit."""
+"""Random stimulus for lockstep: everything that a run, or a host that makes mistakes, can do to a unit."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from sim.model.arithmetic import to_fixed
 _RESULTS = ("STATUS", "REWARD", "SHARE", "LFSR", "CYCLES", "EPISODES", "IRQ_STATUS")
 #: Registers that change while a command runs.
 _MOVING = ("LFSR", "CYCLES", "EPISODES")
-#: Accesses, of 2 cycles each, that surely end before a command does; a clear of a few rows is shorter.
+#: Number of accesses, of 2 cycles each, that end before any command does, except a clear of a few rows.
 _WHILE_BUSY = 3
 _SHORT_CLEAR = 8
 
 
 def units(seed: int) -> tuple[RLUParams, ...]:
-    """The units that lockstep compares by default: the published one, two with short numbers, and one of the seed's.
+    """The units that lockstep compares by default: the published one, two with short numbers, and a random one.
 
-    With short numbers, saturation, ties and clipping are met all the time. One of these two has an episode memory,
-    which is full after four episodes, and policies that take two words of it.
+    With short numbers, saturation, ties and clipping are frequent. One of these two has an episode memory,
+    which is full after four episodes, and each of its policies takes two words of it.
     """
     short = {"q_width": 8, "q_frac": 6, "coef_frac": 6, "gain_frac": 4, "lfsr_width": 8}
     rng = random.Random(f"unit {seed}")
@@ -64,12 +64,12 @@ def units(seed: int) -> tuple[RLUParams, ...]:
 def stimuli(
     params: RLUParams, seed: int, episodes: int, alpha: float | None = None, gamma: float | None = None
 ) -> Iterator[list[Op]]:
-    """Transactions, one list an episode: settings, sample, measurements, reward, update, and what goes wrong.
+    """Transactions, one list for each episode: settings, sample, measurements, reward, update, and mistakes.
 
     Args:
         params: the unit.
-        seed: the same one gives the same transactions.
-        episodes: how many; the first begins, and the last ends, with reading all that can be read.
+        seed: the same seed gives the same transactions.
+        episodes: number of episodes; the first begins, and the last ends, with a read of everything readable.
         alpha, gamma: learning rate and discount, 0..1, for the whole run; by default they vary.
     """
     source = _Stimulus(params, seed, alpha, gamma)
@@ -98,7 +98,7 @@ class _Stimulus:
         return [Op(READ, address) for address in sorted(self.existing)]
 
     def every_mistake(self) -> list[Op]:
-        """Writes of values one bit above each range, and reads one address bit off, the errors of which are cleared."""
+        """Writes one bit above each range, and reads one address bit off; the errors of both are cleared."""
         values = [
             Op(WRITE, register.offset, value)
             for register in REGISTERS
@@ -113,7 +113,7 @@ class _Stimulus:
         return [*values, *flags, *counts, *flags, *strays, *flags]
 
     def first_settings(self) -> list[Op]:
-        """What a run begins with: memories full of anything, coefficients, the LFSR's seed."""
+        """The start of a run: random contents of the memories, coefficients, the LFSR's seed."""
         return [
             *self._coefficients(1.0),
             self._write("LFSR", self._lfsr()),
@@ -122,7 +122,7 @@ class _Stimulus:
         ]
 
     def episode(self) -> list[Op]:
-        """One round of a run, with the mistakes made in it."""
+        """One round of a run, mistakes included."""
         ops = [*self._settings(), *self._memories(), *self._sample()]
         for _ in range(self.rng.randint(0, 3)):  # rewards alone cost little
             ops += [*self._measurements(), *self._work(self._write("COMMAND", REWARD))]
@@ -143,7 +143,7 @@ class _Stimulus:
         return rng.choice((0, p.coef_one, bit, p.coef_one - bit, *(rng.randint(0, p.coef_one) for _ in range(4))))
 
     def _near(self, value: int) -> int:
-        """A coefficient that differs in one bit, or not at all."""
+        """A coefficient that differs in at most one bit."""
         other = value ^ self.rng.choice((0, *(1 << bit for bit in range(self.params.coef_frac))))
         return min(other, self.params.coef_one)
 
@@ -160,7 +160,7 @@ class _Stimulus:
         return rng.choice((rng.randint(1, p.lfsr_max), 1 << rng.randrange(p.lfsr_width), p.lfsr_max))
 
     def _tie(self, bits: int, limit: int, other_limit: int) -> tuple[int, int] | None:
-        """Two numbers whose product is on a rounding tie of so many bits, or next to it; ``None`` if none is found.
+        """Two numbers whose product is on a rounding tie of ``bits`` bits, or next to it; ``None`` if none is found.
 
         The first is odd and in 1..``limit``, the other in 0..``other_limit``.
         """
@@ -179,14 +179,14 @@ class _Stimulus:
         return Op(WRITE, address_of(name), value & 0xFFFF_FFFF)
 
     def _coefficients(self, probability: float) -> list[Op]:
-        """ALPHA and GAMMA: fixed ones, or others with a probability."""
+        """ALPHA and GAMMA: the fixed ones, or new ones with a probability."""
         p = self.params
         values = dict(self.fixed)
         if not self.fixed and self._chance(probability):
             values = {"ALPHA": self._coefficient(), "GAMMA": self._coefficient()}
             tie = self._tie(2 * p.coef_frac - DISCOUNT_FRAC, p.coef_one, p.coef_one)
             if tie is not None and self._chance(0.3):
-                # The product of the two is rounded: complete its high bits at random.
+                # The product of the two is rounded: choose its high bits at random.
                 low, step = tie[1], 1 << (2 * p.coef_frac - DISCOUNT_FRAC)
                 values = {"ALPHA": tie[0], "GAMMA": low + step * self.rng.randint(0, (p.coef_one - low) // step)}
         elif self._chance(probability):
@@ -194,7 +194,7 @@ class _Stimulus:
         return [self._write(name, value) for name, value in values.items()]
 
     def _q_row(self, row: int) -> list[Op]:
-        """Writes of a row's words in any order: any values, or such as differ in single bits and often tie."""
+        """Writes of a row's words in any order: any values, or values that differ in single bits and often tie."""
         rng = self.rng
         values = [self._q_value() for _ in range(2 * self.pairs)]
         if self._chance(0.6):
@@ -212,7 +212,7 @@ class _Stimulus:
         return word - (1 << p.q_width) if word > p.q_max else word
 
     def _row(self) -> int:
-        """A row, often one of the first, which every policy has."""
+        """A row, often one of the first rows, which every policy has."""
         return self.rng.randrange(self.rng.choice((self.params.states, min(8, self.params.states))))
 
     def _settings(self) -> list[Op]:
@@ -224,7 +224,7 @@ class _Stimulus:
         if self._chance(0.3):
             ops.append(self._write("MODE", rng.randint(0, BY_NAME["MODE"].limits(p)[1])))
         if p.episodes and self._chance(0.3):
-            # Not all of them large: the sample would take longer than any wait.
+            # Not all of them large: the sample would take longer than the longest wait.
             settings = {"tournament": rng.choice((0, 1, 2, 3, 32)), "candidates": rng.choice((0, 1, 2, 3, 4, 8))}
             if self._chance(0.3):
                 settings = {"tournament": rng.choice((128, rng.getrandbits(8))), "candidates": rng.randint(0, 1)}
@@ -264,7 +264,7 @@ class _Stimulus:
         return ops
 
     def _measurements(self) -> list[Op]:
-        """Measurements, weights, and thresholds that they mostly pass, and now and then just do or just do not."""
+        """Measurements, weights and thresholds; mostly the measurements pass, sometimes by just enough or not quite."""
         p, rng = self.params, self.rng
         names = ("WEIGHT_A", "WEIGHT_L", "WEIGHT_E", "LATENCY_HIGH", "ENERGY_HIGH", "ACCURACY", "LATENCY", "ENERGY")
         values = {name: self._coefficient() for name in names}
@@ -297,20 +297,20 @@ class _Stimulus:
         return self._work(self._write("COMMAND", self.rng.randint(0, CLEAR | REWARD | UPDATE | SAMPLE)))
 
     def _work(self, begin: Op) -> list[Op]:
-        """A write that begins work and the wait for its end; now and then accesses, or a reset, while it is done."""
+        """A write that starts work, and the wait for its end; sometimes with accesses or a reset in between."""
         ops = [begin]
         command = begin.value if begin.address == address_of("COMMAND") else REWARD
         short = command == 0 or (command == CLEAR and self.params.states < _SHORT_CLEAR)
         if self._chance(0.2) and not short:
             ops += [self._while_busy() for _ in range(self.rng.randint(1, _WHILE_BUSY))]
-        # What has changed a memory cannot be dropped; reward and share come first, and take the longest.
+        # Work that has changed a memory cannot be dropped; reward and share come first, and take the longest.
         dropped = command and not command & CLEAR and (len(ops) == 1 or command & REWARD)
         if dropped and self._chance(0.03):
             return ops + self._reset()
         return [*ops, Op(WAIT), Op(READ, address_of("STATUS"))]
 
     def _while_busy(self) -> Op:
-        """An access that a busy unit refuses, or the read of a register that keeps its value."""
+        """An access that a busy unit refuses, or a read of a register that keeps its value."""
         kind = self.rng.random()
         if kind < 0.4:
             return Op(WRITE, self.rng.choice((*self.registers, *self._any_word())), self.rng.getrandbits(32))
@@ -327,7 +327,7 @@ class _Stimulus:
         return [Op(RESET), *registers, *(self._write(name, value) for name, value in self.fixed.items())]
 
     def _mistake(self) -> list[Op]:
-        """An access that the unit refuses, and what a host does about it."""
+        """An access that the unit refuses, and the host's reaction."""
         rng = self.rng
         kind = rng.random()
         if kind < 0.4:
@@ -348,25 +348,25 @@ class _Stimulus:
         return ops
 
     def _illegal_values(self, register: Register) -> list[int]:
-        """Words just outside the register's range, and above it by a bit."""
+        """Words just outside the register's range, and words with a bit above it."""
         low, high = register.limits(self.params)
         beyond = [low - 1, *(high + (1 << bit) for bit in range(32))]
         if register.fields:
             beyond = [self.rng.randint(0, high) & high | 1 << bit for bit in range(32) if not high >> bit & 1]
         elif register.signed:
             beyond += [self._q_value() ^ 1 << bit for bit in range(self.params.q_width, 32)]
-        top = 1 << 31 if register.signed else 1 << 32  # a wider one is another number on the bus
+        top = 1 << 31 if register.signed else 1 << 32  # a wider one is a different number on the bus
         return [value & 0xFFFF_FFFF for value in beyond if -(1 << 31) <= value < top and not low <= value <= high]
 
     def _stray(self) -> Op:
-        """An access to an address that differs from a good one in a bit."""
+        """An access to an address that differs from a good one in one bit."""
         address = self.rng.choice((*self.registers, *self._any_word())) ^ 1 << self.rng.randrange(ADDRESS_WIDTH)
         if address in self.existing or self._chance(0.5):
             return Op(READ, address)
         return Op(WRITE, address, self.rng.getrandbits(32))
 
     def _look(self) -> list[Op]:
-        """Reads of the results and of much else; flags that are cleared, and resets of an idle unit."""
+        """Reads of the results and of other registers; clearing of flags, and resets of an idle unit."""
         rng = self.rng
         ops = [Op(READ, address_of(name)) for name in _RESULTS]
         ops += [Op(READ, rng.choice((*self.registers, *self._any_word()))) for _ in range(8)]
@@ -382,7 +382,7 @@ class _Stimulus:
 
 
 def place(params: RLUParams, address: int) -> tuple[str, int]:
-    """What a word that can be read is, and, in a memory, which one of its kind."""
+    """Name of a word that can be read, and its number if it is in a memory."""
     name = next((r.name for r in REGISTERS if r.offset == address), "")
     if name:
         return f"register {name}", 0

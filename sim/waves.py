@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-_PICOSECONDS_A_CYCLE = 10_000  # the simulations run at 10 ns a cycle with a resolution of 1 ps
+_PICOSECONDS_A_CYCLE = 10_000  # a simulated cycle is 10 ns, the resolution is 1 ps
 
 
 def cut_vcd(source: Path, target: Path, first_cycle: int, last_cycle: int) -> None:
-    """Copy the part of a VCD file between two clock cycles; every signal starts with the value it has there."""
+    """Copy the part of a VCD file between two clock cycles; every signal starts with its value at that time."""
     start, end = first_cycle * _PICOSECONDS_A_CYCLE, last_cycle * _PICOSECONDS_A_CYCLE
     target.parent.mkdir(parents=True, exist_ok=True)
     with source.open() as old, target.open("w") as new:

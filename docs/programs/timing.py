@@ -1,4 +1,4 @@
-"""Timing diagrams of the blocks, drawn from a simulation of each."""
+"""Timing diagrams of the blocks, drawn from simulations."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ AXI_RESPONSES = {OKAY: "OKAY", SLVERR: "SLVERR"}
 
 
 def _opened(component: Any) -> Any:
-    """The blocks of a component, which keeps them for when it is elaborated."""
+    """The blocks of a component, which uses the same ones when it is elaborated."""
     module = component.elaborate(None)
     component.elaborate = lambda platform: module
     return module.submodules
 
 
 class _Unit:
-    """A whole unit with its blocks in reach, and a master for its bus.
+    """A whole unit with access to its blocks, and a master for its bus.
 
     Attributes:
-        design: the unit, which is simulated.
+        design: the simulated unit.
         registers, core, updater, sampler, reader: its blocks.
         core_blocks: all blocks of the core, by name.
     """
@@ -61,7 +61,7 @@ class _Unit:
         recorder.set(((bus.req, 0), (bus.we, 0), (bus.addr, 0), (bus.wdata, 0)))
 
     async def write(self, recorder: Recorder, name: str, value: int, *, drawn: bool = False) -> None:
-        """Write a register, and wait out the division that STATES and REWARD start."""
+        """Write a register, and wait for the end of the division that STATES and REWARD start."""
         await self.access(recorder, address_of(name), value, drawn=drawn)
         while not drawn and recorder.get(self.design.busy):
             await recorder.skip()
@@ -155,7 +155,7 @@ def _policy_store() -> str:
     )
 
     async def stimulus(r: Recorder) -> None:
-        # Between the reads it is row 8 that is read, which lies in another word than what is written.
+        # Between the reads, row 8 is read, which is in a different word from the written ones.
         await r.cycle((store.read_row, 8))
         await r.cycle((store.write_action_en, 1), (store.write_row, 3), (store.write_action, 4))
         await r.cycle((store.write_action_en, 0), (store.read_row, 3))
@@ -530,7 +530,7 @@ def _apb() -> str:
     return recorder.run(stimulus)
 
 
-#: Every block's diagram, by the name of its page.
+#: The diagram of every block, by the name of its page.
 DIAGRAMS: dict[str, Callable[[], str]] = {
     "register-file": _register_file,
     "q-table": _q_table,

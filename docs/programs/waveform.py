@@ -1,4 +1,4 @@
-"""Draws waveforms as text from a simulation of a design."""
+"""Draws waveforms of a simulated design as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from amaranth.sim import Simulator
 
 _MINIMUM_WIDTH = 4  # characters a clock cycle
-_ELIDED = 3  # cycles in a row without a change that are drawn as one column of dots
+_ELIDED = 3  # that many cycles without a change become one column of dots
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Shown:
         label: its name on the left.
         value: the signal.
         when: draw the value only in cycles in which this is high.
-        text: how a value is written; ``None`` draws a waveform of one bit.
+        text: function that writes a value; ``None`` draws a waveform of one bit.
     """
 
     label: str
@@ -36,7 +36,7 @@ def bit(value: Any, label: str = "") -> Shown:
 
 
 def number(value: Any, label: str = "", *, when: Any = None, text: Callable[[int], str] = str) -> Shown:
-    """Numbers, a change marked by a bar."""
+    """Numbers, with a bar at each change."""
     return Shown(label or value.name, value, when, text)
 
 
@@ -46,7 +46,7 @@ def hexadecimal(value: int) -> str:
 
 
 class Recorder:
-    """Runs one design and notes what the shown signals are in every clock cycle."""
+    """Simulates one design and records the shown signals in every clock cycle."""
 
     def __init__(self, design: Any, shown: Sequence[Shown]) -> None:
         self._design = design
@@ -68,16 +68,16 @@ class Recorder:
         return render(self._shown, self._columns)
 
     def get(self, value: Any) -> int:
-        """A signal's value in the cycle that comes next."""
+        """A signal's value in the next cycle."""
         return int(self._ctx.get(value))
 
     def set(self, settings: Iterable[tuple[Any, int]]) -> None:
-        """Drive inputs from the cycle that comes next."""
+        """Drive inputs from the next cycle on."""
         for signal, value in settings:
             self._ctx.set(signal, value)
 
     async def skip(self) -> None:
-        """Let a cycle pass undrawn."""
+        """Let a cycle pass without drawing it."""
         await self._ctx.tick()
 
     async def cycle(self, *settings: tuple[Any, int], times: int = 1) -> None:
@@ -95,8 +95,8 @@ class Recorder:
 
 
 def render(shown: Sequence[Shown], columns: Sequence[tuple[str | int, ...]]) -> str:
-    """The diagram as text, one clock cycle a column."""
-    # Runs of equal columns: long ones become one column of dots between their first and last cycle.
+    """The diagram as text, with one column for each clock cycle."""
+    # Long runs of equal columns become one column of dots between their first and last cycle.
     times: list[str] = []
     kept: list[tuple[str | int, ...]] = []
     start = 0

@@ -17,12 +17,12 @@ PORTS = members("apb")
 class ApbBridge(wiring.Component):
     """AMBA APB4 completer that is the master of a request/acknowledge bus.
 
-    The request goes to the unit in the setup phase, so that the unit's answer is there in the first cycle of the
-    access phase: there are no wait states. An APB3 requester has no ``pstrb`` and no ``pprot``: tie ``s_apb_pstrb``
+    The request goes to the unit in the setup phase. The unit's answer comes in the first cycle of the
+    access phase, so there are no wait states. An APB3 requester has no ``pstrb`` and no ``pprot``: tie ``s_apb_pstrb``
     to ones.
 
-    An access that the unit refuses ends with ``pslverr``. The unit knows whole words only: a write that strobes some
-    bytes of a word reaches it at an odd address, which it refuses. A write without any strobe reaches nothing and
+    An access that the unit refuses ends with ``pslverr``. The unit writes only whole words: a write that strobes some
+    bytes of a word reaches it at an odd address, which it refuses. A write without any strobe does not reach it and
     ends without an error. ``pprot`` is ignored, and so is ``pstrb`` of a read.
 
     The answer comes from flip-flops: no output depends on an input of the same cycle. Latency 1 cycle from setup
@@ -63,7 +63,7 @@ class ApbBridge(wiring.Component):
 class ApbRLU(WrappedRLU):
     """The RL unit behind APB; see `ApbBridge` for the bus and `RLU` for the unit.
 
-    Addresses are byte addresses in the unit's 16 KiB; all of them are decoded, so that none is another's alias.
+    Addresses are byte addresses in the unit's 16 KiB; all bits are decoded, so there are no aliases.
 
     Parameters
     ----------

@@ -20,12 +20,12 @@ PORTS = members("axi4lite")
 class AXI4LiteBridge(wiring.Component):
     """AXI4-Lite subordinate that is the master of a request/acknowledge bus.
 
-    Each request channel has a buffer of one entry, so that write addresses and write data come in any order.
-    Every output is a flip-flop, or its inverse. Reads and writes that keep coming take turns.
+    Each request channel has a buffer of one entry, so write addresses and write data may come in any order.
+    Every output is a flip-flop, or its inverse. Under a steady stream of both, reads and writes take turns.
 
-    An access that the unit refuses answers SLVERR. The unit knows whole words only: a write that strobes some
-    bytes of a word reaches it at an odd address, which it refuses. A write without any strobe reaches nothing and
-    answers OKAY. ``awprot`` and ``arprot`` are ignored.
+    An access that the unit refuses is answered with SLVERR. The unit writes only whole words: a write that strobes
+    some bytes of a word reaches it at an odd address, which it refuses. A write without any strobe does not reach it
+    and is answered with OKAY. ``awprot`` and ``arprot`` are ignored.
 
     Latency 3 cycles from the last request handshake to ``bvalid`` or ``rvalid`` (2 for a write of nothing); a write
     waits at most one cycle more for a read, a read two for a write. Throughput one write and one read in 4 cycles
@@ -46,7 +46,7 @@ class AXI4LiteBridge(wiring.Component):
         m = Module()
         bus = self.bus
 
-        # Requests: buffered until they are done; a full buffer takes no more.
+        # Requests are buffered until they are done; a full buffer takes no more.
         write_address = Signal(ADDRESS_WIDTH)
         read_address = Signal(ADDRESS_WIDTH)
         have_address = Signal()
@@ -71,8 +71,8 @@ class AXI4LiteBridge(wiring.Component):
         with m.If(self.s_axi_arvalid & self.s_axi_arready):
             m.d.sync += [have_read.eq(1), read_address.eq(self.s_axi_araddr)]
 
-        # An access waits until its answer has a place to go. If both could go the write does: the next write cannot
-        # be there when this one is done, so that the read goes then.
+        # An access waits until its answer channel is free. If both can start, the write does. The next write cannot
+        # be there when this one is done, so the read is next.
         write = Signal()
         read = Signal()
         select_write = Signal()
@@ -88,7 +88,7 @@ class AXI4LiteBridge(wiring.Component):
         with m.If(bus.req):
             m.d.sync += serving_write.eq(select_write)
 
-        # Answers: held until they are taken.
+        # Answers are held until they are taken.
         with m.If(self.s_axi_bready):
             m.d.sync += self.s_axi_bvalid.eq(0)
         with m.If(self.s_axi_rready):
@@ -113,7 +113,7 @@ class AXI4LiteBridge(wiring.Component):
 class AXI4LiteRLU(WrappedRLU):
     """The RL unit behind AXI4-Lite; see `AXI4LiteBridge` for the bus and `RLU` for the unit.
 
-    Addresses are byte addresses in the unit's 16 KiB; all of them are decoded, so that none is another's alias.
+    Addresses are byte addresses in the unit's 16 KiB; all bits are decoded, so there are no aliases.
 
     Parameters
     ----------

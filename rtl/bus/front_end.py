@@ -1,4 +1,4 @@
-"""What the units behind a standard bus have in common: the bridge's ports outside, the RL unit inside."""
+"""The common part of the units behind a standard bus: the bridge's ports outside, the RL unit inside."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class WrappedRLU(wiring.Component):
     bridge : Callable
         Makes the bridge, whose member ``bus`` is the master of the unit's bus.
     ports : Mapping
-        The bridge's other members, which become ports of the whole.
+        The bridge's other members, which become ports of the component.
 
     Members
     -------

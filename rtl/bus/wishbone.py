@@ -17,15 +17,15 @@ PORTS = members("wishbone")
 class WishboneBridge(wiring.Component):
     """Wishbone B4 slave that is the master of a request/acknowledge bus.
 
-    Of Wishbone B4 it has standard ("classic") single and block cycles, and pipelined ones: a standard master leaves
-    ``wb_stall`` open. Port size 32 bit, granularity 8 bit, so that ``wb_adr`` is the address of a word: bits 13..2 of
+    It supports the standard ("classic") single and block cycles of Wishbone B4, and pipelined ones. A standard master
+    leaves ``wb_stall`` open. Port size 32 bit, granularity 8 bit; ``wb_adr`` is the address of a word: bits 13..2 of
     the byte address. Cycles end with ``wb_ack`` or ``wb_err``, never both. There is no RTY, no LOCK, no tags
-    and no registered feedback (CTI, BTE). A read-modify-write cycle is a read and a write: there is only one
+    and no registered feedback (CTI, BTE). A read-modify-write cycle is a read and a write, because there is only one
     master.
 
-    An access that the unit refuses ends with ``wb_err``. The unit knows whole words only: a write that selects some
-    bytes of a word reaches it at an odd address, which it refuses. A write that selects no byte reaches nothing and
-    is acknowledged. A read gives the whole word, whatever it selects.
+    An access that the unit refuses ends with ``wb_err``. The unit writes only whole words: a write that selects some
+    bytes of a word reaches it at an odd address, which it refuses. A write that selects no byte does not reach it and
+    is acknowledged. A read returns the whole word, whatever it selects.
 
     The answer comes in the cycle after the request, from flip-flops: no output depends on an input of the same
     cycle. Latency 1 cycle, throughput one access in 2 cycles.
@@ -56,7 +56,7 @@ class WishboneBridge(wiring.Component):
             bus.wdata.eq(self.wb_dat_w),
             self.wb_ack.eq((bus.ack & ~bus.err) | skipped),
             self.wb_err.eq(bus.ack & bus.err),
-            # While the unit answers it takes nothing; a standard master waits for the answer anyway.
+            # The unit takes no request while it answers; a standard master waits for the answer anyway.
             self.wb_stall.eq(bus.ack | skipped),
             self.wb_dat_r.eq(bus.rdata),
         ]
@@ -67,7 +67,7 @@ class WishboneBridge(wiring.Component):
 class WishboneRLU(WrappedRLU):
     """The RL unit behind Wishbone; see `WishboneBridge` for the bus and `RLU` for the unit.
 
-    Every ``wb_adr`` is decoded, so that none is another's alias.
+    Every bit of ``wb_adr`` is decoded, so there are no aliases.
 
     Parameters
     ----------

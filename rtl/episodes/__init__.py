@@ -1,4 +1,4 @@
-"""The memory of episodes of the episodic unit, and what searches it.
+"""The episode memory of the episodic unit, and the blocks that search it.
 
 May import: rtl.spec, rtl.primitives.
 """

@@ -1,4 +1,4 @@
-"""Episode control: learns from stored episodes again, and varies the better ones into new policies."""
+"""Episode control: learns from stored episodes again, and makes new policies by varying the better ones."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class EpisodeControl(wiring.Component):
     """What MODE.episodic adds to the commands update and sample (docs/understand/episodic.md).
 
     Update: learn from the policy, store it with its reward, then ``replays`` times draw a stored episode and learn
-    from it again. Sample: draw ``candidates`` variations of stored policies, each anew while it is one of those
-    stored (at most ``ATTEMPTS`` times), and keep the one with the largest sum of Q-values. A candidate is not
-    kept as such but as the state of the LFSR before it, from which it is drawn again if it wins.
+    from it again. Sample: draw ``candidates`` variations of stored policies and keep the one with the largest sum of
+    Q-values. A candidate that is stored already is drawn again, up to ``ATTEMPTS`` draws in all. Of the best candidate
+    only the LFSR's state before it is kept; if needed, the candidate is drawn again from that state.
 
-    Updater and sampler do the work; this block starts them and says whose policy they see. How long a command
-    takes depends on the draws; the golden model counts the same cycles (`rtl.spec.params`).
+    Updater and sampler do the work; this block starts them and decides which policy they see. The duration of a
+    command depends on the draws; the golden model counts the same cycles (`rtl.spec.params`).
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class EpisodeControl(wiring.Component):
     Members
     -------
     start_update, start_sample : In(1)
-        Begin; not to be given again before ``done``.
+        Begin; do not raise it again before ``done``.
     done : Out(1)
         High for one cycle.
     clear : In(1)
@@ -43,23 +43,23 @@ class EpisodeControl(wiring.Component):
     states : In(bits for 0..states)
         Rows in use, at least 1.
     stored : Out(stored_width)
-        Episodes there are.
+        Number of stored episodes.
     update, sample : Out(1)
         Start the updater, the sampler.
     update_done, sample_done : In(1)
         They are done.
     replaying : Out(1)
-        The updater is to learn from ``episode_action``, ``winner_reward`` and ``winner_share``.
+        The updater must learn from ``episode_action``, ``winner_reward`` and ``winner_share``.
     explore : Out(1)
-        There is nothing to vary: every row is to explore.
+        There is nothing to vary: every row must explore.
     worker_row : In(row_width)
         Row wanted by the updater or the sampler.
     episode_action : Out(4)
-        The action of the row wanted a cycle ago, in the episode at hand.
+        The action of the row wanted a cycle ago, in the current episode.
     winner_reward, winner_share : Out(signed(q_width))
         That episode's reward and share.
     scanning, scoring : Out(1)
-        The policy store, and with ``scoring`` the Q-table too, are to read ``scan_row``.
+        The policy store must read ``scan_row``; with ``scoring`` the Q-table too.
     scan_row : Out(row_width)
         See above.
     policy_word : In(32)
@@ -77,7 +77,7 @@ class EpisodeControl(wiring.Component):
     lfsr_value : Out(lfsr_width)
         See above.
     product : In(lfsr_width + stored_width)
-        The LFSR's state of a cycle ago times ``stored``.
+        The LFSR's state a cycle ago times ``stored``.
     """
 
     def __init__(self, params: RLUParams):
@@ -181,7 +181,7 @@ class EpisodeControl(wiring.Component):
             m.d.comb += self.scan_row.eq(word << 3)
         m.d.comb += self.scanning.eq(comparing | storing | self.scoring)
 
-        # A word of the policy arrives a cycle after it was asked for, and is written.
+        # A word of the policy arrives a cycle after its request, and is written.
         m.d.comb += [
             memory.write_episode.eq(place),
             memory.write_row.eq(later(m, self.scan_row, 1)),

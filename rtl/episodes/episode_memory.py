@@ -1,4 +1,4 @@
-"""Memory of episodes: the policies tried so far, and what each was rewarded with."""
+"""Memory of episodes: the policies tried so far, and the reward of each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rtl.spec.params import RLUParams
 
 
 class EpisodeMemory(wiring.Component):
-    """``episodes`` policies, eight actions a word, with the reward of each and every row's share of it.
+    """``episodes`` policies, eight actions a word, each with its reward and a row's share of it.
 
     It takes ``episodes * policy_words * 32`` bits for policies and ``episodes * 2 * q_width`` for rewards: 6 KB for
-    512 episodes of up to 16 rows. A read takes 1 cycle, a write 1; both every cycle, and never of one place at once.
+    512 episodes of up to 16 rows. A read takes 1 cycle, a write 1; both every cycle, but never at the same place.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class EpisodeMemory(wiring.Component):
     read_row : In(row_width)
         Row of its policy.
     word : Out(32)
-        The policy word that holds that row, of a cycle ago.
+        The policy word with the row given a cycle ago.
     action : Out(4)
         That row's action.
     reward, share : Out(signed(q_width))

@@ -1,4 +1,4 @@
-"""Scans of a drawn policy: has it been tried before, and what does the Q-table promise of it?"""
+"""Scans of a drawn policy: whether it has been tried before, and the sum of its Q-values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtl.spec.params import RLUParams
 
 
 class SeenScan(wiring.Component):
-    """Compares the policy with every stored one, in the rows in use.
+    """Compares the rows in use of the policy with those of every stored one.
 
     Latency: ``done`` comes ``stored * ceil(states / 8) + 2`` cycles after ``start``. Throughput: eight rows a cycle.
 
@@ -27,17 +27,17 @@ class SeenScan(wiring.Component):
     states : In(bits for 0..states)
         Rows in use, at least 1.
     stored : In(stored_width)
-        Episodes there are, at least 1.
+        Number of stored episodes, at least 1.
     read_episode : Out(range(episodes))
         Episode wanted from the memory.
     read_row : Out(row_width)
-        First row of the word wanted, from it and from the policy store.
+        First row of the word wanted, from the memory and from the policy store.
     word, policy_word : In(32)
         The answers of the memory and the policy store.
     done : Out(1)
         High for one cycle.
     seen : Out(1)
-        With ``done``: one of them is the same policy.
+        With ``done``: the policy is stored already.
     """
 
     def __init__(self, params: RLUParams):
@@ -99,7 +99,7 @@ class SeenScan(wiring.Component):
 
 
 class ScoreScan(wiring.Component):
-    """Adds up the Q-values along the policy; a row whose action is not its own adds nothing.
+    """Adds up the Q-values along the policy; a row adds nothing if it does not have its action.
 
     Latency: ``done`` comes ``states + 4`` cycles after ``start``. Throughput: one row a cycle.
 
@@ -118,7 +118,7 @@ class ScoreScan(wiring.Component):
     old : In(signed(q_width))
         The row reader's answer: the policy's entry.
     legal : In(1)
-        And whether there is one.
+        The row reader's answer: whether the row has the action.
     done : Out(1)
         High for one cycle.
     total : Out(signed(q_width + row_width))

@@ -12,7 +12,7 @@ from rtl.spec.params import RLUParams
 
 
 class Tournament(wiring.Component):
-    """Draws stored episodes, with replacement, and keeps the one of the largest reward, of equals the first drawn.
+    """Draws stored episodes, with replacement, and keeps the first one with the largest reward.
 
     Each draw advances the LFSR by its whole width; ``number * stored >> lfsr_width`` is the episode drawn.
 
@@ -26,15 +26,15 @@ class Tournament(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin; not to be given again before ``done``.
+        Begin; do not raise it again before ``done``.
     draws : In(8)
         Episodes to draw, at least 1; steady while running.
     stored : In(stored_width)
-        Episodes there are, at least 1.
+        Number of stored episodes, at least 1.
     lfsr_advance : Out(1)
         Advance the LFSR by its width.
     product : In(lfsr_width + stored_width)
-        The LFSR's state of a cycle ago times ``stored``.
+        The LFSR's state a cycle ago times ``stored``.
     read_episode : Out(range(episodes))
         Episode wanted from the memory.
     reward, share : In(signed(q_width))
@@ -78,7 +78,7 @@ class Tournament(wiring.Component):
         with m.Elif(drawing):
             m.d.sync += left.eq(left - 1)
 
-        # The number is in the LFSR a cycle after it was drawn, its product a cycle later; then the memory answers.
+        # The LFSR holds the number a cycle after the draw; its product comes a cycle later, then the memory's answer.
         m.d.sync += self.read_episode.eq(self.product >> p.lfsr_width)
         valid = later(m, drawing, 4)
         episode = later(m, self.read_episode, 1)

@@ -1,4 +1,4 @@
-"""What becomes of the unit outside Amaranth.
+"""The unit outside Amaranth: FPGA tools and the IP package.
 
 May import: nothing of ours.
 """

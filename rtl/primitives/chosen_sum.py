@@ -10,9 +10,9 @@ from amaranth.lib.wiring import In, Out
 class ChosenSum(wiring.Component):
     """``base`` plus one of two terms (combinational, 0 cycles).
 
-    Lattice ECP5's carry cells have two inputs to spare in each bit: there the choice costs neither logic nor time.
-    Synthesis does not find that by itself, so that the cells are named when the platform is one of that family;
-    the equality of both forms is proven in the tests.
+    Lattice ECP5's carry cells have two inputs to spare in each bit, so the choice costs neither logic nor time there.
+    Synthesis does not find that by itself, so the cells are named if the platform is of that family. A test proves
+    that both forms are equal.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class ChosenSum(wiring.Component):
 
 
 def is_ecp5(platform: object) -> bool:
-    """Whether hardware is made for Lattice ECP5: an Amaranth platform of that family, or ``ECP5``."""
+    """Whether the platform is Lattice ECP5: an Amaranth platform of that family, or `ECP5`."""
     return str(getattr(platform, "device", "")).startswith("LFE5U")
 
 
@@ -78,5 +78,5 @@ class ECP5:
     device = "LFE5U"
 
 
-#: Truth table of A xor (B if C else D), A the lowest bit of the index. With C and D 0 it is A, what the carry takes.
+#: Truth table of A xor (B if C else D); A is the lowest bit of the index. With C and D 0 it is A, which the carry uses.
 _INIT = sum(((i & 1) ^ ((i >> 1 if i & 4 else i >> 3) & 1)) << i for i in range(16))

@@ -1,4 +1,4 @@
-"""Fixed-point operators of the datapath; what they compute is fixed in docs/understand/arithmetic.md."""
+"""Fixed-point operators of the datapath; docs/understand/arithmetic.md defines what they compute."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Value
 def round_half_even(value: Value, shift: int) -> Value:
     """``value / 2**shift`` rounded to the nearest integer, ties to the even one (combinational).
 
-    Adds a half and cuts; on a tie that is one too much just when it is odd, so its last bit goes.
+    Adds a half and cuts. On a tie, an odd result is one too large, so its last bit is cleared.
     """
     if shift == 0:
         return value
@@ -27,7 +27,7 @@ def round_half_up(value: Value, shift: int) -> Value:
 def less(left: Value, right: Value) -> Value:
     """``left < right`` of two signed values of one width (combinational).
 
-    With the sign bits exchanged it is a comparison of unsigned numbers, which is a single carry chain.
+    With the sign bits exchanged, this is a comparison of unsigned numbers, which is a single carry chain.
     """
     assert len(left) == len(right)
     return Cat(left[:-1], right[-1]) < Cat(right[:-1], left[-1])

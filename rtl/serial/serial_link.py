@@ -35,10 +35,10 @@ _HEADER = 5
 class SerialLink(wiring.Component):
     """Master of the unit's bus that takes its orders from a serial line.
 
-    One request is served at a time; what arrives meanwhile is lost, and the host sends it again. A frame with a
-    wrong CRC, a missing stop bit or a byte that stays out for ``gap_bits`` bit times gets no answer. A response
-    begins 4 cycles after the request's last byte is received, plus the access of a WRITE and the wait for the unit;
-    its bytes follow one another without a pause, but for the unit's answers to a READ.
+    One request is served at a time; bytes that arrive meanwhile are lost, and the host sends them again. A frame with
+    a wrong CRC, a missing stop bit or a gap of ``gap_bits`` bit times gets no answer. A response begins 4 cycles after
+    the request's last byte is received, plus the access of a WRITE and the wait for the unit. Its bytes follow one
+    another without a pause, except while the unit answers a READ.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ class SerialLink(wiring.Component):
     busy : In(1)
         From the unit.
     unit_reset : Out(1)
-        High for one cycle when a session begins: the unit is to begin anew as well.
+        High for one cycle when a session begins, to reset the unit.
     active : Out(1)
-        A request is on its way in, is served, or is answered.
+        A request is being received, served or answered.
     fault : Out(1)
         The last request was dropped or refused.
     """
@@ -91,7 +91,7 @@ class SerialLink(wiring.Component):
             sent.eq(out.valid & out.ready),
         ]
 
-        # The request shifts in from the right, so that its fields end up in place.
+        # The request shifts in from the right; at the end its fields are in place.
         sequence, session, operation, address, word = (
             Signal(8, name="request_sequence"),
             Signal(16, name="request_session"),
@@ -101,7 +101,7 @@ class SerialLink(wiring.Component):
         )
         request = Cat(word, address, operation, session, sequence)
         assert len(request) == 8 * REQUEST_BYTES
-        # What is remembered of the session, and of its last request that was carried out.
+        # The session, and the last request of it that was carried out.
         open_session = Signal(16, init=NO_SESSION)
         last_sequence = Signal(8)
         last_error = Signal()
@@ -167,7 +167,7 @@ class SerialLink(wiring.Component):
                 m.next = "header"
 
             with m.State("open"):
-                # A second copy of the request must not end the session that the first one began.
+                # A second copy of the request must not end the session that the first one opened.
                 m.d.sync += [status.eq(OK), words.eq(1), left.eq(1), word.eq(PROTOCOL_WORD)]
                 m.next = "header"
                 with m.If(session == NO_SESSION):

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 class UartReceiver(wiring.Component):
     """Receives bytes; samples each bit in its middle.
 
-    A byte is there half a bit into its stop bit, so that the next start bit may follow at once. A start bit
+    A byte is complete half a bit into its stop bit, so the next start bit may follow at once. A start bit
     shorter than half a bit is noise.
 
     Parameters
@@ -28,7 +28,7 @@ class UartReceiver(wiring.Component):
     valid : Out(1)
         High for one cycle for every byte.
     broken : Out(1)
-        High for one cycle for a byte without its stop bit, in place of ``valid``.
+        High for one cycle for a byte without a stop bit, instead of ``valid``.
     """
 
     def __init__(self, divisor: int):
@@ -40,7 +40,7 @@ class UartReceiver(wiring.Component):
         line = Signal(init=1)
         m.submodules += FFSynchronizer(self.pin, line, init=1)
         timer = Signal(range(self.divisor))
-        left = Signal(range(11))  # bits to come, start and stop bit among them
+        left = Signal(range(11))  # bits to come, including start and stop bit
         m.d.sync += [self.valid.eq(0), self.broken.eq(0)]
         with m.If(left == 0):
             m.d.sync += timer.eq(self.divisor // 2 - 1)
@@ -55,12 +55,12 @@ class UartReceiver(wiring.Component):
             with m.Elif((left == 10) & line):
                 m.d.sync += left.eq(0)
             with m.Else():
-                m.d.sync += self.data.eq(Cat(self.data[1:], line))  # the start bit falls out again
+                m.d.sync += self.data.eq(Cat(self.data[1:], line))  # the start bit is shifted out
         return m
 
 
 class UartTransmitter(wiring.Component):
-    """Sends bytes, back to back if they are there.
+    """Sends bytes, back to back if more are waiting.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What the unit is, without Amaranth: parameters, registers and their exports, the serial protocol, the buses.
+"""Description of the unit, without Amaranth: parameters, registers and their exports, serial protocol, buses.
 
 May import: nothing of ours.
 """

@@ -1,4 +1,4 @@
-"""The buses a unit can be had with: one record each, from which all parts of the project take what they need.
+"""The buses that the unit comes with: one record each, which all parts of the project read.
 
 docs/integrate/integration.md lists what else a new bus needs.
 """
@@ -29,14 +29,15 @@ class Port(NamedTuple):
 
 
 class FrontEnd(NamedTuple):
-    """A bus that the unit can be had with.
+    """A bus that the unit comes with.
 
     Attributes:
         name: value of ``--bus``. Files of the bus are named after it: its tasks for a package's bench
             (``rtl/flows/ip/shipped/rlu_bus_<name>.vh``), its bench (``tb/benches/<name>.py``) and its page.
         title: the bus in a sentence: "the unit on ...".
-        component: class of the whole unit behind the bus, with its module. It brings Amaranth, so it is only named.
-        summary: what a package's README says of the bus, and of an access that is refused.
+        component: class of the whole unit behind the bus, with its module. Only a name, because the class imports
+            Amaranth.
+        summary: what a package's README says about the bus, and about an access that is refused.
         ports: signals of the bus.
     """
 
@@ -62,15 +63,15 @@ OWN = FrontEnd(
     name="none",
     title="its own bus",
     component="rtl.unit.top.RLU",
-    summary="The bus is the unit's own: hold `req` until `ack`; `rdata` and `err` count in that cycle only.",
+    summary="The bus is the unit's own: hold `req` until `ack`; `rdata` and `err` are valid only in that cycle.",
     ports=(
-        Port("bus__req", "in", 1, "request: high, and the other inputs held, until ack"),
+        Port("bus__req", "in", 1, "request: hold it high, and the other inputs steady, until ack"),
         Port("bus__we", "in", 1, "1 writes, 0 reads"),
         Port("bus__addr", "in", ADDRESS_WIDTH, "byte address, a multiple of 4"),
         Port("bus__wdata", "in", DATA_WIDTH, "word to write"),
         Port("bus__ack", "out", 1, "the access is done, in this cycle only"),
-        Port("bus__err", "out", 1, "the access is done and was refused; it changed nothing but an error flag"),
-        Port("bus__rdata", "out", DATA_WIDTH, "word read, in the cycle of its answer"),
+        Port("bus__err", "out", 1, "the access is done and was refused; it changed only an error flag"),
+        Port("bus__rdata", "out", DATA_WIDTH, "word read, in the cycle of the answer"),
     ),
 )
 
@@ -93,7 +94,7 @@ STANDARD = (
                 "s_axi_wstrb",
                 "in",
                 DATA_WIDTH // 8,
-                "write data: bytes of the word, all of them; a write of some is refused",
+                "write strobes: set all of them; a write with only some is refused",
             ),
             Port("s_axi_bvalid", "out", 1, "write response: valid"),
             Port("s_axi_bready", "in", 1, "write response: taken"),
@@ -104,7 +105,7 @@ STANDARD = (
             Port("s_axi_arprot", "in", 3, "read address: protection, ignored"),
             Port("s_axi_rvalid", "out", 1, "read data: valid"),
             Port("s_axi_rready", "in", 1, "read data: taken"),
-            Port("s_axi_rdata", "out", DATA_WIDTH, "word read, in the cycle of its answer"),
+            Port("s_axi_rdata", "out", DATA_WIDTH, "word read, in the cycle of the answer"),
             Port("s_axi_rresp", "out", 2, "read data: 0 OKAY, 2 SLVERR when the read was refused"),
         ),
     ),
@@ -115,14 +116,14 @@ STANDARD = (
         summary="The bus is Wishbone B4, standard (classic) and pipelined cycles, 32 bits; an access that is refused "
         "answers `err`.",
         ports=(
-            Port("wb_cyc", "in", 1, "a bus cycle is under way"),
+            Port("wb_cyc", "in", 1, "a bus cycle is in progress"),
             Port("wb_stb", "in", 1, "this access is valid"),
             Port("wb_we", "in", 1, "1 writes, 0 reads"),
             Port("wb_adr", "in", ADDRESS_WIDTH - 2, "word address: bits 13..2 of the byte address"),
             Port("wb_dat_w", "in", DATA_WIDTH, "word to write (DAT_I of the slave)"),
-            Port("wb_sel", "in", DATA_WIDTH // 8, "bytes of the word: all of them, a write of some is refused"),
+            Port("wb_sel", "in", DATA_WIDTH // 8, "byte selects: set all of them; a write with only some is refused"),
             Port("wb_ack", "out", 1, "the access is done, in this cycle only"),
-            Port("wb_err", "out", 1, "the access is done and was refused; it changed nothing but an error flag"),
+            Port("wb_err", "out", 1, "the access is done and was refused; it changed only an error flag"),
             Port("wb_stall", "out", 1, "no further access is taken; leave it open with a classic master"),
             Port("wb_dat_r", "out", DATA_WIDTH, "word read (DAT_O of the slave), with ack"),
         ),
@@ -138,13 +139,11 @@ STANDARD = (
             Port("s_apb_paddr", "in", ADDRESS_WIDTH, "byte address, a multiple of 4"),
             Port("s_apb_pwrite", "in", 1, "1 writes, 0 reads"),
             Port("s_apb_pwdata", "in", DATA_WIDTH, "word to write"),
-            Port("s_apb_pstrb", "in", DATA_WIDTH // 8, "bytes to write: all of them; with APB3 tie it to ones"),
+            Port("s_apb_pstrb", "in", DATA_WIDTH // 8, "write strobes: set all of them; with APB3 tie it to ones"),
             Port("s_apb_pprot", "in", 3, "protection, ignored"),
             Port("s_apb_pready", "out", 1, "the access is done: always in the first cycle of the access phase"),
             Port("s_apb_prdata", "out", DATA_WIDTH, "word read, with pready"),
-            Port(
-                "s_apb_pslverr", "out", 1, "with pready: the access was refused and changed nothing but an error flag"
-            ),
+            Port("s_apb_pslverr", "out", 1, "with pready: the access was refused and changed only an error flag"),
         ),
     ),
 )

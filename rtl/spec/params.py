@@ -1,4 +1,4 @@
-"""The one parameter object from which both the hardware and the golden model are made."""
+"""The parameter object from which both the hardware and the golden model are made."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ COUNT_WIDTH = MAX_ACTIONS.bit_length()
 #: Actions in a word of a policy, in memory and on the bus.
 ACTIONS_PER_WORD = 32 // ACTION_WIDTH
 
-#: Draws of a candidate before one that has been tried already is taken after all.
+#: Draws of a candidate; the last one is taken even if it has been tried already.
 ATTEMPTS = 16
 
-#: Fraction bits of alpha gamma, one coefficient of the update; with its sign it fills an 18-bit multiplier.
+#: Fraction bits of alpha gamma, one coefficient of the update. With its sign it fills an 18-bit multiplier.
 DISCOUNT_FRAC = 17
 
-#: Fraction bits of a Q-value's unit that are kept until the end of an update.
+#: Bits below the last one of a Q-value that are kept until the end of an update.
 GUARD = 8
 
 #: Feedback taps of the maximal-length LFSRs, by width: bit ``k`` is the coefficient of ``x^k``, 1-based
@@ -36,25 +36,25 @@ LFSR_TAPS = {8: (8, 6, 5, 4), 16: (16, 15, 13, 4), 32: (32, 22, 2, 1)}
 class RLUParams:
     """Shape and number formats of one RL unit.
 
-    ``RLU(params)`` is its hardware and ``GoldenModel(params)`` its model; nothing else decides a width.
+    ``RLU(params)`` is its hardware and ``GoldenModel(params)`` is its model. Nothing else decides a width.
 
     Attributes:
-        states: rows of the Q-table, 1..256. The STATES register picks how many of them a task uses.
+        states: rows of the Q-table, 1..256. The STATES register says how many of them a task uses.
         actions: columns (banks) of the Q-table, 2..16.
-        action_counts: every row's own number of actions at power-up, each 1..``actions``; ``None`` means
-            ``actions`` for every row. The ACTION_COUNT window changes them; a reset does not bring them back.
+        action_counts: number of actions of every row at power-up, each 1..``actions``; ``None`` means
+            ``actions`` for every row. The ACTION_COUNT window changes them; a reset does not restore them.
         q_width: bits of a Q-value, 8..16 (two's complement).
-        q_frac: fraction bits of a Q-value and of the reward, 2..``q_width - 2``, so that the
-            range is at least [-2, 2).
+        q_frac: fraction bits of a Q-value and of the reward, 2..``q_width - 2``: the range is at
+            least [-2, 2).
         coef_frac: fraction bits of alpha, gamma, epsilon, the weights, the thresholds and A, L, E,
-            4..15; they are unsigned with one integer bit, so that 1.0 is exact.
+            4..15; they are unsigned with one integer bit, so 1.0 is exact.
         gain_frac: fraction bits of the two normalising gains, 4..12; they have four integer bits.
         lfsr_width: bits of the random number generator, 8, 16 or 32.
         episodes: episodes that the unit remembers, 0 or a power of two in 2..1024. With 0 it is the published unit;
             otherwise MODE.episodic turns on what docs/understand/episodic.md describes.
 
     Raises:
-        ValueError: for a value outside its range; the message names value, range and field.
+        ValueError: for a value outside its range; the message names the value, the range and the field.
     """
 
     states: int = 256
@@ -91,7 +91,7 @@ class RLUParams:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Every row's number of actions at power-up."""
+        """Number of actions of every row at power-up."""
         return self.action_counts if self.action_counts is not None else (self.actions,) * self.states
 
     @property
@@ -131,7 +131,7 @@ class RLUParams:
 
     @property
     def policy_words(self) -> int:
-        """Words of eight actions that an episode takes in memory: a power of two."""
+        """Words of eight actions that the policy of an episode takes in memory: a power of two."""
         return 1 << (words_of_policy(self.states) - 1).bit_length()
 
     @property
@@ -153,7 +153,7 @@ class RLUParams:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of `to_json`: two units with one digest are the same hardware."""
+        """SHA-256 of `to_json`: two units with the same digest are the same hardware."""
         return hashlib.sha256(self.to_json().encode()).hexdigest()
 
 
@@ -163,12 +163,12 @@ def _check_range(name: str, value: int, low: int, high: int) -> None:
 
 
 def words_of_policy(states: int) -> int:
-    """Words that hold the actions of so many rows."""
+    """Words that hold the actions of ``states`` rows."""
     return -(-states // ACTIONS_PER_WORD)
 
 
-# The timing contract: clock cycles that each command keeps the unit busy, from the cycle after the bus
-# write is accepted. The CYCLES register shows them; the golden model answers with these formulas.
+# The timing contract: how many clock cycles each command keeps the unit busy, from the cycle after the bus
+# write is accepted. The CYCLES register shows them; the golden model uses these formulas.
 
 
 def clear_cycles(params: RLUParams) -> int:
@@ -212,5 +212,5 @@ def score_cycles(states: int) -> int:
 
 
 def store_cycles(params: RLUParams) -> int:
-    """Storing an episode: eight rows a cycle, all that the unit has."""
+    """Storing an episode: all rows of the unit, eight a cycle."""
     return params.policy_words + 2

@@ -1,6 +1,6 @@
 """The register description for other tools: constants for C and Verilog, CMSIS-SVD, and JSON.
 
-Everything comes from the table in ``registers.py`` for one set of parameters; nothing is written down twice.
+Everything comes from the table in ``registers.py``, for one set of parameters.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Constant(NamedTuple):
     Attributes:
         name: upper-case name with the prefix ``RLU_``.
         value: the number; negative for the smallest value of a signed register.
-        hexadecimal: whether it reads better so.
+        hexadecimal: whether it is written in hexadecimal.
         doc: comment, empty for none.
     """
 
@@ -50,7 +50,7 @@ class Constant(NamedTuple):
 
 
 def has_range(register: Register) -> bool:
-    """Whether the register is a number that is written, so that it has a smallest and a largest value."""
+    """Whether the register is a number that can be written; then it has a smallest and a largest value."""
     return register.access is Access.RW and register.number is not None
 
 
@@ -94,7 +94,7 @@ def c_header(params: RLUParams) -> str:
     def literal(constant: Constant) -> str:
         if constant.value < 0:
             return f"({constant.value})"
-        # Limits are compared with signed values too, masks and offsets never are.
+        # Limits are compared with signed values too; masks and offsets are not.
         return f"0x{constant.value:X}u" if constant.hexadecimal else str(constant.value)
 
     lines = [f"/* {_title(params)} */", "#ifndef RLU_REGS_H", "#define RLU_REGS_H"]
@@ -167,9 +167,9 @@ def svd(params: RLUParams, *, base: int = 0) -> str:
 
 
 def _svd_fields(register: Register, params: RLUParams) -> tuple[Field, ...]:
-    """The register's fields; one ``value`` for a number, as some tools refuse a register without any.
+    """The register's fields; a number gets one called ``value``, because some tools refuse a register without fields.
 
-    Signed numbers are read and written sign-extended: theirs is the whole word.
+    Signed numbers are read and written sign-extended, so their field is the whole word.
     """
     width = DATA_WIDTH if register.signed else register.width(params)
     return register.fields or (Field(name="value", lsb=0, width=width, doc=register.doc),)
@@ -229,14 +229,14 @@ FORMATS: dict[str, Callable[[RLUParams], str]] = {
 
 
 def exported(params: RLUParams, form: str) -> str:
-    """The register map in one of `FORMATS`; ValueError for another."""
+    """The register map in one of `FORMATS`; ValueError for any other."""
     if form not in FORMATS:
         raise ValueError(f"the format must be one of {', '.join(FORMATS)}, not {form!r}")
     return FORMATS[form](params)
 
 
 def _add_window(registers: ElementTree.Element, window: Window, params: RLUParams) -> None:
-    """One array of registers; of clusters where a row is more than a word."""
+    """One array of registers, or of clusters if a row is more than a word."""
     parent, place = registers, window.offset
     entries, words = window.strides(params), window.used_words(params)
     if window.words_per_row > 1:

@@ -1,8 +1,8 @@
 """The register description: the single source of the RTL decode, the driver's names and the docs.
 
 Addresses are byte addresses of 32-bit words. A register either has ``fields``, which name its bits, or holds a
-``number``. Both say which values are allowed: a write of any other sets the sticky ``error_value`` flag and changes
-nothing else.
+``number``. Both say which values are allowed: a write of any other value sets the sticky ``error_value`` flag and
+changes nothing else.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from rtl.spec.params import ACTION_WIDTH, COUNT_WIDTH, MAX_ACTIONS, MAX_STATES, 
 ID_VALUE = 0x524C5531  # "RLU1"
 VERSION_VALUE = 0x0001_0002  # major.minor: 16 bit each
 
-#: A number of a unit: the same in all, or a parameter's by its name, or what follows from the parameters.
+#: A number of a unit: the same in all units, the name of a parameter, or a function of the parameters.
 OfUnit = int | str | Callable[[RLUParams], int]
 
 
 class Access(enum.StrEnum):
-    """What a master may do with a register or a field; the values are the words of the register map."""
+    """What a master may do with a register or a field; the values are the register map's abbreviations."""
 
     RO = "ro"  #: It can be read only.
     RW = "rw"  #: It can be read, and holds what is written.
     WO = "wo"  #: A command: a write starts work, a read gives 0.
-    W1C = "w1c"  #: It can be read, and a 1 that is written clears its bit.
+    W1C = "w1c"  #: It can be read, and writing a 1 clears its bit.
 
     @property
     def readable(self) -> bool:
-        """Whether a read says what it holds."""
+        """Whether a read returns what it holds."""
         return self is not Access.WO
 
     @property
@@ -48,11 +48,11 @@ class Field:
     Attributes:
         name: lower-case name.
         lsb: its lowest bit.
-        width: its bits.
+        width: number of bits.
         doc: what it means.
         access: what a master may do with it, ``None`` for the same as with the register.
-        episodic: it is there in units with an episode memory only; in others it reads 0 and takes nothing else.
-        reset: value after reset, of a unit that has it.
+        episodic: only units with an episode memory have it; in others it reads 0 and accepts only 0.
+        reset: value after reset, in a unit that has it.
     """
 
     name: str
@@ -65,12 +65,12 @@ class Field:
 
     @property
     def mask(self) -> int:
-        """The field's bits set, in place."""
+        """A word in which exactly the field's bits are set."""
         return ((1 << self.width) - 1) << self.lsb
 
     @property
     def text(self) -> str:
-        """What it means, for the documentation: also that it is read-only if the register is not."""
+        """What it means, for the documentation; says if the field is read-only in a register that is not."""
         return f"{self.doc} (read-only)" if self.access is Access.RO else self.doc
 
     def of(self, word: int) -> int:
@@ -82,7 +82,7 @@ class Field:
         return not self.episodic or params.episodes > 0
 
     def reset_value(self, params: RLUParams) -> int:
-        """Value after reset; 0 in a unit that does not have the field."""
+        """Value after reset; 0 in a unit without the field."""
         return _of_unit(self.reset, params) if self.present(params) else 0
 
 
@@ -123,7 +123,7 @@ class Register:
         number: what it holds, if it has no fields.
         fields: its bits, if they have names.
         reset: value after reset, of a number; ``fields`` have their own.
-        external: a block of the unit holds it and changes it while it works, not the register file.
+        external: a block of the unit holds it and changes it at work; the register file does not.
     """
 
     name: str
@@ -159,7 +159,7 @@ class Register:
         return sum(f.reset_value(params) << f.lsb for f in self.fields)
 
     def access_of(self, field: Field, params: RLUParams) -> Access:
-        """What a master may do with a field of the register; one that the unit does not have is read-only."""
+        """What a master may do with a field of the register; a field that the unit does not have is read-only."""
         return (field.access or self.access) if field.present(params) else Access.RO
 
 
@@ -168,7 +168,7 @@ class Window:
     """A range of words that looks into a memory of rows.
 
     Entries are packed without gaps, from bit 0 of the first word up. Every unit leaves as much room for a row as the
-    largest one, so that an entry's address does not depend on the unit.
+    largest unit needs, so an entry's address does not depend on the unit.
 
     Attributes:
         name: upper-case name.
@@ -199,17 +199,17 @@ class Window:
 
     @property
     def rows_per_word(self) -> int:
-        """Rows that a word holds entries of."""
+        """Number of rows with entries in the same word."""
         return max(1, self.entries_per_word // self.room)
 
     @property
     def words_per_row(self) -> int:
-        """Words from a row to the next that does not share a word with it, gaps included."""
+        """Words from a row to the next row in another word, gaps included."""
         return max(1, self.room // self.entries_per_word)
 
     @property
     def stride(self) -> int:
-        """Bytes from a row to the next that does not share a word with it."""
+        """Bytes from a row to the next row in another word."""
         return self.words_per_row * DATA_WIDTH // 8
 
     @property
@@ -218,7 +218,7 @@ class Window:
         return MAX_STATES // self.rows_per_word * self.stride
 
     def strides(self, params: RLUParams) -> int:
-        """How often the stride goes into the window of a unit."""
+        """Number of strides in the window of a unit."""
         return -(-params.states // self.rows_per_word)
 
     def words(self, params: RLUParams) -> int:
@@ -235,12 +235,12 @@ class Window:
         return self.offset + word * DATA_WIDTH // 8
 
     def addresses(self, rows: int, columns: int = 1, *, first: int = 0) -> list[int]:
-        """Byte addresses of the words with the first entries of some rows, in order.
+        """Byte addresses of the words that hold the first entries of some rows, in order.
 
         Args:
             rows: number of rows.
             columns: number of entries of each, at least 1.
-            first: the first row, the first of its word.
+            first: the first row; its entries must begin a word.
         """
         return [
             address
@@ -257,7 +257,7 @@ class Window:
         return (row, column) if column < _of_unit(self.columns, params) else None
 
     def pack(self, entries: Sequence[int]) -> list[int]:
-        """Words that hold the entries, from the first bit of a word on; the rest of the last word is 0."""
+        """Words that hold the entries, beginning at the first bit of a word; the rest of the last word is 0."""
         mask, step, packed = (1 << self.entry_width) - 1, self.entries_per_word, []
         for start in range(0, len(entries), step):
             word = 0
@@ -281,12 +281,12 @@ def _of_unit(value: OfUnit, params: RLUParams) -> int:
 
 
 def _coefficient(value: int) -> OfUnit:
-    """A coefficient, written down in U1.15."""
+    """A coefficient, given in U1.15."""
     return lambda params: value >> (15 - params.coef_frac)
 
 
 def _gain(value: int) -> OfUnit:
-    """A gain, written down in U4.12."""
+    """A gain, given in U4.12."""
     return lambda params: value >> (12 - params.gain_frac)
 
 
@@ -359,13 +359,13 @@ REGISTERS: tuple[Register, ...] = (
                 doc="an access to an address that does not exist, or not a multiple of 4; "
                 "a write to a read-only register",
             ),
-            Field(name="error_busy", lsb=9, width=1, doc="a write, or a window read, while busy"),
+            Field(name="error_busy", lsb=9, width=1, doc="a write or a window read while the unit is busy"),
             Field(name="error_value", lsb=10, width=1, doc="a write of a value outside the register's range"),
             Field(
                 name="error_policy",
                 lsb=11,
                 width=1,
-                doc="an update met an action its row does not have; that row was left alone",
+                doc="an update met an action that its row does not have; that row was not updated",
             ),
         ),
     ),
@@ -382,7 +382,7 @@ REGISTERS: tuple[Register, ...] = (
                 lsb=1,
                 width=1,
                 episodic=True,
-                doc="update stores the episode and replays stored ones; sample varies the better of those",
+                doc="update stores the episode and replays stored ones; sample varies the better stored ones",
             ),
         ),
     ),
@@ -488,7 +488,7 @@ REGISTERS: tuple[Register, ...] = (
         access=Access.RW,
         number=GAIN,
         reset=_gain(0x1000),
-        doc="1 / (high - low) of latency, low being what scores 1.",
+        doc="1 / (high - low) of latency; low is the latency that scores 1.",
     ),
     Register(
         name="ENERGY_GAIN",
@@ -496,7 +496,7 @@ REGISTERS: tuple[Register, ...] = (
         access=Access.RW,
         number=GAIN,
         reset=_gain(0x1000),
-        doc="1 / (high - low) of energy, low being what scores 1.",
+        doc="1 / (high - low) of energy; low is the energy that scores 1.",
     ),
     Register(name="ACCURACY", offset=0x58, access=Access.RW, number=COEFFICIENT, doc="Measured accuracy, a fraction."),
     Register(name="LATENCY", offset=0x5C, access=Access.RW, number=COEFFICIENT, doc="Measured latency, of full scale."),
@@ -523,13 +523,13 @@ REGISTERS: tuple[Register, ...] = (
         access=Access.RO,
         number=WORD,
         external=True,
-        doc="Clock cycles the last command, or the last write of REWARD or STATES, kept the unit busy.",
+        doc="Clock cycles that the last command, or the last write of REWARD or STATES, kept the unit busy.",
     ),
     Register(
         name="IRQ_STATUS",
         offset=0x70,
         access=Access.W1C,
-        doc="Interrupts that are pending. Each stays set until a 1 is written to it.",
+        doc="Pending interrupts. Each stays set until a 1 is written to it.",
         fields=(
             Field(
                 name="done",
@@ -554,7 +554,7 @@ REGISTERS: tuple[Register, ...] = (
         name="EPISODIC",
         offset=0x78,
         access=Access.RW,
-        doc="How an episodic unit samples and replays. A field that is 0 counts as 1, but for `replays`.",
+        doc="How an episodic unit samples and replays. A 0 counts as 1, except in `replays`.",
         fields=(
             Field(
                 name="tournament",
@@ -578,7 +578,7 @@ REGISTERS: tuple[Register, ...] = (
                 width=8,
                 episodic=True,
                 reset=16,
-                doc="stored episodes drawn and learned from again by an update",
+                doc="stored episodes that an update draws and learns from again",
             ),
         ),
     ),
@@ -587,11 +587,11 @@ REGISTERS: tuple[Register, ...] = (
         offset=0x7C,
         access=Access.RO,
         external=True,
-        doc="Episode memory. The clear command empties it; a new episode in a full one takes the place of the oldest.",
+        doc="Episode memory. The clear command empties it; if it is full, a new episode replaces the oldest.",
         fields=(
             Field(name="stored", lsb=0, width=16, doc="episodes stored"),
             Field(
-                name="capacity", lsb=16, width=16, reset="episodes", doc="episodes it has room for, 0 in a unit without"
+                name="capacity", lsb=16, width=16, reset="episodes", doc="episodes it has room for, 0 without a memory"
             ),
         ),
     ),

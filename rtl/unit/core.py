@@ -1,4 +1,4 @@
-"""The RL unit without its bus: memories, reward calculator, updater and sampler, and who works when."""
+"""The RL unit without its bus: memories, reward calculator, updater, sampler, and the sequencer that starts them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rtl.unit.updater import QTableUpdater
 
 
 def probe_layout(params: RLUParams) -> data.StructLayout:
-    """What the unit shows of its inner life, for lockstep checking; leave it open in a design."""
+    """Events inside the unit, shown for lockstep checking; leave it open in a design."""
     return data.StructLayout(
         {
             "draw": 1,
@@ -45,17 +45,17 @@ def probe_layout(params: RLUParams) -> data.StructLayout:
 
 
 class Job(enum.IntEnum):
-    """Jobs of the core, in the order in which they run: the bits of COMMAND, and one that no command asks for."""
+    """Jobs of the core, in the order in which they run: the bits of COMMAND, and one without a command."""
 
     CLEAR = field_of("COMMAND", "clear").lsb
     REWARD = field_of("COMMAND", "reward").lsb
     UPDATE = field_of("COMMAND", "update").lsb
     SAMPLE = field_of("COMMAND", "sample").lsb
-    DIVIDE = 4  #: The share of a reward that the host wrote.
+    DIVIDE = 4  #: Computes the share of a reward that the host wrote.
 
 
 class RLUCore(wiring.Component):
-    """Everything that computes, commanded by strobes and set by values that the register file holds.
+    """The computing part of the unit. Strobes start it; the register file holds its settings.
 
     Latency and throughput of the commands are in ``rtl.spec.params``.
 
@@ -68,7 +68,7 @@ class RLUCore(wiring.Component):
     settings : In(settings_layout(params))
         Registers; steady while ``busy``.
     divide : In(1)
-        Compute the share again: REWARD or STATES has just been written. Not while ``busy``.
+        Compute the share again, because REWARD or STATES was written. Not while ``busy``.
     probe : Out(probe_layout(params))
         Draws, actions, Q-table writes and rewards as they happen.
     others
@@ -126,7 +126,7 @@ class RLUCore(wiring.Component):
                 m.d.sync += [clearing.eq(0), clear_row.eq(0), cleared.eq(1)]
         with m.Elif(start[Job.CLEAR]):
             m.d.sync += clearing.eq(1)
-        # Each block says that it is done only when it was the one to work.
+        # Each block raises done only for its own work.
         m.d.comb += finished.eq(cleared | reward.done | updater.done | sampler.done)
         start_update, start_sample = start[Job.UPDATE], start[Job.SAMPLE]
         policy_action, share, whole_reward = store.action, reward.share, reward.reward
@@ -168,7 +168,7 @@ class RLUCore(wiring.Component):
             whole_reward = Mux(episodes.replaying, episodes.winner_reward, reward.reward)
             lfsr_load = self.lfsr_load | episodes.lfsr_load
             lfsr_value = Mux(episodes.lfsr_load, episodes.lfsr_value, self.word)
-            # The LFSR's state times the episodes stored, in cycles in which the sampler does not multiply.
+            # The LFSR's state times the number of episodes stored, in cycles in which the sampler does not multiply.
             factor_b = Mux(later(m, episodes.lfsr_advance, 1), episodes.stored, sampler.factor_b)
 
         for name in (
@@ -176,7 +176,7 @@ class RLUCore(wiring.Component):
             "energy_th", "latency_high", "energy_high", "latency_gain", "energy_gain", "states",
         ):  # fmt: skip
             m.d.comb += getattr(reward, name).eq(settings[name])
-        # The host's reward is taken when it is written; dividing is a job of its own.
+        # The host's reward is stored when it is written; dividing it is a separate job.
         m.d.comb += [
             reward.start.eq(start[Job.REWARD]),
             reward.load.eq(self.reward_load),
@@ -203,14 +203,14 @@ class RLUCore(wiring.Component):
             self.bad_action.eq(updater.bad_action),
         ]
 
-        # Sampler and reward calculator, which never work together, use one multiplier.
+        # Sampler and reward calculator never work at the same time, so they share one multiplier.
         m.d.comb += [
             reward.idle_factor_a.eq(sampler.factor_a),
             reward.idle_factor_b.eq(factor_b),
             sampler.product.eq(reward.product),
         ]
 
-        # The memories serve whoever is at work, and the bus when nobody is.
+        # The memories serve the block at work, or the bus if none is.
         read_row = Mux(active[Job.SAMPLE], sampler.read_row, Mux(active[Job.UPDATE], updater.read_row, self.row))
         if p.episodes:
             read_row = Mux(episodes.scanning, episodes.scan_row, read_row)
@@ -238,7 +238,7 @@ class RLUCore(wiring.Component):
             store.write_count.eq(self.word),
             store.write_count_en.eq(self.count_write),
         ]
-        # The bus writes a cycle late: its decoding has taken one, and nothing reads earlier than the next access.
+        # The bus writes a cycle late, because decoding takes one. Nothing reads earlier than the next access.
         bus_row = Signal.like(self.row)
         bus_word = Signal.like(self.word)
         bus_mask = Signal.like(self.q_write_mask)

@@ -1,4 +1,4 @@
-"""What belongs to each row beside its Q-values: the chosen action and the number of actions."""
+"""What each row has besides its Q-values: the chosen action and the number of actions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from rtl.spec.params import RLUParams
 class PolicyStore(wiring.Component):
     """Memories of the policy (eight actions a word) and of every row's number of actions.
 
-    Reads take 1 cycle, writes 1; all ports every cycle. As with the Q-table, what is read in the very cycle it
-    is written is not defined.
+    Reads take 1 cycle, writes 1; every port takes one access a cycle. As in the Q-table, a read in the cycle of
+    a write to the same place is undefined.
 
     Parameters
     ----------
@@ -24,13 +24,13 @@ class PolicyStore(wiring.Component):
     read_row : In(row_width)
         Row to read.
     word : Out(32)
-        The policy word that holds the row given a cycle ago.
+        The policy word with the row given a cycle ago.
     action : Out(4)
         That row's action.
     count : Out(5)
         That row's number of actions, 1..16.
     last : Out(4)
-        Its highest action, one less.
+        Its highest action, which is ``count - 1``.
     write_row : In(row_width)
         Row to write.
     write_action : In(4)
@@ -68,11 +68,11 @@ class PolicyStore(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Every address has a row, so that no read is undefined, and there is at least one address bit.
+        # Every address has a row, so no read is undefined. There is at least one address bit.
         depth = 1 << self.params.row_width
         words = max(2, depth // 8)
         m.submodules.policy = policy = memory.Memory(shape=32, depth=words, init=[], attrs={"no_rw_check": 1})
-        # Stored less one, so that 1..16 fits in four bits.
+        # The count less one is stored, so 1..16 fits in four bits.
         m.submodules.counts = counts = memory.Memory(
             shape=4,
             depth=depth,

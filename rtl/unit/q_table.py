@@ -1,4 +1,4 @@
-"""The Q-table: one memory bank an action, so that a whole row is read in a cycle."""
+"""The Q-table: one memory bank for each action, so a whole row is read in a cycle."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rtl.spec.params import RLUParams
 class QTable(wiring.Component):
     """Banked memory of ``states`` rows by ``actions`` Q-values (8 KB at full size).
 
-    A read takes 1 cycle, a write 1; both every cycle. A row read in the very cycle it is written may give
-    anything in hardware (in simulation, the old values), and the unit never uses it: memory blocks differ
-    in this, and to prescribe it would cost a bypass a bank.
+    A read takes 1 cycle, a write 1; both every cycle. A read in the cycle of a write to the same row may give
+    anything in hardware (in simulation, the old values), and the unit never uses it. Memory blocks differ
+    in this, and a defined value would cost a bypass for each bank.
 
     Parameters
     ----------
@@ -49,9 +49,9 @@ class QTable(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        # Every address has a row, so that no read is undefined, and there is at least one address bit.
+        # Every address has a row, so no read is undefined. There is at least one address bit.
         depth = 1 << self.params.row_width
-        # Beyond 16 rows look-up tables as memory cost more than all the rest of the unit.
+        # Above 16 rows, a memory of look-up tables costs more than the rest of the unit.
         attributes = {"no_rw_check": 1, **({"ram_style": "block"} if depth > 16 else {})}
         for i in range(self.params.actions):
             bank = memory.Memory(shape=signed(self.params.q_width), depth=depth, init=[], attrs=attributes)

@@ -1,4 +1,4 @@
-"""Register file: decodes the bus into registers and memory windows, from the table in registers.py."""
+"""Register file: decodes the bus into registers and memory windows, using the table in registers.py."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ _DONE, _ERROR = (field_of("IRQ_STATUS", name).lsb for name in ("done", "error"))
 
 
 def stored(register: Register) -> bool:
-    """Whether the register's bits are kept in the register file itself."""
+    """Whether the register file itself holds the register's bits."""
     return register.access is Access.RW and not register.external
 
 
 def halves_of(word: Value) -> tuple[Value, Value]:
-    """The two Q-values in a word of the Q_TABLE window, that of the even action first."""
+    """The two Q-values in a word of the Q_TABLE window, the even action's first."""
     return word[: Q_TABLE.entry_width], word[Q_TABLE.entry_width :]
 
 
 def settings_layout(params: RLUParams) -> data.StructLayout:
-    """The registers that are stored in the register file, by lower-case name."""
+    """The registers that the register file holds, by lower-case name."""
     return data.StructLayout({r.name.lower(): r.width(params) for r in REGISTERS if stored(r)})
 
 
 class CoreSignature(wiring.Signature):
-    """What the register file and the core tell each other, seen from the register file.
+    """The signals between the register file and the core, seen from the register file.
 
     Parameters
     ----------
@@ -69,19 +69,19 @@ class CoreSignature(wiring.Signature):
     word : Out(32)
         The word being written, for the strobes below.
     lfsr_load, reward_load : Out(1)
-        ``word`` is a new LFSR state, a new reward.
+        ``word`` is a new LFSR state, or a new reward.
     policy_write, count_write : Out(1)
-        ``word`` is to be written to the policy store: eight actions, or the row's number of actions.
+        Write ``word`` to the policy store: eight actions, or the row's number of actions.
     q_write_mask : Out(actions)
-        Banks of the Q-table to write with the halves of ``word``.
+        Banks of the Q-table to which the halves of ``word`` are written.
     row : Out(row_width)
         Row of the window access, to read and to write.
     q_row, policy_word, count : In
-        What the memories hold of the row given a cycle ago; only while not ``busy``.
+        Contents of the memories in the row given a cycle ago; only while not ``busy``.
     busy : In(1)
-        A command is running: none of the strobes comes, and writes and window reads are refused.
+        A command is running: there are no strobes, and writes and window reads are refused.
     episodes_stored : In(stored_width)
-        Episodes there are; 0 in a unit without a memory for them.
+        Number of stored episodes; 0 in a unit without an episode memory.
     lfsr : In(lfsr_width)
         State of the random number generator.
     reward, share : In(signed(q_width))
@@ -124,7 +124,7 @@ class RegisterFile(wiring.Component):
     """The unit's memory map behind a request/acknowledge bus.
 
     The master holds ``req`` with ``we``, ``addr`` and ``wdata`` until the cycle in which ``ack`` is high;
-    ``rdata`` and ``err`` count in that cycle only. ``err`` means that the access changed nothing but a
+    ``rdata`` and ``err`` are valid in that cycle only. ``err`` means that the access changed only a
     sticky error flag. Latency 1 cycle from ``req`` to ``ack``, throughput one access in 2 cycles.
 
     Parameters
@@ -136,15 +136,15 @@ class RegisterFile(wiring.Component):
     bus : In(BUS)
         Request/acknowledge bus.
     values : Out(StructLayout)
-        Every register that is stored here, by lower-case name.
+        Every register that the register file holds, by lower-case name.
     states_written : Out(1)
         STATES was just written, for one cycle.
     cycles : In(32)
         The CYCLES register.
     irq : Out(1)
         Interrupt request, a level: an enabled bit of IRQ_STATUS is set and the unit is not busy. IRQ_STATUS.done
-        is set from the cycle in which ``busy`` falls, IRQ_STATUS.error with the flag of STATUS; ``irq`` follows
-        a cycle later. A bit that is set and cleared in the same cycle stays set.
+        is set in the cycle in which ``busy`` falls, IRQ_STATUS.error together with the flag of STATUS. ``irq``
+        follows a cycle later. A bit that is set and cleared in the same cycle stays set.
     others
         `CoreSignature`.
     """
@@ -178,7 +178,7 @@ class RegisterFile(wiring.Component):
         m.d.comb += [access.eq(bus.req & ~bus.ack), self.word.eq(bus.wdata)]
         m.d.sync += [bus.ack.eq(access), bus.err.eq(0)]
 
-        # Pending interrupts: those kept, and one that comes in this very cycle.
+        # Pending interrupts: those from before, and one that comes in this cycle.
         kept = Signal(2)
         pending = Signal(2)
         enabled = registers["IRQ_ENABLE"]
@@ -188,7 +188,7 @@ class RegisterFile(wiring.Component):
         m.d.comb += pending.eq(kept | ended << _DONE)
         m.d.sync += [
             was_busy.eq(self.busy),
-            # A request while busy would call a handler that cannot clear it.
+            # No interrupt while busy: the handler could not clear it.
             self.irq.eq((pending & enabled).any() & ~self.busy),
         ]
 
@@ -235,7 +235,7 @@ class RegisterFile(wiring.Component):
         with m.If(is_window):
             m.d.comb += writable.eq(1)
 
-        # What is wrong with the access, the first that applies; then it changes nothing else.
+        # The first error that applies to the access, which then changes nothing else.
         wrong = Signal()
         with m.If(access):
             m.d.comb += wrong.eq(1)
@@ -325,7 +325,7 @@ class RegisterFile(wiring.Component):
         return (value >= self.params.q_min) & (value <= self.params.q_max)
 
     def _in_range(self, register):
-        """Whether the word on the bus is a value the register takes."""
+        """Whether the word on the bus is a value that the register accepts."""
         low, high = register.limits(self.params)
         if register.number is None:
             return (self.bus.wdata & ~Const(high, DATA_WIDTH)) == 0
@@ -333,7 +333,7 @@ class RegisterFile(wiring.Component):
         return (word >= low) & (word <= high)
 
     def _read_value(self, register, registers, flags, pending):
-        """The word a read of the register returns."""
+        """The word that a read of the register returns."""
         if register.name == "STATUS":
             status = Const(0, DATA_WIDTH)
             read_only = (f.name for f in register.fields if f.access is Access.RO and f.name != "busy")

@@ -1,4 +1,4 @@
-"""Reward calculator: outlier decision, score, and each row's share of it."""
+"""Reward calculator: the outlier decision, the score, and each row's share of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RewardCalculator(wiring.Component):
     ``score = a A + b clip((L_high - L) gain_L) + c clip((E_high - E) gain_E)``, each term clipped to 0..1 and the
     sum limited to the largest Q-value; 0 for an outlier: ``A <= A_th``, ``L >= L_th`` or ``E >= E_th``. One
     multiplier does all five products, in three cycles each. The share of a row, ``reward / states``, comes from
-    a divider of one quotient bit a cycle. Rounding is fixed in docs/understand/arithmetic.md, "Reward".
+    a divider that makes one quotient bit a cycle. docs/understand/arithmetic.md, "Reward", defines the rounding.
 
     Latency: ``done`` comes ``q_width + 20`` cycles after ``start``, ``q_width + 4`` after ``divide``.
 
@@ -33,7 +33,7 @@ class RewardCalculator(wiring.Component):
     load_value : In(signed(q_width))
         The host's reward.
     divide : In(1)
-        Compute the share anew, for another reward or another number of states.
+        Compute the share again, for another reward or another number of states.
     done : Out(1)
         High for one cycle when reward and share are both right.
     accuracy, latency, energy : In(coef_width)
@@ -43,21 +43,21 @@ class RewardCalculator(wiring.Component):
     accuracy_th, latency_th, energy_th : In(coef_width)
         Thresholds.
     latency_high, energy_high : In(coef_width)
-        What scores 0.
+        Latency and energy that score 0.
     latency_gain, energy_gain : In(gain_width)
         1 / (high - low).
     states : In(bits for 0..states)
         Rows of the policy, at least 1.
     idle_factor_a, idle_factor_b : In
-        Another user's factors, multiplied while the block is idle.
+        Factors of the multiplier's other user, for cycles in which the block is idle.
     product : Out
         The product of the factors given a cycle ago (a multiplication's delay after the clock edge).
     accuracy_outlier, latency_outlier, energy_outlier : Out(1)
-        The measurement misses its threshold (combinational).
+        The measurement does not pass its threshold (combinational).
     reward, share : Out(signed(q_width))
         Reward of the policy, and of each of its rows.
     reward_valid : Out(1)
-        High for one cycle when a computed reward has just appeared.
+        High for one cycle when a computed reward appears.
     """
 
     def __init__(self, params: RLUParams):
@@ -104,7 +104,7 @@ class RewardCalculator(wiring.Component):
         m = Module()
         p = self.params
         outlier = Signal()
-        # Comparisons are written with `<`: one carry chain each, where `<=` takes an equality test besides.
+        # Comparisons are written with `<`: each is one carry chain. `<=` needs an equality test too.
         m.d.comb += [
             self.accuracy_outlier.eq(~(self.accuracy_th < self.accuracy)),
             self.latency_outlier.eq(~(self.latency < self.latency_th)),
@@ -112,7 +112,7 @@ class RewardCalculator(wiring.Component):
             outlier.eq(self.accuracy_outlier | self.latency_outlier | self.energy_outlier),
         ]
 
-        # Products, in this order: latency's term and its weight, energy's, accuracy's weight.
+        # The products in order: latency's term, its weight, energy's term, its weight, accuracy's weight.
         step = Signal(3, init=5)
         latency_term, latency_weight, energy_term, energy_weight, accuracy_weight, none = range(6)
         of_energy = step == energy_term
@@ -132,7 +132,7 @@ class RewardCalculator(wiring.Component):
             with m.Case(accuracy_weight):
                 m.d.sync += [factor_a.eq(self.accuracy), factor_b.eq(self.weight_a)]
             with m.Case(latency_term, energy_term):
-                # A measurement above `high` scores nothing, not less than nothing.
+                # A measurement above `high` scores 0, never a negative number.
                 m.d.sync += [
                     factor_a.eq(Mux(margin[-1], 0, margin)),
                     factor_b.eq(Mux(of_energy, self.energy_gain, self.latency_gain)),
@@ -142,9 +142,9 @@ class RewardCalculator(wiring.Component):
         m.d.sync += product.eq(self.product)
         rounded = round_half_even(product, p.gain_frac)
 
-        # The sum has 2 coef_frac fraction bits, of which q_frac stay; for small coefficients
-        # with long Q-values there are fewer, and zeros are appended instead. The sum begins with the half
-        # that rounding adds, so that a tie, where the last bit goes, shows as a fraction of 0.
+        # The sum has 2 coef_frac fraction bits, of which q_frac stay. With short coefficients
+        # and long Q-values there are fewer, and zeros are appended instead. The sum starts with the half
+        # that rounding adds, so a tie shows as a fraction of 0; then the last bit is cleared.
         excess = 2 * p.coef_frac - p.q_frac
         half = 1 << (excess - 1) if excess > 0 else 0
         tie = total[:excess] == 0 if excess > 0 else Const(0)

@@ -1,4 +1,4 @@
-"""Largest Q-value of a row and where it stands."""
+"""Largest Q-value of a row, and its action."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rtl.primitives.fixed import less
 from rtl.spec.params import MAX_ACTIONS, RLUParams
 
 _ROUNDS = (MAX_ACTIONS - 1).bit_length()
-#: Cycles from a row to its maximum: one to mask, and one a round of the knock-out of the widest row.
+#: Cycles from a row to its maximum: one to mask, and one for each round of the widest row's knock-out.
 LATENCY = 1 + _ROUNDS
 
 
 class RowMax(wiring.Component):
     """Masked maximum over a row, by knock-out; on a tie the lowest action wins.
 
-    A masked entry counts as the smallest Q-value. With every entry masked the answer is that value
+    A masked entry counts as the smallest Q-value. If every entry is masked, the answer is that value
     and action 0.
 
-    Latency 5 cycles whatever the number of actions, throughput one row a cycle.
+    Latency 5 cycles for any number of actions, throughput one row a cycle.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Row reader: what sampler and updater want to know of a row, found in a pipeline that both share."""
+"""Row reader: finds what sampler and updater need of a row, in a pipeline that both share."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rtl.spec.params import RLUParams
 from rtl.unit import row_max
 from rtl.unit.row_max import RowMax
 
-#: Cycles from asking the memories for a row to its maximum: memory, register, knock-out.
+#: Cycles from the request of a row to its maximum: memory, register, knock-out.
 LATENCY = 2 + row_max.LATENCY
 
 
 class RowReader(wiring.Component):
     """Takes a row from the Q-table and the policy store and finds its maximum and the policy's entry.
 
-    A memory's answer comes late in its cycle, so that it goes straight into registers.
+    A memory's answer comes late in its cycle, so it goes straight into registers.
 
-    Latency: ``maximum`` and ``index`` 7 cycles after the row was asked for, ``old`` and ``legal`` 4.
+    Latency: ``maximum`` and ``index`` 7 cycles after the row was requested, ``old`` and ``legal`` 4.
     Throughput: one row a cycle.
 
     Parameters
@@ -39,7 +39,7 @@ class RowReader(wiring.Component):
     old : Out(signed(q_width))
         The policy's entry.
     maximum : Out(signed(q_width))
-        The largest entry of the row's actions; the smallest Q-value if there is none.
+        The largest entry of the row's actions; the smallest Q-value if no entry takes part.
     index : Out(4)
         Its action; on a tie the lowest.
     """

@@ -15,8 +15,8 @@ from rtl.unit import row_reader
 class PolicySampler(wiring.Component):
     """Draws a new policy, first row first.
 
-    Each row takes two draws from the LFSR, whether they are used or not. A draw advances it by its
-    whole width. The first decides between exploring and the greedy action, the second is the random
+    Each row takes two draws from the LFSR, used or not. A draw advances it by its
+    whole width. The first decides between exploring and the greedy action; the second gives the random
     action (docs/understand/arithmetic.md, "Drawing").
 
     Latency: the last action is written ``states + 7`` cycles after ``start``. Throughput: one row a cycle.
@@ -28,7 +28,7 @@ class PolicySampler(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin; ignored while rows are read, and not to be given again before ``done``.
+        Begin; ignored while rows are read. Do not raise it again before ``done``.
     done : Out(1)
         High for one cycle, together with the last write.
     states : In(bits for 0..states)
@@ -36,8 +36,9 @@ class PolicySampler(wiring.Component):
     epsilon : In(coef_width)
         Probability of exploring, 0..1.0.
     vary, explore, parent, lfsr_advance : In
-        In a unit with episode memory only. Rows that do not explore take ``parent``, which comes with ``count``, in
-        place of the greedy action; every row explores; advance the LFSR by its width, while not running.
+        Only in a unit with episode memory. ``vary``: rows that do not explore take ``parent``, which comes with
+        ``count``, in place of the greedy action. ``explore``: every row explores. ``lfsr_advance``: advance the LFSR
+        by its width, only while not running.
     lfsr_load : In(1)
         Take ``lfsr_value`` as the LFSR's state; only while not running.
     lfsr_value : In(lfsr_width)
@@ -47,7 +48,7 @@ class PolicySampler(wiring.Component):
     read_row : Out(row_width)
         Row wanted from the Q-table and the policy store.
     count : In(5)
-        The policy store's answer: that row's number of actions.
+        The policy store's answer: number of actions of that row.
     greedy : In(4)
         The row reader's answer: the row's best action.
     factor_a, factor_b : Out
@@ -98,8 +99,8 @@ class PolicySampler(wiring.Component):
         p = self.params
         width = p.lfsr_width
 
-        # Exploring when decision <= limit happens for limit of the 2**width - 1 states: never for
-        # epsilon = 0 and always for 1.0, although the LFSR never shows 0.
+        # A row explores if decision <= limit. The LFSR is never 0, so that holds for limit of its 2**width - 1
+        # states: for none if epsilon is 0, for all if it is 1.0.
         explores = Signal()
         decision = Signal(width)
         half = 1 << (p.coef_frac - 1)
@@ -108,7 +109,7 @@ class PolicySampler(wiring.Component):
             m.d.sync += limit.eq(((self.epsilon << width) + half - self.epsilon) >> p.coef_frac)
             m.d.comb += explores.eq(~(limit < decision))
         else:
-            # limit is epsilon shifted, less one for an epsilon above a half: appended as a last bit.
+            # limit is epsilon shifted, less one if epsilon is above a half; that one is appended as a last bit.
             above_half = Signal()
             m.d.sync += above_half.eq(half < self.epsilon)
             limit = Cat(~above_half, Const(0, width - p.coef_frac), self.epsilon)
@@ -125,7 +126,7 @@ class PolicySampler(wiring.Component):
         with m.Elif(self.start):
             m.d.sync += running.eq(1)
 
-        # The row's count has arrived: draw for it. A draw leaves its second number in the LFSR.
+        # The row's count has arrived: draw the row's two numbers. The second one stays in the LFSR.
         drawing = Signal()
         row = Signal(p.row_width)
         choice = leap(self.lfsr, width, 2 * width)
@@ -145,7 +146,7 @@ class PolicySampler(wiring.Component):
         with m.Elif(self.lfsr_load):
             m.d.sync += self.lfsr.eq(self.lfsr_value)
 
-        # The multiplier, which registers its factors, gives the random action; it waits for the greedy one.
+        # The multiplier registers its factors and gives the random action, which waits for the greedy one.
         explore = Signal()
         if p.episodes:
             explores = explores | self.explore

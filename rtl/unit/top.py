@@ -1,4 +1,4 @@
-"""The RL unit: what computes, behind its registers."""
+"""The RL unit: the core behind its registers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtl.unit.register_file import BUS, CoreSignature, RegisterFile
 
 
 class UnitSignature(wiring.Signature):
-    """What a unit shows beside its bus, whichever that is.
+    """The outputs of a unit besides its bus, the same with every bus.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class UnitSignature(wiring.Signature):
 def ports_of(component: wiring.Component, signature: wiring.Signature):
     """The ports of a component that a signature names, as one interface to connect.
 
-    The signature is as the component's side of it.
+    The signature is the one on the component's side.
     """
     interface = signature.create()
     for name in signature.members:

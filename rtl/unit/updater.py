@@ -20,13 +20,13 @@ class QTableUpdater(wiring.Component):
     """Updates one entry a row, in reverse order along the policy (Chen 2023, chapter 2).
 
     Last row: ``Q <- (1 - alpha) Q + alpha r``; the others: ``Q <- (1 - alpha) Q + alpha (r + gamma M)``,
-    where ``M`` is the maximum of the next row after that row's own update. Rounding and saturation are
-    fixed in docs/understand/arithmetic.md, "Updating". A row whose action is not below its count is left alone
+    where ``M`` is the maximum of the next row after that row's own update. docs/understand/arithmetic.md,
+    "Updating", defines rounding and saturation. A row whose action is not below its count is not updated,
     and ``bad_action`` is raised.
 
-    Only ``alpha gamma M`` depends on the row before, so that the loop over the rows holds one product, one sum
-    and one choice; all else is done ahead. ``M`` is not selected before the product, but its product
-    after: that of the row's other entries waits there.
+    Only ``alpha gamma M`` depends on the row before. The loop over the rows therefore holds one product, one sum
+    and one choice; all else is done ahead. The choice comes after the products: the product with the new value,
+    or the product with the maximum of the row's other entries, which is computed before.
 
     Latency: the last write is made ``states + 8`` cycles after ``start``. Throughput: one row a cycle.
 
@@ -37,7 +37,7 @@ class QTableUpdater(wiring.Component):
     Members
     -------
     start : In(1)
-        Begin; ignored while rows are read, and not to be given again before ``done``.
+        Begin; ignored while rows are read. Do not raise it again before ``done``.
     done : Out(1)
         High for one cycle, together with the last write.
     states : In(bits for 0..states)
@@ -53,11 +53,12 @@ class QTableUpdater(wiring.Component):
     read_row : Out(row_width)
         Row wanted from the Q-table and the policy store.
     action, legal, old, maximum : In
-        ``action`` is the policy store's answer about that row, the others the row reader's; ``maximum`` leaves it out.
+        ``action`` is the policy store's answer for that row, the others are the row reader's. ``maximum`` leaves the
+        action out.
     write_en, write_row, write_action, write_value : Out
         The new Q-value.
     bad_action : Out(1)
-        High for one cycle when a row's action is not one of its own.
+        High for one cycle when a row's action is not one that the row has.
     """
 
     def __init__(self, params: RLUParams):
@@ -119,7 +120,7 @@ class QTableUpdater(wiring.Component):
             factor.eq(Mux(begin, self.gamma, reward - self.old)),
             product.eq(factor * Cat(self.alpha, Const(0, 1)).as_signed()),
         ]
-        # alpha gamma: 1.0 does not fit and is not needed, as the product differs by less than half a unit.
+        # alpha gamma: 1.0 does not fit and is not needed, because the product differs by less than half a unit.
         discount = Signal(frac)
         shift = 2 * p.coef_frac - frac
         exact = product.as_unsigned()[: 2 * p.coef_frac + 1]
@@ -128,14 +129,14 @@ class QTableUpdater(wiring.Component):
             m.d.sync += discount.eq(Mux(rounded[frac], ~0, rounded))
         discount_factor = Cat(discount, Const(0, 1)).as_signed()
 
-        # What a row's new value is without the next row, and half a unit to round by: a little less in odd rows.
+        # A row's new value without the next row's part, plus half a unit to round: a little less in odd rows.
         shift = GUARD - p.coef_frac
         odd = later(m, counter[0], row_reader.LATENCY - 1)
         base = Signal(signed(p.q_width + GUARD + 2))
         old = Cat(odd.replicate(GUARD - 1), ~odd, later(m, self.old, 2)).as_signed()
         m.d.sync += base.eq(old + (product << shift if shift >= 0 else product >> -shift))
 
-        # The next row's maximum: its new value, if above its other entries.
+        # The next row's maximum: its new value if that is above its other entries.
         unclipped = Signal(signed(p.q_width + 2))  # the new value of the row before
         above = Signal()
         below = Signal()

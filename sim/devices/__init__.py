@@ -1,4 +1,4 @@
-"""Units behind their registers, and the driver that uses one.
+"""Units behind their registers, and the driver for them.
 
 May import: rtl.spec, sim.files, sim.model.
 """

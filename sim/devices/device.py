@@ -1,6 +1,6 @@
-"""What the host sees of an RL unit, wherever it runs: reads, writes and waits on its registers.
+"""The host's view of an RL unit: reads and writes of its registers, and waits, wherever the unit runs.
 
-Devices are interchangeable: the driver never asks which one it has. There are the golden model here, the
+Devices are interchangeable: the driver does not know which one it has. They are the golden model here, the
 simulated RTL in `sim.simulators.simulator`, and a board on a serial port in `sim.devices.serial_device`.
 """
 
@@ -52,8 +52,8 @@ class Pins(NamedTuple):
     """The unit's outputs when it answers an access: each 0 or 1.
 
     Attributes:
-        busy: a command is running, one that this access began included.
-        irq: interrupt request, without what this access has changed.
+        busy: a command is running, which may be one that this access started.
+        irq: interrupt request, before the effect of this access.
         err: the access is refused.
     """
 
@@ -63,30 +63,30 @@ class Pins(NamedTuple):
 
 
 class DeviceError(RuntimeError):
-    """A device that cannot be reached any more; what the host has saved stays good."""
+    """The device cannot be reached any more; what the host has saved stays valid."""
 
 
 class Device(Protocol):
     """A register-level connection to an RL unit."""
 
     def transact(self, ops: Sequence[Op]) -> list[int]:
-        """Carry out ``ops`` in order; returns the words read. Raises DeviceError when the device is gone."""
+        """Carry out ``ops`` in order; returns the words read. Raises DeviceError if the device is gone."""
         ...
 
     def close(self) -> None:
-        """Let go of the device; may be called twice."""
+        """Release the device; may be called twice."""
         ...
 
 
 class GoldenDevice:
-    """Register-accurate model of the unit, the sticky error flags, CYCLES and interrupts among them.
+    """Register-accurate model of the unit, including the sticky error flags, CYCLES and interrupts.
 
-    By default its commands take no time: the unit is never seen busy, and ``error_busy`` is never set. With
+    By default its commands take no time: the unit is never busy, and ``error_busy`` is never set. With
     ``busy_until_wait`` a command does its work at the next ``WAIT``. Until then the unit is busy and refuses what the
     hardware refuses; a ``RESET`` drops the command.
 
     Attributes:
-        model: what the unit computes with.
+        model: the golden model, which computes.
         irq_status: the pending interrupts, as IRQ_STATUS reads.
         pins: the outputs at every access since the list was last emptied, if ``record`` is set.
     """
@@ -101,9 +101,9 @@ class GoldenDevice:
         self._cycles = 0
         self._refused = False
         self._busy_until_wait = busy_until_wait
-        self._work: Callable[[], None] | None = None  # what a command has begun
+        self._work: Callable[[], None] | None = None  # the work that a command has started
         self._by_address = {r.offset: r for r in REGISTERS}
-        self._places: dict[int, tuple[str, int, int] | None] = {}  # by address, as far as asked for
+        self._places: dict[int, tuple[str, int, int] | None] = {}  # by address; filled when asked for
 
     def transact(self, ops: Sequence[Op]) -> list[int]:
         """Carry out ``ops`` in order; returns the words read."""
@@ -125,7 +125,7 @@ class GoldenDevice:
         return answers
 
     def reset(self) -> None:
-        """What the unit's reset does: the memories keep what they hold, all else is as at power-up."""
+        """Do what the unit's reset does: the memories stay, everything else is as at power-up."""
         before = self.model
         self.model = GoldenModel(self.params, record=self._record)
         self.model.q, self.model.policy, self.model.counts = before.q, before.policy, before.counts
@@ -134,7 +134,7 @@ class GoldenDevice:
         self._work = None
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Nothing to release."""
 
     def events(self) -> list[Event]:
         """What happened since the last call, in order."""
@@ -171,7 +171,7 @@ class GoldenDevice:
         return self.model.counts[row]
 
     def write(self, address: int, value: int) -> None:
-        """One bus write; a refused one sets a sticky flag and changes nothing else."""
+        """One bus write; a refused one only sets a sticky flag."""
         register = self._by_address.get(address)
         if register is not None:
             self._write_register(register, value)
@@ -247,7 +247,7 @@ class GoldenDevice:
             self._finish()
 
     def _finish(self) -> None:
-        """Do the work that a command has begun."""
+        """Do the work that a command has started."""
         work, self._work = self._work, None
         if work is not None:
             work()
@@ -274,7 +274,7 @@ class GoldenDevice:
         self.model.bad_action |= bad_action_before
 
     def _window(self, address: int) -> tuple[Window, int, int] | None:
-        """Window, row and column of the first entry that an address stands for."""
+        """Window, row and column of the first entry at an address."""
         if address not in self._places:
             found = ((window.name, window.place(address, self.params)) for window in WINDOWS)
             self._places[address] = next(((name, *place) for name, place in found if place), None)
@@ -288,7 +288,7 @@ class GoldenDevice:
 
 
 def check_ops(ops: Sequence[Op]) -> None:
-    """Raise ValueError for an address or a word that the bus has no wires for."""
+    """Raise ValueError for an address or a word that is too wide for the bus."""
     for op in ops:
         if not 0 <= op.address < 1 << ADDRESS_WIDTH or not 0 <= op.value < 1 << DATA_WIDTH:
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The driver: what the host asks of an RL unit, in terms of its registers, on any device."""
+"""The driver: the host's requests to an RL unit, as register accesses on any device."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from sim.devices.episodic import Episodic, settings_of
 from sim.devices.objective import Objective
 from sim.model.arithmetic import to_fixed
 
-# What a task depends on: REWARD and STATES are saved apart, and interrupts are the system's, not the task's.
+# What a task depends on. REWARD and STATES are saved separately; interrupts belong to the system, not to the task.
 _SAVED = tuple(r.name for r in REGISTERS if r.access is Access.RW and r.name not in ("REWARD", "STATES", "IRQ_ENABLE"))
 
 
 class DriverError(RuntimeError):
-    """The unit refused an access; the message names the sticky flags that say why."""
+    """The unit refused an access; the message names the sticky flags that are set."""
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What a learning step left behind.
+    """Result of a learning step.
 
     Attributes:
         reward: reward of the policy, in units of 2**-q_frac.
-        q_table: rows of Q-values of the actions each row has, in the same units.
+        q_table: each row's Q-values, one for each action that the row has, in the same units.
     """
 
     reward: int
@@ -56,7 +56,7 @@ class Learned:
 
 
 def q_digest(q_table: Sequence[Sequence[int]]) -> str:
-    """First 16 hexadecimal digits of the SHA-256 over a Q-table: rows as lines, values in decimal."""
+    """First 16 hexadecimal digits of the SHA-256 over a Q-table written as text: rows as lines, values in decimal."""
     text = "\n".join(" ".join(map(str, row)) for row in q_table)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -68,7 +68,7 @@ class Driver:
         device: where the unit is.
 
     Raises:
-        DriverError: if what answers is not an RL unit of this register map.
+        DriverError: if the device is not an RL unit with this register map.
     """
 
     def __init__(self, device: Device) -> None:
@@ -91,7 +91,7 @@ class Driver:
         )
         self.objective = Objective()
         self.action_counts: tuple[int, ...] = ()
-        # An episodic unit's memory cannot be read: what it holds is kept here too, for `save`.
+        # An episodic unit's memory cannot be read, so a copy is kept here for `save`.
         self._episodic = False
         self._episodes: list[tuple[list[int], int]] = []
         self._policy: list[int] = []
@@ -112,13 +112,13 @@ class Driver:
         """Set the unit to a new task and clear its Q-table.
 
         Args:
-            action_counts: number of actions of every row; their number is the number of rows.
+            action_counts: number of actions of every row; its length is the number of rows.
             seed: first state of the LFSR, 1..2**lfsr_width - 1.
             objective: weights, thresholds and ranges.
             alpha: learning rate, 0..1.
             gamma: discount, 0..1.
-            full_last_reward: reward the last row with the whole reward instead of its share.
-            episodic: settings of the episodic mode; ``None`` for the published one.
+            full_last_reward: give the last row the whole reward instead of its share.
+            episodic: settings of the episodic mode; ``None`` for the published mode.
 
         Raises:
             ValueError: for a value outside its range, or for ``episodic`` on a unit without an episode memory.
@@ -141,7 +141,7 @@ class Driver:
             "LFSR": seed,
             **self.objective.registers(p),
         }
-        # Writing STATES divides the old reward: wait for it before anything else.
+        # Writing STATES starts a division of the old reward: wait for its end before anything else.
         ops = [_write("STATUS", sum(f.mask for f in ERROR_FLAGS))]
         for name, value in values.items():
             ops.append(_write(name, value))
@@ -169,7 +169,7 @@ class Driver:
         return POLICY.unpack(words, rows)
 
     def is_outlier(self, latency_ms: float, energy_uj: float) -> bool:
-        """Hand over latency and energy; whether either misses its threshold, so that training is in vain."""
+        """Give the unit latency and energy; returns whether either misses its threshold, so training is useless."""
         status = self._transact(
             [
                 _write("LATENCY", self.objective.latency_word(latency_ms, self.params)),
@@ -180,23 +180,23 @@ class Driver:
         return bool(field_of("STATUS", "latency_outlier").of(status) or field_of("STATUS", "energy_outlier").of(status))
 
     def reward(self, accuracy: float) -> int:
-        """Hand over the accuracy; the reward, in units of 2**-q_frac, without learning from it."""
+        """Give the unit the accuracy; returns the reward, in units of 2**-q_frac, without learning from it."""
         return self._reward(accuracy, REWARD, [])[0]
 
     def learn(self, accuracy: float) -> Learned:
-        """Hand over the accuracy, compute the reward, and update the Q-table along the policy."""
+        """Give the unit the accuracy, compute the reward, and update the Q-table along the policy."""
         reward, words = self._reward(accuracy, REWARD | UPDATE, self._q_ops)
         self._remember(reward)
         return Learned(reward, self._unpack(words))
 
     def update(self, reward: int) -> None:
-        """Update the Q-table along the policy with a reward of the host's own, in units of 2**-q_frac."""
+        """Update the Q-table along the policy with the host's own reward, in units of 2**-q_frac."""
         _check_whole("reward", reward, self.params.q_min, self.params.q_max)
         self._transact(_learn_ops(reward))
         self._remember(reward)
 
     def write_policy(self, actions: Sequence[int]) -> None:
-        """Replace the policy: one action a row, each one the row has, else ValueError."""
+        """Replace the policy: one action a row; ValueError for an action that its row does not have."""
         if len(actions) != len(self.action_counts):
             raise ValueError(f"a policy has {len(self.action_counts)} rows here, not {len(actions)}")
         for row, (action, count) in enumerate(zip(actions, self.action_counts, strict=True)):
@@ -212,7 +212,7 @@ class Driver:
         """Replace the Q-values of the first rows; a missing odd one is written as 0.
 
         Raises:
-            ValueError: for a value that is no Q-value.
+            ValueError: for a value that is not a Q-value.
         """
         for row, values in enumerate(q_table):
             for value in values:
@@ -220,13 +220,13 @@ class Driver:
         self._transact(self._q_write_ops(q_table))
 
     def cycles(self) -> int:
-        """Clock cycles the last command took."""
+        """Clock cycles that the last command took."""
         return self._read("CYCLES")["CYCLES"]
 
     def save(self) -> dict[str, object]:
-        """Everything the task depends on, as plain numbers and lists: enough for `restore` to go on from.
+        """Everything that the task depends on, as plain numbers and lists, for `restore`.
 
-        Rows and actions beyond the task's are not in it.
+        Rows and actions that the task does not use are left out.
         """
         return {
             "params": self.params.to_json(),
@@ -239,10 +239,10 @@ class Driver:
         }
 
     def restore(self, state: Mapping[str, object], objective: Objective) -> None:
-        """Put back what `save` returned; the objective must be the one it was saved under.
+        """Put back what `save` returned; the objective must be the same as when it was saved.
 
         Raises:
-            ValueError: if it was saved from a unit of other parameters, or is not what `save` returns.
+            ValueError: if it was saved from a unit with other parameters, or is not what `save` returns.
         """
         if state.get("params") != self.params.to_json():
             raise ValueError(f"the saved unit {state.get('params')!r:.200} is not this one, {self.params.to_json()}")
@@ -271,7 +271,7 @@ class Driver:
         self._episodes = [(list(words), reward) for words, reward in episodes or []]
 
     def _check_saved(self, state: Mapping[str, object]) -> None:
-        """Raise ValueError, naming the part, unless a state has the form of what `save` returns."""
+        """Raise ValueError, naming the part, unless a state looks like what `save` returns."""
         p, counts = self.params, state.get("action_counts")
         if not isinstance(counts, list) or not 1 <= len(counts) <= p.states:
             raise ValueError(f"action_counts of the saved unit are damaged: {counts!r:.80}")
@@ -321,7 +321,7 @@ class Driver:
         return _signed(words[0]), words[1:]
 
     def _remember(self, reward: int) -> None:
-        """Note the episode that an episodic unit has just stored."""
+        """Record the episode that an episodic unit has just stored."""
         if self._episodic:
             self._episodes.append((list(self._policy), reward))
 
@@ -348,7 +348,7 @@ class Driver:
         return self.device.transact([Op(READ, address) for address in window.addresses(rows)])
 
     def _transact(self, ops: Sequence[Op]) -> list[int]:
-        """Carry out a transaction; raises DriverError if it left an error flag, and clears the flags."""
+        """Carry out a transaction; if it set an error flag, clear the flags and raise DriverError."""
         *words, status = self.device.transact([*ops, Op(READ, address_of("STATUS"))])
         names = _error_names(status)
         if names:
@@ -358,7 +358,7 @@ class Driver:
 
 
 def _whole(values: object, count: int, among: range) -> bool:
-    """Whether they are a list of ``count`` whole numbers, all in a range."""
+    """Whether a value is a list of ``count`` whole numbers, all in a range."""
     return isinstance(values, list) and len(values) == count and all(type(v) is int and v in among for v in values)
 
 
@@ -367,7 +367,7 @@ def _write(name: str, value: int) -> Op:
 
 
 def _window_ops(window: Window, words: Sequence[int], row: int = 0) -> list[Op]:
-    """Operations that write a window's words, from the first one of a row on."""
+    """Operations that write a window's words, beginning with the first word of a row."""
     start = window.address(row)
     return [Op(WRITE, start + 4 * i, word) for i, word in enumerate(words)]
 
@@ -378,7 +378,7 @@ def _learn_ops(reward: int) -> list[Op]:
 
 
 def _store_ops(episodes: Sequence[Sequence[Any]]) -> list[Op]:
-    """Operations that fill an episodic unit's memory in its first order; they spoil the Q-values."""
+    """Operations that store an episodic unit's episodes again, in their original order; they overwrite the Q-values."""
     if not episodes:
         return []
     ops = [

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rtl.spec.registers import field_of
 
-EPISODES = 512  #: Episodes that a unit remembers unless told otherwise: more than a published search has.
+EPISODES = 512  #: Default number of episodes that a unit remembers: more than a published search has.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +16,7 @@ class Episodic:
     Attributes:
         tournament: stored episodes drawn for a candidate, 1..255; it varies the best of them.
         candidates: candidates drawn by a sample, 1..15; the one with the largest sum of Q-values wins.
-        replays: stored episodes learned from again after each update, 0..255.
+        replays: number of stored episodes from which the unit learns again after each update, 0..255.
 
     Raises:
         ValueError: for a value outside its range.
@@ -40,7 +40,7 @@ class Episodic:
 
 
 def settings_of(full_last_reward: bool, episodic: Episodic | None) -> dict[str, int]:
-    """Values of the registers that choose the variant of the algorithm."""
+    """Values of the registers that select the variant of the algorithm."""
     mode = int(full_last_reward) * field_of("MODE", "full_last_reward").mask
     if episodic is None:
         return {"MODE": mode}

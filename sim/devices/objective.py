@@ -1,4 +1,4 @@
-"""What a task wants, in physical units, and the register values that say so to the reward calculator."""
+"""The objective of a task, in physical units, and the register values that set the reward calculator to it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Objective:
     """Weights, thresholds and the ranges over which latency and energy are scored.
 
     ``score = a A + b clip((L_high - L) / (L_high - L_low)) + c clip((E_high - E) / (E_high - E_low))``, and 0 for
-    an outlier (Chen 2023, section 2.3, in the reading of docs/understand/reward.md). The defaults are the published
+    an outlier (Chen 2023, section 2.3, as docs/understand/reward.md reads it). The defaults are the published
     energy-first task on the published chip.
 
     Attributes:
-        weight_a, weight_l, weight_e: weights a, b, c of accuracy, latency and energy; each 0..1, in all 1.
+        weight_a, weight_l, weight_e: weights a, b, c of accuracy, latency and energy; each 0..1, with sum 1.
         accuracy_th: accuracy at or below which a policy is an outlier, a fraction.
         latency_th_ms, energy_th_uj: latency and energy from which a policy is an outlier.
         latency_low_ms, latency_high_ms: latencies that score 1 and 0.
@@ -95,11 +95,11 @@ class Objective:
         return to_fixed(accuracy, params.coef_frac)
 
     def latency_word(self, latency_ms: float, params: RLUParams) -> int:
-        """Register value of a latency, full scale for anything beyond; ValueError unless it is 0 or more."""
+        """Register value of a latency, at most full scale; ValueError unless it is 0 or more."""
         return _scaled("latency_ms", latency_ms, self.latency_full_scale_ms, params)
 
     def energy_word(self, energy_uj: float, params: RLUParams) -> int:
-        """Register value of an energy, full scale for anything beyond; ValueError unless it is 0 or more."""
+        """Register value of an energy, at most full scale; ValueError unless it is 0 or more."""
         return _scaled("energy_uj", energy_uj, self.energy_full_scale_uj, params)
 
 

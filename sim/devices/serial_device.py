@@ -2,9 +2,9 @@
 
 docs/integrate/serial.md describes the protocol; its numbers are in `rtl.spec.serial_protocol`.
 
-One request is on its way at a time. What gets lost or damaged is sent again under the same sequence number, which
-the board carries out only once. Where that does not help, or the board says that it was reset, there is a
-`DeviceError`; there is never a wrong answer.
+There is one request at a time. If it is lost or damaged, it is sent again under the same sequence number, and the
+board carries it out only once. If that does not help, or if the board was reset, there is a `DeviceError`, never a
+wrong answer.
 """
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ from sim.devices.serial_frames import Request, Response, request_frame, request_
 from sim.files import ToolMissing
 
 PREFIX = "serial:"
-#: Words of one READ: long enough that the way there and back hardly counts, short enough to be repeated.
+#: Words of one READ: enough to make the delay of a round trip small, few enough to repeat.
 _BURST = 64
 _BITS_A_BYTE = 10
-#: For the operating system and the USB converter, whose buffers hold bytes back for up to 16 ms, both ways.
+#: Time for the operating system and the USB converter, whose buffers delay bytes by up to 16 ms each way.
 _SLACK_SECONDS = 0.15
-#: Each waits twice as long as the one before, from the third on: 6 s in all.
+#: From the third on, each waits twice as long as the one before: 6 s in all.
 _ATTEMPTS = 6
 _NO_PYSERIAL = "pyserial is not installed: pip install pyserial"
 
 
 class Line(Protocol):
-    """A serial line; tests put a damaged one in its place. Any OSError means that it is gone."""
+    """A serial line; tests replace it by a damaged one. Any OSError means that it is gone."""
 
     def write(self, data: bytes) -> None:
         """Send all of it."""
         ...
 
     def read(self, seconds: float) -> bytes:
-        """What has arrived, as soon as there is anything; nothing after so many seconds."""
+        """Return what has arrived as soon as there is anything; nothing after ``seconds``."""
         ...
 
     def close(self) -> None:
-        """Let go of the line."""
+        """Close the line."""
         ...
 
 
 class SerialDevice:
     """An RL unit on a board; same registers as any other device.
 
-    Connecting begins a session: the unit is reset. Only one host can have a session, and a reset of the board ends
-    it, so that neither can go unnoticed.
+    Connecting begins a session and resets the unit. Only one host can have a session, and a reset of the board ends
+    it. So the host notices both another host and a reset.
 
     Attributes:
         refused: accesses of the last transaction that the unit answered with ``err``; the registers' sticky flags
@@ -75,12 +75,12 @@ class SerialDevice:
     Args:
         address: the port, such as ``/dev/ttyUSB0``, or ``/dev/ttyUSB0@1000000`` for a board with another rate.
         line: an open line to use in place of the port that ``address`` names.
-        slack_seconds: how long an answer may take over the time its bits need.
+        slack_seconds: how long an answer may take beyond the time for its bits.
 
     Raises:
         DeviceError: if there is no such port, or no RL unit's serial link answers there.
         ToolMissing: if pyserial is not installed.
-        ValueError: for a rate that is no number.
+        ValueError: for a rate that is not a number.
     """
 
     def __init__(self, address: str, *, line: Line | None = None, slack_seconds: float = _SLACK_SECONDS) -> None:
@@ -102,7 +102,7 @@ class SerialDevice:
         """Carry out ``ops`` in order; returns the words read. Raises DeviceError if the board is gone or was reset."""
         check_ops(ops)
         if any(op.kind == RESET for op in ops):
-            raise ValueError("a board's unit is reset by connecting to it, not by an operation")
+            raise ValueError("a board's unit is reset by a new connection, not by an operation")
         if self._line is None:
             raise DeviceError(f"the serial port {self._port} is closed")
         self.refused = []
@@ -114,12 +114,12 @@ class SerialDevice:
                 if response.status == BUS_ERROR:
                     self.refused += asked
         except BaseException:
-            self.close()  # nobody knows whether the board has carried out the last request
+            self.close()  # it is unknown whether the board has carried out the last request
             raise
         return words
 
     def close(self) -> None:
-        """Let go of the port."""
+        """Close the port."""
         if self._line is not None:
             with contextlib.suppress(OSError):
                 self._line.close()
@@ -132,7 +132,7 @@ class SerialDevice:
         self.close()
 
     def _requests(self, ops: Sequence[Op]) -> Iterator[tuple[Request, list[Op]]]:
-        """Requests for ``ops`` with the accesses each stands for; neighbouring reads and their wait are one."""
+        """Requests for ``ops``, each with its accesses; a wait and reads of consecutive words become one request."""
         i, when_idle = 0, 0
         while i < len(ops):
             op, asked = ops[i], [ops[i]]
@@ -172,14 +172,14 @@ class SerialDevice:
         self._check(response, 1)
 
     def _stranger(self, request: Request, heard: bytes) -> str:
-        """What to say of a port on which nothing answered properly."""
+        """The error for a port on which nothing answered properly."""
         if not heard:
             return (
                 f"nothing answers on {self._port} at {self._baud} baud: is the board powered, its bitstream loaded "
                 f"(`rlu fpga`), and this its port and rate?"
             )
         if request_frame(request) in heard:
-            return f"{self._port} sends back what it is sent: there is a loop-back on it, no board"
+            return f"{self._port} sends back what it receives: there is a loop-back on it, not a board"
         return (
             f"what answers on {self._port} at {self._baud} baud is not the serial link of an RL unit: it sent "
             f"{heard[:16].hex(' ')}{' ...' if len(heard) > 16 else ''}; is this the right port and rate?"
@@ -195,10 +195,10 @@ class SerialDevice:
         return response
 
     def _check(self, response: Response, words: int) -> None:
-        """Raise DeviceError for a refusal: the board did nothing, and sending again would not help."""
+        """Raise DeviceError for a refusal: the board did nothing, and a repeat would not help."""
         if response.status == WRONG_SESSION:
             raise DeviceError(
-                f"the board on {self._port} was reset, its RL unit has forgotten the task"
+                f"the board on {self._port} was reset: its RL unit has forgotten the task"
                 if response.session == 0
                 else f"another program has taken over the board on {self._port}"
             )
@@ -208,9 +208,9 @@ class SerialDevice:
             raise DeviceError(f"the board on {self._port} does not know a request of this program")
 
     def _answer(self, request: Request, words: int, heard: bytearray) -> Response | None:
-        """The response to a request, sent as often as it takes; ``None`` if there is none. Collects what was heard."""
+        """Send a request, again if needed; returns the response, or ``None``. Adds received bytes to ``heard``."""
         bits = _BITS_A_BYTE * (request_size() + response_size(words))
-        # Not before the bridge has forgotten a request that arrived in part.
+        # Wait until the bridge has forgotten a request that arrived only in part.
         patience = (bits + GAP_BITS) / self._baud + self._slack
         frame = request_frame(request)
         for attempt in range(_ATTEMPTS):
@@ -231,7 +231,7 @@ class SerialDevice:
         return None
 
     def _is_answer(self, response: Response, request: Request, words: int) -> bool:
-        """Whether a response belongs to the request, and is not a late one to the request before."""
+        """Whether a response belongs to the request, and is not a late one to an earlier request."""
         if response.sequence != request.sequence:
             return False
         if response.status in (OK, BUS_ERROR):
@@ -284,7 +284,7 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def check_port(address: str) -> None:
-    """Raise, before anything is begun, what `SerialDevice` would for a port that cannot be opened."""
+    """Raise at once what `SerialDevice` would raise for a port that cannot be opened."""
     port, baud = split_address(address)
     path = Path(port)
     if "://" not in port and not port.upper().startswith("COM"):
@@ -292,7 +292,7 @@ def check_port(address: str) -> None:
             raise DeviceError(f"there is no serial port {port}; there are: {_ports()}")
         if not path.is_char_device():
             what = "folder" if path.is_dir() else "file"
-            raise DeviceError(f"{port} is a {what}, no serial port; there are: {_ports()}")
+            raise DeviceError(f"{port} is a {what}, not a serial port; there are: {_ports()}")
     _Port(port, baud).close()
 
 

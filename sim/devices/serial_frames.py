@@ -14,7 +14,7 @@ _MOST_BYTES = 1 + _HEADER.size + 4 * MAX_WORDS + 1 + CRC_BYTES
 
 
 class Request(NamedTuple):
-    """What the host asks: one READ of some words, one WRITE, or OPEN."""
+    """The host's request: one READ of some words, one WRITE, or OPEN."""
 
     sequence: int
     session: int
@@ -24,7 +24,7 @@ class Request(NamedTuple):
 
 
 class Response(NamedTuple):
-    """What the bridge answers."""
+    """The bridge's answer."""
 
     sequence: int
     session: int
@@ -57,9 +57,9 @@ def parsed_request(frame: bytes) -> Request | None:
 
 
 def take_response(received: bytearray) -> Response | None:
-    """Remove the first whole response from what was received, with all before it; ``None`` if there is none yet.
+    """Remove the first whole response, and everything before it, from the bytes received; ``None`` if there is none.
 
-    A start byte may be garbage, and what seems to be an unfinished frame may hide a whole one: each is tried.
+    A start byte may be garbage, and what looks like an unfinished frame may contain a whole one, so each is tried.
     """
     start = received.find(START_RESPONSE)
     while start >= 0:
@@ -83,7 +83,7 @@ def request_size() -> int:
 
 
 def response_size(words: int) -> int:
-    """Bytes of a response with so many words."""
+    """Bytes of a response with ``words`` words."""
     return 1 + _HEADER.size + 4 * words + 1 + CRC_BYTES
 
 

@@ -1,4 +1,4 @@
-"""A device whose every answer is checked against the golden model while it is used."""
+"""A device whose answers are all compared with the golden model's while it is used."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from sim.devices.device import READ, WRITE, Device, GoldenDevice, Op
 
 
 class Disagreement(RuntimeError):
-    """Two that must compute the same do not, such as a device and the golden model; the message says where."""
+    """Two computations that must agree differ, such as a device and the golden model; the message says where."""
 
 
 class ShadowedDevice:
-    """Passes transactions on to a device and to a golden model beside it, and compares what they answer.
+    """Passes transactions to a device and to a golden model, and compares their answers.
 
     Attributes:
         compared: words compared so far.
 
     Args:
         device: the device in use.
-        params: what it is made from.
-        used: the device may have been in use before its last reset, which leaves the memories as they are: the
-            golden model begins with the policy and the numbers of actions that are in them. (The Q-table it has
-            to be told or to clear anyway.)
+        params: its parameters.
+        used: the device may have been in use before its last reset, which does not change the memories. The golden
+            model then begins with the policy and the action counts that it reads from them. (The host has to write
+            or to clear the Q-table anyway.)
     """
 
     def __init__(self, device: Device, params: RLUParams, *, used: bool = False) -> None:
@@ -51,5 +51,5 @@ class ShadowedDevice:
         return words
 
     def close(self) -> None:
-        """Let go of the device."""
+        """Release the device."""
         self._device.close()

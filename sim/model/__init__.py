@@ -1,4 +1,4 @@
-"""The bit-exact unit in Python: arithmetic, golden model, a batch of units.
+"""The bit-exact unit in Python: arithmetic, golden model, and many units at once.
 
 May import: rtl.spec.
 """

@@ -14,7 +14,7 @@ IntLike = TypeVar("IntLike", int, "npt.NDArray[np.int64]")
 
 
 def round_half_even(value: IntLike, shift: int) -> IntLike:
-    """``value / 2**shift`` rounded to the nearest integer, a tie to the even one.
+    """``value / 2**shift`` rounded to the nearest integer, ties to the even one.
 
     >>> [round_half_even(v, 1) for v in (-3, -1, 1, 3)]
     [-2, 0, 0, 2]
@@ -30,7 +30,7 @@ def round_half_even(value: IntLike, shift: int) -> IntLike:
 
 
 def divide_half_even(value: IntLike, divisor: int) -> IntLike:
-    """``value / divisor`` rounded to the nearest integer, a tie to the even one; ``divisor`` above 0.
+    """``value / divisor`` rounded to the nearest integer, ties to the even one; ``divisor`` above 0.
 
     >>> [divide_half_even(v, 2) for v in (-3, -1, 1, 3)]
     [-2, 0, 0, 2]
@@ -42,7 +42,7 @@ def divide_half_even(value: IntLike, divisor: int) -> IntLike:
 
 
 def discount(alpha: int, gamma: int, coef_frac: int) -> int:
-    """The update's coefficient ``alpha gamma``, in units of ``2**-DISCOUNT_FRAC``, a tie upwards.
+    """The update's coefficient ``alpha gamma``, in units of ``2**-DISCOUNT_FRAC``, ties upwards.
 
     >>> discount(8192, 32440, 15), discount(4096, 1, 15)
     (32440, 1)
@@ -54,8 +54,8 @@ def discount(alpha: int, gamma: int, coef_frac: int) -> int:
 def updated(old: IntLike, reward: IntLike, following: IntLike, alpha: int, coef_frac: int, row: int) -> IntLike:
     """A Q-value's new value, not yet saturated: ``old + alpha (reward - old) + following``, rounded.
 
-    ``following`` is what the next row adds, in units of ``2**-GUARD`` of a Q-value's. A tie goes up in a row of
-    even number, down in one of odd number.
+    ``following`` is what the next row adds, in units of ``2**-GUARD`` of a Q-value's unit. Ties go up in rows of
+    even number, down in rows of odd number.
 
     >>> [updated(0, 1, 0, 1 << 14, 15, row) for row in (0, 1)]
     [1, 0]
@@ -68,7 +68,7 @@ def updated(old: IntLike, reward: IntLike, following: IntLike, alpha: int, coef_
 
 
 def to_fixed(value: float, frac: int) -> int:
-    """The integer nearest to ``value * 2**frac``, a tie to the even one (exact in binary floating point).
+    """The integer nearest to ``value * 2**frac``, ties to the even one (exact in binary floating point).
 
     >>> to_fixed(0.25, 15)
     8192
@@ -79,14 +79,14 @@ def to_fixed(value: float, frac: int) -> int:
 def explore_limit(epsilon: int, coef_frac: int, lfsr_width: int) -> int:
     """Number of LFSR states that explore, for ``epsilon`` in coefficient format.
 
-    0 for 0 and all ``2**lfsr_width - 1`` for 1.0, in between the nearest number, a tie upwards.
+    0 for 0, all ``2**lfsr_width - 1`` for 1.0, and in between the nearest number, ties upwards.
     """
     return (epsilon * ((1 << lfsr_width) - 1) + (1 << (coef_frac - 1))) >> coef_frac
 
 
 @cache
 def _leap_tables(width: int) -> tuple[tuple[int, ...], ...]:
-    """For each byte of the state, what each of its 256 values contributes to the state one draw later."""
+    """For each byte of the state, the contribution of each of its 256 values to the state one draw later."""
     taps = sum(1 << (tap - 1) for tap in LFSR_TAPS[width])
 
     def shifted(state: int) -> int:

@@ -19,23 +19,23 @@ Rule = Callable[[Ints, Ints, Ints, int, int, int], Ints]
 
 
 class BatchModel:
-    """``len(seeds)`` RL units that share every setting but the LFSR's state.
+    """``len(seeds)`` RL units with the same settings and different LFSR states.
 
     Shapes: ``n`` seeds, ``t`` rows in use (STATES), ``a`` actions.
 
     Attributes:
         q: Q-values, (n, t, a), in units of 2**-q_frac.
         policy: actions, (n, t).
-        stored: episodes in each unit's memory.
+        stored: number of episodes in each unit's memory.
         lfsr: states of the generators, (n,).
         reward: rewards, (n,), in units of 2**-q_frac.
 
     Args:
-        params: what each unit looks like.
+        params: parameters of each unit.
         seeds: (n,) states of the LFSR, each 1..2**lfsr_width - 1.
-        registers: settings as `GoldenModel.registers` has them; what is missing stays at its reset value.
-        rule: how a Q-value is updated, with the arguments of `updated`; another than that one is no longer the
-            unit's, and serves to see what its rounding costs.
+        registers: settings as in `GoldenModel.registers`; a missing one stays at its reset value.
+        rule: how a Q-value is updated, with the arguments of `updated`. Any rule other than `updated` differs from
+            the unit; it serves to measure the cost of the unit's rounding.
 
     Raises:
         ValueError: for a seed out of range or a register that does not exist.
@@ -64,7 +64,7 @@ class BatchModel:
         self.reward = np.zeros(n, dtype=np.int64)
         self._all = np.arange(n)
         self._episodic = bool(self._settings["MODE"] & field_of("MODE", "episodic").mask)
-        # Every unit stores an episode in every update, so that all have the same number of them.
+        # Every unit stores an episode in every update, so all have the same number of them.
         self.stored = 0
         self._place = 0
         if self._episodic:
@@ -139,7 +139,7 @@ class BatchModel:
         self.policy = best_policy
 
     def _new_candidate(self, limit: int) -> None:
-        """Draw variations of stored policies, those anew that are stored already."""
+        """Draw variations of stored policies; one that is stored already is drawn again."""
         units = self._all
         for _ in range(ATTEMPTS):
             parents = None
@@ -153,7 +153,7 @@ class BatchModel:
                 break
 
     def _drawn(self, units: Ints, draws: int) -> Ints:
-        """For each unit the best of so many stored episodes, drawn with replacement; of equals the first drawn."""
+        """For each unit, the best of some stored episodes, drawn with replacement; on a tie the first drawn."""
         width = self.params.lfsr_width
         lfsr, best = self.lfsr[units], np.zeros_like(units)
         best_reward = np.full_like(units, np.iinfo(np.int64).min)
@@ -172,7 +172,7 @@ class BatchModel:
         for row, count in enumerate(self.counts):
             decision = next_draws(lfsr, width)
             lfsr = next_draws(decision, width)
-            # Of equal Q-values the first.
+            # On a tie the first action.
             known = self.q[units, row, :count].argmax(axis=1) if parents is None else parents[:, row]
             self.policy[units, row] = np.where(decision <= limit, lfsr * count >> width, known)
         self.lfsr[units] = lfsr
@@ -183,7 +183,7 @@ class BatchModel:
 
 
 def _keys(policies: Ints) -> Ints:
-    """Policies (n, t) as few numbers (n, k): equal if and only if the policies are."""
+    """Policies (n, t) packed into fewer numbers (n, k), equal if and only if the policies are."""
     rows = policies.shape[1]
     blocks = [policies[:, i : i + _KEY_ROWS] for i in range(0, rows, _KEY_ROWS)]
     return np.stack([(block << 4 * np.arange(block.shape[1])).sum(axis=1) for block in blocks], axis=1)

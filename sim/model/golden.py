@@ -66,13 +66,13 @@ class GoldenModel:
     """One RL unit as integers.
 
     Attributes:
-        params: what the unit looks like.
+        params: parameters of the unit.
         registers: value of every register that a driver can write, by name; ``REWARD`` is signed.
         q: ``states`` rows of ``actions`` Q-values, each in units of 2**-q_frac.
         policy: one action a row; whole words, as the POLICY window has them.
         counts: number of actions of every row.
-        share: what each row is rewarded with.
-        bad_action: an update met an action its row does not have.
+        share: reward of each row.
+        bad_action: an update met an action that its row does not have.
         episodes: stored episodes, by their place in memory.
         cycles: clock cycles that the last update or sample takes the hardware.
         events: what happened, in order, when ``record`` is set.
@@ -88,7 +88,7 @@ class GoldenModel:
         self.share = 0
         self.bad_action = False
         self.episodes: list[Episode] = []
-        self._oldest = 0  # place that the next episode takes once the memory is full
+        self._oldest = 0  # place of the next episode if the memory is full
         self.cycles = 0
         self.events: list[Event] = []
 
@@ -226,25 +226,25 @@ class GoldenModel:
                 action = parent[row]
             else:
                 values = self.q[row][:count]
-                action = values.index(max(values))  # the lowest of equals
+                action = values.index(max(values))  # on a tie the lowest
             self.policy[row] = action
             self._note(Action(row, action, int(explored)))
 
     def _seen(self) -> bool:
-        """Whether the policy is one of those stored, as far as rows in use go."""
+        """Whether the policy is stored already; only rows in use count."""
         states = self.registers["STATES"]
         self.cycles += seen_cycles(states, len(self.episodes)) if self.episodes else 0
         return any(list(episode.actions[:states]) == self.policy[:states] for episode in self.episodes)
 
     def _score(self) -> int:
-        """Sum of the policy's Q-values; a row whose action is not its own adds nothing."""
+        """Sum of the policy's Q-values; a row adds nothing if it does not have its action."""
         states = self.registers["STATES"]
         self.cycles += score_cycles(states)
         rows = zip(self.q[:states], self.policy, self.counts, strict=False)
         return sum(values[action] for values, action, count in rows if action < count)
 
     def _drawn(self, draws: int) -> Episode:
-        """The best of so many stored episodes, drawn with replacement; of equals the first drawn."""
+        """The best of some stored episodes, drawn with replacement; on a tie the first drawn."""
         p, r = self.params, self.registers
         found: Episode | None = None
         for _ in range(draws):

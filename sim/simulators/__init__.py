@@ -1,4 +1,4 @@
-"""The RTL in a simulator: built, cached and served.
+"""The RTL in a simulator: building, caching and serving it.
 
 May import: rtl.spec, rtl.unit, rtl.verilog, sim.files, sim.model, sim.devices.
 """

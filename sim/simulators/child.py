@@ -1,4 +1,4 @@
-"""Child process around cocotb's runner: keeps its exits, prints and environment away from the host."""
+"""Child process for cocotb's runner: keeps its exits, prints and environment away from the host."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def build(arguments: dict[str, Any]) -> None:
     sources: list[Any] = [Path(arguments["source"])]
     flags = ["-Wno-fatal", "-Wno-lint", "-Wno-style", "-O3"]
     if is_verilator and arguments["ports"]:
-        # Signals that Python can reach cannot be optimised away: the unit's ports are all it needs.
+        # Signals that Python can reach are not optimised away, so Python gets only the unit's ports.
         control = Path(arguments["build_dir"]) / "ports.vlt"
         lines = [f'public_flat_rw -module "{arguments["toplevel"]}" -var "{port}"' for port in arguments["ports"]]
         control.write_text("\n".join(["`verilator_config", *lines, ""]))
@@ -35,7 +35,7 @@ def build(arguments: dict[str, Any]) -> None:
         sources=sources,
         hdl_toplevel=arguments["toplevel"],
         build_dir=arguments["build_dir"],
-        # Lint is a test of its own; what Amaranth emits inherently is no reason not to simulate.
+        # Lint is a separate test; the warnings that Amaranth's output always causes must not stop a simulation.
         build_args=flags if is_verilator else [],
         timescale=("1ns", "1ps"),
         waves=arguments["waves"],
@@ -44,7 +44,7 @@ def build(arguments: dict[str, Any]) -> None:
 
 def test(arguments: dict[str, Any]) -> None:
     """Run a cocotb module on a compiled design; exit code 1 if a test in it failed."""
-    # The simulation was linked with a path of cocotb's libraries that may be no more.
+    # The simulation was linked with a path of cocotb's libraries that may no longer exist.
     libraries = {"LD_LIBRARY_PATH": os.pathsep.join([str(plain_path(config.libs_dir)), *_libraries()])}
     results = get_runner(arguments["simulator"]).test(
         test_module=arguments["module"],

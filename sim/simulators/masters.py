@@ -1,6 +1,6 @@
 """Masters of the unit's buses for the served simulation: one access at a time, as fast as the bus allows.
 
-They drive and sample at the falling clock edge, half a cycle away from what the unit does.
+They drive and sample at the falling clock edge; the unit works at the rising edge.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _ANSWER_CYCLES = 100  # far more than an access takes
 
 
 class BusMaster(ABC):
-    """What the masters share: clock, reset, and waiting for the unit.
+    """Common part of the masters: clock, reset, and waiting for the unit.
 
     Args:
         dut: the simulated unit.
@@ -34,7 +34,7 @@ class BusMaster(ABC):
     def __init__(self, dut: Any) -> None:
         self.dut = dut
         self._one_cycle = Timer(2 * HALF_PERIOD_NS, "ns")
-        # Handles are looked up once: each look-up costs as much as a write.
+        # Handles are looked up once, because a look-up costs as much as a write.
         self._inputs = {name: getattr(dut, name) for name in (*front_end(self.bus).inputs, "rst")}
         self._busy = dut.busy
         self._driven: dict[str, int] = {}
@@ -43,11 +43,11 @@ class BusMaster(ABC):
 
     @abstractmethod
     async def access(self, address: int, value: int | None = None) -> int:
-        """Write ``value``, or read if there is none; returns the word read."""
+        """Write ``value``, or read if it is ``None``; returns the word read."""
 
     @abstractmethod
     async def release(self) -> None:
-        """Let go of the bus."""
+        """Release the bus."""
 
     async def reset(self) -> None:
         """Start the clock and reset the unit."""
@@ -56,7 +56,7 @@ class BusMaster(ABC):
         await self.reset_again()
 
     async def reset_again(self) -> None:
-        """Let go of the bus and reset the unit, whatever it is doing."""
+        """Release the bus and reset the unit, whatever it is doing."""
         await self.release()
         self._drive(rst=1)
         for _ in range(3):
@@ -65,7 +65,7 @@ class BusMaster(ABC):
         await FallingEdge(self.dut.clk)
 
     async def watch(self) -> None:
-        """End the simulation when the unit stays busy for good."""
+        """End the simulation if the unit stays busy forever."""
         while True:
             waited_for = self._waits
             await Timer(_HANG_CYCLES * 2 * HALF_PERIOD_NS, "ns")
@@ -73,7 +73,7 @@ class BusMaster(ABC):
                 raise RuntimeError(f"the unit has been busy for {_HANG_CYCLES} cycles: it hangs")
 
     async def wait_idle(self) -> None:
-        """Let go of the bus and wait until the unit is not busy."""
+        """Release the bus and wait until the unit is not busy."""
         await self.release()
         self._waits += 1
         if self._busy.value:
@@ -82,11 +82,11 @@ class BusMaster(ABC):
             self._waiting = False
             await FallingEdge(self.dut.clk)
         else:
-            # Not the falling edge: that of this very moment may still be to come.
+            # Not the falling edge: the one of this moment may still come.
             await self._one_cycle
 
     def _drive(self, **values: int) -> None:
-        """Set inputs of the unit; one that stays as it is costs nothing."""
+        """Set inputs of the unit; an unchanged one costs nothing."""
         for name, value in values.items():
             if self._driven.get(name) != value:
                 self._driven[name] = value
@@ -109,12 +109,12 @@ class OwnBusMaster(BusMaster):
         self._acknowledged = False
 
     async def access(self, address: int, value: int | None = None) -> int:
-        """Request and acknowledge, at once."""
+        """Request, and the acknowledge right after it."""
         if value is None:
             self._drive(bus__req=1, bus__we=0, bus__addr=address)
         else:
             self._drive(bus__req=1, bus__we=1, bus__addr=address, bus__wdata=value)
-        # The acknowledge of the access before is still high: the unit takes the next one a cycle later.
+        # The acknowledge of the previous access is still high: the unit takes the next one a cycle later.
         await (self._two_cycles if self._acknowledged else self._one_cycle)
         if not self._ack.value:
             raise self._no_answer(address)
@@ -122,13 +122,13 @@ class OwnBusMaster(BusMaster):
         return 0 if value is not None else int(self._rdata.value.to_unsigned())
 
     async def release(self) -> None:
-        """Take the request back."""
+        """Withdraw the request."""
         self._drive(bus__req=0)
         self._acknowledged = False
 
 
 class AXI4LiteMaster(BusMaster):
-    """Manager of an AXI4-Lite unit that is always ready for an answer: an access in 3 cycles."""
+    """Manager for an AXI4-Lite unit, always ready for an answer: an access in 3 cycles."""
 
     bus = "axi4lite"
 
@@ -158,7 +158,7 @@ class AXI4LiteMaster(BusMaster):
         raise self._no_answer(address)
 
     async def release(self) -> None:
-        """Nothing is held once it is answered."""
+        """Nothing to do: no request stays up after its answer."""
 
 
 class WishboneMaster(BusMaster):
@@ -172,7 +172,7 @@ class WishboneMaster(BusMaster):
         self._answered = False
 
     async def access(self, address: int, value: int | None = None) -> int:
-        """Strobe until the answer is there."""
+        """Hold the strobe until the answer comes."""
         await self._pass_answer()
         write = {} if value is None else {"wb_dat_w": value}
         self._drive(wb_cyc=1, wb_stb=1, wb_we=int(value is not None), wb_adr=address >> 2, wb_sel=15, **write)

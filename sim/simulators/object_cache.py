@@ -1,8 +1,8 @@
 """Keeps object files of Verilator's own runtime: its makefile calls this in front of the compiler (OBJCACHE).
 
 Every simulation compiles a design and the same few files of the runtime, which take longer than most of our designs.
-``object_cache.py FOLDER COMPILER ARGUMENT...`` runs the compiler, and for a file of the runtime keeps the object in
-FOLDER, or takes it from there if it was compiled by the same command before. Anything else is compiled as ever.
+``object_cache.py FOLDER COMPILER ARGUMENT...`` runs the compiler. It keeps a runtime file's object in FOLDER, or takes
+it from there if the same command compiled it before. Anything else is compiled as usual.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 
 
 def key_of(command: Sequence[str]) -> str:
-    """Name of the object that a command makes, empty if it is not one to keep."""
+    """Name of the object that a command makes, empty if it is not kept."""
     root = os.environ.get("VERILATOR_ROOT")
     source = Path(command[-1])
     if not root or "-c" not in command or "-o" not in command or source.parent != Path(root) / "include":
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         return 0
     code = subprocess.run(command, check=False).returncode
     if code == 0:
-        with contextlib.suppress(OSError):  # a cache that cannot be written is no reason not to compile
+        with contextlib.suppress(OSError):  # compile even if the cache cannot be written
             folder.mkdir(parents=True, exist_ok=True)
             part = folder / f"{key}.{os.getpid()}"
             shutil.copyfile(target, part)

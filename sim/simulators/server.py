@@ -1,6 +1,6 @@
 """cocotb module that serves a simulated RL unit to the host, one transaction at a time.
 
-Time stands still in the simulation while the host thinks: waiting for it blocks the simulator.
+Simulated time stands still while the server waits for the host, because that blocks the simulator.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sim.simulators.masters import HALF_PERIOD_NS, MASTERS
 
 @cocotb.test()
 async def serve(dut: Any) -> None:
-    """Carry out the host's transactions until it hangs up."""
+    """Carry out the host's transactions until it closes the connection."""
     link = socket.socket(socket.AF_UNIX)
     link.connect(os.environ["RLU_SOCKET"])
     connection: Connection[Any, Any] = Connection(link.detach())
@@ -67,7 +67,7 @@ def _cycle() -> int:
 
 
 async def _record(dut: Any, events: list[tuple[int, int]]) -> None:
-    """Note the clock cycle and the probe port whenever it shows an event."""
+    """Record the clock cycle and the probe port whenever it shows an event."""
     valid = int(os.environ["RLU_PROBE_VALID"])
     while True:
         await FallingEdge(dut.clk)

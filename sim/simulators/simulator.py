@@ -1,4 +1,4 @@
-"""The RTL as a device: a cocotb simulation in a child process, spoken to over a socket."""
+"""The RTL as a device: a cocotb simulation in a child process, reached through a socket."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ _START_SECONDS = 60.0
 
 
 class SimDevice:
-    """The RTL, simulated, behind any of its buses; same registers as `GoldenDevice`.
+    """The simulated RTL behind any of its buses; same registers as `GoldenDevice`.
 
-    Use it as a context manager, or call `close`. The child ends by itself when the host dies.
+    Use it as a context manager, or call `close`. The child ends by itself if the host dies.
 
     Args:
         params: the unit to simulate.
-        bus: what the unit is reached through: ``none`` is its own bus.
+        bus: the bus in front of the unit; ``none`` is its own bus.
         simulator: ``verilator`` or ``icarus``.
         verilog: a Verilog file to run instead of the one generated from ``params``.
-        record: collect what the unit does, for `events` and `accesses`.
+        record: collect the unit's events, for `events` and `accesses`.
         waves: file to which the whole simulation's waveform is written (VCD; Verilator only).
 
     Raises:
         ToolMissing: if the simulator or its compiler is not installed.
         BuildFailed: if the Verilog is refused.
         DeviceError: if the simulation does not start, or dies later.
-        ValueError: for waves with a simulator that writes none, or an unknown bus.
+        ValueError: for waves with a simulator that cannot write them, or an unknown bus.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class SimDevice:
         self._events: list[tuple[int, int]] = []
         self._accesses: list[tuple[int, int, int, int]] = []
         self._waves = waves
-        tool_environment(simulator)  # refuses, before anything is made, what is not installed
+        tool_environment(simulator)  # fails here, before anything is made, if a tool is missing
         toplevel = front_end(bus).top
         source = verilog or generated_verilog(params, bus)
-        # Recording spends its time in Python, so that a slower simulation is the quicker way.
+        # Recording spends its time in Python: compiling faster saves more than the slower simulation costs.
         folder = built(
             source, simulator, toplevel=toplevel, waves=waves is not None, quick=record, ports=_ports(source, toplevel)
         )
@@ -91,7 +91,7 @@ class SimDevice:
         )
         try:
             self._start(command, environment)
-        except BaseException:  # Ctrl-C before there is anything to close
+        except BaseException:  # Ctrl-C before the caller can close the device
             self._scratch.close()
             raise
 
@@ -105,7 +105,7 @@ class SimDevice:
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the host, which then ends the simulation itself
+                start_new_session=True,  # Ctrl-C goes to the host, which then ends the simulation
             )
             try:
                 self._connection = self._accept(listener)
@@ -136,19 +136,19 @@ class SimDevice:
         except (EOFError, OSError):
             raise self._death("the simulator died") from None
         except BaseException:
-            self.close()  # an answer still to come would be taken for that of the next transaction
+            self.close()  # otherwise the next transaction would get the answer to this one
             raise
         self._events += events
         self._accesses += accesses
         return list(answers)
 
     def events(self) -> list[tuple[int, Event]]:
-        """What the unit did since the last call: clock cycle and event, in order."""
+        """Events of the unit since the last call, in order, each with its clock cycle."""
         events, self._events = self._events, []
         return [(cycle, event) for cycle, probe in events for event in decode_probe(self.params, probe)]
 
     def accesses(self) -> list[tuple[int, Pins]]:
-        """Clock cycle and outputs of every access since the last call, in order, if this records; own bus only."""
+        """Clock cycle and outputs of every access since the last call, in order; only if recording, own bus only."""
         accesses, self._accesses = self._accesses, []
         return [(cycle, Pins(*levels)) for cycle, *levels in accesses]
 
@@ -186,7 +186,7 @@ class SimDevice:
         self._scratch.close()
 
     def _death(self, what: str) -> DeviceError:
-        """Close down and say what the simulator's log ends with."""
+        """Close the simulation and return an error with the end of its log."""
         log = self._folder / "log"
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(timeout=2)
@@ -226,13 +226,13 @@ def decode_probe(params: RLUParams, probe: int) -> list[Event]:
 
 @cache
 def _probe_fields(params: RLUParams) -> dict[str, tuple[int, int]]:
-    from rtl.unit.top import probe_layout  # brings Amaranth, which only recording needs
+    from rtl.unit.top import probe_layout  # imports Amaranth, which only recording needs
 
     return {name: (field.offset, field.width) for name, field in probe_layout(params)}
 
 
 def _ports(verilog: Path, module: str) -> tuple[str, ...]:
-    """Names of the ports of a module; none if the file has no such module, which the simulator will say."""
+    """Names of the ports of a module; none if the file has no such module, which the simulator will report."""
     found = re.search(rf"^module {module}\(([^)]*)\);", verilog.read_text(), re.MULTILINE)
     return tuple(sorted(found[1].replace(",", " ").split())) if found else ()
 

@@ -1,4 +1,4 @@
-"""The cocotb benches, one a block.
+"""The cocotb benches, one for each block.
 
 May import: rtl, sim, tb.kit.
 """

@@ -1,9 +1,9 @@
 """Bench of `rtl.bus.apb.ApbRLU`: the unit behind APB, driven by cocotbext-apb's requester.
 
-The golden device says what every access does. The monitor checks in every cycle: ``pready`` is up in the cycle after
-each setup phase, which is the first of the access phase, and in no other; ``pslverr`` only with it; no output follows
-an input within a cycle; ``busy`` and ``irq``. The same traffic comes from an APB4 requester and from an APB3 one,
-which knows neither strobes nor protection.
+The golden device gives the result of every access. The monitor checks in every cycle: ``pready`` is high in the cycle
+after each setup phase, which is the first of the access phase, and in no other; ``pslverr`` only with it; no output
+follows an input within a cycle; ``busy`` and ``irq``. The same traffic comes from an APB4 requester and from an APB3
+one, which has neither strobes nor protection.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ COVER.points(
 
 
 class Transfer(NamedTuple):
-    """A transfer as a requester asks for it; ``value`` is ``None`` for a read."""
+    """A transfer as a requester starts it; ``value`` is ``None`` for a read."""
 
     address: int
     value: int | None = None
@@ -57,7 +57,7 @@ class Transfer(NamedTuple):
 
 
 class Reply:
-    """What the requester saw on ``pslverr``. It takes this for the error that it shall expect, and compares."""
+    """What the requester saw on ``pslverr``: passed as the expected error, this equals any and records it."""
 
     error: bool | None = None
 
@@ -86,20 +86,20 @@ class ApbBench(WrappedBench):
         await self.connect()
 
     async def connect(self) -> None:
-        """A new requester, which knows nothing of what an earlier one was doing."""
+        """A new requester, without the state of an earlier one."""
         prefix = f"{SETUP.config}__s_apb"
         if self._mode == "APB4":
             bus = Apb4Bus.from_prefix(self.dut, prefix)
         else:
             bus = Apb3Bus.from_prefix(self.dut, prefix, optional_signals=["penable", "pslverr"])
-            self.ports.handles["s_apb_pstrb"].value = FULL  # as a design ties it
+            self.ports.handles["s_apb_pstrb"].value = FULL  # as in a design
         self.requester = ApbHost(bus, self.ports.clk)
-        await RisingEdge(self.ports.clk)  # from which on it keeps time
+        await RisingEdge(self.ports.clk)  # it counts from here
 
     async def transfer(self, *transfers: Transfer) -> list[bool]:
-        """Transfers without a pause between them; whether the requester saw each refused.
+        """Transfers without a pause between them; returns, for each, whether the requester saw a refusal.
 
-        What it saw is compared with what the monitor saw.
+        The requester's view is compared with the monitor's.
         """
         first, first_error = len(self.answers), len(self.errors)
         replies = [Reply() for _ in transfers]
@@ -129,7 +129,7 @@ class ApbBench(WrappedBench):
     # The monitor.
 
     def forget(self) -> None:
-        self._asked: Sample | None = None  # the cycle before, if it was a setup phase
+        self._asked: Sample | None = None  # the previous cycle, if it was a setup phase
 
     def observe(self, now: Sample, before: Sample | None) -> Access | None:
         asked = self._asked
@@ -163,7 +163,7 @@ class ApbBench(WrappedBench):
 
 
 def random_transfers(count: int) -> list[Transfer]:
-    """Transfers of anything, to anywhere; three in four writes are of whole words."""
+    """Random transfers; three in four writes are of whole words."""
     transfers = []
     for _ in range(count):
         address = random_address(PARAMS)
@@ -196,7 +196,7 @@ async def every_register(dut: Any, mode: str) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def byte_strobes(dut: Any) -> None:
-    """Every combination of strobes, on a word and between words: only whole words are written."""
+    """Every combination of strobes, at aligned and unaligned addresses: only whole words are written."""
     bench = ApbBench(dut)
     await bench.start()
     await bench.set_up()
@@ -213,7 +213,7 @@ async def byte_strobes(dut: Any) -> None:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(mode=MODES)
 async def random_traffic(dut: Any, mode: str) -> None:
-    """Transfers of anything, alone and in a row, with commands running."""
+    """Random transfers, alone and in a row, while commands run."""
     bench = ApbBench(dut)
     await bench.start(mode)
     await bench.set_up()
@@ -244,7 +244,7 @@ async def not_selected(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def interrupt(dut: Any) -> None:
-    """A command raises ``irq``; the write that clears it has it down when the transfer has ended."""
+    """A command raises ``irq``; after the transfer that clears it, it is low."""
     bench = ApbBench(dut)
     await bench.start()
     await bench.set_up()
@@ -255,7 +255,7 @@ async def interrupt(dut: Any) -> None:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(mode=MODES)
 async def reset_in_mid_transfer(dut: Any, mode: str) -> None:
-    """A reset at any time forgets what was under way; after it the unit is as new."""
+    """A reset at any time drops the current transfer; after it the unit is like new."""
     bench = ApbBench(dut)
     await bench.start(mode)
     await bench.set_up()

@@ -1,8 +1,8 @@
 """Bench of `rtl.bus.axi4lite.AXI4LiteRLU`: the unit behind AXI4-Lite, driven by cocotbext-axi's master.
 
-The golden device says what every access does. The monitor checks in every cycle: valid stays until ready, with its
-payload; one answer a request, in order; none without one; each within the latency of the docstring, also
-when reads and writes keep coming; no output follows an input within a cycle; ``busy`` and ``irq``.
+The golden device gives the result of every access. The monitor checks in every cycle: valid stays until ready, with
+its payload; one answer for each request, in order, and no other; each within the latency of the docstring, even
+under a steady stream of reads and writes; no output follows an input within a cycle; ``busy`` and ``irq``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ COVER.points(
 
 
 class Write(NamedTuple):
-    """A write as a master asks for it."""
+    """A write as a master starts it."""
 
     address: int
     data: int
@@ -82,7 +82,7 @@ class AxiBench(WrappedBench):
         self.ar, self.r = read.ar_channel, read.r_channel
 
     def pauses(self, likelihood: float) -> None:
-        """From now on every channel pauses, by itself, with this likelihood in a cycle."""
+        """From now on every channel pauses independently, with this probability in a cycle."""
         for channel in (self.aw, self.w, self.b, self.ar, self.r):
             channel.set_pause_generator(gaps(likelihood, random.choice((1, 3, 8))))
 
@@ -98,7 +98,7 @@ class AxiBench(WrappedBench):
         return word
 
     async def stream(self, writes: list[Write], reads: list[int]) -> None:
-        """Writes and reads at once, as fast as the channels take them; until the last answer."""
+        """Writes and reads at the same time, as fast as the channels take them; until the last answer."""
         accesses = len(writes) + len(reads)
         goal = len(self.answers) + self.skipped + accesses
         addresses = [{"awaddr": write.address, "awprot": random.randrange(8)} for write in writes]
@@ -129,9 +129,9 @@ class AxiBench(WrappedBench):
         self._addresses: deque[tuple[int, int]] = deque()  # cycle of the handshake, address
         self._data: deque[tuple[int, int, int]] = deque()  # cycle, data, strobe
         self._reads: deque[tuple[int, int]] = deque()
-        self._free = {"b": -1, "r": -1}  # first cycle in which the last answer is out of the way
+        self._free = {"b": -1, "r": -1}  # first cycle after the last answer was taken
         self._last = ""
-        self.skipped = 0  # writes without a strobe, which reach no unit
+        self.skipped = 0  # writes without a strobe, which do not reach the unit
 
     def observe(self, now: Sample, before: Sample | None) -> Access | None:
         if before is not None:
@@ -139,7 +139,7 @@ class AxiBench(WrappedBench):
         written = self._new(now, before, "b") and self._answer_write(now)
         read = self._new(now, before, "r") and self._answer_read()
         if written and read:
-            raise AssertionError(f"cycle {self.cycle}: two answers of the unit, which makes one at a time")
+            raise AssertionError(f"cycle {self.cycle}: two answers of the unit, which gives one at a time")
         access = written or read or None
         if access:
             kind = "read" if access.value is None else "write"
@@ -154,7 +154,7 @@ class AxiBench(WrappedBench):
         return bool(now[valid] and (before is None or not before[valid] or before[ready]))
 
     def _check_held(self, now: Sample, before: Sample) -> None:
-        """What waits for ready stays as it is."""
+        """A channel that waits for ready does not change."""
         for channel in CHANNELS:
             prefix = f"s_axi_{channel}"
             if before[f"{prefix}valid"] and not before[f"{prefix}ready"]:
@@ -189,7 +189,7 @@ class AxiBench(WrappedBench):
         COVER.hit("latency", f"{what} {cycles}")
 
     def _requests(self, now: Sample) -> None:
-        """Note the handshakes of this cycle, and that no request waits for ever."""
+        """Record the handshakes of this cycle, and check that no request waits forever."""
         if now["s_axi_awvalid"] and now["s_axi_awready"]:
             self._addresses.append((self.cycle, now["s_axi_awaddr"]))
         if now["s_axi_wvalid"] and now["s_axi_wready"]:
@@ -232,7 +232,7 @@ class AxiBench(WrappedBench):
 
 
 def random_writes(count: int) -> list[Write]:
-    """Writes of anything to anywhere; three in four of whole words."""
+    """Random writes; three in four are of whole words."""
     writes = []
     for _ in range(count):
         address = random_address(PARAMS)
@@ -260,7 +260,7 @@ async def every_register(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def byte_strobes(dut: Any) -> None:
-    """Every combination of strobes, on a word and between words: only whole words are written."""
+    """Every combination of strobes, at aligned and unaligned addresses: only whole words are written."""
     bench = AxiBench(dut)
     await bench.start()
     await bench.set_up()
@@ -270,7 +270,7 @@ async def byte_strobes(dut: Any) -> None:
             await bench.stream([Write(address, 1, strobe)], [])
             await bench.stream([], [STATUS, address & ~3])
             await bench.write(STATUS, bench.follower.model.sticky)
-    # The same by the master's own calls: bytes, halves, and two words at once.
+    # The same with the master's own calls: bytes, half-words, and two words at once.
     for address, size, refused in ((alpha, 1, True), (alpha + 2, 2, True), (alpha + 3, 1, True), (alpha, 8, False)):
         response = (await bench.master.write(address, bytes(size))).resp
         bench.checker.equal("response that the master saw", AxiResp.SLVERR if refused else AxiResp.OKAY, response)
@@ -279,7 +279,7 @@ async def byte_strobes(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def either_order(dut: Any) -> None:
-    """The address long before its data, the data long before its address, and both at once."""
+    """The address long before the data, the data long before the address, and both together."""
     bench = AxiBench(dut)
     await bench.start()
     await bench.set_up()
@@ -296,7 +296,7 @@ async def either_order(dut: Any) -> None:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(pauses=[0.0, 0.15, 0.6])
 async def random_traffic(dut: Any, pauses: float) -> None:
-    """Reads and writes of anything at once, with commands running, and pauses on all channels."""
+    """Random reads and writes at the same time, while commands run, with pauses on all channels."""
     bench = AxiBench(dut)
     await bench.start()
     await bench.set_up()
@@ -312,7 +312,7 @@ async def random_traffic(dut: Any, pauses: float) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def interrupt(dut: Any) -> None:
-    """A command raises ``irq``; the write that clears it has it down when it is answered."""
+    """A command raises ``irq``; it is low when the write that clears it is answered."""
     bench = AxiBench(dut)
     await bench.start()
     await bench.set_up()
@@ -322,7 +322,7 @@ async def interrupt(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def reset_in_mid_transaction(dut: Any) -> None:
-    """A reset at any time forgets what was under way; after it the unit is as new."""
+    """A reset at any time drops the current requests; after it the unit is like new."""
     bench = AxiBench(dut)
     await bench.start()
     await bench.set_up()

@@ -1,4 +1,4 @@
-"""What the benches of the standard buses share: the golden unit behind a wrapper, and a monitor of its ports."""
+"""Common parts of the standard buses' benches: the golden unit behind a wrapper, and a monitor of its ports."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Sample = dict[str, int]
 
 
 class Access(NamedTuple):
-    """What a wrapper asks of the unit; ``value`` is ``None`` for a read."""
+    """A wrapper's access to the unit; ``value`` is ``None`` for a read."""
 
     address: int
     value: int | None
 
 
 class Expected(NamedTuple):
-    """The unit's answer: whether it refuses, the word read, and which of its bits are certain."""
+    """The unit's answer: whether it refuses, the word read, and a mask of its certain bits."""
 
     error: bool
     data: int
@@ -39,11 +39,11 @@ class Expected(NamedTuple):
 
 
 class Follower:
-    """The golden unit with its time: told in each cycle what is asked of it, it says what the unit shows.
+    """The golden unit, cycle by cycle: takes the access of each cycle and returns the unit's outputs.
 
     Attributes:
         model: bus model and golden device.
-        events: what the probe port has yet to show, by kind, in order.
+        events: events that the probe port must still show, by kind, in order.
     """
 
     def __init__(self, params: RLUParams) -> None:
@@ -58,11 +58,11 @@ class Follower:
 
     @property
     def busy(self) -> bool:
-        """Whether the unit is busy in the present cycle."""
+        """Whether the unit is busy in the current cycle."""
         return self._busy_from <= self._cycle < self._busy_from + self._busy_cycles
 
     def reset(self) -> None:
-        """Registers as after a reset; the memories stay."""
+        """Reset the registers; the memories stay."""
         before = self.device.model
         self.model = BusModel(self.model.params)
         after = self.device.model
@@ -91,20 +91,20 @@ class Follower:
         if value is not None or (busy and region(address) in MOVING):
             return 0
         if busy and self.model.sticky & ERRORS["error_policy"]:
-            # The update that is running may or may not have met its illegal action yet.
+            # It is not known whether the running update has already met its illegal action.
             return WORD_MASK & ~{STATUS: ERRORS["error_policy"], IRQ_STATUS: INTERRUPTS["error"]}.get(address, 0)
         return WORD_MASK
 
 
 class WrappedBench(Testbench, ABC):
-    """A unit behind a standard bus, driven by a master that is not ours and watched at its ports.
+    """A unit behind a standard bus, driven by a third-party master and watched at its ports.
 
-    A cycle is what lies between two rising clock edges, as the master sees it. The ports are sampled in
-    its middle; now and then the inputs are shaken there, to see that no output follows them within the cycle.
+    A cycle is the time between two rising clock edges, as for the master. The ports are sampled in its middle.
+    Sometimes the inputs are changed briefly there, to check that no output follows them within the cycle.
 
     Attributes:
-        follower: the golden unit beside the one under test.
-        answers: every answer seen so far, in order: the access, and the word read.
+        follower: the golden unit, for comparison.
+        answers: all answers so far, in order: the access, and the word read.
     """
 
     delay: int  # cycles from an access of the unit to its answer on the bus
@@ -123,17 +123,17 @@ class WrappedBench(Testbench, ABC):
 
     async def start(self) -> None:
         await super().start()
-        logging.getLogger(f"cocotb.{self.dut._name}").setLevel(logging.ERROR)  # masters tell of all they do
+        logging.getLogger(f"cocotb.{self.dut._name}").setLevel(logging.ERROR)  # masters log everything
         self._in_reset = False
         cocotb.start_soon(self._watch())
 
     @abstractmethod
     async def write(self, address: int, word: int) -> Any:
-        """Write a whole word through the master; how it reports the end, ``done`` or ``refused``."""
+        """Write a whole word through the master; returns its report, ``done`` or ``refused``."""
 
     @abstractmethod
     async def read(self, address: int) -> int:
-        """Read a word through the master, compared with the golden unit."""
+        """Read a word through the master, and compare it with the golden unit's."""
 
     async def set_up(self) -> None:
         """Bring the memories, which no reset touches, to a known state."""
@@ -146,7 +146,7 @@ class WrappedBench(Testbench, ABC):
             await self.idle()
 
     async def idle(self) -> None:
-        """Until the unit is not busy, by its output."""
+        """Wait until the output ``busy`` is low."""
         await ClockCycles(self.ports.clk, 2)
         while self.ports.handles["busy"].value:
             await ClockCycles(self.ports.clk, 1)
@@ -164,10 +164,10 @@ class WrappedBench(Testbench, ABC):
 
     @abstractmethod
     def forget(self) -> None:
-        """A reset: nothing is under way any more."""
+        """Take a reset: no access is in progress any more."""
 
     async def reset_now(self, cycles: int) -> None:
-        """Reset the unit, whatever is going on."""
+        """Reset the unit, whatever it is doing."""
         reset = self.ports.rst
         assert reset is not None
         await self._after_the_watch()
@@ -190,7 +190,7 @@ class WrappedBench(Testbench, ABC):
             self.checker.equal(f"reset value at 0x{address:03X}", word, await self.read(address))
 
     async def _after_the_watch(self) -> None:
-        """To a moment in which a cycle has been watched and its inputs are what the master has made them."""
+        """Wait until the current cycle has been checked and its inputs are the master's again."""
         await FallingEdge(self.ports.clk)
         await Timer(3, "ns")
 
@@ -206,7 +206,7 @@ class WrappedBench(Testbench, ABC):
             self.cycle += 1
 
     def _sample(self) -> Sample:
-        """The ports in this cycle. A master may leave what it does not vouch for unknown."""
+        """The ports in this cycle. A master may leave unused inputs unknown."""
         inputs = {name: self.monitor.known(name)[0] for name in self.ports.inputs}
         return inputs | {name: self.monitor[name] for name in self._outputs} | {"probe": self.monitor.known("probe")[0]}
 
@@ -234,7 +234,7 @@ class WrappedBench(Testbench, ABC):
             self.checker.equal("events that probe has not shown", [], [*chain(*expected.values())])
 
     async def _shake(self) -> None:
-        """Change all inputs for a moment, far from a clock edge: the outputs must stay as they are."""
+        """Change all inputs for a moment, far from a clock edge: the outputs must not change."""
         handles, inputs = self.ports.handles, self.ports.inputs
         before = {name: handles[name].value for name in (*inputs, *self._outputs)}
         for name in inputs:
@@ -261,7 +261,7 @@ async def write_every_register(bench: WrappedBench) -> None:
 
 
 async def raise_and_clear_interrupts(bench: WrappedBench) -> None:
-    """Each interrupt, raised by a command or an error: ``irq`` is down when the write that clears it is answered."""
+    """Each interrupt, raised by a command or an error: ``irq`` is low when the write that clears it is answered."""
     irq, clk = bench.ports.handles["irq"], bench.ports.clk
     for enabled in INTERRUPTS.values():
         await bench.write(IRQ_STATUS, sum(INTERRUPTS.values()))
@@ -280,7 +280,7 @@ async def raise_and_clear_interrupts(bench: WrappedBench) -> None:
 
 
 def reset_words(params: RLUParams) -> list[tuple[int, int]]:
-    """Every register that can be read after a reset, with what it reads."""
+    """Every readable register, with its value after a reset."""
     return [(r.offset, r.reset_value(params)) for r in REGISTERS if r.access.readable]
 
 
@@ -290,7 +290,7 @@ def places() -> list[str]:
 
 
 def gaps(probability: float, longest: int) -> Any:
-    """Back-pressure without end: whether to pause, cycle by cycle, in runs of random length."""
+    """Endless back-pressure: whether to pause, cycle by cycle, in runs of random length."""
     while True:
         if random.random() < probability:
             yield from [True] * random.randint(1, longest)

@@ -1,7 +1,6 @@
 """Bench of `rtl.unit.policy_store.PolicyStore`: the policy and the action counts against the golden model's lists.
 
-Timing checked: a read is answered a cycle later, a write is seen by the reads of the next cycle; all ports
-every cycle.
+Timing checked: a read is answered a cycle later; the reads of the next cycle see a write; all ports every cycle.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Model:
             "count": self.counts[row],
             "last": self.counts[row] - 1,
         }
-        # What is read in the cycle in which it is written may be anything.
+        # A read in the cycle of a write to the same place may return anything.
         row = inputs["write_row"]
         if inputs["write_word_en"] and row // 8 == inputs["read_row"] // 8:
             del self.answer["word"], self.answer["action"]
@@ -81,7 +80,7 @@ class PolicyStoreBench(Testbench):
 
 @cocotb.test()
 async def power_up(dut: Any) -> None:
-    """The policy is all 0 and every row has the number of actions that the parameters give it."""
+    """The policy is all 0, and every row has the parameters' number of actions."""
     bench = PolicyStoreBench(dut)
     await bench.start()
     for row in [*range(PARAMS.states), 0]:
@@ -92,7 +91,7 @@ async def power_up(dut: Any) -> None:
 @cocotb.test()
 @cocotb.parametrize(collide=[0.05, 0.5, 0.95])
 async def random_traffic(dut: Any, collide: float) -> None:
-    """Reads and writes every cycle; ``collide`` is how often both go to the same row."""
+    """Reads and writes every cycle; ``collide`` is the probability that both go to the same row."""
     bench = PolicyStoreBench(dut)
     await bench.start()
     await fill(bench)
@@ -133,7 +132,7 @@ async def random_traffic(dut: Any, collide: float) -> None:
 
 
 async def fill(bench: PolicyStoreBench) -> None:
-    """Write every row, so that the model knows the memories whatever an earlier test left in them."""
+    """Write every row, so the model knows the memories whatever an earlier test left there."""
     for row in range(PARAMS.states):
         inputs = dict.fromkeys(bench.ports.inputs, 0) | {
             "write_row": row, "write_word_en": 1, "write_count_en": 1, "write_count": 1 + row % 16,

@@ -1,7 +1,7 @@
 """Bench of `rtl.unit.q_table.QTable`: reads, writes and their collisions against a list of lists.
 
-Timing checked: a read is answered a cycle later, a write is seen by the reads of the next cycle (what
-those of the same one see is not defined); both every cycle.
+Timing checked: a read is answered a cycle later; the reads of the next cycle see a write (for those of the
+same cycle it is undefined); both every cycle.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COVER.points(
 
 
 class Model:
-    """The memory. What is read in the cycle in which it is written may be anything: ``None``."""
+    """The memory. A read in the cycle of a write to the same place may return anything: ``None``."""
 
     def __init__(self) -> None:
         self.q = GoldenModel(PARAMS).q
@@ -77,7 +77,7 @@ async def power_up(dut: Any) -> None:
 @cocotb.test()
 @cocotb.parametrize(collide=[0.05, 0.5, 0.95])
 async def random_traffic(dut: Any, collide: float) -> None:
-    """Reads and writes every cycle; ``collide`` is how often both go to the same row."""
+    """Reads and writes every cycle; ``collide`` is the probability that both go to the same row."""
     bench = QTableBench(dut)
     await bench.start()
     await fill(bench)
@@ -112,7 +112,7 @@ async def random_traffic(dut: Any, collide: float) -> None:
 
 
 async def fill(bench: QTableBench) -> None:
-    """Write every row, so that the model knows the memory whatever an earlier test left in it."""
+    """Write every row, so the model knows the memory whatever an earlier test left there."""
     full = (1 << PARAMS.actions) - 1
     for row in range(PARAMS.states):
         inputs = idle(0) | {"write_row": row, "write_mask": full, "write_even": row, "write_odd": -row}

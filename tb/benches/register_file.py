@@ -1,9 +1,9 @@
-"""Bench of `rtl.unit.register_file.RegisterFile`: against the golden device's decode.
+"""Bench of `rtl.unit.register_file.RegisterFile`, compared with the golden device.
 
-The bench plays the rest of the unit.
+The bench acts as the rest of the unit.
 
 Timing checked: acknowledge and error line come in the cycle after the access was taken; the strobes of a
-write last that one cycle; the memories are asked in it and answer in the next; ``irq`` in every cycle.
+write last that one cycle; the memories are read in it and answer in the next; ``irq`` in every cycle.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _access_bins() -> list[str]:
 
 
 def _has_gap(name: str) -> bool:
-    """Whether this unit uses less than the window's whole span."""
+    """Whether this unit uses only a part of the window."""
     return PARAMS.states < MAX_STATES or (name == "Q_TABLE" and PARAMS.actions < MAX_ACTIONS - 1)
 
 
@@ -94,18 +94,18 @@ STROBES = (
 
 
 class WithoutUpdater(GoldenModel):
-    """There is no updater in this bench: an action that it refuses is reported by the bench itself."""
+    """Does not update: this bench has no updater, and reports refused actions itself."""
 
     def update(self) -> None:
         pass
 
 
 class RegisterFileBench(Testbench):
-    """Accesses the bus as a master does, and plays the memories and blocks behind the register file.
+    """Accesses the bus like a master, and acts as the memories and blocks behind the register file.
 
     Attributes:
         model: bus and golden device.
-        memory: what the strobes of the block have written: compared with the golden model's.
+        memory: everything that the block's strobes have written, to compare with the golden model's memories.
     """
 
     def __init__(self, dut: Any) -> None:
@@ -127,7 +127,7 @@ class RegisterFileBench(Testbench):
         return self.model.device
 
     async def access(self, address: int, value: int | None = None) -> Answer:
-        """One access with everything compared: answer, strobes, stored registers."""
+        """One access, with all comparisons: answer, strobes, stored registers."""
         self.busy = random.random() < 0.25
         before = self.model.sticky
         self._pending = address, value
@@ -172,7 +172,7 @@ class RegisterFileBench(Testbench):
         self._written = value
 
     def _drive_blocks(self) -> None:
-        """Registers that live in other blocks show what the golden model has."""
+        """Registers held by other blocks get the golden model's values."""
         model = self.device.model
         missed = model.outlier()
         self.driver.set(
@@ -182,7 +182,7 @@ class RegisterFileBench(Testbench):
         )  # fmt: skip
 
     def _watch(self, taken: bool) -> None:
-        """A settled cycle: compare ``irq`` and the strobes, carry out what they ask for."""
+        """In a settled cycle, compare ``irq`` and the strobes, and do what the strobes say."""
         irq = self.model.cycle(self.busy)
         self.checker.equal("irq", int(irq), self.monitor["irq"])
         if irq and not self._irq:
@@ -213,7 +213,7 @@ class RegisterFileBench(Testbench):
         self._row = row
 
     async def settle(self) -> None:
-        """The memories answer to the row of the cycle before, others show anything when nobody asks."""
+        """The memories answer for the row of the previous cycle, or with random values if no row was requested."""
         row, memory = self._row, self.memory
         if row >= PARAMS.states:
             row = 0
@@ -226,14 +226,14 @@ class RegisterFileBench(Testbench):
         await super().settle()
 
     def check_memories(self) -> None:
-        """Everything written so far has arrived where the golden device has it."""
+        """Check that everything written so far has arrived in the same place as in the golden device."""
         golden = self.device.model
         self.checker.equal("policy", golden.policy, self.memory.policy)
         self.checker.equal("action counts", golden.counts, self.memory.counts)
         self.checker.equal("Q-table", golden.q, self.memory.q)
 
     def follow_commands(self) -> None:
-        """Take over what the golden device's commands did to its memories."""
+        """Copy the changes that the golden device's commands made in its memories."""
         golden = self.device.model
         self.memory.policy = list(golden.policy)
         self.memory.q = [list(row) for row in golden.q]
@@ -267,7 +267,7 @@ class RegisterFileBench(Testbench):
                     COVER.hit("states_written", "lowest")
 
     def _note_interrupts(self, address: int, value: int | None) -> None:
-        """What an access that is about to be taken has to do with interrupts."""
+        """Cover the interrupts around an access that is about to be taken."""
         pending, enabled = self.model.interrupts, self.device.model.registers["IRQ_ENABLE"]
         for name, mask in INTERRUPTS.items():
             if enabled == mask and pending & mask:
@@ -289,7 +289,7 @@ class RegisterFileBench(Testbench):
         return bool(_PROBE.read(STATUS) & ERRORS["error_address"])
 
 
-_PROBE = GoldenDevice(PARAMS)  # only ever asked whether an address exists
+_PROBE = GoldenDevice(PARAMS)  # used only to check whether an address exists
 _WRITABLE = {r.name for r in REGISTERS if r.access.writable} | set(WINDOW_BY_NAME)
 
 
@@ -300,14 +300,14 @@ async def power_up(dut: Any) -> None:
     await bench.start()
     for register in REGISTERS:
         got = await bench.access(register.offset)
-        # The bench has the unit busy now and then, which IRQ_STATUS notes.
+        # The bench makes the unit busy at times, which sets IRQ_STATUS.
         if register.access.readable and register.name not in ("STATUS", "IRQ_STATUS"):
             bench.checker.equal(f"reset value of {register.name}", register.reset_value(PARAMS), got.data)
 
 
 @cocotb.test()
 async def every_register(dut: Any) -> None:
-    """Reads and writes of every register at the ends of its range, just beyond, and between."""
+    """Reads and writes of every register at the ends of its range, just beyond them, and between."""
     bench = RegisterFileBench(dut)
     await bench.start()
     for _ in range(6 * SETUP.effort):
@@ -321,7 +321,7 @@ async def every_register(dut: Any) -> None:
 
 @cocotb.test()
 async def one_bit_more(dut: Any) -> None:
-    """A legal value with one more bit set, each of the 32, in every register and memory."""
+    """A legal value with one additional bit, each of the 32, in every register and memory."""
     bench = RegisterFileBench(dut)
     await bench.start()
     legal = {register.offset: register.limits(PARAMS)[0] for register in REGISTERS}
@@ -333,7 +333,7 @@ async def one_bit_more(dut: Any) -> None:
 
 @cocotb.test()
 async def one_address_bit(dut: Any) -> None:
-    """Reads and writes one bit of address away from every register and from both ends of every memory."""
+    """Reads and writes at addresses one bit away from every register and from both ends of every memory."""
     bench = RegisterFileBench(dut)
     await bench.start()
     ends = [(window.offset, window.offset + 4 * window.words(PARAMS) - 4) for window in WINDOW_BY_NAME.values()]
@@ -346,7 +346,7 @@ async def one_address_bit(dut: Any) -> None:
 
 @cocotb.test()
 async def error_flags(dut: Any) -> None:
-    """Each flag is raised by its cause, kept, and cleared by its own bit alone."""
+    """The cause of each flag sets it; it stays set, and only its own bit clears it."""
     bench = RegisterFileBench(dut)
     await bench.start()
     for _ in range(60 * SETUP.effort):
@@ -383,7 +383,7 @@ async def interrupts(dut: Any) -> None:
 @cocotb.test()
 @cocotb.parametrize(writes=[0.3, 0.9])
 async def random_traffic(dut: Any, writes: float) -> None:
-    """Any access to any address, with the unit busy now and then."""
+    """Any access to any address, with the unit busy at times."""
     bench = RegisterFileBench(dut)
     await bench.start()
     for _ in range(1500 * SETUP.effort):
@@ -401,7 +401,7 @@ async def random_traffic(dut: Any, writes: float) -> None:
 
 @cocotb.test()
 async def every_command(dut: Any) -> None:
-    """Every combination of the command bits, strobed for one cycle."""
+    """Every combination of the command bits gives strobes of one cycle."""
     bench = RegisterFileBench(dut)
     await bench.start()
     commands = 4 * list(range(16))

@@ -1,7 +1,7 @@
 """Bench of `rtl.unit.reward.RewardCalculator`: reward, outlier decision and share against the golden model.
 
 Timing checked: ``done`` comes ``q_width + 20`` cycles after ``start`` and ``q_width + 4`` after ``divide``,
-for one cycle; ``reward_valid`` is high for one cycle a computed reward; the outlier bits are combinational.
+for one cycle; ``reward_valid`` is high for one cycle for each computed reward; the outlier bits are combinational.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tb.kit.bench import Setup, Testbench, random_coefficient, random_q
 SETUP = Setup()
 PARAMS = SETUP.params
 ONE = PARAMS.coef_one
-SHIFT = 2 * PARAMS.coef_frac - PARAMS.q_frac  # bits that rounding takes off the score
+SHIFT = 2 * PARAMS.coef_frac - PARAMS.q_frac  # bits that rounding removes from the score
 COVER = SETUP.cover
 COVER.points(
     job=["compute", "load and divide", "divide"],
@@ -41,15 +41,15 @@ GAINS = ("LATENCY_GAIN", "ENERGY_GAIN")
 
 
 class RewardBench(Testbench):
-    """Hands over measurements and settings, watches the answer, compares it with the golden model."""
+    """Sets measurements and settings, and compares the answer with the golden model."""
 
     def __init__(self, dut: Any) -> None:
         super().__init__(dut, SETUP)
         self.model = GoldenModel(PARAMS, record=True)
-        self.lent: tuple[int, int] | None = None  # factors of the multiplier's other user, last cycle
+        self.lent: tuple[int, int] | None = None  # factors of the multiplier's other user in the last cycle
 
     async def lend(self) -> None:
-        """Let the other user of the multiplier have a few products while the block is idle."""
+        """Give the multiplier's other user a few products while the block is idle."""
         for _ in range(random.randint(1, 4)):
             factors = random.getrandbits(PARAMS.lfsr_width), random.randint(0, 31)
             await self._cycle(idle_factor_a=factors[0], idle_factor_b=factors[1])
@@ -57,7 +57,7 @@ class RewardBench(Testbench):
         await self._cycle()
 
     def apply(self, **registers: int) -> None:
-        """Settings and measurements, by register name, to model and block."""
+        """Give model and block settings and measurements, by register name."""
         self.model.registers.update(registers)
         inputs = (*COEFFICIENTS, *GAINS, "STATES")
         self.driver.set(**{name.lower(): self.model.registers[name] for name in inputs})
@@ -68,7 +68,7 @@ class RewardBench(Testbench):
         COVER.hit("job", "compute")
 
     async def divide(self, reward: int | None = None) -> None:
-        """A new share; of the reward the block has, or of one given to it."""
+        """Compute a new share, of the block's reward or of a given one."""
         if reward is not None:
             self.model.registers["REWARD"] = reward
             await self._cycle(load=1, load_value=reward)
@@ -104,7 +104,7 @@ class RewardBench(Testbench):
 
 
 def random_settings() -> dict[str, int]:
-    """Any settings; then thresholds that the measurements just meet or just miss."""
+    """Random settings, then thresholds that the measurements just meet or just miss."""
     registers = {name: random_coefficient(PARAMS) for name in COEFFICIENTS}
     registers |= {name: random.getrandbits(PARAMS.gain_width) for name in GAINS}
     for name, near in (("ACCURACY", (0, -1, 1)), ("LATENCY", (0, 1, -1)), ("ENERGY", (0, 1, -1))):
@@ -115,18 +115,18 @@ def random_settings() -> dict[str, int]:
 
 
 def passing_settings() -> dict[str, int]:
-    """Settings under which no measurement is an outlier, so that the score shows."""
+    """Settings without outliers, so the score is visible."""
     registers = {name: random_coefficient(PARAMS) for name in COEFFICIENTS}
     registers |= {"ACCURACY": random.randint(1, ONE), "ACCURACY_TH": 0}
     for name in ("LATENCY", "ENERGY"):
         registers |= {name: random.randint(0, ONE - 1), f"{name}_TH": ONE}
         margin = max(1, registers[f"{name}_HIGH"] - registers[name])
-        # A gain that neither clips nor vanishes, or any.
+        # Any gain, or one that neither clips nor vanishes.
         gain = random.randint(1, max(1, min(2**PARAMS.gain_width - 1, (ONE << PARAMS.gain_frac) // margin)))
         registers[f"{name}_GAIN"] = random.choice((gain, random.getrandbits(PARAMS.gain_width)))
         if random.random() < 0.1:  # scores exactly 1
             registers |= {name: 0, f"{name}_HIGH": ONE, f"{name}_GAIN": 1 << PARAMS.gain_frac}
-    if random.random() < 0.1:  # weights of which all three count fully
+    if random.random() < 0.1:  # all three weights count fully
         registers |= {name: ONE for name in ("ACCURACY", "WEIGHT_A", "WEIGHT_L", "WEIGHT_E")}
         registers |= {"LATENCY_HIGH": ONE, "ENERGY_HIGH": ONE}
         registers |= dict.fromkeys(GAINS, 2**PARAMS.gain_width - 1)
@@ -134,7 +134,7 @@ def passing_settings() -> dict[str, int]:
 
 
 def tie_settings() -> dict[str, int]:
-    """Settings whose products lie exactly half-way between two results."""
+    """Settings with products exactly half-way between two results."""
     registers = passing_settings()
     for name in ("LATENCY", "ENERGY"):
         measured = random.randint(0, ONE - 2)
@@ -156,7 +156,7 @@ def tie_settings() -> dict[str, int]:
 
 
 def note(model: GoldenModel, computed: bool) -> None:
-    """Coverage of a transaction, from what the model was given."""
+    """Coverage of a transaction, from the model's inputs."""
     r = model.registers
     if computed:
         missed = model.outlier()
@@ -204,7 +204,7 @@ def random_states() -> int:
 @cocotb.test()
 @cocotb.parametrize(settings=[random_settings, passing_settings, tie_settings])
 async def computed_rewards(dut: Any, settings: Any) -> None:
-    """Rewards of measurements: all thresholds, sums of the weights far from 1, saturation, ties."""
+    """Rewards from measurements: all thresholds, sums of weights far from 1, saturation, ties."""
     bench = RewardBench(dut)
     await bench.start()
     for _ in range(150 * SETUP.effort):
@@ -217,7 +217,7 @@ async def computed_rewards(dut: Any, settings: Any) -> None:
 
 @cocotb.test()
 async def rewards_of_the_host(dut: Any) -> None:
-    """Loaded rewards, negative ones too, and another number of states for the reward that is there."""
+    """Loaded rewards, also negative ones, and another number of states for the current reward."""
     bench = RewardBench(dut)
     await bench.start()
     bench.apply(**random_settings(), STATES=random_states())

@@ -1,8 +1,8 @@
 """Bench of the whole unit, `rtl.unit.top.RLU`, through its bus, ``busy`` and the probe port only.
 
-The golden device says what every access does. Timing checked: the handshake and ``irq`` in every cycle; ``busy``
-in every cycle, against the formulas of `rtl.spec.params` by way of the golden device's CYCLES; every draw, action,
-Q-table write and reward on the probe port, in order, within the time its command is given.
+The golden device gives the result of every access. Timing checked: the handshake and ``irq`` in every cycle; ``busy``
+in every cycle, against the formulas of `rtl.spec.params` (through the golden device's CYCLES); every draw, action,
+Q-table write and reward on the probe port, in order, within the time of its command.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ _SAVED = [r.name for r in REGISTERS if r.access is Access.RW]
 
 
 class RluBench(Testbench):
-    """Accesses the unit as a host does; the golden device runs beside it.
+    """Accesses the unit like a host; the golden device runs in parallel.
 
     Attributes:
         model: bus and golden device.
@@ -132,7 +132,7 @@ class RluBench(Testbench):
         busy = self._was_busy
         if not (busy and value is None and region(address) in MOVING):
             if busy and address == STATUS and expected.data is not None and got.data is not None:
-                # The update that is running may or may not have met its illegal action yet.
+                # It is not known whether the running update has already met its illegal action.
                 policy = ERRORS["error_policy"]
                 expected = Answer(expected.error, expected.data & ~policy | got.data & policy & self.model.sticky)
             if busy and address == IRQ_STATUS and expected.data is not None and got.data is not None:
@@ -151,7 +151,7 @@ class RluBench(Testbench):
         return data
 
     async def idle(self) -> None:
-        """Until the unit is at rest, with everything it was to do seen on the probe port."""
+        """Wait until the unit is idle; all its events must have appeared on the probe port."""
         while self.busy(self.cycle):
             await self.bus.idle()
         await self.bus.idle()
@@ -165,11 +165,11 @@ class RluBench(Testbench):
         await self.read("CYCLES")
 
     def busy(self, cycle: int) -> bool:
-        """Whether the model has the unit busy in a cycle."""
+        """Whether the unit is busy in a cycle, according to the model."""
         return self._busy_from <= cycle < self._busy_from + self._busy_cycles
 
     def _watch(self, taken: bool) -> None:
-        """A settled cycle: ``busy``, ``irq`` and probe port; the model carries out an access when it is taken."""
+        """In a settled cycle, check ``busy``, ``irq`` and probe port; the model carries out an access that is taken."""
         busy = self.busy(self.cycle)
         self.checker.equal("busy", int(busy), self.monitor["busy"])
         irq = self.model.cycle(busy)
@@ -191,9 +191,9 @@ class RluBench(Testbench):
                 self._started(address, value or 0)
 
     def _events(self) -> list[Event]:
-        """What the probe port shows in this cycle.
+        """Events on the probe port in this cycle.
 
-        A field that no event vouches for may be unknown: after a read of a row that does not exist.
+        Fields without an event may be unknown, after a read of a row that does not exist.
         """
         word, unknown = self.monitor.known("probe")
         if not (word | unknown) & _VALID:
@@ -227,7 +227,7 @@ class RluBench(Testbench):
             self._note_episodes(value)
 
     def _note_episodes(self, command: int) -> None:
-        """An episodic command: the settings it met, and what it had to do."""
+        """Cover an episodic command: its settings, and its work."""
         settings = {field.name: field.of(self.register("EPISODIC")) for field in BY_NAME["EPISODIC"].fields}
         if command & UPDATE:
             COVER.hit("replayed", "some" if settings["replays"] else "none")
@@ -265,13 +265,13 @@ class RluBench(Testbench):
         elif not error:
             COVER.hit(what, name)
         elif value is not None:
-            # A refused write to a place that exists: one of the two, and each name is a bin of one only.
+            # A refused write to an existing place. Each name is a bin of only one of the two.
             COVER.hit("read_only", name)
             if address in BY_ADDRESS or not raised & ERRORS["error_address"]:
                 COVER.hit("out_of_range", name)
 
     async def set_up(self) -> None:
-        """Bring the unit and the model to the same state, whatever an earlier test left in the memories."""
+        """Bring unit and model to the same state, whatever an earlier test left in the memories."""
         await self.start()
         await self.command(CLEAR)
         for row in range(PARAMS.states):
@@ -281,19 +281,19 @@ class RluBench(Testbench):
             await self.access(address, 0)
 
     async def read_back(self, at_most: int = 10_000) -> None:
-        """Compare every register, and the words of all windows or that many of them."""
+        """Compare every register, and all words of the windows or a number of them."""
         for register in REGISTERS:
             await self.access(register.offset)
         await self.read_windows(at_most)
 
     async def read_windows(self, at_most: int = 10_000) -> None:
-        """Compare the words of all windows, or that many of them, picked at random."""
+        """Compare all words of the windows, or a number of them, chosen at random."""
         addresses = window_words()
         for address in random.sample(addresses, min(len(addresses), at_most)):
             await self.access(address)
 
     async def random_measurements(self) -> None:
-        """Measurements, weights and gains; mostly no outlier."""
+        """Set measurements, weights and gains; mostly no outlier."""
         for register in REGISTERS:
             if register.number is GAIN:
                 await self.write(register.name, random.getrandbits(PARAMS.gain_width))
@@ -340,7 +340,7 @@ async def power_up(dut: Any) -> None:
 
 @cocotb.test()
 async def every_register(dut: Any) -> None:
-    """Every register at the ends of its range, just beyond it and between; read-only ones refuse."""
+    """Every register at the ends of its range, just beyond them and between; read-only ones refuse."""
     bench = RluBench(dut)
     await bench.set_up()
     for register in REGISTERS:
@@ -397,7 +397,7 @@ async def episodes(dut: Any, alpha: int | None, gamma: int | None) -> None:
 
 @cocotb.test(skip=not PARAMS.episodes)
 async def episode_memory(dut: Any) -> None:
-    """In episodic mode, until the memory is full and the oldest are gone, then again after a clear; counts change."""
+    """Episodic mode until the memory is full and drops the oldest, then again after a clear; counts change."""
     bench = RluBench(dut)
     await bench.set_up()
     await bench.write("LFSR", random.randint(1, PARAMS.lfsr_max))
@@ -407,9 +407,9 @@ async def episode_memory(dut: Any) -> None:
     for _ in range(2 * SETUP.effort):
         await bench.command(CLEAR)
         for _ in range(10 * PARAMS.episodes):
-            for row in random.sample(range(PARAMS.states), 3):  # stored policies may have actions that it loses
+            for row in random.sample(range(PARAMS.states), 3):  # stored policies may have actions that the row loses
                 await bench.access(ACTION_COUNT.address(row), random.choice((1, PARAMS.actions)))
-                for address in Q_TABLE.addresses(1, PARAMS.actions, first=row):  # of lost ones, which decide if counted
+                for address in Q_TABLE.addresses(1, PARAMS.actions, first=row):  # also of lost actions
                     await bench.access(address, random.getrandbits(32))
             await bench.write("EPSILON", random.choice((0, ONE // 8, ONE // 8, ONE)))
             candidates = random.choice((1, 2, 4, 4)) << CANDIDATES.lsb
@@ -424,7 +424,7 @@ async def episode_memory(dut: Any) -> None:
 @cocotb.test()
 @cocotb.parametrize(sign=[-1, 1])
 async def saturation(dut: Any, sign: int) -> None:
-    """Updates that lie beyond the range of a Q-value end at its end; they never wrap."""
+    """Updates beyond the range of a Q-value end at its limit; they never wrap."""
     bench = RluBench(dut)
     await bench.set_up()
     for row in range(PARAMS.states):
@@ -436,7 +436,7 @@ async def saturation(dut: Any, sign: int) -> None:
     await bench.idle()
     for _ in range(2):
         await bench.command(UPDATE)
-        # The next pass finds rows at the end of the range, and pays each of them more on top.
+        # The next pass starts with rows at the limit, and adds more to each of them.
         await bench.write("STATES", min(2, PARAMS.states))
         await bench.idle()
     await bench.read_windows(at_most=300)
@@ -447,7 +447,7 @@ async def saturation(dut: Any, sign: int) -> None:
 async def busy_refuses(dut: Any, command: int) -> None:
     """Writes and window reads while busy are refused and change nothing; register reads are answered.
 
-    Command 0 stands for the division after REWARD was written.
+    Command 0 is the division after a write of REWARD.
     """
     bench = RluBench(dut)
     await bench.set_up()
@@ -477,7 +477,7 @@ async def busy_refuses(dut: Any, command: int) -> None:
 
 @cocotb.test()
 async def random_traffic(dut: Any) -> None:
-    """Any access at any time, commands among them."""
+    """Any access at any time, including commands."""
     bench = RluBench(dut)
     await bench.set_up()
     for _ in range((500 if BIG else 1500) * SETUP.effort):
@@ -492,7 +492,7 @@ async def random_traffic(dut: Any) -> None:
 
 @cocotb.test()
 async def interrupts(dut: Any) -> None:
-    """Every kind of work, and errors, raise ``irq`` as far as it is enabled, when the unit is idle again."""
+    """Every kind of work, and errors, raise ``irq`` when the unit is idle again, if enabled."""
     bench = RluBench(dut)
     await bench.set_up()
     for _ in range(3 * SETUP.effort):
@@ -514,13 +514,13 @@ async def interrupts(dut: Any) -> None:
     await bench.write("IRQ_STATUS", sum(INTERRUPTS.values()))
     await bench.write("STATES", PARAMS.states)
     await bench.idle()
-    await bench.command(UPDATE)  # of actions that no row has, unless every row has all 16
+    await bench.command(UPDATE)  # with actions that no row has, unless every row has all 16
     await bench.read("IRQ_STATUS")
 
 
 @cocotb.test()
 async def save_and_restore(dut: Any) -> None:
-    """What was read from one unit, written to another, makes that one go on as the first."""
+    """State read from one unit and written to another makes the second continue like the first."""
     bench = RluBench(dut)
     await bench.set_up()
     await bench.write("LFSR", random.randint(1, PARAMS.lfsr_max))
@@ -532,7 +532,7 @@ async def save_and_restore(dut: Any) -> None:
     words = [(address, (await bench.access(address)).data) for address in addresses]
     original = copy.deepcopy(bench.device)
 
-    # The unit forgets everything; the golden device beside it is a new one.
+    # The unit forgets everything, and the golden device is replaced by a new one.
     await bench.write("COMMAND", CLEAR | SAMPLE)
     await bench.idle()
     await bench.reset()

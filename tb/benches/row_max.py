@@ -23,19 +23,19 @@ COVER.points(
     tie=["none", "two", "all"],
     mask=["none", "one", "some", "all"] if PARAMS.actions > 2 else ["none", "one", "all"],
     maximum=["lowest", "negative", "zero", "positive", "highest"],
-    # The largest entry of all is masked, so that another one must win.
+    # The largest entry is masked, so another one must win.
     largest_masked=[True, False],
 )
 
 
 def reference(row: list[int], mask: int) -> tuple[int, int]:
-    """Maximum and action: a masked entry counts as the smallest Q-value, the lowest of equals wins."""
+    """Maximum and action: a masked entry counts as the smallest Q-value; on a tie the lowest action wins."""
     entries = [value if mask >> i & 1 else PARAMS.q_min for i, value in enumerate(row)]
     return max(entries), entries.index(max(entries))
 
 
 class RowMaxBench(Testbench):
-    """Feeds a row a cycle and compares each answer five cycles later."""
+    """Feeds a row each cycle and compares the answer five cycles later."""
 
     def __init__(self, dut: Any) -> None:
         super().__init__(dut, SETUP)
@@ -57,7 +57,7 @@ def random_row(kind: str) -> list[int]:
         return [random_q(PARAMS)] * PARAMS.actions
     if kind == "negative":
         return [random.randint(PARAMS.q_min, -1) for _ in range(PARAMS.actions)]
-    # Few values, so that the largest is there more than once.
+    # Few values, so the largest occurs more than once.
     low = random.randint(PARAMS.q_min, PARAMS.q_max - 1)
     return [random.randint(low, low + 1) for _ in range(PARAMS.actions)]
 

@@ -1,7 +1,7 @@
 """Bench of `rtl.unit.sampler.PolicySampler` on a Q-table and action counts that the bench keeps.
 
-Timing checked: row ``r``'s action is written ``r + 8`` cycles after ``start``, so that the last one comes
-after ``states + 7``, and ``done`` for one cycle with it; draws come one a cycle, each before its action.
+Timing checked: row ``r``'s action is written ``r + 8`` cycles after ``start``; the last one comes after
+``states + 7``, with ``done`` for one cycle; there is one draw a cycle, each before its action.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ COVER.points(
     greedy_tie=["none", "two or more"],
     seed=["lowest", "highest", "any"],
     start=["at rest", "while running, ignored"],
-    random_differs=[True],  # from the greedy action, so that it shows which one was taken
+    random_differs=[True],  # from the greedy action: shows which one was taken
 )
 
 
 def previous_draw(state: int) -> int:
-    """The LFSR's state a draw earlier."""
+    """The LFSR's state one draw earlier."""
     taps = sum(1 << (tap - 1) for tap in LFSR_TAPS[WIDTH])
     for _ in range(WIDTH):
-        # What entered at the bottom is the parity of the taps; the top tap is the bit that left.
+        # The bit that entered at the bottom is the parity of the taps; the top tap is the bit that left.
         kept = state >> 1
         state = kept | (((kept & taps).bit_count() & 1) ^ (state & 1)) << (WIDTH - 1)
     return state
 
 
 class SamplerBench(Testbench):
-    """Plays the memories around the block and compares draws and actions, in order and in time."""
+    """Acts as the memories around the block, and compares draws and actions, with order and time."""
 
     def __init__(self, dut: Any) -> None:
         super().__init__(dut, SETUP)
@@ -95,7 +95,7 @@ class SamplerBench(Testbench):
         self._note(draws, actions)
 
     def _memories(self, row: int) -> dict[str, int]:
-        """What Q-table and policy store answer to the row asked for a cycle ago; anything out of range."""
+        """Answer of Q-table and policy store for the row requested a cycle ago; random if out of range."""
         if row >= PARAMS.states:
             return {"row": random.getrandbits(PARAMS.actions * PARAMS.q_width), "count": 1}
         return {"row": pack(self.model.q[row], PARAMS.q_width), "count": self.model.counts[row]}
@@ -122,14 +122,14 @@ class SamplerBench(Testbench):
                 COVER.hit("greedy_tie", "none" if values.count(max(values)) == 1 else "two or more")
 
     def fill(self) -> None:
-        """New contents of the memories, equal Q-values among them."""
+        """New contents of the memories, including equal Q-values."""
         for row in range(PARAMS.states):
             few = (random_q(PARAMS), random_q(PARAMS))
             ties = random.random() < 0.4
             self.model.q[row] = [random.choice(few) if ties else random_q(PARAMS) for _ in range(PARAMS.actions)]
             count = random.randint(1, PARAMS.actions)
             self.model.counts[row] = count
-            if random.random() < 0.3:  # every action is the best one in its turn
+            if random.random() < 0.3:  # every action is the best one in turn
                 self.model.q[row][random.choice((count - 1, random.randrange(count)))] = PARAMS.q_max
 
 
@@ -152,7 +152,7 @@ async def power_up(dut: Any) -> None:
 @cocotb.test()
 @cocotb.parametrize(epsilon=[0, None, ONE])
 async def random_sampling(dut: Any, epsilon: int | None) -> None:
-    """Random tables; epsilon exactly 0, anything, exactly 1; the LFSR runs on, or from a new seed."""
+    """Random tables; epsilon exactly 0, random, exactly 1; the LFSR continues, or starts from a new seed."""
     bench = SamplerBench(dut)
     await bench.start()
     explored = [0, 0]
@@ -176,7 +176,7 @@ async def random_sampling(dut: Any, epsilon: int | None) -> None:
 
 @cocotb.test()
 async def every_decision(dut: Any) -> None:
-    """Epsilon 0 and 1 over a whole period of the LFSR, or as much of it as time allows."""
+    """Epsilon 0 and 1 over a whole period of the LFSR, or as much as time allows."""
     bench = SamplerBench(dut)
     await bench.start()
     await bench.seed(random.randint(1, PARAMS.lfsr_max))
@@ -192,7 +192,7 @@ async def every_decision(dut: Any) -> None:
 
 @cocotb.test()
 async def decisions_at_the_limit(dut: Any) -> None:
-    """A decision that just explores and one that just does not, at epsilons of every size."""
+    """A decision that just explores and one that just does not, for epsilons of all sizes."""
     bench = SamplerBench(dut)
     await bench.start()
     bench.fill()

@@ -1,8 +1,8 @@
 """Bench of `rtl.serial.serial_link.SerialLink`: frames, damage and repeats on the line, against `tb.kit.serial_model`.
 
-The bench plays the unit, which takes its time now and then. The line's other end is cocotbext-uart.
+The bench acts as the unit, which is slow at times. The line's other end is cocotbext-uart.
 
-Timing checked: a response begins 4 clock cycles after the request's last byte is there, and a WRITE adds the cycles
+Timing checked: a response begins 4 clock cycles after the request's last byte is complete, and a WRITE adds the cycles
 of its access: one, if the unit acknowledges at once.
 """
 
@@ -50,17 +50,17 @@ CYCLE_NS = 2 * HALF_PERIOD_NS
 
 
 def failing(address: int) -> bool:
-    """Which addresses the bench's unit refuses."""
+    """Whether the bench's unit refuses an address."""
     return address % 4 != 0
 
 
 def answer(address: int) -> int:
-    """What the bench's unit answers a read with."""
+    """The bench's unit's answer to a read."""
     return address * 0x9E3779B1 & 0xFFFF_FFFF
 
 
 class UnitModel:
-    """The bench's unit as the model knows it."""
+    """The model of the bench's unit."""
 
     def access(self, address: int, value: int | None) -> tuple[int, bool]:
         return (answer(address) if value is None else 0), failing(address)
@@ -70,7 +70,7 @@ class UnitModel:
 
 
 class LinkBench(Testbench):
-    """Sends bytes to the link, plays its unit, and compares what comes back."""
+    """Sends bytes to the link, acts as its unit, and compares the answers."""
 
     def __init__(self, dut: Any) -> None:
         super().__init__(dut, SETUP)
@@ -95,7 +95,7 @@ class LinkBench(Testbench):
         cocotb.start_soon(self._count_resets())
 
     async def _unit(self) -> None:
-        """The unit: acknowledges each access once, at once or later."""
+        """Act as the unit: acknowledge each access once, immediately or later."""
         ports = self.ports.handles
         while True:
             if not int(ports["bus__req"].value):
@@ -118,17 +118,17 @@ class LinkBench(Testbench):
             self.resets += 1
 
     async def send(self, data: bytes) -> list[Response]:
-        """Send bytes and let the line fall silent; what the model says comes back must, and nothing else."""
+        """Send bytes and wait for silence; exactly the model's answers must come back."""
         due: list[Response] = []
         for byte in data:
             response = self.model.take(byte)
             if response is not None:
                 due.append(response)
-                break  # what follows arrives while the link answers, and is lost
+                break  # the rest arrives while the link answers, and is lost
         before = len(self.model.accesses)
         await self.source.write(data)
         await self.source.wait()
-        # A request the link is still busy with is not there to be sent a second one.
+        # Wait for the end of the response: until then the link ignores what is sent.
         bits = 10 * sum(response_size(len(response.words)) for response in due) + 20 * max(
             (len(response.words) for response in due), default=0
         )
@@ -140,7 +140,7 @@ class LinkBench(Testbench):
         return due
 
     async def silence(self) -> None:
-        """A gap that ends an unfinished request."""
+        """Wait for a gap that ends an unfinished request."""
         self.model.pause()
         await Timer(self.gap_ns + 4 * self.bit_ns, "ns")
         await FallingEdge(self.ports.clk)
@@ -157,7 +157,7 @@ class LinkBench(Testbench):
         return response
 
     async def open(self) -> tuple[int, int]:
-        """Begin a session; it, and its sequence number."""
+        """Begin a session; returns the session and its sequence number."""
         session, sequence = random.randint(1, 0xFFFF), random.choice((0, 250, 255, random.randrange(256)))
         await self.ask(Request(sequence, session, OPEN))
         COVER.hit("operation", "open")
@@ -178,7 +178,7 @@ def random_access(sequence: int, session: int) -> Request:
 @cocotb.test()
 @cocotb.parametrize(slow=[False, True])
 async def requests(dut: Any, slow: bool) -> None:
-    """Sessions of accesses, each perhaps repeated, between refused ones."""
+    """Sessions with accesses, some of them repeated, between refused ones."""
     bench = LinkBench(dut)
     bench.slow = slow
     await bench.start()
@@ -213,7 +213,7 @@ async def requests(dut: Any, slow: bool) -> None:
 
 
 def damaged(frame: bytes) -> tuple[str, bytes]:
-    """A frame with something wrong, and what."""
+    """A damaged frame, and the kind of damage."""
     data, at = bytearray(frame), random.randrange(len(frame))
     what = random.choice(("flipped bits", "cut short", "byte inserted", "byte lost", "byte doubled", "garbage"))
     if what == "flipped bits":
@@ -234,7 +234,7 @@ def damaged(frame: bytes) -> tuple[str, bytes]:
 
 @cocotb.test()
 async def damage(dut: Any) -> None:
-    """Damaged frames do nothing; after a silence the next whole one is understood."""
+    """Damaged frames do nothing; after a silence the next whole frame is understood."""
     bench = LinkBench(dut)
     await bench.start()
     session, sequence = await bench.open()
@@ -250,7 +250,7 @@ async def damage(dut: Any) -> None:
 
 @cocotb.test()
 async def broken_bytes(dut: Any) -> None:
-    """A byte without its stop bit ends the request it is in; half a start bit is no byte."""
+    """A byte without its stop bit ends its request; half a start bit is not a byte."""
     bench = LinkBench(dut)
     await bench.start()
     session, sequence = await bench.open()
@@ -277,7 +277,7 @@ async def broken_bytes(dut: Any) -> None:
 
 @cocotb.test()
 async def waiting(dut: Any) -> None:
-    """An access for when the unit is idle waits for that; another does not."""
+    """An access "when idle" waits until the unit is idle; others do not wait."""
     bench = LinkBench(dut)
     await bench.start()
     session, sequence = await bench.open()
@@ -327,7 +327,7 @@ async def latency(dut: Any) -> None:
         sequence = sequence + 1 & 0xFF
         await bench.source.write(request_frame(Request(sequence, session, operation, 0, 0)))
         await bench.source.wait()
-        # The line ends its stop bit now; the byte was there half a bit and two synchronising cycles after it began.
+        # The stop bit ends now; the byte was complete half a bit and two synchronising cycles after its beginning.
         ended = get_sim_time("ns")
         there = ended - bench.bit_ns // 2 + 3 * CYCLE_NS
         started: list[float] = []

@@ -1,7 +1,7 @@
 """Bench of `rtl.unit.updater.QTableUpdater` on a Q-table and a policy that the bench keeps.
 
-Timing checked: the row visited ``k``-th is written, or refused, ``k + 9`` cycles after ``start``
-(``k`` from 0), so that the last one comes after ``states + 8``, and ``done`` for one cycle with it.
+Timing checked: row number ``k`` of those visited (from 0) is written, or refused, ``k + 9`` cycles after ``start``;
+the last one comes after ``states + 8``, with ``done`` for one cycle.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ COVER.points(
 )
 if MANY:
     COVER.points(
-        # What the discounted maximum of the next row came from.
+        # Origin of the next row's discounted maximum.
         maximum=["the new value", "another", "another, the old value was larger", "a refused row"],
-        # A lone row moves between its old value and the reward, so that it never leaves the range.
+        # A single row moves between its old value and the reward, so it never leaves the range.
         saturates=["lowest", "highest"],
     )
 COVER.points(start=["at rest", "while running, ignored"])
 
 
 class UpdaterBench(Testbench):
-    """Plays the memories around the block and compares its writes, in order and in time.
+    """Acts as the memories around the block, and compares its writes, with order and time.
 
     Attributes:
-        q: the Q-table the block works on.
+        q: the Q-table that the block works on.
         model: the golden model, which works on a copy.
     """
 
@@ -90,7 +90,7 @@ class UpdaterBench(Testbench):
         COVER.hit("start", "while running, ignored" if again else "at rest")
 
     def _memories(self, row: int) -> dict[str, int]:
-        """What Q-table and policy store answer to the row asked for a cycle ago; anything out of range."""
+        """Answer of Q-table and policy store for the row requested a cycle ago; random if out of range."""
         if row >= PARAMS.states:
             return {"row": random.getrandbits(PARAMS.actions * PARAMS.q_width), "action": 0, "count": 1}
         return {
@@ -113,7 +113,7 @@ class UpdaterBench(Testbench):
         self.new_policy(0.0)
 
     def new_policy(self, illegal: float) -> None:
-        """Actions that the rows have, and with probability ``illegal`` one that a row does not have."""
+        """Actions that the rows have, or with probability ``illegal`` one that a row does not have."""
         model = self.model
         for row in range(PARAMS.states):
             count = model.counts[row]
@@ -123,7 +123,7 @@ class UpdaterBench(Testbench):
 
 
 def note(bench: UpdaterBench, before: list[list[int]]) -> None:
-    """Coverage of an update, by walking through what the model did."""
+    """Coverage of an update, from the model's steps."""
     model = bench.model
     r, states = model.registers, model.registers["STATES"]
     COVER.hit("states", 1 if states == 1 else "all" if states == PARAMS.states else "between")
@@ -170,20 +170,20 @@ def note(bench: UpdaterBench, before: list[list[int]]) -> None:
 @cocotb.parametrize(alpha=[0, None, ONE])
 @cocotb.parametrize(gamma=[0, None, ONE])
 async def random_updates(dut: Any, alpha: int | None, gamma: int | None) -> None:
-    """Random tables, policies and rewards; alpha and gamma 0, anything, 1."""
+    """Random tables, policies and rewards; alpha and gamma 0, random, 1."""
     await run(dut, "any", alpha, gamma)
 
 
 @cocotb.test()
 @cocotb.parametrize(reward=["negative", "positive"])
 async def saturation(dut: Any, reward: str) -> None:
-    """Rewards and Q-values at the ends of their range, so that results lie beyond it."""
+    """Rewards and Q-values at the ends of their range, so results are beyond it."""
     await run(dut, "saturating", ONE, ONE, PARAMS.q_min if reward == "negative" else PARAMS.q_max)
 
 
 @cocotb.test()
 async def ties(dut: Any) -> None:
-    """Alpha a half, so that every other result lies half-way between two Q-values."""
+    """Alpha is a half, so every other result is half-way between two Q-values."""
     await run(dut, "any", ONE // 2, None)
 
 

@@ -1,9 +1,9 @@
 """Bench of `rtl.bus.wishbone.WishboneRLU`: the unit behind Wishbone, driven by cocotbext-wishbone's master.
 
-The golden device says what every access does. The monitor checks in every cycle: a request is answered in the cycle
-after it was taken, by ``wb_ack`` or by ``wb_err``, and nothing else is; ``wb_stall`` is up with the answer, so that
-no request is taken then; no output follows an input within a cycle; ``busy`` and ``irq``. The same traffic
-comes from a standard master, which knows no ``wb_stall``, and from a pipelined one, which does not wait for answers.
+The golden device gives the result of every access. The monitor checks in every cycle: a request is answered in the
+cycle after it was taken, by ``wb_ack`` or by ``wb_err``, and there are no other answers; ``wb_stall`` is high with the
+answer, so no request is taken then; no output follows an input within a cycle; ``busy`` and ``irq``. The same traffic
+comes from a standard master, which has no ``wb_stall``, and from a pipelined one, which does not wait for answers.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class StandardMaster(WishboneMaster):
 
 
 class PipelinedMaster(WishboneMaster):
-    """The package's master with ``stall``; unlike it, this one goes on before the answer is there."""
+    """The package's master with ``stall``, but this one continues before the answer comes."""
 
     async def _wait_ack(self) -> int:
         self.bus.stb.value = 0
@@ -83,13 +83,13 @@ class WishboneBench(WrappedBench):
         self.connect()
 
     def connect(self) -> None:
-        """A new master, which knows nothing of what an earlier one was doing."""
+        """A new master, without the state of an earlier one."""
         kind = StandardMaster if self._mode == "standard" else PipelinedMaster
         names = {"cyc": "cyc", "stb": "stb", "we": "we", "adr": "adr", "datwr": "dat_w", "datrd": "dat_r", "ack": "ack"}
         self.master = kind(self.dut, f"{SETUP.config}__wb", self.ports.clk, timeout=50, signals_dict=names)
 
     async def cycle_of(self, operations: list[WBOp]) -> list[WBRes]:
-        """One bus cycle of several accesses; what the master saw is compared with what the monitor saw."""
+        """One bus cycle of several accesses; the master's view is compared with the monitor's."""
         first = len(self.answers)
         results = await self.master.send_cycle(operations)
         seen = self.answers[first:]
@@ -114,7 +114,7 @@ class WishboneBench(WrappedBench):
     # The monitor.
 
     def forget(self) -> None:
-        self._taken: Sample | None = None  # the cycle before, if a request was taken in it
+        self._taken: Sample | None = None  # the previous cycle, if a request was taken in it
 
     def observe(self, now: Sample, before: Sample | None) -> Access | None:
         taken, answer = self._taken, now["wb_ack"] + now["wb_err"]
@@ -160,7 +160,7 @@ class WishboneBench(WrappedBench):
 
 
 def random_operations(count: int) -> list[WBOp]:
-    """Accesses of anything, three in four of whole words, with pauses between some of them."""
+    """Random accesses, three in four of whole words, with pauses between some of them."""
     operations = []
     for _ in range(count):
         address = random_address(PARAMS) & ~3
@@ -194,7 +194,7 @@ async def every_register(dut: Any) -> None:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(mode=MODES)
 async def byte_selects(dut: Any, mode: str) -> None:
-    """Every combination of selects: only whole words are written, and reads give the whole word."""
+    """Every combination of selects: only whole words are written, and reads return the whole word."""
     bench = WishboneBench(dut)
     await bench.start(mode)
     await bench.set_up()
@@ -211,7 +211,7 @@ async def byte_selects(dut: Any, mode: str) -> None:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(mode=MODES)
 async def random_traffic(dut: Any, mode: str) -> None:
-    """Cycles of one access or many, of anything, with and without pauses, with commands running."""
+    """Cycles of one or many random accesses, with and without pauses, while commands run."""
     bench = WishboneBench(dut)
     await bench.start(mode)
     await bench.set_up()
@@ -225,7 +225,7 @@ async def random_traffic(dut: Any, mode: str) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def not_selected(dut: Any) -> None:
-    """A strobe without ``wb_cyc`` is for somebody else, on a bus that several slaves share."""
+    """A strobe without ``wb_cyc`` is for another slave, on a bus that several slaves share."""
     bench = WishboneBench(dut)
     await bench.start()
     await bench.set_up()
@@ -243,7 +243,7 @@ async def not_selected(dut: Any) -> None:
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 async def interrupt(dut: Any) -> None:
-    """A command raises ``irq``; the write that clears it has it down when the cycle is closed."""
+    """A command raises ``irq``; it is low when the cycle of the write that clears it ends."""
     bench = WishboneBench(dut)
     await bench.start()
     await bench.set_up()
@@ -254,7 +254,7 @@ async def interrupt(dut: Any) -> None:
 @cocotb.test(timeout_time=1, timeout_unit="ms")
 @cocotb.parametrize(mode=MODES)
 async def reset_in_mid_transaction(dut: Any, mode: str) -> None:
-    """A reset at any time forgets what was under way; after it the unit is as new."""
+    """A reset at any time drops the current cycle; after it the unit is like new."""
     bench = WishboneBench(dut)
     await bench.start(mode)
     await bench.set_up()
@@ -265,7 +265,7 @@ async def reset_in_mid_transaction(dut: Any, mode: str) -> None:
         answer = handles["wb_ack"].value or handles["wb_err"].value
         COVER.hit("reset", "in the cycle of an answer" if answer else "in the cycle of a request")
         traffic.cancel()
-        bench.master.busy = False  # which ends what it has running
+        bench.master.busy = False  # which ends the current cycle
         handles["wb_cyc"].value = handles["wb_stb"].value = 0
         await bench.reset_now(random.randint(1, 3))
         bench.connect()

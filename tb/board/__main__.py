@@ -1,10 +1,10 @@
-"""A board that is not there: its whole top, pins included, simulated behind a pseudo-terminal.
+"""A simulated board: its whole top, including pins, behind a pseudo-terminal.
 
-``python -m tb.board --board ulx3s-85f`` prints the terminal's name; ``rlu tune --device serial:NAME`` uses it as it
-would a real port. The simulation ends with the process, or when its standard input is closed.
+``python -m tb.board --board ulx3s-85f`` prints the terminal's name; ``rlu tune --device serial:NAME`` uses it like a
+real port. The simulation ends with the process, or when its standard input is closed.
 
-Only the serial line is faster than on the board, measured in clock cycles, so that not all time goes into waiting
-for bits.
+The only difference to the board is a faster serial line, in clock cycles a bit. Otherwise most of the time would be
+spent waiting for bits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rtl.spec.params import RLUParams
 from sim.files import scratch_folder, write_atomically
 from sim.simulators.build import Simulator, built, simulation_child
 
-#: Clock cycles a bit, and bit times of silence after which the bridge forgets half a request.
+#: Clock cycles a bit, and bit times of silence after which the bridge forgets an unfinished request.
 DIVISOR, GAP_BITS = 4, 256
 _START_SECONDS = 60.0
 
@@ -37,7 +37,7 @@ class SimulatedBoard:
 
     Attributes:
         port: name of the pseudo-terminal.
-        process: the simulation; killing its process group is pulling the plug.
+        process: the simulation; killing its process group is like pulling the plug.
     """
 
     port: str
@@ -45,7 +45,7 @@ class SimulatedBoard:
     _folder: Path
 
     def press_reset(self) -> None:
-        """Press the board's reset button and let it go; returns when that is done, in simulated time too."""
+        """Press and release the board's reset button; returns when that is done, also in simulated time."""
         done = self._folder / "pressed"
         done.unlink(missing_ok=True)
         with (self._folder / "button").open("wb", buffering=0) as button:
@@ -58,7 +58,7 @@ class SimulatedBoard:
 
 @contextlib.contextmanager
 def simulated(which: Board, params: RLUParams, simulator: Simulator = "verilator") -> Iterator[SimulatedBoard]:
-    """Simulate a board with a unit of ``params`` until the block is left.
+    """Simulate a board with a unit of ``params`` until the ``with`` block ends.
 
     Args:
         which: the board.

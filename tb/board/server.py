@@ -1,7 +1,7 @@
 """cocotb module that connects the pins of a simulated board's top to a pseudo-terminal; started by `tb.board`.
 
-Simulated time passes only while bytes are on their way, and a while after; then the simulation sleeps until the
-host sends the next ones.
+Simulated time passes only while bytes are being sent, and for a while after. Then the simulation sleeps until the
+host sends more.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from rtl.flows.fpga.boards.board_top import RESET_CYCLES
 from tb.board.__main__ import DIVISOR, GAP_BITS
 
 PERIOD_NS = 10
-_STEP_BITS = 10  # simulated between two looks at the terminal: the time of a byte
-_REST_BITS = GAP_BITS + 40  # of silence, after which the board cannot do anything any more
+_STEP_BITS = 10  # simulated between two reads of the terminal: the time of a byte
+_REST_BITS = GAP_BITS + 40  # of silence, after which the board has nothing more to do
 
 
 @cocotb.test()
 async def serve(dut: Any) -> None:
-    """Carry bytes between terminal and pins, for good."""
+    """Carry bytes between terminal and pins, forever."""
     folder = Path(os.environ["RLU_BOARD_FOLDER"])
     clk, rx, tx = (getattr(dut, os.environ[f"RLU_BOARD_{name}"]) for name in ("CLK", "RX", "TX"))
     reset_name = os.environ["RLU_BOARD_RESET"]
@@ -42,7 +42,7 @@ async def serve(dut: Any) -> None:
     step = Timer(_STEP_BITS * bit_ns, "ns")
     source, sink = UartSource(rx, baud=10**9 // bit_ns), UartSink(tx, baud=10**9 // bit_ns)
     host, board = pty.openpty()
-    tty.setraw(board)  # and keep it open, so that hosts may come and go
+    tty.setraw(board)  # and keep it open while hosts connect and disconnect
     button = os.open(folder / "button", os.O_RDWR)
     temporary = folder / "port.new"
     temporary.write_text(os.ttyname(board))

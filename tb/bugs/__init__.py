@@ -1,4 +1,4 @@
-"""Planted bugs: the catalogue of them, who must notice each, and the planter.
+"""Planted bugs: their catalogue, the checks that must notice each, and the planter.
 
 May import: nothing of ours.
 """

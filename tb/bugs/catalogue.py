@@ -1,4 +1,4 @@
-"""The planted bugs: what is changed where, and who must notice; docs/verify/bugs.md shows them as a table."""
+"""The planted bugs: the change, its place, and who must notice; docs/verify/bugs.md shows them as a table."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class Catcher:
     """Who must notice a bug; made by `bench`, `proof`, `lockstep`, `package` and `own_test`.
 
     Attributes:
-        kind: what it is.
-        name: of the bench or the proof; the bus of the package; the test as pytest names it. Lockstep has none.
-        config: name of the configuration that bench or lockstep runs in (`tb.kit.designs.CONFIGS`).
-        quick: it is tried by `make test`, not only by `make test-slow`.
-        differs: what lockstep must find to differ first, or how that begins; empty: anything.
+        kind: which of these it is.
+        name: the bench or the proof; the bus of the package; the test as pytest names it. Empty for lockstep.
+        config: configuration in which the bench or lockstep runs (a name of `tb.kit.designs.CONFIGS`).
+        quick: `make test` tries it, not only `make test-slow`.
+        differs: the first difference that lockstep must find, or its beginning; empty: any.
     """
 
     kind: Kind
@@ -37,7 +37,7 @@ def bench(name: str, config: str, *, quick: bool = False) -> Catcher:
 
 
 def proof(name: str, *, quick: bool = False) -> Catcher:
-    """The proof: the bug is one of its companions. Of a quick proof one companion at least is quick."""
+    """The proof: the bug is one of its companions. A quick proof has at least one quick companion."""
     return Catcher("proof", name, quick=quick)
 
 
@@ -52,7 +52,7 @@ def package(bus: str) -> Catcher:
 
 
 def own_test(name: str) -> Catcher:
-    """A test of its own, as ``tests/FILE.py::FUNCTION``."""
+    """A separate test, as ``tests/FILE.py::FUNCTION``."""
     return Catcher("test", name, quick=True)
 
 
@@ -61,10 +61,10 @@ class PlantedBug:
     """A change of a source that somebody must notice.
 
     Attributes:
-        name: what is wrong with the change, in a few words; no two bugs share it.
+        name: the fault in a few words; unique.
         module: full name of the module.
-        old, new: the text that is replaced, and by what; ``old`` stands in the module exactly once.
-        caught_by: each of them must notice the bug by itself.
+        old, new: the text to replace, and its replacement; ``old`` is in the module exactly once.
+        caught_by: who must notice the bug, each one independently.
     """
 
     name: str
@@ -190,7 +190,7 @@ _BUGS = (
         (bench("updater", "narrow"),),
     ),
     PlantedBug(
-        "the last row looks at a next one too", "rtl.unit.updater",
+        "the last row uses a next row too", "rtl.unit.updater",
         "others_term.eq(0)", "others_term.eq(others_term)",
         (bench("updater", "narrow"),),
     ),
@@ -274,7 +274,7 @@ _BUGS = (
         (bench("rlu", "single"), proof("register-accesses")),
     ),
     PlantedBug(
-        "an address between two words is taken for the lower one", "rtl.unit.register_file",
+        "an address between two words counts as the lower one", "rtl.unit.register_file",
         "(bus.addr[:2] != 0) | ~known", "~known",
         (bench("register_file", "single"), proof("register-accesses")),
     ),
@@ -284,7 +284,7 @@ _BUGS = (
         (bench("register_file", "single"), proof("sticky-flags", quick=True)),
     ),
     PlantedBug(
-        "the interrupt of work that ends as it is cleared is lost", "rtl.unit.register_file",
+        "the interrupt is lost if work ends while it is cleared", "rtl.unit.register_file",
         "(kept & ~cleared) | ended << _DONE", "((kept | ended << _DONE) & ~cleared)",
         (bench("register_file", "narrow"),),
     ),
@@ -341,19 +341,19 @@ _BUGS = (
         (bench("rlu", "narrow"),),
     ),
     PlantedBug(
-        "clearing takes a cycle more", "rtl.unit.core",
+        "clearing takes one more cycle", "rtl.unit.core",
         "clear_row == p.states - 1", "clear_row == p.states",
         (proof("idle"),),
     ),
     PlantedBug(
-        "a job is not struck off", "rtl.unit.core",
+        "a finished job stays pending", "rtl.unit.core",
         "pending & ~active)", "pending)",
         (proof("idle"),),
     ),
     PlantedBug(
         "the unit is never idle", "rtl.unit.core",
         "self.busy.eq(pending.any())", "self.busy.eq(1)",
-        (lockstep("narrow", "life of the RTL", quick=True),),
+        (lockstep("narrow", "simulation of the RTL", quick=True),),
     ),
     # The episodic unit.
     PlantedBug(
@@ -372,7 +372,7 @@ _BUGS = (
         (lockstep("episodic"),),
     ),
     PlantedBug(
-        "a policy that is stored already is drawn again without end", "rtl.episodes.episode_control",
+        "a policy that is stored already is drawn again forever", "rtl.episodes.episode_control",
         "seen.seen & (attempt != ATTEMPTS - 1)", "seen.seen",
         (lockstep("episodic"),),
     ),
@@ -443,7 +443,7 @@ _BUGS = (
         (proof("axi4lite"),),
     ),
     PlantedBug(
-        "a read may wait for ever", "rtl.bus.axi4lite",
+        "a read may wait forever", "rtl.bus.axi4lite",
         "read.eq(have_read &", "read.eq(have_read & ~have_address &",
         (proof("axi4lite"),),
     ),

@@ -1,4 +1,4 @@
-"""Plants a bug of the catalogue: modules are made of the changed source, in memory, and nothing stays behind."""
+"""Plants a bug of the catalogue: makes modules from the changed source, in memory, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _OURS = ("rtl", "sim", "tb", "algo")
 
 
 class Unplantable(Exception):
-    """The text that a bug replaces is not in its module once; the message says where to mend it."""
+    """The text that a bug replaces is not in its module exactly once; the message says what to correct."""
 
 
 def broken_source(bug: PlantedBug) -> str:
     """The module's source with the bug in it.
 
     Raises:
-        Unplantable: if the text to replace does not stand there exactly once.
+        Unplantable: if the text to replace is not there exactly once.
     """
     source = (_ROOT / bug.place).read_text(encoding="utf-8")
     if source.count(bug.old) != 1:
@@ -39,13 +39,13 @@ def broken_source(bug: PlantedBug) -> str:
 
 @contextmanager
 def planted(bug: PlantedBug) -> Iterator[Callable[[str], ModuleType]]:
-    """While this lasts, our modules are imported afresh, with the bug; afterwards they are what they were before.
+    """In this context our modules are imported again, with the bug; at the end the old ones are restored.
 
-    It gives what imports a module by its full name. Modules that were imported earlier stay as they are: reach the
-    broken hardware, and all classes to compare with, through that function only.
+    Yields a function that imports a module by its full name. Modules imported earlier do not change: use only that
+    function to get the broken hardware and all classes to compare with.
 
     Raises:
-        Unplantable: if the text to replace does not stand in the module exactly once.
+        Unplantable: if the text to replace is not in the module exactly once.
     """
     finder = _Finder(bug.module, _ROOT / bug.place, broken_source(bug))
     before = _taken_out()
@@ -59,12 +59,12 @@ def planted(bug: PlantedBug) -> Iterator[Callable[[str], ModuleType]]:
 
 
 def _taken_out() -> dict[str, ModuleType]:
-    """Our modules, which ``sys.modules`` holds no longer."""
+    """Remove our modules from ``sys.modules``, and return them."""
     return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in _OURS}
 
 
 class _Finder(MetaPathFinder):
-    """Finds one module, made of another source than its file's."""
+    """Finds one module, with a source other than its file's."""
 
     def __init__(self, module: str, path: Path, source: str) -> None:
         self._module, self._path, self._source = module, path, source
@@ -80,7 +80,7 @@ class _Finder(MetaPathFinder):
 
 
 class _Loader(SourceFileLoader):
-    """Compiles the source it is given; neither reads nor writes a compiled file."""
+    """Compiles the given source; neither reads nor writes a compiled file."""
 
     source = ""
 

@@ -1,4 +1,4 @@
-"""What the benches are made of: configurations, set-up, models, monitors.
+"""Parts that the benches share: configurations, set-up, models, monitors.
 
 May import: rtl, sim.
 """

@@ -1,7 +1,7 @@
-"""Blocks together with the parts of the core they share, so that a bench meets them as they work.
+"""Blocks together with the parts of the core that they share, so a bench tests them as they work in the unit.
 
-Updater and sampler are fed by the row reader, and the sampler uses the reward calculator's multiplier. The ports of
-an assembly are those of the block, with the memories' answers in place of the row reader's.
+The row reader feeds updater and sampler, and the sampler uses the reward calculator's multiplier. An assembly has the
+ports of the block, with the memories' answers instead of the row reader's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rtl.unit.updater import QTableUpdater
 
 
 class _Assembly(wiring.Component):
-    """A block that shows its ports but those named in ``inner``, which ``elaborate`` of the subclass connects."""
+    """A block with all its ports except those in ``inner``, which the subclass connects in ``elaborate``."""
 
     def __init__(self, block: wiring.Component, inner: tuple[str, ...], outer: dict[str, Any]):
         self.block = block

@@ -1,9 +1,8 @@
-"""What all benches share: ports, clock, driver, monitor, checker, and functional coverage with its gate.
+"""Common parts of all benches: ports, clock, driver, monitor, checker, and functional coverage with its gate.
 
-A cycle, everywhere in the benches, is what lies between two falling clock edges. At its start the driver
-sets the inputs; when they have settled the monitor samples the outputs, those that depend on the inputs
-of the same cycle included; the rising edge in its middle takes it to the next one. Nothing is driven or
-sampled near a rising edge, so that every simulator agrees.
+In the benches, a cycle is the time between two falling clock edges. At its start the driver sets the inputs. When
+they have settled, the monitor samples the outputs, including those that depend on inputs of the same cycle. The
+rising edge in the middle clocks the block. Nothing is driven or sampled near a rising edge, so all simulators agree.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from tb.kit.designs import BENCHES, CONFIGS
 
 
 class Setup:
-    """What this simulation runs: read from the environment, which `tb.kit.designs.Bench` makes.
+    """What this simulation runs, read from the environment that `tb.kit.designs.Bench` makes.
 
     Attributes:
         bench: the bench.
         config: name of its configuration.
-        params: that configuration.
+        params: parameters of that configuration.
         effort: factor on the number of random transactions.
         cover: functional coverage of this bench in this configuration.
     """
@@ -45,7 +44,7 @@ class Setup:
 
 
 class Ports:
-    """The ports of the block under test, in one configuration of a build that may hold several."""
+    """The ports of the block under test in one configuration; its build may hold several."""
 
     def __init__(self, dut: Any, setup: Setup) -> None:
         self.clk, self.rst = dut.clk, getattr(dut, "rst", None)
@@ -73,7 +72,7 @@ class Driver:
         self._driven: dict[str, int] = {}
 
     def set(self, **values: int) -> None:
-        """Set inputs by name; one that stays as it is costs nothing."""
+        """Set inputs by name; an unchanged one costs nothing."""
         for name, value in values.items():
             word = value & ((1 << self._ports.widths[name]) - 1)
             if self._driven.get(name) != word:
@@ -105,19 +104,19 @@ class Monitor:
             return int(word, 2), int(unknown, 2)
 
     def sample(self, names: Iterable[str] | None = None) -> dict[str, int]:
-        """The outputs of this cycle, or those of them that are named."""
+        """The outputs of this cycle, or only the named ones."""
         return {name: self[name] for name in (self._ports.outputs if names is None else names)}
 
 
 class Checker:
-    """Compares what the block does with what the reference model says, and stops at the first difference."""
+    """Compares the block with the reference model, and stops at the first difference."""
 
     def __init__(self, bench: Testbench) -> None:
         self._bench = bench
         self.compared = 0
 
     def equal(self, what: str, expected: object, got: object) -> None:
-        """``got`` must be ``expected``; AssertionError with place and both values if not."""
+        """Raise AssertionError, with place and both values, unless ``got`` is ``expected``."""
         self.compared += 1
         if expected != got:
             raise AssertionError(f"cycle {self._bench.cycle}: {what} is {got}, the model says {expected}")
@@ -127,7 +126,7 @@ class Testbench:
     """Clock, reset and the four parts of a bench around one block.
 
     Attributes:
-        cycle: number of the present cycle, from the start of this test.
+        cycle: number of the current cycle, from the start of this test.
     """
 
     def __init__(self, dut: Any, setup: Setup) -> None:
@@ -142,7 +141,7 @@ class Testbench:
         self._next = FallingEdge(self.ports.clk)
 
     async def start(self) -> None:
-        """Start the clock and reset the block, all inputs at 0."""
+        """Start the clock and reset the block, with all inputs at 0."""
         self.driver.set(**dict.fromkeys(self.ports.inputs, 0))
         Clock(self.ports.clk, 2 * HALF_PERIOD_NS, "ns").start()
         await self.reset()
@@ -157,16 +156,16 @@ class Testbench:
         self.cycle = 0
 
     async def settle(self) -> None:
-        """Until the outputs show the inputs of this cycle."""
+        """Wait until the outputs follow the inputs of this cycle."""
         await self._settled
 
     async def advance(self) -> None:
-        """To the start of the next cycle."""
+        """Wait for the start of the next cycle."""
         await self._next
         self.cycle += 1
 
     async def tick(self, **inputs: int) -> dict[str, int]:
-        """One cycle: drive, settle, sample, advance. Returns the sampled outputs."""
+        """One cycle: drive, settle, sample, advance; returns the sampled outputs."""
         self.driver.set(**inputs)
         await self._settled
         outputs = self.monitor.sample()
@@ -176,7 +175,7 @@ class Testbench:
 
 
 class Coverage:
-    """Functional coverage of one bench: cover points with named bins, each of which must be met."""
+    """Functional coverage of one bench: cover points with named bins; each bin must be met."""
 
     def __init__(self, bench: str) -> None:
         self._bench = bench
@@ -184,7 +183,7 @@ class Coverage:
         self._bins: dict[str, set[object]] = {}
 
     def point(self, name: str, bins: Sequence[object]) -> None:
-        """Declare a cover point. Values that are no bin of it are of no interest."""
+        """Declare a cover point. Values other than its bins are ignored."""
         self._bins[name] = set(bins)
         cover = CoverPoint(f"{self._bench}.{name}", xf=lambda value: value, bins=list(bins))
         self._points[name] = cover(lambda value: None)
@@ -195,12 +194,12 @@ class Coverage:
             self.point(name, values)
 
     def hit(self, name: str, value: object) -> None:
-        """Note a value of a cover point."""
+        """Record a value of a cover point."""
         if value in self._bins[name]:
             self._points[name](value)
 
     def gate(self) -> None:
-        """Print every bin with its hits; AssertionError with the bins that were never met."""
+        """Print every bin with its hits; AssertionError, with the bins that were never met, if there are any."""
         log = cocotb.log.info
         lines, missed, total = [], [], 0
         for name in self._points:
@@ -217,7 +216,7 @@ class Coverage:
 
 
 def pack(values: Iterable[int], width: int) -> int:
-    """Numbers of ``width`` bits side by side, the first lowest, as array ports carry them."""
+    """Numbers of ``width`` bits in one integer, the first one lowest, as in an array port."""
     mask = (1 << width) - 1
     word = 0
     for i, value in enumerate(values):
@@ -226,13 +225,13 @@ def pack(values: Iterable[int], width: int) -> int:
 
 
 def unpack(word: int, width: int, count: int) -> list[int]:
-    """The inverse of `pack`, of two's complement numbers."""
+    """The inverse of `pack`, for two's complement numbers."""
     half, mask = 1 << (width - 1), (1 << width) - 1
     return [((word >> width * i & mask) ^ half) - half for i in range(count)]
 
 
 def random_q(params: RLUParams) -> int:
-    """A Q-value: any, or one of the interesting ones."""
+    """A Q-value: any, or a special one."""
     return random.choice(
         (
             params.q_min, params.q_max, 0, random.randint(-3, 3),
@@ -242,7 +241,7 @@ def random_q(params: RLUParams) -> int:
 
 
 def random_coefficient(params: RLUParams) -> int:
-    """A coefficient: any, or one of the interesting ones."""
+    """A coefficient: any, or a special one."""
     return random.choice((0, params.coef_one, 1, params.coef_one - 1, *random_coefficients(params, 4)))
 
 

@@ -1,4 +1,4 @@
-"""The unit's bus: a driver that plays its master, a monitor of its rules, and the golden device behind it."""
+"""The unit's bus: a driver that acts as the master, a monitor of the bus rules, and the golden device behind it."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ ALL_ERRORS = sum(ERRORS.values())
 BUSY = field_of("STATUS", "busy").mask
 IRQ_STATUS = address_of("IRQ_STATUS")
 INTERRUPTS = {f.name: f.mask for f in BY_NAME["IRQ_STATUS"].fields}
-#: Registers that a running command changes: what a read of one shows before it ends is left open.
+#: Registers that a running command changes: until it ends, a read may return anything.
 MOVING = tuple(r.name for r in REGISTERS if r.external)
 BY_ADDRESS: dict[int, Register] = {register.offset: register for register in REGISTERS}
 
 
 class Answer(NamedTuple):
-    """What the bus shows when it acknowledges; ``data`` is ``None`` where it does not matter."""
+    """The bus in the cycle of an acknowledge; ``data`` is ``None`` if it does not matter."""
 
     error: bool
     data: int | None
 
 
 class BusModel:
-    """`GoldenDevice` with what it does not have: the error line, refusals while busy, interrupts in their cycle.
+    """`GoldenDevice` with additions: the error line, refusals while busy, and the exact cycle of interrupts.
 
     Attributes:
-        device: the golden device, which decides what an access does.
+        device: the golden device, which carries out the accesses.
         sticky: error flags that are set.
-        interrupts: what IRQ_STATUS reads in this cycle.
+        interrupts: value of IRQ_STATUS in this cycle.
         ended: work has ended in this cycle.
     """
 
@@ -60,7 +60,7 @@ class BusModel:
         self._irq = False  # in the next cycle
 
     def cycle(self, busy: bool) -> bool:
-        """A new clock cycle, before the access that is taken in it, if any; whether ``irq`` is high."""
+        """Begin a clock cycle, before the access that may be taken in it; returns whether ``irq`` is high."""
         irq = self._irq
         self.ended = self._was_busy and not busy
         if self.ended:
@@ -70,7 +70,7 @@ class BusModel:
         return irq
 
     def note_error(self, flag: str) -> None:
-        """An error flag is set, and its interrupt with it."""
+        """Set an error flag and its interrupt."""
         self.sticky |= ERRORS[flag]
         self.interrupts |= INTERRUPTS["error"]
 
@@ -91,13 +91,13 @@ class BusModel:
         raised = self._raised()
         if raised & ERRORS["error_value"]:
             return self._refuse("error_value")
-        if raised:  # an update has met an action that its row does not have
+        if raised:  # an update met an action that its row does not have
             self.note_error("error_policy")
         if address == STATUS:
             self.sticky &= ~value
         elif address == IRQ_STATUS:
             self.interrupts &= ~value
-            if self.ended:  # setting wins over clearing
+            if self.ended:  # setting has priority over clearing
                 self.interrupts |= INTERRUPTS["done"]
         return Answer(False, None)
 
@@ -120,7 +120,7 @@ class BusModel:
         return Answer(True, 0)
 
     def _raised(self) -> int:
-        """Error flags of the device, which are cleared."""
+        """Return and clear the error flags of the device."""
         flags = self.device.read(STATUS) & ALL_ERRORS
         if flags:
             self.device.write(STATUS, flags)
@@ -128,7 +128,7 @@ class BusModel:
 
 
 class BusDriver:
-    """Plays the master, with random gaps, and checks the handshake in every cycle.
+    """Acts as the master, with random gaps, and checks the handshake in every cycle.
 
     Checked: the acknowledge comes in the cycle after the access was taken, for that cycle only, and ``err``
     only with it.
@@ -146,11 +146,11 @@ class BusDriver:
         self._bench = bench
         self._cover = cover
         self._each_cycle = each_cycle
-        self._taken = False  # in the cycle before this one
+        self._taken = False  # in the previous cycle
         self._answer = (False, 0)
 
     async def access(self, address: int, value: int | None = None) -> Answer:
-        """Write ``value``, or read if it is ``None``; some idle cycles go before it."""
+        """Write ``value``, or read if it is ``None``, after some idle cycles."""
         gap = random.choice((0, 0, 0, 0, 0, 0, 1, random.randint(2, 4)))
         if gap == 0:
             self._cover.hit("gap", "none")
@@ -160,7 +160,7 @@ class BusDriver:
             await self.idle()
         self._show(address, value)
         await self._cycle(taken=True)
-        # The answer is there: the master may already show another access, which is not taken yet.
+        # The answer has come: the master may already show another access, which is not taken yet.
         behaviour = random.choice(("hold", "let go", "early"))
         if behaviour == "let go":
             self._bench.driver.set(bus__req=0)
@@ -172,7 +172,7 @@ class BusDriver:
         return Answer(error, data)
 
     async def idle(self) -> None:
-        """A cycle without a request, with anything on the other lines."""
+        """A cycle without a request, and with random values on the other lines."""
         self._show(random.getrandbits(ADDRESS_WIDTH), random.choice((None, random.getrandbits(32))))
         self._bench.driver.set(bus__req=0)
         await self._cycle(taken=False)
@@ -197,7 +197,7 @@ class BusDriver:
 
 
 def compare(bench: Testbench, what: str, expected: Answer, got: Answer) -> None:
-    """Error line and, of a read, the word."""
+    """Compare the error line and, for a read, the word."""
     bench.checker.equal(f"bus__err of {what}", expected.error, got.error)
     if expected.data is not None:
         bench.checker.equal(f"word of {what}", f"0x{expected.data:08X}", f"0x{got.data:08X}")
@@ -214,7 +214,7 @@ def describe(address: int, value: int | None) -> str:
 
 
 def region(address: int) -> str:
-    """Name of the register or window at an address, ``nothing`` if it is far from any."""
+    """Name of the register or window at an address, ``nothing`` if there is none near it."""
     if address in BY_ADDRESS:
         return BY_ADDRESS[address].name
     for window in WINDOWS:
@@ -224,7 +224,7 @@ def region(address: int) -> str:
 
 
 def random_address(params: RLUParams) -> int:
-    """A register, a place in a window or next to it, or anything."""
+    """A random address: of a register, in or next to a window, or any."""
     kind = random.random()
     if kind < 0.55:
         return random.choice(REGISTERS).offset
@@ -236,7 +236,7 @@ def random_address(params: RLUParams) -> int:
 
 
 def window_address(params: RLUParams) -> int:
-    """A place in a window, mostly one that exists."""
+    """A random address in a window, mostly one that exists."""
     window = random.choice(WINDOWS)
     words = window.words(params)
     word = random.choice((0, words - 1, random.randrange(words), random.randrange(words), words))
@@ -246,7 +246,7 @@ def window_address(params: RLUParams) -> int:
 
 
 def random_word(params: RLUParams, address: int) -> int:
-    """A word to write: mostly one that is allowed there, often at the ends of its range or just beyond."""
+    """A random word to write: mostly an allowed one, often at the ends of the range or just beyond."""
     register = BY_ADDRESS.get(address)
     if register is not None:
         low, high = register.limits(params)

@@ -1,4 +1,4 @@
-"""What the benches run on: blocks, their corner configurations, and the compiled simulations of them."""
+"""The designs that the benches run on: blocks, corner configurations, and their compiled simulations."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 _SHORT = {"q_width": 8, "q_frac": 6, "coef_frac": 6, "gain_frac": 4, "lfsr_width": 8}
 
-#: Corner configurations, by name: they are build parameters.
+#: Corner configurations by name, as parameters of a build.
 CONFIGS: dict[str, RLUParams] = {
-    # One row: the first row is the last one, and there is no next row. The shortest LFSR.
+    # One row, which is the first and the last one: there is no next row. The shortest LFSR.
     "single": RLUParams(states=1, actions=2, lfsr_width=8),
     # The published size.
     "full": RLUParams(),
@@ -33,13 +33,13 @@ CONFIGS: dict[str, RLUParams] = {
     "mixed": RLUParams(
         states=11, actions=9, action_counts=(9, 1, 3, 9, 2, 8, 7, 1, 4, 5, 6), lfsr_width=32, gain_frac=8
     ),
-    # Short numbers, so that saturation, ties and clipping are met all the time.
+    # Short numbers: saturation, ties and clipping are frequent.
     "narrow": RLUParams(states=5, actions=3, action_counts=(3, 2, 3, 1, 2), **_SHORT),
     # Short numbers with the longest coefficients.
     "fine": RLUParams(states=4, actions=4, q_width=8, q_frac=6, lfsr_width=8),
-    # Coefficients so short that the reward is padded with zeros instead of rounded.
+    # Very short coefficients: the reward is padded with zeros instead of rounded.
     "coarse": RLUParams(states=6, actions=5, q_width=16, q_frac=14, coef_frac=4, gain_frac=8, lfsr_width=16),
-    # An episode memory that is full after four episodes, of policies that take two words; repeats all the time.
+    # An episode memory that is full after four episodes of two words each; policies often repeat.
     "episodic": RLUParams(states=11, actions=3, action_counts=(2, 1, 3, 2, 1, 3, 2, 2, 1, 3, 2), episodes=4, **_SHORT),
 }
 
@@ -49,12 +49,12 @@ class Bench:
     """A cocotb bench and what it runs on.
 
     Attributes:
-        name: of the bench, and of the block that mutation and coverage judge it by.
+        name: name of the bench, and of its block in mutation and coverage.
         component: ``module.Class`` of the block under test.
-        configs: names of the configurations it is run in.
-        shows: what the bench is for, in a line.
-        arguments: what the block is made from, if not from the configuration's parameters.
-        source: module of `tb.benches` that holds the tests, if its name is not the bench's.
+        configs: names of the configurations in which it runs.
+        shows: purpose of the bench, in a line.
+        arguments: arguments of the block, if they are not the configuration's parameters.
+        source: module of `tb.benches` that holds the tests, if it differs from the bench's name.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Bench:
         return f"tb.benches.{self.source or self.name}"
 
     def environment(self, config: str, effort: int) -> dict[str, str]:
-        """What the simulation reads to know what it runs (`tb.kit.bench.Setup`)."""
+        """Environment that tells the simulation what it runs (`tb.kit.bench.Setup`)."""
         return {"RLU_BENCH": self.name, "RLU_BENCH_CONFIG": config, "RLU_BENCH_EFFORT": str(effort)}
 
     @property
@@ -79,7 +79,7 @@ class Bench:
         return f"bench_{self.name}"
 
     def instance(self, params: RLUParams) -> wiring.Component:
-        """The block under test, made from ``params`` unless the bench has arguments of its own."""
+        """The block under test, made from ``params`` unless the bench has its own arguments."""
         module, _, name = self.component.rpartition(".")
         return getattr(importlib.import_module(module), name)(*(self.arguments or (params,)))
 
@@ -116,12 +116,12 @@ BENCHES: dict[str, Bench] = {
             "a unit with an episode memory, as the whole unit",
             source="rlu",
         ),
-        # What a wrapper does depends little on the unit's size.
+        # The unit's size hardly matters to a wrapper.
         *(Bench(bus.name, bus.component, ("narrow",), f"the unit behind {bus.title}") for bus in STANDARD),
     )
 }
 
-#: The whole unit as `sim.lockstep` alone judges it, mutated in all its parts; by name, as above.
+#: The whole unit, mutated in all its parts and judged by `sim.lockstep` alone; by name, as above.
 LOCKSTEP: dict[str, Bench] = {
     name: Bench(name, "rtl.unit.top.RLU", (config,), "the whole unit, judged by lockstep alone", source="rlu")
     for name, config in (("lockstep", "full"), ("lockstep_narrow", "narrow"), ("lockstep_episodic", "episodic"))
@@ -129,9 +129,9 @@ LOCKSTEP: dict[str, Bench] = {
 
 
 class SideBySide(wiring.Component):
-    """One block in several configurations in one module, so that one compilation serves them all.
+    """One block in several configurations in one module, for one compilation.
 
-    The ports of configuration ``c`` are prefixed ``c__``; the clock is shared.
+    The ports of configuration ``c`` have the prefix ``c__``; the clock is shared.
     """
 
     def __init__(self, parts: dict[str, wiring.Component]):
@@ -168,17 +168,17 @@ def compiled(
 ) -> Path:
     """Folder of the compiled simulation for a bench in a configuration.
 
-    For Verilator one build holds several configurations, since a build costs seconds whatever its size; Icarus
-    starts at once, but every part costs it time as long as it runs.
+    For Verilator one build holds several configurations, because every build costs seconds, whatever its size. For
+    Icarus it holds one: Icarus starts at once, but simulates every part all the time.
 
     Args:
         bench: the bench.
         config: name of the configuration.
         simulator: ``verilator`` or ``icarus``.
         folder: where the Verilog is written.
-        waves: compile with waveforms; then only the one configuration is in the build.
+        waves: compile with waveforms; then the build holds only this configuration.
         rtl: Verilog file to compile instead of the generated one.
-        alongside: other configurations for the same build, which will be wanted too; all of the bench by default.
+        alongside: other configurations for the same build; default: all of the bench.
     """
     if rtl is None:
         together = simulator == "verilator" and not waves

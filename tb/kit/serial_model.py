@@ -1,4 +1,4 @@
-"""Reference model of the serial link's far end: what `rtl.serial.serial_link` does with the bytes of a line."""
+"""Reference model of `rtl.serial.serial_link`: its answers to the bytes of a line."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _FRAME = 1 + REQUEST_BYTES + CRC_BYTES
 
 
 class Unit(Protocol):
-    """What is behind the link."""
+    """The unit behind the link."""
 
     def access(self, address: int, value: int | None) -> tuple[int, bool]:
-        """Write ``value``, or read if there is none: the word read, and whether the unit answers with ``err``."""
+        """Write ``value``, or read if it is ``None``: the word read, and whether the unit answers with ``err``."""
         ...
 
     def reset(self) -> None:
@@ -41,10 +41,10 @@ class Unit(Protocol):
 
 
 class GoldenUnit:
-    """The golden model as the unit; a reset leaves its memories as they are.
+    """The golden model as the unit; a reset does not change its memories.
 
     Args:
-        params: what it is made from.
+        params: parameters of the unit.
     """
 
     def __init__(self, params: RLUParams) -> None:
@@ -60,14 +60,14 @@ class GoldenUnit:
         return 0, device.failed
 
     def reset(self) -> None:
-        """Back to the registers' reset values."""
+        """Reset the registers."""
         old, self._device = self._device, _Noting(self._device.params)
         for memory in ("q", "policy", "counts"):
             setattr(self._device.model, memory, getattr(old.model, memory))
 
 
 class _Noting(GoldenDevice):
-    """A golden device that tells a refused access apart, as the bus does."""
+    """A golden device that reports a refused access, as the bus does."""
 
     failed = False
 
@@ -77,11 +77,11 @@ class _Noting(GoldenDevice):
 
 
 class LinkModel:
-    """The serial link with a unit behind it, a byte at a time.
+    """The serial link with a unit behind it; takes a byte at a time.
 
     Attributes:
-        accesses: the accesses of the unit's bus, in order: address and word written, or ``None`` for a read.
-        resets: how often the unit was reset.
+        accesses: the accesses on the unit's bus, in order: address and word written, or ``None`` for a read.
+        resets: number of resets of the unit.
         fault: whether the last request was dropped or refused.
 
     Args:
@@ -99,23 +99,23 @@ class LinkModel:
         self._frame = bytearray()
 
     def reset(self) -> None:
-        """What the board's reset does; the unit's memories stay as they are."""
+        """Do what the board's reset does; the unit's memories do not change."""
         self.session, self.fault = NO_SESSION, False
         self._sequence = 0
         self._frame.clear()
         self.unit.reset()
 
     def pause(self) -> None:
-        """A gap in the line, long enough to end an unfinished request."""
+        """Take a gap on the line, long enough to end an unfinished request."""
         self.fault |= bool(self._frame)
         self._frame.clear()
 
     def broken(self) -> None:
-        """A byte without its stop bit."""
+        """Take a byte without its stop bit."""
         self.pause()
 
     def take(self, byte: int) -> Response | None:
-        """One byte from the host; the response, if it was the last of a request that gets one."""
+        """Take one byte from the host; returns the response, if the byte ends a request that gets one."""
         if not self._frame and byte != START_REQUEST:
             return None
         self._frame.append(byte)
@@ -157,7 +157,7 @@ class LinkModel:
         return Response(request.sequence, self.session, (), status)
 
     def _access(self, address: int, value: int | None) -> tuple[int, bool]:
-        """One access of the bus: the word read, and whether the unit answered with ``err``."""
+        """One bus access: the word read, and whether the unit answered with ``err``."""
         address &= (1 << ADDRESS_WIDTH) - 1
         self.accesses.append((address, value))
         return self.unit.access(address, value)

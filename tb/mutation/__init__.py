@@ -1,4 +1,4 @@
-"""Small faults put into the RTL, and what is known of them.
+"""Small faults in the RTL, and the explained survivors.
 
 May import: rtl.spec, rtl.flows.fpga, sim.files, tb.kit.
 """

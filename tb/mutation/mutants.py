@@ -1,7 +1,7 @@
 """Makes mutants: small faults that Yosys puts into the RTL of a block, see `tb.mutate`.
 
-All mutants of a block are compiled into one simulation, in which the environment variable RLU_MUTANT picks one of
-them; 0 is the block as it is.
+All mutants of a block are compiled into one simulation. The environment variable RLU_MUTANT selects one of them; 0 is
+the block without a fault.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from rtl.spec.buses import STANDARD
 from sim.files import cache_dir, write_atomically
 from tb.kit.designs import BENCHES, CONFIGS, ROOT, Bench, SideBySide
 
-#: Parts of a block that are mutated with their own bench, by the end of their instance name.
+#: Parts of a block that are mutated with another bench, by the end of their instance name.
 ELSEWHERE = {
     "rlu": r"\.(registers|core\..*)",
-    "episodes": r"(?!\.core\.episodes(\.|$)).*",  # all but the episode control and what is in it
+    "episodes": r"(?!\.core\.episodes(\.|$)).*",  # everything except the episode control
     **{bus.name: r"\.rlu(\..*)?" for bus in STANDARD},
     "updater": r"\.reader\.row_max",
     "sampler": r"\.reader(\..*)?",
@@ -41,8 +41,8 @@ class Mutant:
     Attributes:
         block: name of the bench whose block it is in.
         number: its value of RLU_MUTANT, from 1.
-        arguments: those of Yosys's ``mutate``.
-        kind: type of the cell it is at.
+        arguments: arguments of Yosys's ``mutate``.
+        kind: type of the faulty cell.
         source: text of the line of RTL that the cell comes from.
         place: file and number of that line.
     """
@@ -55,13 +55,13 @@ class Mutant:
     place: str
 
     def option(self, name: str) -> str:
-        """Value of one of the arguments, empty if it is not there."""
+        """Value of one of the arguments, empty if it is missing."""
         found = re.search(rf"-{name} (\S+)", self.arguments)
         return found.group(1) if found else ""
 
     @property
     def key(self) -> dict[str, str]:
-        """What identifies it over changes elsewhere: block, line of RTL, kind of cell, port with bit, fault."""
+        """Identifies it despite changes elsewhere: block, line of RTL, kind of cell, port with bit, fault."""
         port = f"{self.option('port').removeprefix(chr(92))}[{self.option('portbit')}]"
         control = self.option("ctrlbit")
         mode = self.option("mode") + (f"[{control}]" if self.option("mode").startswith("cnot") else "")
@@ -80,8 +80,8 @@ class Mutated:
 
     Attributes:
         bench: the bench of the block.
-        config: configuration it is made in.
-        folder: ``base.il`` (the block as it is), ``mutated.v`` (with all mutants), results.
+        config: configuration in which it is made.
+        folder: ``base.il`` (the block without faults), ``mutated.v`` (with all mutants), results.
         mutants: the faults.
     """
 
@@ -97,15 +97,15 @@ class Mutated:
 
 
 def config_of(bench: Bench) -> str:
-    """Configuration in which a block is mutated: short numbers, where corners are met all the time."""
+    """Configuration in which a block is mutated: short numbers, because corners are frequent there."""
     return "narrow" if "narrow" in bench.configs else bench.configs[0]
 
 
 def mutated(bench: Bench, count: int, seed: int = SEED) -> Mutated:
-    """Put ``count`` mutants into a block, evenly over its parts; the same arguments give the same ones."""
+    """Put ``count`` mutants into a block, spread evenly over its parts; the same arguments give the same mutants."""
     config = config_of(bench)
     top = SideBySide({config: bench.instance(CONFIGS[config])})
-    # Without the place of the checkout, so that what is known holds in any.
+    # Without the checkout's path, so results hold in any checkout.
     text = str(rtlil.convert(top, name=bench.toplevel, emit_src=True)).replace(f"{ROOT}/", "")
     folder = (
         cache_dir()
@@ -124,7 +124,7 @@ def mutated(bench: Bench, count: int, seed: int = SEED) -> Mutated:
         width = count.bit_length()
         yosys(folder, "read_rtlil base.il",
               f"select -set ours {' '.join(map(_escaped, ours))}",
-            "select -set ours @ours t:$meminit* %d",  # what a memory holds at first is a constant
+            "select -set ours @ours t:$meminit* %d",  # a memory's initial contents are a constant
             f"mutate -list {count} -seed {seed} -ctrl mutsel {width} 1 -o list.txt @ours",
               "script list.txt", f"rename {bench.toplevel} mutated", "write_verilog -noattr inner.v")  # fmt: skip
         lines = (folder / "list.txt").read_text().splitlines()
@@ -163,7 +163,7 @@ def _mutant(block: str, number: int, line: str, modules: dict[str, Any]) -> Muta
 
 
 def _escaped(name: str) -> str:
-    return re.sub(r"([$\[\]*?])", "?", name)  # a selection pattern: what is special matches as any character
+    return re.sub(r"([$\[\]*?])", "?", name)  # in a selection pattern, special characters match any character
 
 
 def _unescaped(name: str) -> str:
@@ -171,7 +171,7 @@ def _unescaped(name: str) -> str:
 
 
 def _wrapper(name: str, ports: dict[str, Any], width: int, prefix: str) -> str:
-    """A top module that takes the number of the mutant from the environment; ``prefix`` is left off its ports."""
+    """A top module that reads the number of the mutant from the environment; its ports have no ``prefix``."""
     declared, connections = [], [".mutsel(mutsel)"]
     for inside, port in ports.items():
         outside = inside.removeprefix(prefix)
@@ -197,7 +197,7 @@ def yosys(folder: Path, *script: str, limit_s: float | None = None) -> None:
 
 
 def _bench_sources(bench: Bench) -> list[str]:
-    """What a verdict depends on besides the RTL: the bench, what all of them share, the models they compare with."""
+    """Sources that a verdict depends on besides the RTL: the bench, the kit, and the models for comparison."""
     paths = [path for path in sorted((ROOT / "tb" / "benches").glob("*.py")) if path.stem not in BENCHES]
     paths += [ROOT / f"{bench.module.replace('.', '/')}.py", *sorted((ROOT / "tb" / "kit").glob("*.py"))]
     paths += [

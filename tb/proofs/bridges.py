@@ -1,4 +1,4 @@
-"""The front ends alone: what a master asks for reaches the unit's bus once, and is answered once."""
+"""The front ends alone: each request of a master reaches the unit's bus once and gets one answer."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from tb.proofs.harness import Harness
 
 
 def _answer(h: Harness, bus: Any) -> None:
-    """Assume a unit that answers each request in the next cycle (the proof `bus-handshake`), with anything."""
+    """Assume a unit that answers each request in the next cycle (the proof `bus-handshake`), with any values."""
     h.assume(bus.ack == h.delayed(bus.req & ~bus.ack, 1))
     h.assume(bus.ack | ~bus.err)
 
 
 class _Channel:
-    """A request channel, seen from outside: what was taken last, and whether it still waits for its access."""
+    """A request channel, seen from outside: the last request, and whether it still waits for its access."""
 
     def __init__(self, h: Harness, handshake: Value, payload: Value, name: str) -> None:
         self.waiting, self.payload = Signal(name=f"{name}_waiting"), Signal(len(payload), name=f"{name}_payload")
@@ -29,12 +29,12 @@ class _Channel:
             h.m.d.sync += [self.waiting.eq(1), self.payload.eq(payload)]
 
     def served(self) -> None:
-        """In this cycle its access is made (under the ``m.If`` it stands in)."""
+        """Its access is made in this cycle (under the current ``m.If``)."""
         self._h.m.d.sync += self.waiting.eq(0)
 
 
 def axi4lite(h: Harness) -> None:
-    """Any master, whether it keeps the rules of AXI or not."""
+    """Any master, even one that breaks the rules of AXI."""
     dut = AXI4LiteBridge()
     h.block("dut", dut)
     h.drive(dut)
@@ -49,7 +49,7 @@ def axi4lite(h: Harness) -> None:
         with m.If(h.delayed(valid & ~ready, 1)):
             h.prove(valid & (payload == h.delayed(payload, 1)))
 
-    # What reaches the unit's bus was asked for, and not done before.
+    # Every access on the unit's bus was requested, and was not made before.
     address = _Channel(h, dut.s_axi_awvalid & dut.s_axi_awready, dut.s_axi_awaddr, "aw")
     data = _Channel(h, dut.s_axi_wvalid & dut.s_axi_wready, Cat(dut.s_axi_wdata, dut.s_axi_wstrb), "w")
     reads = _Channel(h, dut.s_axi_arvalid & dut.s_axi_arready, dut.s_axi_araddr, "ar")
@@ -70,7 +70,7 @@ def axi4lite(h: Harness) -> None:
         address.served()
         data.served()
 
-    # An answer comes when the access is done, and only then.
+    # An answer comes if and only if the access is done.
     write_done = h.delayed(wrote, 2) | h.delayed(skipped, 1)
     read_done = h.delayed(read, 2)
     h.prove(dut.s_axi_bvalid == (write_done | h.delayed(dut.s_axi_bvalid & ~dut.s_axi_bready, 1)))
@@ -83,7 +83,7 @@ def axi4lite(h: Harness) -> None:
         h.prove(~h.delayed(dut.s_axi_rvalid & ~dut.s_axi_rready, 1))
         h.prove((dut.s_axi_rresp == result) & (dut.s_axi_rdata == h.delayed(bus.rdata, 1)))
 
-    # Nobody waits long: a write for one read at most, a read for one write.
+    # Waits are short: a write waits for at most one read, a read for at most one write.
     for waits, patience in ((writes & ~dut.s_axi_bvalid, 2), (reads.waiting & ~dut.s_axi_rvalid, 3)):
         waited = Signal(3)
         with m.If(~waits | wrote & (patience == 2) | read & (patience == 3)):
@@ -116,7 +116,7 @@ def wishbone(h: Harness) -> None:
 
 
 def apb(h: Harness) -> None:
-    """Any requester; the access phase of one that keeps the rules of APB."""
+    """Any requester with an access phase that follows the rules of APB."""
     dut = ApbBridge()
     h.block("dut", dut)
     h.drive(dut)
@@ -137,7 +137,7 @@ def apb(h: Harness) -> None:
         with m.If(bus.ack):
             h.prove(dut.s_apb_prdata == bus.rdata)
 
-    # The requester's rules: an access phase follows each setup phase, and goes on until it is ready.
+    # The requester's rules: an access phase follows each setup phase and lasts until it is ready.
     waiting = h.delayed(setup | (access & ~dut.s_apb_pready), 1)
     kept, broken = Signal(), Signal()
     m.d.comb += kept.eq(~broken & (access == waiting))

@@ -34,8 +34,8 @@ _PROOFS = (
     ),
     Proof(
         "row-reader",
-        "Of a row the reader gives the maximum over the row's own actions and the lowest action that has it, for an "
-        "update without the policy's action; the policy's entry; and whether that action is one of the row's own.",
+        "The reader gives the maximum over a row's own actions, without the policy's action for an update; the lowest "
+        "action that has it; the policy's entry; and whether the policy's action is one of the row's own.",
         "16 actions of 16 bit, every row, action and count",
         induction(7, 9),
         partial(row_max.row_reading, params=FULL),
@@ -50,7 +50,7 @@ _PROOFS = (
     ),
     Proof(
         "sampler-choices",
-        "The decision to explore and the action, random or the row reader's greedy one, are those of the "
+        "The decision to explore, and the action, random or the row reader's greedy one, are those of the "
         "specification; an action is always one of its row's own.",
         "16 actions, LFSR of 16 bit, every draw, count and epsilon",
         induction(9, 13),
@@ -59,46 +59,46 @@ _PROOFS = (
     ),
     Proof(
         "sampler-order",
-        "From start to done every row gets one action, first row first, one a cycle, and nothing is written otherwise.",
+        "From start to done every row gets one action, first row first, one a cycle, and nothing else is written.",
         "8 rows, policies of 1 to 8",
         unbounded(),
         partial(sampler.order, params=RLUParams(states=8, actions=2, q_width=8, q_frac=6, coef_frac=4, lfsr_width=8)),
     ),
     Proof(
         "bus-handshake",
-        "An acknowledgement comes in the cycle after the request, once, and never without a request; "
-        "an error only with it.",
+        "An acknowledgement comes once, in the cycle after the request, and never without a request; "
+        "an error comes only with an acknowledgement.",
         "256 states x 16 actions",
         induction(1, 4),
         partial(register_file.handshake, params=FULL),
     ),
     Proof(
         "register-accesses",
-        "Exactly the accesses that docs/integrate/registers.md refuses are refused and change no register; the others "
-        "change what they address and nothing else; a register reads as it was written.",
+        "Exactly the accesses that docs/integrate/registers.md refuses are refused, and these change no register; the "
+        "others change only what they address; a register reads as it was written.",
         "256 states x 16 actions, every address and word",
         induction(1, 4),
         partial(register_file.accesses, params=FULL),
     ),
     Proof(
         "busy-write",
-        "A write while busy raises no strobe to block or memory, changes no register and is answered with an error.",
+        "A write while busy raises no strobe, changes no register and is answered with an error.",
         "256 states x 16 actions, every address and word",
         induction(1, 4),
         partial(register_file.busy_write, params=FULL),
     ),
     Proof(
         "sticky-flags",
-        "An error sets the flag of the first rule it breaks, which stays until a 1 is written to it.",
+        "An error sets the flag of the first rule that it breaks; the flag stays until a 1 is written to it.",
         "256 states x 16 actions, every address and word",
         unbounded(),
         partial(register_file.sticky_flags, params=FULL),
     ),
     Proof(
         "axi4lite",
-        "Each request taken makes one access, as asked for, and gets one answer, the access's; there are no other "
-        "accesses and answers. An answer waits unchanged until it is taken; a write waits for one read at most, "
-        "a read for one write.",
+        "Each request taken makes one access, as asked for, and gets the answer of that access; there are no other "
+        "accesses and answers. An answer waits unchanged until it is taken; a write waits for at most one read, "
+        "a read for at most one write.",
         "the front end alone, any master, every address and word",
         unbounded(),
         bridges.axi4lite,
@@ -121,15 +121,15 @@ _PROOFS = (
     ),
     Proof(
         "updater",
-        "Row by row the pipelined updater writes what the specification does, which takes one row at a time: sums, "
-        "ties, saturation, and the maximum of the row written before; nothing else is written.",
+        "For every row the pipelined updater writes the value of the specification, which takes one row at a time: "
+        "sums, ties, saturation, and the maximum of the row written before; nothing else is written.",
         "3 rows, Q-values of 16 bit, coefficients of 15 fraction bits; every row, reward, alpha and gamma",
         free_products(13, "one whole update"),
         partial(updater.rows, params=RLUParams(states=3), plain=False),
     ),
     Proof(
         "updater-small",
-        "As `updater`, with real multiplications, and a specification that multiplies the next row's maximum.",
+        "Like `updater`, but with real multiplications and a specification that multiplies the next row's maximum.",
         "3 rows, Q-values of 8 bit, coefficients of 4 fraction bits; every row and reward, six alphas with gammas",
         unrolled(13, "one whole update"),
         partial(
@@ -142,23 +142,23 @@ _PROOFS = (
     ),
     Proof(
         "updater-room",
-        "A row's exact sum never wraps in the bits that `updater` gives it, and no Q-value shows that 1.0 is held as "
-        "1 - 2^-17.",
-        "Q-values of 16 bit, every number; a product with a factor of 0..1 may be any number from 0 to the other",
-        unrolled(2, "everything, as it has no state"),
+        "A row's exact sum never wraps in the bits that `updater` gives it. No Q-value changes because 1.0 is stored "
+        "as 1 - 2^-17.",
+        "Q-values of 16 bit, every number; a product with a factor of 0..1 may be anything from 0 to the other factor",
+        unrolled(2, "everything, because it has no state"),
         partial(updater.room, params=FULL),
     ),
     Proof(
         "share",
-        "The share of a row is the reward, of either sign, divided by the number of rows, a tie to the even number.",
+        "The share of a row is the reward, of either sign, divided by the number of rows, ties to the even number.",
         "Q-values of 8 bit, policies of 1 to 16 rows, every reward",
         unrolled(16, "one division"),
         partial(reward.share, params=RLUParams(states=16, actions=2, q_width=8, q_frac=6)),
     ),
     Proof(
         "reward",
-        "The reward is that of the specification, limited to the largest Q-value, and 0 for an outlier; the share is "
-        "that of the reward.",
+        "The reward is that of the specification, limited to the largest Q-value, and 0 for an outlier; the share "
+        "belongs to that reward.",
         "Q-values of 8 bit, coefficients and gains of 4 fraction bits, 1 to 4 rows; all measurements and settings",
         unrolled(32, "one calculation"),
         partial(reward.reward, params=RLUParams(states=4, actions=2, q_width=8, q_frac=6, coef_frac=4, gain_frac=4)),
@@ -166,7 +166,7 @@ _PROOFS = (
     ),
     Proof(
         "idle",
-        "Whatever is written and when, the unit is busy for exactly the documented cycles of the work it took on, "
+        "After any writes at any time, the unit is busy for exactly the documented cycles of the work that it took on, "
         "and then idle.",
         "2 states x 2 actions, numbers of 8 bit, every sequence of accesses",
         induction(64, 64),

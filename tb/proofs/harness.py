@@ -1,4 +1,4 @@
-"""What a proof is made of: a device under test, free inputs, assumptions and assertions in one Amaranth module."""
+"""Parts of a proof: a device under test, free inputs, assumptions and assertions in one Amaranth module."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from amaranth.hdl import Assert, Assume, ClockDomain, Module, ShapeLike, Signal,
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-#: The one register that keeps its start value in the step of an induction.
+#: The only register that keeps its start value in the step of an induction.
 AGE = "proof_age"
 
-#: The engine for which a product may be any function of its factors; one the same in block and specification.
+#: The engine for which a product may be any function of its factors, but the same one in block and specification.
 FREE_PRODUCTS = "smtbmc z3, products free"
 
 
@@ -25,8 +25,8 @@ class Harness:
     step of an induction with any value.
 
     Args:
-        step: state the step of an induction of so many cycles: what is to be proven holds that long, from any
-            state, and must hold in the cycle after.
+        step: state an induction step of this many cycles: the claim holds in all of them, from any state, and must
+            hold in the cycle after.
 
     Attributes:
         m: the module; blocks under test are its submodules.
@@ -34,7 +34,7 @@ class Harness:
 
     def __init__(self, step: int | None = None) -> None:
         self.m = Module()
-        self._always = Module()  # for what must not depend on the m.If it is called under
+        self._always = Module()  # for statements that must not depend on the current m.If
         self.m.submodules.always = self._always
         self._step = step
         self._age = Signal(range((step or 0) + 2), name=AGE)
@@ -44,7 +44,7 @@ class Harness:
         self._inputs: list[Signal] = [self._clock.clk]
 
     def free(self, shape: ShapeLike, name: str) -> Signal:
-        """An input that the solver chooses anew in every cycle."""
+        """An input that the solver chooses in every cycle."""
         signal = Signal(shape, name=name)
         self._inputs.append(signal)
         return signal
@@ -60,7 +60,7 @@ class Harness:
         self.m.submodules[name] = component
 
     def drive(self, component: wiring.Component, *, constant: tuple[str, ...] = (), but: tuple[str, ...] = ()) -> None:
-        """Let the solver choose a block's inputs, those named in ``constant`` once; leave alone those in ``but``."""
+        """Let the solver choose a block's inputs, those in ``constant`` only once, but not those in ``but``."""
         for path, member, port in component.signature.flatten(component):
             name = "__".join(str(part) for part in path)
             if member.flow is In and name not in but:
@@ -69,7 +69,7 @@ class Harness:
                 self._always.d.comb += value.eq(chosen)
 
     def delayed(self, value: ValueLike, cycles: int) -> Value:
-        """``value`` as it was so many cycles ago, 0 in the first ones."""
+        """``value`` as it was ``cycles`` cycles ago, 0 before the start."""
         result = Value.cast(value)
         for _ in range(cycles):
             earlier = Signal(result.shape())
@@ -78,15 +78,15 @@ class Harness:
         return result
 
     def after(self, cycles: int) -> Value:
-        """Whether so many cycles have passed since the start."""
+        """Whether ``cycles`` cycles have passed since the start."""
         return self.delayed(1, cycles)
 
     def assume(self, condition: ValueLike) -> None:
-        """Look only at runs in which this holds in every cycle."""
+        """Consider only runs in which this holds in every cycle."""
         self._always.d.comb += Assume(condition, src_loc_at=1)
 
     def prove(self, condition: ValueLike) -> None:
-        """This must hold in every cycle (under the ``m.If`` it stands in)."""
+        """This must hold in every cycle (under the current ``m.If``)."""
         if self._step is None:
             self.m.d.comb += Assert(condition, src_loc_at=1)
             return
@@ -102,13 +102,13 @@ class Harness:
 
 @dataclass(frozen=True)
 class Method:
-    """How a proof is made; ``unbounded``, ``induction``, ``unrolled`` and ``free_products`` are the ways there are.
+    """How a proof is made: by ``unbounded``, ``induction``, ``unrolled`` or ``free_products``.
 
     Attributes:
         engine: what SymbiYosys runs, or `FREE_PRODUCTS`.
-        depth: cycles that are looked at from reset; ``None``: all of them.
+        depth: number of cycles from reset; ``None``: all.
         step: cycles of the induction step; ``None``: there is none.
-        reaches: what that covers, in a few words.
+        reaches: the runs covered, in a few words.
     """
 
     engine: str
@@ -123,7 +123,7 @@ def unbounded() -> Method:
 
 
 def induction(step: int, depth: int) -> Method:
-    """Holding for ``step`` cycles from any state, it holds in the next; and it does for ``depth`` from reset."""
+    """If it holds for ``step`` cycles from any state, it holds in the next; it holds for ``depth`` from reset."""
     assert depth >= step
     return Method("abc bmc3", depth, step, f"every run of any length, by induction over {step} cycles")
 
@@ -134,7 +134,7 @@ def unrolled(depth: int, reaches: str) -> Method:
 
 
 def free_products(depth: int, reaches: str) -> Method:
-    """Every run of ``depth`` cycles from reset, whatever function of its factors a product is.
+    """Every run of ``depth`` cycles from reset, for any function in place of multiplication.
 
     What holds for any function holds for multiplication. Equal factors of equal width give equal products.
     """
@@ -146,9 +146,9 @@ class Proof:
     """Something proven of the RTL.
 
     Attributes:
-        name: how the command line calls it.
+        name: its name on the command line.
         claim: what is proven, in a sentence.
-        size: widths and other parameters for which it is.
+        size: widths and other parameters for which it is proven.
         method: how it is proven.
         state: writes device, assumptions and assertions into a harness.
         quick: it is part of `make test`.

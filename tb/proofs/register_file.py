@@ -1,4 +1,4 @@
-"""The register file keeps the rules of its bus, and a refused access changes nothing but a sticky flag."""
+"""The register file follows the rules of its bus, and a refused access changes only a sticky flag."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tb.proofs.harness import Harness
 
 
 def _register_file(h: Harness, params: RLUParams) -> RegisterFile:
-    """A register file with any inputs, whether its master holds a request or not."""
+    """A register file with any inputs, even if its master does not hold a request."""
     dut = RegisterFile(params)
     h.block("dut", dut)
     h.drive(dut)
@@ -21,7 +21,7 @@ def _register_file(h: Harness, params: RLUParams) -> RegisterFile:
 
 
 def handshake(h: Harness, params: RLUParams) -> None:
-    """An acknowledgement comes in the cycle after the request, once, and never without; an error only with it."""
+    """An acknowledgement comes once, in the cycle after a request, never without one; an error comes only with it."""
     bus = _register_file(h, params).bus
     with h.m.If(h.after(1)):
         h.prove(bus.ack == h.delayed(bus.req & ~bus.ack, 1))
@@ -46,7 +46,7 @@ def _in_range(register: Register, word: Value, params: RLUParams) -> Value:
 
 
 class _Verdict:
-    """What docs/integrate/registers.md says of the access on the bus, from the table of registers and windows."""
+    """What docs/integrate/registers.md says about the access on the bus, from the table of registers and windows."""
 
     def __init__(self, h: Harness, dut: RegisterFile, params: RLUParams) -> None:
         bus, word = dut.bus, dut.bus.wdata
@@ -75,7 +75,7 @@ class _Verdict:
         bad_address = ~exists | (bus.we & ~writable)
         bad_time = dut.busy & (bus.we | window)
         bad_value = bus.we & ~in_range
-        #: The flag an access sets, by name; none of them if it is allowed.
+        #: The flag that an access sets, by name; an allowed one sets none.
         self.flags = {
             "error_address": self.access & bad_address,
             "error_busy": self.access & ~bad_address & bad_time,
@@ -87,7 +87,7 @@ class _Verdict:
         self.write = allowed & bus.we
 
     def written(self, bus: Any, name: str) -> Value:
-        """The named register is being written."""
+        """The access on the bus writes the named register."""
         return self.write & (bus.addr == BY_NAME[name].offset)
 
 
@@ -117,7 +117,7 @@ def accesses(h: Harness, params: RLUParams) -> None:
 
 
 def sticky_flags(h: Harness, params: RLUParams) -> None:
-    """An error sets the flag of the first rule it breaks, which stays until a 1 is written to it."""
+    """An error sets the flag of the first rule that it breaks; the flag stays until a 1 is written to it."""
     dut = _register_file(h, params)
     bus = dut.bus
     h.assume(~dut.bad_action | dut.busy)  # there are no updates while idle

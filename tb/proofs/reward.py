@@ -10,7 +10,7 @@ from tb.proofs.harness import Harness
 
 
 def _half_even(value: Value, divisor: int) -> Value:
-    """``value / divisor`` of a number not below 0, a tie to the even one."""
+    """``value / divisor`` of a number not below 0, ties to the even one."""
     if divisor == 1:
         return value
     quotient, twice = value // divisor, (value % divisor) << 1
@@ -18,7 +18,7 @@ def _half_even(value: Value, divisor: int) -> Value:
 
 
 def _is_share(share: Value, reward: Value, states: Value) -> Value:
-    """Whether ``share`` is ``reward / states``, a tie to the even one: told by multiplying."""
+    """Whether ``share`` is ``reward / states``, ties to the even one; checked by multiplication."""
     twice = (reward - share * states) << 1
     return ((twice < states) & (twice > -states)) | (((twice == states) | (twice == -states)) & ~share[0])
 
@@ -32,14 +32,14 @@ def share(h: Harness, params: RLUParams) -> None:
     now = Signal(range(share_cycles(params) + 4))
     h.m.d.sync += now.eq(now + 1)
     h.m.d.comb += [dut.load.eq(now == 0), dut.divide.eq(now == 1)]
-    last = share_cycles(params)  # of the busy cycles; `divide` is in the one before the first
+    last = share_cycles(params)  # one of the busy cycles; `divide` comes in the cycle before the first
     h.prove(dut.done == (now == last))
     with h.m.If(now == last):
         h.prove((dut.reward == dut.load_value) & _is_share(dut.share, dut.reward, dut.states))
 
 
 def reward(h: Harness, params: RLUParams) -> None:
-    """The reward of any measurements, with any settings; it is limited and never wraps."""
+    """The reward of any measurements with any settings; it is limited and never wraps."""
     p, m = params, h.m
     dut = RewardCalculator(params)
     h.block("dut", dut)

@@ -1,4 +1,4 @@
-"""The row maximum is one, of equal entries the lowest action wins, and the row reader asks it the right thing."""
+"""The row maximum is the maximum, the lowest action wins a tie, and the row reader masks the right entries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tb.proofs.harness import Harness
 
 
 def _is_maximum(h: Harness, row: list[Value], mask: Value, value: Value, index: Value, params: RLUParams) -> None:
-    """Assert that ``value`` is the largest entry, ``index`` the lowest action that has it; others count as q_min."""
+    """Assert that ``value`` is the largest entry and ``index`` its lowest action; other entries count as q_min."""
     h.prove(index < params.actions)
     for i, entry in enumerate(row):
         counted = Mux(mask[i], entry, params.q_min)
@@ -33,7 +33,7 @@ def _earlier_row(h: Harness, row: Value, cycles: int, params: RLUParams) -> list
 
 
 def maximum(h: Harness, params: RLUParams) -> None:
-    """Every row and mask: the value is the maximum, the index the lowest action that has it."""
+    """For every row and mask, the value is the maximum and the index the lowest action that has it."""
     dut = RowMax(params)
     h.block("dut", dut)
     h.drive(dut)
@@ -43,7 +43,7 @@ def maximum(h: Harness, params: RLUParams) -> None:
 
 
 def row_reading(h: Harness, params: RLUParams) -> None:
-    """The row reader: its maximum is that of the row's own actions, for the updater without the policy's."""
+    """The row reader's maximum is that of the row's own actions; for the updater, without the policy's action."""
     dut = RowReader(params)
     h.block("dut", dut)
     h.drive(dut, constant=("others",))
@@ -54,7 +54,7 @@ def row_reading(h: Harness, params: RLUParams) -> None:
     mask = Signal(params.actions)
     for i in range(params.actions):
         h.m.d.comb += mask[i].eq((i <= last) & ~(dut.others & (action == i)))
-    early = wait - 3  # what the updater needs first comes three cycles before the maximum
+    early = wait - 3  # needed first by the updater, three cycles before the maximum
     legal = dut.action <= dut.last
     with h.m.If(h.after(wait)):
         h.prove(dut.others | (dut.index <= last))

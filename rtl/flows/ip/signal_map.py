@@ -1,8 +1,7 @@
-"""What the signals in a waveform are: hierarchical Verilog names with their meanings, and a GTKWave save file.
+"""A map of the signals in a waveform: hierarchical Verilog names with their meanings, and a GTKWave save file.
 
-Names come from the generated Verilog itself, meanings from the table of registers and from the ``Members``
-sections of the blocks' docstrings. Only names that are in the file are listed: Yosys keeps one of several names of
-a net.
+Names come from the generated Verilog, meanings from the table of registers and from the ``Members`` sections of the
+blocks' docstrings. Only names that are in the file are listed, because Yosys keeps one of several names of a net.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _NET = re.compile(r"^  (?:wire|reg) (?:signed )?(?:\[(\d+):0\] )?(\S+?) ?(?:;| =
 _INSTANCE = re.compile(r"^  (\S+) +(\S+) +\($", re.MULTILINE)
 _ALIAS = re.compile(r"\$\d+$")  # Yosys's second name of a net in a parent module
 
-#: What the fields of the probe tell, by the first word of their names.
+#: What the fields of the probe mean, by the first word of their names.
 EVENTS = {
     "draw": "the sampler draws the two random numbers of a row",
     "action": "the sampler writes the action of a row",
@@ -40,7 +39,7 @@ EVENTS = {
 #: Meanings of the signals of the buses.
 _BUS_SIGNALS = {port.name: port.doc for front_end in FRONT_ENDS for port in front_end.ports}
 
-#: Signatures that are a part of components, and which ones.
+#: Signatures, with the components that they are part of.
 _SIGNATURES = {CoreSignature: (RegisterFile, RLUCore), UnitSignature: (RLU, WrappedRLU)}
 
 
@@ -97,7 +96,7 @@ def gtkwave_save(entries: list[Entry], bench: str, instance: str) -> str:
                 if entry.path[:-1] == block:
                     path = ".".join((bench, instance, *entry.path[1:-1], _escaped(entry.path[-1])))
                     save.trace(f"{path}[{entry.width - 1}:0]" if entry.width > 1 else path)
-    # The two lines that name files and time of writing would differ from one writing to the next.
+    # Without the two lines that name files and time of writing: they differ each time.
     return "".join(line for line in file.getvalue().splitlines(keepends=True) if not line.startswith("[*]"))
 
 
@@ -133,7 +132,7 @@ def bus_signal(name: str) -> str:
 
 
 def _meaning(net: str, docs: dict[str, str]) -> str:
-    """What a net is, empty if nothing says so; one of a structure's fields is named as in ``probe.draw``."""
+    """Meaning of a net, empty if unknown; a field of a structure is named as in ``probe.draw``."""
     if _ALIAS.search(net):
         return ""
     whole, _, field = net.partition(".")
@@ -144,7 +143,7 @@ def _meaning(net: str, docs: dict[str, str]) -> str:
 
 
 def _all_docs(component: type) -> dict[str, str]:
-    """Meaning of each port of a component, also of those that its docstring leaves to a signature's."""
+    """Meaning of each port of a component, including those that a signature's docstring describes."""
     docs = member_docs(component)
     for signature, users in _SIGNATURES.items():
         if issubclass(component, users):
@@ -163,7 +162,7 @@ def member_docs(component: type) -> dict[str, str]:
 
 
 def _escaped(name: str) -> str:
-    """A signal's name as Icarus writes it into a waveform: with Verilog's backslash if it is no plain word."""
+    """A signal's name as Icarus writes it into a waveform: with Verilog's backslash unless it is a plain word."""
     return name if re.fullmatch(r"\w+", name) else f"\\{name}"
 
 

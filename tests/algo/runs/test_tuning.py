@@ -272,9 +272,7 @@ def test_a_second_writer_is_refused_by_name_and_a_dead_ones_folder_is_taken_over
     try:
         before = (run_ / TRACE).read_bytes()
         assert before.count(b"\n") == 9
-        with pytest.raises(
-            ValueError, match=rf"run is in use by process {child.pid} on \S+: wait until that has ended"
-        ):
+        with pytest.raises(ValueError, match=rf"run is in use by process {child.pid} on \S+: wait until it has ended"):
             tuned(run_)
         config = TuneConfig().to_json()
         with pytest.raises(ValueError, match=f"is in use by process {child.pid} on"):

@@ -1,4 +1,4 @@
-"""The boards there are: one small file each, listed here.
+"""The supported boards: one small file each, listed here.
 
 May import: rtl.spec, rtl.unit, rtl.serial, rtl.verilog.
 """
@@ -12,7 +12,7 @@ BOARDS: dict[str, Board] = {module.BOARD.name: module.BOARD for module in (ulx3s
 
 
 def board(name: str) -> Board:
-    """The board of that name; ValueError, with the names there are, for another."""
+    """The board of that name; ValueError, with the known names, for any other."""
     if name not in BOARDS:
         raise ValueError(f"there is no board {name!r}; there are: {', '.join(BOARDS)}")
     return BOARDS[name]

@@ -1,4 +1,4 @@
-"""What a board's file says about it, and what every board's top needs of it."""
+"""The description of a board, and the pins that every board's top needs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Board:
     """A board with a serial port to the host.
 
     Attributes:
-        name: how it is called on the command line.
+        name: its name on the command line.
         platform: ``module:Class`` of its Amaranth platform, which knows pins, polarities and the clock.
         family: which tools make its bitstream.
-        params: the unit that is put on it, unless another is asked for.
+        params: the unit that is put on it by default.
         uart: serial port of the platform.
         reset: push button that resets the unit.
         lights: lights for "at work" and for "the last request was refused or damaged".
@@ -37,7 +37,7 @@ class Board:
     baud: int = DEFAULT_BAUD
 
     def make_platform(self) -> Any:
-        """The board's Amaranth platform, which serves one build; with the open toolchain."""
+        """The board's Amaranth platform, for one build with the open toolchain."""
         module, name = self.platform.split(":")
         made = getattr(importlib.import_module(module), name)
         return made(toolchain="Apicula") if self.family == "gowin" else made()
@@ -45,7 +45,7 @@ class Board:
 
 @dataclass(frozen=True)
 class Pins:
-    """The pins a board's top uses: Amaranth I/O ports, which know their polarity."""
+    """The pins that a board's top uses: Amaranth I/O ports, which know their polarity."""
 
     clk: Any
     rx: Any

@@ -15,8 +15,8 @@ from rtl.spec.serial_protocol import GAP_BITS, divisor
 from rtl.unit.top import RLU
 from rtl.verilog import converted
 
-#: Clock cycles of reset after power-up and after the button is let go: long enough for iCE40 block RAM, which
-#: cannot be read in its first 15 us, and for the button to stop bouncing in its first 10 us.
+#: Clock cycles of reset after power-up and after the button is released: long enough for iCE40 block RAM, which
+#: cannot be read in its first 15 us, and for the button, which bounces for 10 us.
 RESET_CYCLES = 1024
 
 #: Module name of the Verilog and of the bitstream.
@@ -78,7 +78,7 @@ class BoardTop(Elaboratable):
 
 
 def board_top(board: Board, params: RLUParams, baud: int) -> tuple[BoardTop, Any]:
-    """The top for a bitstream, and the platform to build it with; ValueError for a rate the clock cannot make."""
+    """The top for a bitstream, and the platform that builds it; ValueError for a rate that the clock cannot make."""
     platform = board.make_platform()
     cycles = divisor(platform.default_clk_frequency, baud)
     return BoardTop(request_pins(board, platform), params, cycles), platform

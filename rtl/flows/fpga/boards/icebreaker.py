@@ -9,5 +9,5 @@ BOARD = Board(
     name="icebreaker",
     platform="amaranth_boards.icebreaker:ICEBreakerPlatform",
     family="ice40",
-    params=RLUParams(states=16, actions=9),  # as many as the search over VGG8 needs
+    params=RLUParams(states=16, actions=9),  # enough for the search over VGG8
 )

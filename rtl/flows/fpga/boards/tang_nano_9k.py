@@ -9,5 +9,5 @@ BOARD = Board(
     name="tang-nano-9k",
     platform="amaranth_boards.tang_nano_9k:TangNano9kPlatform",
     family="gowin",
-    params=RLUParams(states=16, actions=9),  # as many as the search over VGG8 needs
+    params=RLUParams(states=16, actions=9),  # enough for the search over VGG8
 )
