@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from docs.programs.timing import DIAGRAMS
 from rtl.flows.fpga.measured import MEASURED, package_clock_mhz
-from rtl.spec.buses import BUSES, FRONT_ENDS
+from rtl.spec.buses import BUSES
 from rtl.spec.params import RLUParams, clear_cycles, reward_cycles, sample_cycles, share_cycles, update_cycles
 from rtl.spec.registers import markdown
 from sim.devices.device import GoldenDevice
@@ -101,26 +101,6 @@ def _cycles() -> str:
     return "\n".join(lines) + "\n"
 
 
-_DESIGNS = {
-    "core": "the unit without bus and registers",
-    **{bus.name: f"the whole unit, on {bus.title}" for bus in FRONT_ENDS},
-}
-
-
-def _clocks() -> str:
-    lines = [
-        "| design | option | states x actions x bit | Fmax MHz | LUTs | flip-flops | block RAMs | multipliers |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for m in MEASURED:
-        if m.technology == "ecp5" and not m.episodes:
-            size, area = f"{m.states} x {m.actions} x 16", f"{m.luts:,} | {m.flip_flops:,} | {m.block_rams} | "
-            lines.append(
-                f"| {_DESIGNS[m.design]} | `{m.options}` | {size} | {m.median_mhz:.1f} | {area}{m.multipliers} |"
-            )
-    return "\n".join(lines) + "\n"
-
-
 def _placements() -> str:
     lines = [
         "| options | states x actions | LUTs | flip-flops | block RAMs | Fmax | seeds 1, 2, 3 |",
@@ -154,7 +134,6 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("table", "bugs"): bugs.markdown,
     ("table", "proofs"): proofs.markdown,
     ("table", "cycles"): _cycles,
-    ("table", "clocks"): _clocks,
     ("table", "placements"): _placements,
     ("table", "package-clocks"): _package_clocks,
     **{("timing", name): partial(_diagram, draw) for name, draw in DIAGRAMS.items()},
@@ -168,9 +147,7 @@ def refreshed(text: str) -> str:
 
 def outdated() -> dict[Path, str]:
     """Pages whose generated parts are out of date, with the text that they should have."""
-    pages = (
-        (page, page.read_text(encoding="utf-8")) for page in [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
-    )
+    pages = ((page, page.read_text(encoding="utf-8")) for page in sorted(DOCS.rglob("*.md")))
     return {page: new for page, old in pages if (new := refreshed(old)) != old}
 
 

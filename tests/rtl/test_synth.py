@@ -314,7 +314,7 @@ def test_the_small_unit_fits_every_target(target, block):
 @pytest.mark.slow
 @pytest.mark.parametrize("wanted", MEASURED, ids=lambda m: f"{m.options} {m.states}x{m.actions}")
 def test_what_is_said_of_clock_and_area_is_what_is_measured(wanted):
-    """The tables of README and docs, and the clock of the packages: area, and the placement with the first seed."""
+    """The table of the docs, and the clock of the packages: area, and the placement with the first seed."""
     target, core = TARGETS[TARGET], wanted.design == "core"
     bus, block = ("none", "core") if core else (wanted.design, None)
     text, top = synth.design(wanted.params, bus=bus, block=block, technology=wanted.technology)
