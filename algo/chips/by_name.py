@@ -10,7 +10,7 @@ from pathlib import Path
 from algo.chips.chip import LayerChip
 from algo.chips.description import COMMON, SUFFIXES, Description, read_description
 from algo.chips.evolver import ChipConstants, EvolverChip
-from algo.nets.registry import NETWORKS, is_file_network, network_builder
+from algo.nets.registry import NETWORKS, is_file_network, network_builder, published_width
 from algo.published.evolver import PUBLISHED_VGG8, vgg8_layers
 from algo.space.layers import LayerShape
 from algo.support.user_files import reading, shown
@@ -20,7 +20,7 @@ NAMES = ("evolver", "zigzag", "measured")
 #: What may be given where a chip is asked for, for help texts.
 METAVAR = "evolver|zigzag|measured|FILE.csv|FILE.yaml"
 #: What may be given where the network of a chip is asked for, for help texts.
-NETWORK_METAVAR = "vgg8|resnet34|mobilenetv2|NAME:WIDTHxCHANNELSxCLASSES|FILE.py:FUNCTION|FILE.onnx"
+NETWORK_METAVAR = "|".join([*NETWORKS, "NAME:WIDTHxCHANNELSxCLASSES", "FILE.py:FUNCTION", "FILE.onnx"])
 
 
 def open_chip(
@@ -84,7 +84,7 @@ def network_layers(name: str) -> tuple[LayerShape, ...]:
             f"the network must be {', '.join(NETWORKS)}, one of them with :WIDTHxCHANNELSxCLASSES, such as "
             f"vgg8:8x1x10, FILE.py:FUNCTION, or a file that ends in .onnx, not {name!r}"
         )
-    width, channels, classes = numbers or (NETWORKS[kind].published_width, 3, 100)
+    width, channels, classes = numbers or (published_width(kind), 3, 100)
     return vgg8_layers(width, channels, classes) if kind == "vgg8" else _built_layers(kind, width, channels, classes)
 
 
@@ -92,7 +92,7 @@ def _built_layers(name: str, width: int | None, channels: int, classes: int) -> 
     """Layers of a network for 32x32 images, from a forward pass."""
     import torch
 
-    from algo.nets.networks import layer_shapes
+    from algo.nets.layer_shapes import layer_shapes
 
     build = network_builder(name)
     with torch.random.fork_rng(devices=()), torch.device("meta" if build.digest is None else "cpu"):

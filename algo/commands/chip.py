@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from algo.chips.by_name import NETWORK_METAVAR
 from algo.commands.common import json_option
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def chip() -> None:
 )
 @click.option(
     "--network",
-    metavar="vgg8|vgg8:WIDTHxCHANNELSxCLASSES|FILE.onnx",
+    metavar=NETWORK_METAVAR,
     help="Network whose layers it runs; default the published VGG8, or a CSV's own layers.",
 )
 @click.option("--weight-bits", default="all", show_default=True, help="all, or a list such as 2,4,8.")

@@ -29,7 +29,9 @@ def table() -> None:
     help="One set, trained under random policies, for all; or a set retrained for each policy (takes hours).",
 )
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of trainings; accuracy is their mean.")
-@click.option("--width", type=int, default=2, show_default=True, help="Channels of the network's first layer.")
+@click.option(
+    "--width", type=int, help="Channels of the network's first layer; default 2, or what your own function takes."
+)
 @click.option("--noise-std", type=float, help="Noise on local images, 0..100; default 2.5 for digits, else 1.5.")
 @click.option("--pretrain-images", type=int, default=6000, show_default=True, help="Images to pre-train on, at most.")
 @click.option("--steps", type=int, default=500, show_default=True, help="Batches to train shared weights on.")

@@ -40,7 +40,8 @@ def space_of_blocks(chip: Chip) -> PolicySpace:
 @cache
 def full_width_layers() -> tuple[LayerShape, ...]:
     """Layer shapes of the full-width network on 32x32 colour images of 100 classes, which the chip model runs."""
-    from algo.nets.networks import ResNet34, layer_shapes
+    from algo.nets.layer_shapes import layer_shapes
+    from algo.nets.models.resnet34 import ResNet34
 
     return layer_shapes(ResNet34(100, 3, FULL_WIDTH), (3, 32, 32))
 
@@ -63,7 +64,7 @@ def scaled_ranges() -> dict[str, float]:
 
 def chip_and_evaluator(scale: Scale, config: TuneConfig, *, by_size: bool) -> dict[str, Any]:
     """The full-width network on the chip model, the narrow one in training; a row of the policy is a block."""
-    from algo.nets.networks import ResNet34
+    from algo.nets.models.resnet34 import ResNet34
 
     made = network(scale)
     training = dataclasses.replace(config.task.training, batch_size=made["batch_size"])

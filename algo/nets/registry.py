@@ -6,22 +6,24 @@ This module does not import torch, so help texts and configurations can name net
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import inspect
+import pkgutil
 import sys
 import traceback
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from algo.nets import models
+
 if TYPE_CHECKING:
     from torch import nn
 
-#: What may be given where a network is asked for, for help texts.
-METAVAR = "vgg8|resnet34|mobilenetv2|FILE.py:FUNCTION"
 #: Channels of the first convolution of a network with a name, unless another width is given.
 DEFAULT_WIDTH = 8
 #: A user's file is loaded as a module of this name and a digest of the file's content.
@@ -29,25 +31,15 @@ _PRIVATE = "_rlu_network_"
 _CONTRACT = "a function that takes classes, channels and image_size, as far as it names them, and returns an nn.Module"
 
 
-@dataclass(frozen=True)
-class KnownNetwork:
-    """A network with a name.
-
-    Attributes:
-        class_name: in `algo.nets.networks`.
-        published_width: channels of its first convolution in its usual size.
-    """
-
-    class_name: str
-    published_width: int
+def _named() -> tuple[str, ...]:
+    found = [module.name for module in pkgutil.iter_modules(models.__path__) if not module.name.startswith("_")]
+    return tuple(sorted(found, key=lambda name: (name != "vgg8", name)))  # the default first
 
 
-#: Networks with a name; any other is a file.
-NETWORKS: Mapping[str, KnownNetwork] = {
-    "vgg8": KnownNetwork("VGG8", 128),
-    "resnet34": KnownNetwork("ResNet34", 64),
-    "mobilenetv2": KnownNetwork("MobileNetV2", 32),
-}
+#: Networks with a name: the modules of `algo.nets.models`. Any other is a file.
+NETWORKS: tuple[str, ...] = _named()
+#: What may be given where a network is asked for, for help texts.
+METAVAR = "|".join([*NETWORKS, "FILE.py:FUNCTION"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,10 +54,15 @@ class NetworkBuilder:
     """
 
     name: str
-    title: str
     takes_width: bool
     digest: str | None
     _make: Callable[..., nn.Module]
+    _title: str = ""
+
+    @property
+    def title(self) -> str:
+        """See above."""
+        return self._title or str(_module(self.name).NETWORK.__name__)
 
     def __call__(self, classes: int, channels: int, image_size: tuple[int, int], width: int | None = None) -> nn.Module:
         """A new network, float32, with first weights from torch's random numbers.
@@ -100,9 +97,8 @@ def network_builder(name: str) -> NetworkBuilder:
         ValueError: for an unknown name, a file that is missing or cannot be loaded, or a function that is not in it
             (the message lists those that are) or needs other arguments.
     """
-    known = NETWORKS.get(name)
-    if known is not None:
-        return NetworkBuilder(name, known.class_name, True, None, _maker(known))
+    if name in NETWORKS:
+        return NetworkBuilder(name, True, None, _maker(name))
     file, function = split_file_network(name)
     return _UserFile(Path(file)).builder(name, function)
 
@@ -133,11 +129,19 @@ def source_of(model: nn.Module) -> list[str]:
     return sorted({m for layer in model.modules() if (m := type(layer).__module__).startswith(_PRIVATE)})
 
 
-def _maker(known: KnownNetwork) -> Callable[..., nn.Module]:
-    def make(width: int = DEFAULT_WIDTH, **sizes: Any) -> nn.Module:
-        from algo.nets import networks
+def published_width(name: str) -> int:
+    """Channels of the first convolution of a network with a name, in its usual size."""
+    width: int = _module(name).PUBLISHED_WIDTH
+    return width
 
-        made: nn.Module = getattr(networks, known.class_name)(width=width, **sizes)
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f"{models.__name__}.{name}")
+
+
+def _maker(name: str) -> Callable[..., nn.Module]:
+    def make(width: int = DEFAULT_WIDTH, **sizes: Any) -> nn.Module:
+        made: nn.Module = _module(name).NETWORK(width=width, **sizes)
         return made
 
     return make
@@ -203,7 +207,7 @@ class _UserFile:
             self._check(title, model, accepted, **{key: sizes[key] for key in ("classes", "channels", "image_size")})
             return model  # type: ignore[no-any-return]
 
-        return NetworkBuilder(name, title, "width" in accepted, self.digest, called)
+        return NetworkBuilder(name, "width" in accepted, self.digest, called, title)
 
     def _functions(self) -> list[str]:
         """Names that could be meant: public functions and modules that the file itself defines."""

@@ -47,7 +47,7 @@ BIT_WIDTHS: tuple[int, ...] = tuple(evolver_facts()["bit_widths"])
 
 
 def vgg8_layers(width: int = 128, channels: int = 3, classes: int = 100) -> tuple[LayerShape, ...]:
-    """Layers of `algo.nets.networks.VGG8` on 32x32 images, without PyTorch; the defaults are the published network."""
+    """Layers of `algo.nets.models.vgg8.VGG8` on 32x32 images, made without PyTorch; the defaults are as published."""
     layers, inputs, side = [], channels, 32
     for number, outputs in enumerate((width, width, 2 * width, 2 * width, 4 * width, 4 * width), start=1):
         weights, pixels, size = 9 * inputs * outputs, side * side, (side, side)

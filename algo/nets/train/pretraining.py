@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from algo.nets.data.datasets import Dataset
-from algo.nets.networks import VGG8
+from algo.nets.models.vgg8 import VGG8
 from algo.nets.quantisation import quantise, weight_layers
 from algo.nets.registry import source_of
 from algo.nets.train.device_choice import training_device

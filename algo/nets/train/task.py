@@ -119,7 +119,7 @@ class Task:
         """Shapes of the network's layers."""
         import torch
 
-        from algo.nets.networks import layer_shapes
+        from algo.nets.layer_shapes import layer_shapes
 
         with torch.random.fork_rng(devices=()):
             return layer_shapes(self.make_model(), self.dataset.train_images.shape[1:])

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from algo.nets.networks import VGG8
+from algo.nets.models.vgg8 import VGG8
 from algo.nets.quantisation import quantised_layers, set_bits
 from algo.nets.train.sgd import StepInfo, train
 from algo.nets.training_config import TrainingConfig

@@ -31,7 +31,7 @@ from algo.nets.data.datasets import (
     load_dataset,
 )
 from algo.nets.quantisation import quantise, weight_layers
-from algo.nets.registry import network_builder
+from algo.nets.registry import is_file_network, network_builder
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.pretraining import Pretrained
 from algo.nets.train.sgd import reproducible, tensors
@@ -56,7 +56,7 @@ class Recipe:
     Attributes:
         data: name of a data set, as for `algo.nets.data.datasets.load_dataset`.
         network: as for `algo.nets.registry.network_builder`.
-        width: channels of the network's first layer.
+        width: channels of the network's first layer; default 2, or for a user's own network what its function takes.
         noise_std: standard deviation of the noise on local images; that of normalised images is 1. Default 2.5 for
             the digits, else that of `algo.nets.data.datasets.local_private_set` otherwise.
         pretrain_images: images to pre-train on, at most.
@@ -71,7 +71,7 @@ class Recipe:
     """
 
     data: str = "digits"
-    width: int = 2
+    width: int | None = None
     noise_std: float | None = None
     pretrain_images: int = 6000
     local_images: int | None = None
@@ -87,9 +87,12 @@ class Recipe:
         if self.noise_std is None:
             # With the usual noise, nearly every policy reads the digits equally well.
             object.__setattr__(self, "noise_std", 2.5 if self.data == "digits" else NOISE_STD)
+        if self.width is None and not is_file_network(self.network):
+            object.__setattr__(self, "width", 2)
         for name, least in (("width", 1), ("pretrain_images", 2), ("test_images", 1), ("steps", 1), ("calibration", 2)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} must be at least {least}, not {value}")
         check_noise(self.noise)
 
     @property
@@ -266,11 +269,12 @@ def retrained_accuracy(
 def shared_accuracy(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> NDArray[np.float64]:
     """Accuracy of all policies with weights shared: (seeds, policies), the last layer's bit-width changing fastest."""
     first = starts(recipe, seeds, workers)
+    prefix = min(_PREFIX, len(weight_layers(_network(recipe))))
     states = workers.run(shared, first, "training shared weights")
     cells = [
         Cell(recipe, start.origin, start.seed, State(state), bits)
         for start, state in zip(first, states, strict=True)
-        for bits in itertools.product(recipe.choices, repeat=_PREFIX)
+        for bits in itertools.product(recipe.choices, repeat=prefix)
     ]
     return np.array(workers.run(tested, cells, "testing")).reshape(len(seeds), -1) / recipe.test_images
 
@@ -319,9 +323,9 @@ def build(
     del described["data_folder"]
     if recipe.network == "vgg8":
         del described["network"]  # as in tables of earlier versions
-    title = network_builder(recipe.network).title
+    title = network_builder(recipe.network).title + (f" of width {recipe.width}" if recipe.width else "")
     source = (
-        f"accuracy: {title} of width {recipe.width} on {recipe.data} with noise {recipe.noise:g}, weights {weights}, "
+        f"accuracy: {title} on {recipe.data} with noise {recipe.noise:g}, weights {weights}, "
         f"mean over {len(seeds)} seeds; latency and energy: {chip.name}, {chip.origin}"
     )
     return PolicyTable(

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algo.chips.by_name import network_layers, open_chip
+from algo.nets.registry import NETWORKS, network_builder, published_width
 from algo.published.evolver import vgg8_layers
 from algo.space.layers import Geometry
 from algo.space.policy import Policy
@@ -28,7 +29,8 @@ def test_the_loops_of_a_network_are_those_that_a_forward_pass_shows():
     import torch
     from torch import nn
 
-    from algo.nets.networks import VGG8, layer_shapes
+    from algo.nets.layer_shapes import layer_shapes
+    from algo.nets.models.vgg8 import VGG8
 
     found = layer_shapes(VGG8(classes=10, channels=1, width=4), (1, 32, 32))
     assert [layer.geometry for layer in found] == [layer.geometry for layer in network_layers("vgg8:4x1x10")]
@@ -54,14 +56,17 @@ def test_networks_without_a_name_are_refused(name):
         network_layers(name)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("resnet34", "ResNet34"), ("mobilenetv2", "MobileNetV2")])
-def test_every_network_with_a_name_can_be_put_on_a_chip(name, kind):
-    from algo.nets import networks
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_with_a_name_can_be_put_on_a_chip(name):
+    from algo.nets.layer_shapes import layer_shapes
 
-    model = getattr(networks, kind)(classes=10, channels=1, width=4)
-    assert network_layers(f"{name}:4x1x10") == networks.layer_shapes(model, (1, 32, 32))
-    published = networks.layer_shapes(getattr(networks, kind)(classes=100, channels=3), (3, 32, 32))
-    assert network_layers(name) == published
+    def costs(layers):
+        return [dataclasses.replace(layer, name="") for layer in layers]
+
+    build = network_builder(name)
+    assert costs(network_layers(f"{name}:4x1x10")) == costs(layer_shapes(build(10, 1, (32, 32), 4), (1, 32, 32)))
+    published = layer_shapes(build(100, 3, (32, 32), published_width(name)), (3, 32, 32))
+    assert costs(network_layers(name)) == costs(published)
 
 
 def test_a_network_in_a_file_can_be_put_on_a_chip(tmp_path):
@@ -111,7 +116,7 @@ def test_layers_of_an_onnx_file(tmp_path, loops):
     from torch import nn
 
     from algo.chips.measured import layer_model
-    from algo.nets.networks import layer_shapes
+    from algo.nets.layer_shapes import layer_shapes
 
     onnx.save(layer_model(loops), tmp_path / "layer.onnx")
     (found,) = network_layers(str(tmp_path / "layer.onnx"))
@@ -130,7 +135,7 @@ def test_the_exported_network_has_the_layers_that_were_exported(tmp_path, capsys
     import torch
 
     from algo.export.onnx_export import export
-    from algo.nets.networks import VGG8
+    from algo.nets.models.vgg8 import VGG8
     from algo.nets.quantisation import quantise
 
     with torch.random.fork_rng(devices=()):

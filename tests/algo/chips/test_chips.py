@@ -90,7 +90,7 @@ def test_a_run_keeps_the_figures_it_began_with(tmp_path):
     [
         (("--chip", "abacus"), "unknown chip 'abacus': choose evolver, zigzag, measured, or name a file"),
         (("--chip", "nowhere.csv"), "nowhere.csv: no such file or folder: name one that exists"),
-        (("--chip-network", "lenet"), "the network must be vgg8, resnet34, mobilenetv2, one of them with :W"),
+        (("--chip-network", "lenet"), "the network must be vgg8, mobilenetv2, resnet34, one of them with :W"),
         (("--chip", "timed.csv", "--chip-network", "vgg8"), "is for another network: layers without a row: conv1"),
     ],
 )

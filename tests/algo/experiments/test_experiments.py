@@ -150,7 +150,7 @@ def test_a_run_of_another_configuration_is_put_aside(out, tmp_path, capsys):
     trace = (folder / "trace.jsonl").read_bytes()
     (finished,) = runs.tuned(settings, "energy")["energy"]
     aside = folder.with_name(f"{folder.name}.aside-1")
-    assert f"of another configuration: it is put aside as {aside}" in capsys.readouterr().err
+    assert f"{folder} has another configuration: it is put aside as {aside}" in capsys.readouterr().err
     assert RunFolder.open(folder).config["unit"]["alpha"] == 0.25 and len(finished.steps) == 33
     assert (aside / "trace.jsonl").read_bytes() == trace and RunFolder.open(aside).config["unit"] == {"alpha": 0.5}
 

@@ -5,7 +5,7 @@ import torch
 
 from algo.chips.evolver import EvolverChip
 from algo.experiments.resnet34_setup import full_width_layers, scaled_ranges, space_of_blocks
-from algo.nets.networks import ResNet34
+from algo.nets.models.resnet34 import ResNet34
 from sim.devices.objective import Objective
 
 

@@ -26,7 +26,9 @@ from algo.export.export_run import Exported, before_after
 from algo.export.onnx_check import Agreement, agreement, run_onnx
 from algo.export.onnx_export import FORMATS, Format, export
 from algo.nets.folding import fold_batch_norm
-from algo.nets.networks import VGG8, MobileNetV2, ResNet34
+from algo.nets.models.mobilenetv2 import MobileNetV2
+from algo.nets.models.resnet34 import ResNet34
+from algo.nets.models.vgg8 import VGG8
 from algo.nets.quantisation import quantise, quantised_layers, set_bits, weight_levels
 from algo.nets.train.sgd import train
 from algo.nets.training_config import TrainingConfig

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from algo.nets.folding import fold_batch_norm
-from algo.nets.networks import VGG8, MobileNetV2, ResNet34
+from algo.nets.models.mobilenetv2 import MobileNetV2
+from algo.nets.models.resnet34 import ResNet34
+from algo.nets.models.vgg8 import VGG8
 from algo.nets.quantisation import quantise, quantised_layers, set_bits, weight_levels
 
 

@@ -5,7 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from algo.chips.evolver import EvolverChip
-from algo.nets.networks import PUBLISHED_WIDTH, VGG8, MobileNetV2, ResNet34, layer_shapes
+from algo.nets.layer_shapes import layer_shapes
+from algo.nets.models.mobilenetv2 import MobileNetV2
+from algo.nets.models.resnet34 import ResNet34
+from algo.nets.models.vgg8 import PUBLISHED_WIDTH, VGG8
 from algo.published.evolver import PUBLISHED_VGG8
 
 

@@ -16,7 +16,10 @@ from algo.export.onnx_check import agreement
 from algo.export.onnx_export import export
 from algo.nets.data.datasets import Dataset, local_private_set
 from algo.nets.folding import fold_batch_norm
-from algo.nets.networks import VGG8, MobileNetV2, ResNet34, layer_shapes
+from algo.nets.layer_shapes import layer_shapes
+from algo.nets.models.mobilenetv2 import MobileNetV2
+from algo.nets.models.resnet34 import ResNet34
+from algo.nets.models.vgg8 import VGG8
 from algo.nets.quantisation import quantise, quantised_layers, set_bits, weight_layers
 from algo.nets.train.retrainer import Retrainer, pretrain
 from algo.nets.train.sgd import suited_layout

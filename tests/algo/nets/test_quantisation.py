@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from torch import nn
 
 from algo.nets import quantisation
-from algo.nets.networks import VGG8
+from algo.nets.models.vgg8 import VGG8
 from algo.nets.quantisation import (
     QuantisedConv2d,
     QuantisedLinear,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,16 +13,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from algo.nets.data.datasets import Dataset
-from algo.nets.networks import VGG8, MobileNetV2, ResNet34
 from algo.nets.quantisation import weight_layers
-from algo.nets.registry import DEFAULT_WIDTH, METAVAR, NETWORKS, NetworkBuilder, is_file_network, network_builder
+from algo.nets.registry import (
+    DEFAULT_WIDTH,
+    METAVAR,
+    NETWORKS,
+    NetworkBuilder,
+    is_file_network,
+    network_builder,
+    published_width,
+)
 from algo.nets.train.retrainer import pretrain
 from algo.nets.training_config import TrainingConfig
 from algo.report.chip_part import chip_facts
 from algo.runs.config import TuneConfig
+from tests.places import ROOT
 
 DIGITS = {"classes": 10, "channels": 1, "image_size": (8, 8)}
 WELL = """
@@ -57,8 +66,9 @@ def loaded(build: NetworkBuilder) -> Any:
 # --- names -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "kind"), [("vgg8", VGG8), ("resnet34", ResNet34), ("mobilenetv2", MobileNetV2)])
-def test_a_name_gives_the_network(name: str, kind: type[nn.Module]) -> None:
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_name_gives_the_network(name: str) -> None:
+    kind = importlib.import_module(f"algo.nets.models.{name}").NETWORK
     build = network_builder(name)
     assert (build.title, build.takes_width, build.digest) == (kind.__name__, True, None)
     for width, wanted in ((None, DEFAULT_WIDTH), (2, 2)):
@@ -73,16 +83,47 @@ def test_a_name_gives_the_network(name: str, kind: type[nn.Module]) -> None:
 
 def test_every_name_stands_in_the_help_text_and_has_its_published_width() -> None:
     assert METAVAR.split("|") == [*NETWORKS, "FILE.py:FUNCTION"]
-    for known in NETWORKS.values():
-        kind = {"VGG8": VGG8, "ResNet34": ResNet34, "MobileNetV2": MobileNetV2}[known.class_name]
+    for name in NETWORKS:
         with torch.device("meta"):
-            assert weight_layers(kind(10, 3, known.published_width))[0][1].weight.shape[0] == known.published_width
+            model = network_builder(name)(10, 3, (32, 32), published_width(name))
+        assert weight_layers(model)[0][1].weight.shape[0] == published_width(name)
+
+
+def test_a_new_network_is_one_file(tmp_path: Path) -> None:
+    """A file beside the others is a network with a name, for a chip and for a task, and stands in the help."""
+    (tmp_path / "tiny.py").write_text(
+        """
+from torch import nn
+PUBLISHED_WIDTH = 4
+class NETWORK(nn.Sequential):
+    def __init__(self, classes, channels, width, image_size):
+        pixels = width * image_size[0] * image_size[1]
+        super().__init__(nn.Conv2d(channels, width, 1), nn.Flatten(), nn.Linear(pixels, classes))
+"""
+    )
+    script = f"""
+import algo.nets.models
+algo.nets.models.__path__.append({str(tmp_path)!r})
+from click.testing import CliRunner
+from algo.cli import rlu
+from algo.runs.config import TuneConfig
+from tests.places import ROOT
+from algo.nets.train.task import Task
+assert "|tiny|" in CliRunner().invoke(rlu, ["tune", "--help"]).output.replace(" ", "").replace("\\n", "")
+made = CliRunner().invoke(rlu, ["chip", "table", "--network", "tiny", "--format", "csv", "--point", "3"])
+assert made.exit_code == 0, made.output
+print([line.split(",")[0] for line in made.output.splitlines()])
+print([layer.macs for layer in Task.of(TuneConfig.of(network="tiny").task, 1).layers])
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1:] == [str([8 * 1 * 1024, 8 * 1024 * 10])], done.stdout
 
 
 @pytest.mark.parametrize("name", ["vgg9", "", "VGG8", "net.txt:make", "vgg8:8x1x10", ":make", "net.onnx"])
 def test_a_name_that_is_none_is_refused_with_those_that_are(name: str) -> None:
     with pytest.raises(
-        ValueError, match=f"unknown network '{name}': choose vgg8, resnet34, mobilenetv2, or FILE.py:FUNCTION"
+        ValueError, match=f"unknown network '{name}': choose vgg8, mobilenetv2, resnet34, or FILE.py:FUNCTION"
     ):
         network_builder(name)
     assert not is_file_network(name)
@@ -135,7 +176,7 @@ def test_a_class_will_do_and_helpers_beside_the_file_are_found_last(write: Write
     text = """
 from dataclasses import dataclass
 from torch import nn
-import algo.nets.networks
+import algo.nets.layer_shapes
 from helper_beside import hidden
 
 @dataclass

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from algo.nets.data.datasets import Dataset, LocalData, local_private_set
-from algo.nets.networks import VGG8
+from algo.nets.models.vgg8 import VGG8
 from algo.nets.train.device_choice import VARIABLE, training_device
 from algo.nets.train.pretraining import _pretraining_key
 from algo.nets.train.retrainer import Mode, Pretrained, Retrainer, pretrain

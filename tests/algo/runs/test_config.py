@@ -103,13 +103,13 @@ def test_every_setting_with_a_help_text_is_an_option_with_its_default():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"colour": "red"}, "there is no setting 'colour': the settings are device, simulator"),
+        ({"colour": "red"}, "unknown setting 'colour': the settings are device, simulator"),
         ({"method": "annealing"}, "unknown method 'annealing': choose from rlu, rlu-plus"),
         ({"method": "tpe", "device": "sim"}, "method tpe searches on this machine, without a unit"),
         ({"unit": "episodic", "method": "tpe"}, "unit episodic is the method rlu-plus, not tpe"),
         ({"unit": "fast"}, "unit must be one of published, episodic, not 'fast'"),
         ({"bit_widths": "8,4"}, "bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not '8,4'"),
-        ({"network": "lenet"}, "there is no network 'lenet': say vgg8, resnet34, mobilenetv2"),
+        ({"network": "lenet"}, "unknown network 'lenet': choose vgg8, mobilenetv2, resnet34, or FILE.py:FUNCTION"),
         ({"tournament": 0}, "tournament must be in 1..255, not 0"),
         ({"rows": "net"}, "rows must be one of layer, block, not 'net'"),
     ],

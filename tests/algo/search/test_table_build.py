@@ -14,6 +14,7 @@ from algo.chips.evolver import EvolverChip
 from algo.published.evolver import vgg8_layers
 from algo.search.tables import qvf_bench
 from algo.search.tables.table_file import read_table, write_table
+from algo.space.layers import LayerShape
 from algo.space.policy import Policy
 from tests.places import ROOT
 
@@ -23,7 +24,8 @@ pytest.importorskip("pyarrow")
 from torch import nn  # noqa: E402
 
 from algo.cli import rlu  # noqa: E402
-from algo.nets.networks import VGG8, ResNet34  # noqa: E402
+from algo.nets.models.resnet34 import ResNet34  # noqa: E402
+from algo.nets.models.vgg8 import VGG8  # noqa: E402
 from algo.nets.quantisation import quantise, quantised_layers, set_bits  # noqa: E402
 from algo.nets.train.retrainer import Pretrained, Retrainer, pretrain  # noqa: E402
 from algo.nets.train.sgd import accuracy_of, reproducible  # noqa: E402
@@ -232,6 +234,22 @@ def test_test_images_are_none_of_those_trained_on():
     noisy = table_build.images(Recipe(local_images=300, test_images=1000))[1].test_images
     assert not np.array_equal(noisy[0], noisy[499])  # the same image, other noise
     assert np.allclose((noisy - local.test_images).std(), 2.5, rtol=0.01)
+
+
+def test_own_network_needs_no_width(folder, tmp_path):
+    """The width is passed only if it was asked for: the function then decides."""
+    own = tmp_path / "own.py"
+    own.write_text(
+        "from torch import nn\ndef make(classes): return nn.Sequential(nn.Flatten(), nn.Linear(1024, classes))\n"
+    )
+    recipe = replace(TINY, data="digits", network=f"{own}:make", width=None)
+    chip = EvolverChip((LayerShape("1", 10240, 10240, 1024, 10),))
+    assert (recipe.width, Recipe().width) == (None, 2)
+    table = build(recipe, "shared", [1], Workers(folder, 1), chip)
+    assert table.space.size == 2 * len(chip.points)
+    assert table.source.startswith("accuracy: own.py:make on digits with noise 0.5, ")
+    with pytest.raises(ValueError, match=r"own\.py:make takes no width: leave it out"):
+        build(replace(recipe, width=4), "shared", [1], Workers(folder, 1), chip)
 
 
 def test_refuses_bad_recipes():

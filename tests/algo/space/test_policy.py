@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algo.chips.evolver import EvolverChip
-from algo.nets.networks import MobileNetV2, layer_shapes
+from algo.nets.layer_shapes import layer_shapes
+from algo.nets.models.mobilenetv2 import MobileNetV2
 from algo.published.evolver import PUBLISHED_VGG8
 from algo.search.places import blocks_of, space_of
 from algo.space.policy import Place, Policy, PolicySpace, Row
