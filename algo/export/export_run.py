@@ -85,7 +85,7 @@ def trained_again(
     """
     summary = folder.summary
     if summary is None:
-        raise RunFolderError(f"{folder.path} is not finished: go on with rlu tune --resume --out {folder.path}")
+        raise RunFolderError(f"{folder.path} is not finished; resume: rlu tune --resume --out {folder.path}")
     row = summary[_ROWS[which]]
     same_data = "data" in folder.inputs or retrainer.source == Path(summary["data"]).name  # the former are checked
     chosen = {name: tuple(row[name]) for name in DIMENSIONS if name in row}

@@ -93,7 +93,7 @@ def run(
     on_step: Callable[[Step, int], None] = lambda step, total: None,
     say: Callable[[str], None] = lambda text: print(text, file=sys.stderr),
 ) -> dict[str, Any]:
-    """Run, or go on with, a tuning run; returns its summary, which is also ``summary.json``.
+    """Run, or resume, a tuning run; returns its summary, which is also ``summary.json``.
 
     The folder is held for writing until the end; see `RunFolder`.
 

@@ -615,7 +615,7 @@ def test_export_refuses_what_is_no_finished_run(run: Path, rlu, tmp_path: Path) 
     assert done.code == 2 and "was made with another network or other data" in done.err
     (copied / "summary.json").unlink()
     done = rlu("export", copied, "-o", tmp_path / "net.onnx")
-    assert done.code == 2 and f"is not finished: go on with rlu tune --resume --out {copied}" in done.err
+    assert done.code == 2 and f"is not finished; resume: rlu tune --resume --out {copied}" in done.err
     done = rlu("export", tmp_path, "-o", tmp_path / "net.onnx")
     assert done.code == 2 and "holds no run" in done.err
     assert not (tmp_path / "net.onnx").exists()

@@ -73,7 +73,7 @@ def interrupt():
 
 
 def tuned(path, evaluator=None, stop=None, then=interrupt, chip=CHIP, **fields):
-    """Run, or go on with, a tuning run over the table; ``stop`` ends it, or does what ``then`` says, after so many."""
+    """Run, or resume, a tuning run over the table; ``stop`` ends it, or does what ``then`` says, after so many."""
     config = TuneConfig.of(**({"schedule": "quick", "seed": 5} | LIMITS | fields))
     folder = RunFolder.open(path) if path.exists() else RunFolder.create(path, config.to_json())
 
