@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from algo.chips.by_name import METAVAR as CHIP_METAVAR
 from algo.chips.by_name import NETWORK_METAVAR
+from algo.nets.data.names import names_files
 from algo.nets.registry import NETWORKS, is_file_network
 from algo.nets.train.task import TaskConfig
 from algo.search.objective import ObjectiveConfig
@@ -98,7 +99,9 @@ class SearchConfig:
         "fixed", "Activations at 8 bits, or searched like the weights.", choices=("fixed", "searched")
     )
     rows: Literal["layer", "block"] = setting(
-        "layer", "One choice a layer, or one a block of layers of resnet34 and mobilenetv2.", choices=("layer", "block")
+        "layer",
+        "One choice a layer, or one a residual block of a network that has some.",
+        choices=("layer", "block"),
     )
     bit_widths: str | None = setting(
         None, "Bit-widths to choose from, such as 4,8; default all that the chip knows.", metavar="N,N,..."
@@ -253,8 +256,6 @@ def is_place(name: str, value: Any) -> bool:
     if name not in PLACES or value is None:
         return False
     if name == "data":
-        from algo.nets.data.datasets import names_files
-
         return names_files(value)
     return name == "data_folder" or bool(Path(value).suffix)
 

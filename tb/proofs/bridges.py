@@ -9,7 +9,7 @@ from amaranth.hdl import Cat, Mux, Signal, Value
 from rtl.bus.apb import ApbBridge
 from rtl.bus.axi4lite import OKAY, SLVERR, AXI4LiteBridge
 from rtl.bus.wishbone import WishboneBridge
-from tb.proofs.harness import Harness
+from tb.proofs.harness import Harness, Proof, induction, unbounded
 
 
 def _answer(h: Harness, bus: Any) -> None:
@@ -145,3 +145,33 @@ def apb(h: Harness) -> None:
     with m.If(kept):
         h.prove(dut.s_apb_pready == access)
         h.prove(~access | h.delayed(setup, 1))
+
+
+#: A proof for each bus.
+PROOFS = (
+    Proof(
+        "axi4lite",
+        "Each request taken makes one access, as asked for, and gets the answer of that access; there are no other "
+        "accesses and answers. An answer waits unchanged until it is taken; a write waits for at most one read, "
+        "a read for at most one write.",
+        "the front end alone, any master, every address and word",
+        unbounded(),
+        axi4lite,
+    ),
+    Proof(
+        "wishbone",
+        "Each request makes one access, as asked for, and is answered in the next cycle with ACK or ERR, never both; "
+        "there are no other accesses and answers.",
+        "the front end alone, any master, every address and word",
+        induction(1, 4),
+        wishbone,
+    ),
+    Proof(
+        "apb",
+        "Each setup phase makes one access, as asked for, and is answered in the next cycle, which is the first of the "
+        "access phase, with the access's error and word; there are no other accesses and answers.",
+        "the front end alone, any requester, every address and word",
+        induction(2, 4),
+        apb,
+    ),
+)

@@ -94,31 +94,7 @@ _PROOFS = (
         unbounded(),
         partial(register_file.sticky_flags, params=FULL),
     ),
-    Proof(
-        "axi4lite",
-        "Each request taken makes one access, as asked for, and gets the answer of that access; there are no other "
-        "accesses and answers. An answer waits unchanged until it is taken; a write waits for at most one read, "
-        "a read for at most one write.",
-        "the front end alone, any master, every address and word",
-        unbounded(),
-        bridges.axi4lite,
-    ),
-    Proof(
-        "wishbone",
-        "Each request makes one access, as asked for, and is answered in the next cycle with ACK or ERR, never both; "
-        "there are no other accesses and answers.",
-        "the front end alone, any master, every address and word",
-        induction(1, 4),
-        bridges.wishbone,
-    ),
-    Proof(
-        "apb",
-        "Each setup phase makes one access, as asked for, and is answered in the next cycle, which is the first of the "
-        "access phase, with the access's error and word; there are no other accesses and answers.",
-        "the front end alone, any requester, every address and word",
-        induction(2, 4),
-        bridges.apb,
-    ),
+    *bridges.PROOFS,
     Proof(
         "updater",
         "For every row the pipelined updater writes the value of the specification, which takes one row at a time: "

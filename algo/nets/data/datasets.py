@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.util
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,24 +20,20 @@ from numpy.typing import NDArray
 from algo.nets.data import files as data_files
 from algo.nets.data.files import DataError
 from algo.nets.data.image_folder import read_folder
+from algo.nets.data.names import DATASETS, PUBLISHED_DATASET, names_files
 from algo.nets.data.own_arrays import RENUMBER, OwnData, Part, read_arrays
 from algo.support.user_files import reading
 from sim.files import cache_dir as default_cache_dir
 
 __all__ = [
-    "DATASETS",
     "DataError",
     "Dataset",
     "LocalData",
     "check_noise",
     "load_dataset",
     "local_private_set",
-    "names_files",
-    "shown_name",
 ]
 
-DATASETS = ("digits", "fashion-mnist", "cifar10", "cifar100")
-PUBLISHED_DATASET = "cifar100"
 LOCAL_SIZES = {"digits": 600}  # the others: the published 6,000, or all there are
 PUBLISHED_LOCAL_SIZE = 6000
 NOISE_STD = 1.5
@@ -152,12 +147,10 @@ def load_dataset(
     if name == "digits":
         train, test = _split(*_digits())
         return _prepare(name, *train, *test, classes=10)
-    if name == "fashion-mnist":
-        train, test = data_files.fashion_mnist(folder, cache, base_url, checksums)
-        return _prepare(name, _padded(train[0]), train[1], _padded(test[0]), test[1], classes=10)
-    if name in ("cifar10", "cifar100"):
-        train, test = data_files.cifar(name, folder, cache, base_url, checksums)
-        return _prepare(name, *train, *test, classes=10 if name == "cifar10" else 100)
+    if name in data_files.READERS:
+        read, classes = data_files.READERS[name]
+        train, test = read(folder, cache, base_url, checksums)
+        return _prepare(name, *train, *test, classes=classes)
     if not names_files(name):
         raise DataError(
             f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}, or give the path of an .npz file with "
@@ -176,19 +169,6 @@ def load_dataset(
             "(an archive must be unpacked)"
         )
     return _own(name, read_arrays(path))
-
-
-def names_files(name: str) -> bool:
-    """Whether the name of a data set is the path of a user's own file or folder."""
-    return name not in DATASETS and bool(name) and (os.sep in name or bool(Path(name).suffix) or Path(name).is_dir())
-
-
-def shown_name(name: str) -> str:
-    """The name of a data set as a report shows it to others: without its path; a folder is called one."""
-    if not names_files(name):
-        return name
-    path = Path(name)
-    return path.name if path.suffix.lower() == ".npz" else f"folder {path.resolve().name}"
 
 
 def local_private_set(
@@ -359,11 +339,6 @@ def _split(images: NDArray[Any], labels: NDArray[Any], share: float = _PRETRAINI
     order = np.random.default_rng(_SPLIT_SEED).permutation(len(images))
     first, second = np.split(order, [round(len(images) * share)])
     return (images[first], labels[first]), (images[second], labels[second])
-
-
-def _padded(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Images (N, 28, 28) with a border of 2 pixels of background, (N, 1, 32, 32)."""
-    return np.pad(images, ((0, 0), (2, 2), (2, 2)))[:, None]
 
 
 def _prepare(

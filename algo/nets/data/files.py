@@ -9,7 +9,8 @@ import pickle
 import tarfile
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -118,7 +119,7 @@ def _download(url: str, part: Path) -> None:
 def fashion_mnist(
     folder: Path | None, cache: Path, base_url: str | None, checksums: Mapping[str, str] | None
 ) -> tuple[Part, Part]:
-    """Fashion-MNIST's training and test part: images uint8 (N, 28, 28) and labels 0..9.
+    """Fashion-MNIST's training and test part: images uint8 (N, 1, 32, 32), as padded, and labels 0..9.
 
     Read from ``folder``; without one, from Debian's package if installed (unless an address is given),
     else downloaded into ``cache``. Raises DataError.
@@ -140,6 +141,7 @@ def fashion_mnist(
         where = paths[f"{prefix}-images-idx3-ubyte.gz"]
         if images.shape[1:] != (28, 28):
             raise _damaged(where, f"its images are {images.shape[1:]} pixels, not (28, 28)")
+        images = np.pad(images, ((0, 0), (2, 2), (2, 2)))[:, None]
         parts.append((images, _labels(paths[f"{prefix}-labels-idx1-ubyte.gz"], labels, len(images), 10)))
     return parts[0], parts[1]
 
@@ -239,3 +241,14 @@ def _labels(path: Path, labels: NDArray[Any], images: int, classes: int) -> NDAr
 def _damaged(path: Path, what: str) -> DataError:
     problem, advice, kind = _DAMAGED
     return kind(f"{problem.format(path)}: {what}; {advice}")
+
+
+#: Takes the folder of the files, the cache, an address and checksums instead of the data set's own.
+Reader = Callable[[Path | None, Path, str | None, Mapping[str, str] | None], tuple[Part, Part]]
+
+#: By name: what reads a data set, and its number of classes.
+READERS: Mapping[str, tuple[Reader, int]] = {
+    "fashion-mnist": (fashion_mnist, 10),
+    "cifar10": (partial(cifar, "cifar10"), 10),
+    "cifar100": (partial(cifar, "cifar100"), 100),
+}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from algo.nets.data.names import DATASETS, shown_name
 from algo.nets.registry import METAVAR, is_file_network, network_builder, split_file_network
 from algo.nets.training_config import TrainingConfig
 from algo.space.layers import LayerShape
@@ -32,10 +33,10 @@ class TaskConfig:
 
     data: str = setting(
         "digits",
-        "digits, fashion-mnist, cifar10, cifar100; an NPZ file; or a folder with a folder of images for each class.",
+        f"{', '.join(DATASETS)}; an NPZ file; or a folder with a folder of images for each class.",
     )
     data_folder: str | None = setting(
-        None, "Folder with the files of fashion-mnist, cifar10 or cifar100; nothing is downloaded then."
+        None, "Folder with the files of a data set with a name; nothing is downloaded then."
     )
     local_size: int | None = setting(None, "Images of the local private set.")
     noise_std: float | None = setting(None, "Standard deviation of the noise on local images, 0..100; default 1.5.")
@@ -92,7 +93,7 @@ class Task:
         Raises:
             ValueError: for data that cannot be used, or a network that does not suit them.
         """
-        from algo.nets.data.datasets import NOISE_STD, load_dataset, local_private_set, shown_name
+        from algo.nets.data.datasets import NOISE_STD, load_dataset, local_private_set
 
         dataset = change(load_dataset(config.data, folder=Path(config.data_folder) if config.data_folder else None))
         digest = dataset.digest()

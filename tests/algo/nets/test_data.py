@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algo.nets.data import files as data_files
-from algo.nets.data.datasets import DATASETS, DataError, Dataset, load_dataset, local_private_set
+from algo.nets.data.datasets import DataError, Dataset, load_dataset, local_private_set
 from algo.nets.data.files import DEBIAN_FASHION, fetch
+from algo.nets.data.names import DATASETS
 from sim.files import write_atomically
 from tests.require import require_path
 
@@ -207,6 +208,7 @@ def test_an_unknown_data_set_lists_those_there_are() -> None:
     with pytest.raises(DataError) as caught:
         load_dataset("mnist")
     assert all(name in str(caught.value) for name in ("'mnist'", *DATASETS, ".npz"))
+    assert set(DATASETS) == {"digits", *data_files.READERS}
 
 
 # --- Fashion-MNIST -----------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from algo.cli import main
-from algo.nets.data.datasets import DataError, load_dataset, names_files, shown_name
+from algo.nets.data.datasets import DataError, load_dataset
+from algo.nets.data.names import names_files, shown_name
 from tests.algo.support.test_user_files import other_bytes, taken_or_refused
 
 HEIGHT, WIDTH = 8, 9
