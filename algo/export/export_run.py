@@ -20,6 +20,7 @@ from algo.nets.quantisation import model_size_bytes, quantised_layers
 from algo.nets.train.retrainer import Retrainer
 from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CHECKPOINT, RunFolder, RunFolderError
+from algo.runs.summary_text import baseline_name
 from algo.runs.tune import chip_of, resumed_config, retrainer_of, run_space, task_of
 from algo.space.dimensions import DIMENSIONS
 from algo.space.policy import PolicySpace
@@ -196,11 +197,16 @@ def before_after(rows: list[Exported]) -> str:
     def bits(values: list[int]) -> str:
         return str(values[0]) if len(set(values)) == 1 else " ".join(map(str, values))
 
-    names = {"int8": "INT8 baseline", "found": "found", "best-seen": "best seen"}
+    def name_of(row: Exported) -> str:
+        return baseline_name(row.measured) if row.policy == "int8" else row.policy.replace("-", " ")
+
     program = rows[0].agreement.program
     lines: list[tuple[str, Callable[[Exported], str], Callable[[Exported], float | None] | None]] = [
-        ("weight bits", lambda r: bits(r.measured["weight_bits"]), None),
-        ("activation bits", lambda r: bits(r.measured["activation_bits"]), None),
+        *(
+            (dimension.title, lambda r, name=dimension.name: bits(r.measured[name]), None)
+            for dimension in DIMENSIONS.values()
+            if dimension.name in rows[0].measured
+        ),
         ("voltage, V", lambda r: _figure(r.measured["voltage_v"], ".2f"), None),
         ("frequency, MHz", lambda r: _figure(r.measured["frequency_mhz"], "g"), None),
         ("weights, packed, bytes", lambda r: f"{r.weight_bytes:,}", lambda r: r.weight_bytes),
@@ -218,7 +224,7 @@ def before_after(rows: list[Exported]) -> str:
         ("logits that differ at all", lambda r: f"{r.agreement.differing_logits}", None),
     ]
     two = len(rows) == 2
-    text = ["| | " + " | ".join(names[r.policy] for r in rows) + (" | change |" if two else " |")]
+    text = ["| | " + " | ".join(name_of(r) for r in rows) + (" | change |" if two else " |")]
     text.append("| --- |" + " ---: |" * (len(rows) + two))
     for name, show, number in lines:
         cells = [show(row) for row in rows]

@@ -20,7 +20,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils.parametrize import is_parametrized
 
 from algo.nets.training_config import ACTIVATION_RANGES, ActivationRange
-from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, Dimension, dimension_named
+from algo.space.dimensions import ACTIVATION_BITS, DIMENSIONS, WEIGHT_BITS, Dimension, dimension_named
 from algo.space.policy import Policy
 
 RANGE_MOMENTUM = 0.1  # share of the newest batch in the moving average of an activation's range
@@ -315,6 +315,13 @@ def quantise(model: nn.Module, activations: ActivationRange = "minmax") -> nn.Mo
 def quantised_layers(model: nn.Module) -> list[tuple[str, QuantisedConv2d | QuantisedLinear]]:
     """Name and module of a model's quantised layers, in the order of a policy's bit-widths."""
     return [(n, m) for n, m in model.named_modules() if isinstance(m, QuantisedConv2d | QuantisedLinear)]
+
+
+def policy_of(model: nn.Module) -> Policy:
+    """The values that the quantised layers of a model have now, in every dimension that all of them have."""
+    layers = [layer for _, layer in quantised_layers(model)]
+    known = [name for name in DIMENSIONS if all(hasattr(layer, name) for layer in layers)]
+    return Policy(point=0, **{name: tuple(getattr(layer, name) for layer in layers) for name in known})
 
 
 def apply(model: nn.Module, policy: Policy) -> None:

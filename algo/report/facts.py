@@ -13,7 +13,7 @@ from algo.report.chip_part import ChipFacts
 from algo.runs.q_replay import QHistory
 from algo.search.objective import parse_weights
 from algo.search.step import Step
-from algo.space.dimensions import DIMENSIONS, Dimension
+from algo.space.dimensions import DIMENSIONS, Dimension, is_int8
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class Savings:
 
     baseline: Deployment
     found: Deployment
+
+    @property
+    def baseline_name(self) -> str:
+        """``INT8``, unless the chip does not know 8 bits in every layer."""
+        return "INT8" if is_int8(self.baseline.chosen) else "the baseline"
 
     @property
     def latency_ms(self) -> float:  # noqa: D102 (described above)

@@ -64,7 +64,7 @@ def best_so_far(runs: Sequence[RunFacts]) -> Markup:
 
 def visited(run: RunFacts, what: Dimension) -> Markup:
     """Value of a dimension in every layer and iteration."""
-    names, columns = run.chip.layer_names, len(run.steps)
+    names, columns = run.chip.place_names, len(run.steps)
     left, top, row, width = 66.0, 4.0, max(9.0, min(24.0, 420 / len(names))), 560.0
     picture = Svg(
         f"{what.heading} that {run.label} tried",
@@ -213,7 +213,7 @@ def q_frames(run: RunFacts) -> list[tuple[str, Markup]]:
     if not tables:
         return []
     steps = run.steps[: len(tables)]
-    names = [*run.chip.layer_names, "V"]
+    names = [*run.chip.place_names, "V"]
     if len(names) != len(tables[0]):  # several rows a layer
         names = [f"row {row + 1}" for row in range(len(tables[0]) - 1)] + ["V"]
     # A row's values grow with the rows that follow it: each row is coloured on its own scale.

@@ -112,7 +112,7 @@ def _sound(folder: RunFolder, notes: list[str]) -> list[Step]:
 
 def _deployment(path: Path, name: str, row: Mapping[str, Any], chip: ChipFacts) -> Deployment:
     chosen = {dimension: tuple(row[dimension]) for dimension in DIMENSIONS if dimension in row}
-    if {len(values) for values in chosen.values()} != {len(chip.layer_names)}:
+    if {len(values) for values in chosen.values()} != {len(chip.place_names)}:
         raise RunFolderError(
             f"{path / SUMMARY} is damaged: {name} has values of other layers than the trace's; {SUMMARY_AGAIN} "
             f"rlu tune --resume --out {path}"

@@ -19,6 +19,7 @@ from algo.report import figures as draw
 from algo.report.facts import Deployment, RunFacts
 from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CONFIG, Q_TABLE, SUMMARY, TRACE
+from algo.runs.summary_text import baseline_name
 from algo.support.settings import settings_of
 
 _MINUS = "\N{MINUS SIGN}"
@@ -108,11 +109,11 @@ def whole(value: float | None) -> str:
     return f"{float(f'{value:.3g}'):,.0f}"
 
 
-def against(value: float | None, before: float | None) -> str:
-    """How much less or more than INT8, in per cent, and INT8's value."""
+def against(value: float | None, before: float | None, name: str) -> str:
+    """How much less or more than the baseline of this name, in per cent, and the baseline's value."""
     if value is None or before is None:
         return "unavailable"
-    return f"{_change(value, before)} than INT8 ({before:.2f})"
+    return f"{_change(value, before)} than {name} ({before:.2f})"
 
 
 def headline(run: RunFacts) -> str:
@@ -123,21 +124,21 @@ def headline(run: RunFacts) -> str:
             f"Unfinished, after {len(run.steps)} of {run.planned} iterations. "
             f"The best score so far is {best.reward:.3f}, at iteration {best.iteration}."
         )
-    found, before = run.savings.found, run.savings.baseline
+    found, before, name = run.savings.found, run.savings.baseline, run.savings.baseline_name
     takes, less = f"{found.latency_ms:.2f} ms", f"{_change(found.latency_ms, before.latency_ms)} time"
     if found.energy_uj is not None and before.energy_uj is not None:
         takes += f" and {found.energy_uj:.2f} µJ"
         less += f" and {_change(found.energy_uj, before.energy_uj)} energy"
     sentences = (
-        f"The policy found takes {takes} an inference, {less} than INT8, at an accuracy of {found.accuracy:.3f} "
+        f"The policy found takes {takes} an inference, {less} than {name}, at an accuracy of {found.accuracy:.3f} "
         f"against {before.accuracy:.3f}. "
     )
     if found.score <= 0:
         sentences += "It misses a threshold and scores 0: look at the best policy seen."
     elif before.score <= 0:
-        sentences += f"Its score is {found.score:.3f}; INT8 misses a threshold and scores 0."
+        sentences += f"Its score is {found.score:.3f}; {name} misses a threshold and scores 0."
     else:
-        sentences += f"Its score is {found.score:.3f}, that of INT8 {before.score:.3f}."
+        sentences += f"Its score is {found.score:.3f}, that of {name} {before.score:.3f}."
     return sentences
 
 
@@ -208,7 +209,7 @@ def _role(row: Deployment, run: RunFacts) -> str:
     if row.name == "best seen":
         best = max(run.steps, key=lambda step: step.reward)
         return f"best seen (iteration {best.iteration})"
-    return {"INT8": "INT8 baseline", "found": run.found_name}[row.name]
+    return run.found_name if row.name == "found" else baseline_name(row.chosen)
 
 
 def _figures(run: RunFacts) -> dict[str, Any]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from algo.space.dimensions import DIMENSIONS
+from algo.space.dimensions import DIMENSIONS, is_int8
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
-    """INT8 baseline, policy found and best policy seen as a Markdown table, with what they cost to find."""
+    """Baseline, policy found and best policy seen as a Markdown table, with what they cost to find."""
     rows = [
-        ("INT8 baseline", summary["baseline_int8"]),
+        (baseline_name(summary["baseline_int8"]), summary["baseline_int8"]),
         (found_name(summary), summary["found"]),
         (f"best seen (iteration {summary['best_seen']['iteration']})", summary["best_seen"]),
     ]
@@ -37,6 +37,11 @@ def summary_table(summary: Mapping[str, Any]) -> str:
             f"| {_figure(row['energy_uj'], '.2f')} | {row['score']:.3f} |"
         )
     return "\n".join(lines)
+
+
+def baseline_name(values: Mapping[str, Sequence[int]]) -> str:
+    """What tables call the baseline with these values by dimension."""
+    return "INT8 baseline" if is_int8(values) else "baseline, widest bit-widths"
 
 
 def found_name(summary: Mapping[str, Any]) -> str:

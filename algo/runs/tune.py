@@ -39,16 +39,16 @@ from algo.runs.run_folder import (
 )
 from algo.search.loop import Evaluator, search
 from algo.search.methods.registry import method_named
-from algo.search.places import baseline_values, blocks_of, choices_for, space_of
+from algo.search.places import baseline_policy, blocks_of, choices_for, space_of
 from algo.search.schedules import schedule_of
 from algo.search.scoring import Scorer
 from algo.search.searcher import Problem, Searcher
 from algo.search.step import Step
 from algo.search.unit_searcher import UnitSearcher
-from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS
-from algo.space.policy import Policy, PolicySpace
+from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, dimension_named
+from algo.space.policy import MOST_ACTIONS, Policy, PolicySpace
 from algo.support.user_files import reading
-from rtl.spec.params import RLUParams
+from rtl.spec.params import MAX_STATES, RLUParams
 from sim.devices.device import Device, GoldenDevice
 from sim.devices.driver import Driver, DriverError
 from sim.devices.episodic import EPISODES
@@ -139,17 +139,26 @@ def _run(
         chip = chip_of(config, folder, say, task)
     if isinstance(chip, TableChip) and not (folder.path / CHIP_TABLE).exists():
         folder.write(CHIP_TABLE, chip.table.to_csv())
-    if evaluator is None:
-        evaluator = retrainer_of(task or task_of(config, folder, say), say)
-    space = space or run_space(config, chip, evaluator.layers)
-    if space.layers != evaluator.layers:
+    if evaluator is None and task is None:
+        task = task_of(config, folder, say)
+    layers = evaluator.layers if evaluator else len(task.layers) if task else 0
+    # What the chip, the unit or the options do not allow is said before the network is trained.
+    space = space or run_space(config, chip, layers)
+    if space.layers != layers:
         raise ValueError(
-            f"the chip's network has {space.layers} layers, the network that is trained {evaluator.layers}: name the "
-            "same network for both"
+            f"the chip's network has {space.layers} layers, the network that is trained {layers}: name the same "
+            "network for both"
         )
-    baseline_accuracy = evaluator.retrained_baseline()
+    params = unit_params(config, space)
+    # The same point as published, or the fastest of a chip that has fewer.
+    baseline = baseline_policy(chip, space, min(INT8_BASELINE.point, len(chip.points) - 1))
+    chip.measure(baseline)
+    if evaluator is None:
+        assert task is not None
+        evaluator = retrainer_of(task, say)
+    baseline_accuracy = evaluator.retrained_baseline(baseline)
     objective = config.objective.at(max(0.0, baseline_accuracy - config.objective.accuracy_drop))
-    with _searcher(config, space, objective, chip, len(folder.steps)) as (searcher, device):
+    with _searcher(config, params, space, objective, chip, len(folder.steps)) as (searcher, device):
         if saved is not None:
             try:
                 searcher.restore(saved[0])
@@ -184,9 +193,6 @@ def _run(
             "score": scorer.score(accuracy, cost),
         }
 
-    # The same point as published, or the fastest of a chip that has fewer.
-    point = min(INT8_BASELINE.point, len(chip.points) - 1)
-    baseline = Policy(point=point, **baseline_values(chip, space.layers, space.dimensions))
     summary = {
         "data": evaluator.source,
         "iterations": len(folder.steps),
@@ -209,27 +215,20 @@ def _run(
 
 @contextmanager
 def _searcher(
-    config: TuneConfig, space: PolicySpace, objective: Objective, chip: Chip, told: int
+    config: TuneConfig, params: RLUParams | None, space: PolicySpace, objective: Objective, chip: Chip, told: int
 ) -> Iterator[tuple[Searcher, Device | None]]:
     """The searcher of a run, and the device that it is on, if it is a unit; ``told`` policies are behind it."""
-    counts, unit, method = space.action_counts, config.unit, config.search.method
+    unit = config.unit
     schedule = schedule_of(config.search.schedule, config.search.iterations)
-    if method not in UNITS:
+    if params is None:
         problem = Problem(space, objective, len(schedule), chip.measure)
-        yield method_named(method).searcher(problem, config.seed), None
+        yield method_named(config.search.method).searcher(problem, config.seed), None
         return
     episodic = episodic_of(config)
-    params = RLUParams(
-        states=len(counts),
-        actions=max(2, *counts),
-        action_counts=counts,
-        lfsr_width=unit.lfsr_width,
-        episodes=EPISODES if episodic else 0,
-    )
     with open_device(params, config) as device:
         driver = Driver(device)
         driver.configure(
-            action_counts=counts,
+            action_counts=space.action_counts,
             seed=config.seed,
             objective=objective,
             alpha=unit.alpha,
@@ -238,6 +237,32 @@ def _searcher(
             episodic=episodic,
         )
         yield UnitSearcher(driver, schedule, told, greedy=episodic is None), device
+
+
+def unit_params(config: TuneConfig, space: PolicySpace) -> RLUParams | None:
+    """The unit that a space needs; ``None`` for a method that has no unit. ValueError for a row that is too long."""
+    if config.search.method not in UNITS:
+        return None
+    counts = space.action_counts
+    for row in space.rows:
+        if len(row.choices) > MOST_ACTIONS:
+            what = " and ".join(dimension_named(name).title for name in row.dimensions) or "operating points"
+            raise ValueError(
+                f"{row.where} has {len(row.choices)} {what} to choose from, and a row of the unit has at most "
+                f"{MOST_ACTIONS} actions: give the chip fewer, or choose a --method without a unit, such as evolution"
+            )
+    if len(counts) > MAX_STATES:
+        raise ValueError(
+            f"the policies have {len(counts)} rows, and the unit has at most {MAX_STATES}: choose --rows block, or a "
+            "--method without a unit, such as evolution"
+        )
+    return RLUParams(
+        states=len(counts),
+        actions=max(2, *counts),
+        action_counts=counts,
+        lfsr_width=config.unit.lfsr_width,
+        episodes=EPISODES if episodic_of(config) else 0,
+    )
 
 
 def run_space(config: TuneConfig, chip: Chip, layers: int) -> PolicySpace:
@@ -277,11 +302,14 @@ def chip_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None], t
         digest = hashlib.sha256(repr(layers).encode()).hexdigest()
         folder.check_input("chip_network", f"the layers in {config.chip.chip_network}", digest, say)
     searched = config.search.activations == "searched"
+    blocks = blocks_of([layer.name for layer in layers]) if config.search.rows == "block" else {}
 
     def choices(chip: LayerChip, layer: int, dimension: str) -> Sequence[int]:
-        return choices_for(
-            chip, (layer,), dimension, searched or dimension != ACTIVATION_BITS.name, bit_widths_of(config)
-        )
+        """What the policies have in a layer, and the baseline."""
+        block = next((numbers for numbers in blocks.values() if layer in numbers), None)
+        among = bit_widths_of(config) if block or not blocks else None  # layers in no block keep their value
+        chosen = choices_for(chip, (layer,), dimension, searched or dimension != ACTIVATION_BITS.name, among)
+        return sorted({*chosen, *choices_for(chip, block or (layer,), dimension, searched=False)})
 
     return fixed_chip(
         config.chip.chip,

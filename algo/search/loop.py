@@ -29,8 +29,8 @@ class Evaluator(Protocol):
     @property
     def source(self) -> str: ...  # noqa: D102
 
-    def retrained_baseline(self) -> float:
-        """Accuracy (a fraction) with every layer at 8 bits; `state` stays the same."""
+    def retrained_baseline(self, policy: Policy) -> float:
+        """Accuracy (a fraction) under the baseline's values, retrained once; `state` stays the same."""
         ...
 
     def is_cached(self, policy: Policy) -> bool:

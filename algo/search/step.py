@@ -16,6 +16,7 @@ from algo.support.user_files import check_object, parse_json, shown
 
 Served = Literal["trained", "cached", "skipped"]
 
+_MOST_ACTION = 65535  # the unit has at most 16 actions a row, but other searchers may have more
 _MAYBE_UNAVAILABLE = ("voltage_v", "frequency_mhz", "energy_uj")
 _MOST = {  # of figures that are 0 or more
     "epsilon": 1.0, "reward": 2.0, "accuracy": 1.0, "iteration": math.inf,
@@ -81,7 +82,7 @@ class Step:
         fields["actions"] = tuple(fields["actions"])
         fields["chosen"] = {name: tuple(fields.pop(name)) for name in here}
         for name, values in {"actions": fields["actions"], **fields["chosen"]}.items():
-            most = 16 if name == "actions" else DIMENSIONS[name].high
+            most = _MOST_ACTION if name == "actions" else DIMENSIONS[name].high
             if name != "actions" and not 1 <= len(values) < len(fields["actions"]):
                 raise ValueError(f"{name} are {len(values)}, for {len(fields['actions'])} actions")
             if not values or not all(0 <= value <= most for value in values):

@@ -6,6 +6,7 @@ costs. Traces, tables, reports and exports loop over the dimensions that they fi
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -43,6 +44,11 @@ ACTIVATION_BITS = Dimension("activation_bits", "activation bits", 2, 16, 8)
 
 #: Every dimension by its name, in the order in which traces and tables have them.
 DIMENSIONS: dict[str, Dimension] = {dimension.name: dimension for dimension in (WEIGHT_BITS, ACTIVATION_BITS)}
+
+
+def is_int8(chosen: Mapping[str, Sequence[int]]) -> bool:
+    """Whether all bit-widths among values by dimension are 8."""
+    return all(set(chosen.get(dimension.name, ())) <= {8} for dimension in (WEIGHT_BITS, ACTIVATION_BITS))
 
 
 def dimension_named(name: str) -> Dimension:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, dimension_named
 
@@ -146,14 +146,17 @@ class PolicySpace:
     Attributes:
         rows: in the order of a policy's actions; the last one is the operating point's.
         layers: number of layers of the network.
+        rest: name and values, one a layer, of dimensions in which layers without a row keep another value than the
+            usual one.
 
     Raises:
-        ValueError: if a row has more than 16 actions or names a layer that is not there, if two rows set the same
-            dimension of a layer, or if the last row, and no other, is not the operating point's.
+        ValueError: if a row names a layer that is not there, if two rows set the same dimension of a layer, if the
+            last row, and no other, is not the operating point's, or if ``rest`` does not have one value a layer.
     """
 
     rows: tuple[Row, ...]
     layers: int
+    rest: tuple[tuple[str, tuple[int, ...]], ...] = field(default=(), repr=False)
 
     def __post_init__(self) -> None:
         if self.layers < 1:
@@ -168,9 +171,18 @@ class PolicySpace:
                 if (name, layer) in taken:
                     raise ValueError(f"rows {taken[name, layer]!r} and {row.where!r} both set {name} of layer {layer}")
                 taken[name, layer] = row.where
+        for name, column in self.rest:
+            if len(column) != self.layers:
+                raise ValueError(f"{len(column)} {dimension_named(name).title} for {self.layers} layers")
 
     @classmethod
-    def of_places(cls, places: Sequence[Place], layers: int, points: int) -> PolicySpace:
+    def of_places(
+        cls,
+        places: Sequence[Place],
+        layers: int,
+        points: int,
+        rest: tuple[tuple[str, tuple[int, ...]], ...] = (),
+    ) -> PolicySpace:
         """A space from places: each is one row of all its dimensions together, or one row a dimension.
 
         A place is one row if that has no more than 16 actions. With dimensions ``d1, d2``, of which ``d1`` has
@@ -180,6 +192,7 @@ class PolicySpace:
             places: in the order of the rows.
             layers: number of layers of the network.
             points: number of operating points.
+            rest: values of layers without a row; default the usual ones.
         """
         if points < 1:
             raise ValueError(f"a policy space needs at least 1 operating point, not {points}")
@@ -193,7 +206,7 @@ class PolicySpace:
                 for name in names:
                     choices = tuple((value,) for value in place.choices[name])
                     rows.append(Row(place.name, place.layers, (name,), choices))
-        return cls((*rows, Row("chip", (), (), tuple((point,) for point in range(points)))), layers)
+        return cls((*rows, Row("chip", (), (), tuple((point,) for point in range(points)))), layers, rest)
 
     @classmethod
     def of_bit_widths(
@@ -251,7 +264,7 @@ class PolicySpace:
                 f"PolicySpace(layers={self.layers}, points={self.points}, weight_choices={weights}, "
                 f"activation_choices={activations})"
             )
-        return repr(self)
+        return repr(self) + (f" with {self.rest}" if self.rest else "")
 
     @property
     def action_counts(self) -> tuple[int, ...]:
@@ -276,7 +289,7 @@ class PolicySpace:
         """Turn one action a row into a policy; raises ValueError for an action that its row does not have."""
         if len(actions) != len(self.rows):
             raise ValueError(f"a policy of this space has {len(self.rows)} rows, not {len(actions)}")
-        values = {name: [dimension_named(name).usual] * self.layers for name in self.dimensions}
+        values = self._without_rows()
         for number, (row, action) in enumerate(zip(self.rows, actions, strict=True)):
             if not 0 <= action < len(row.choices):
                 raise ValueError(f"row {number} has actions 0..{len(row.choices) - 1}, not {action}")
@@ -309,7 +322,7 @@ class PolicySpace:
 
     def spread(self, chosen: Mapping[str, Sequence[int]], point: int = 0) -> Policy:
         """The policy that `by_place` gives these values of; raises ValueError if they are not one a place."""
-        values = {name: [dimension_named(name).usual] * self.layers for name in self.dimensions}
+        values = self._without_rows()
         for name in self.dimensions:
             rows, given = [row for row in self.rows if name in row.dimensions], chosen.get(name, ())
             if len(rows) != len(given):
@@ -322,3 +335,8 @@ class PolicySpace:
     def place_names(self, dimension: str) -> tuple[str, ...]:
         """Names of the places of the values that `by_place` gives."""
         return tuple(row.where for row in self.rows if dimension in row.dimensions)
+
+    def _without_rows(self) -> dict[str, list[int]]:
+        """What every layer has before a row sets it."""
+        rest = dict(self.rest)
+        return {name: list(rest.get(name, (dimension_named(name).usual,) * self.layers)) for name in self.dimensions}

@@ -20,11 +20,12 @@ from torch import nn
 
 from algo.nets.data.datasets import LocalData
 from algo.nets.folding import fold_batch_norm
-from algo.nets.quantisation import apply, quantise, quantised_layers, set_bits
+from algo.nets.quantisation import apply, policy_of, quantise, quantised_layers
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.pretraining import Pretrained, copied, digest_of, first_line, pretrain
 from algo.nets.train.sgd import accuracy_of, reproducible, tensors, train
 from algo.nets.training_config import TrainingConfig
+from algo.space.dimensions import DIMENSIONS
 from algo.space.policy import Policy
 
 __all__ = ["MODES", "Mode", "Pretrained", "Retrainer", "TrainingConfig", "pretrain"]
@@ -144,14 +145,14 @@ class Retrainer:
         with self._aside(), reproducible(self._config.threads, self._device):
             return accuracy_of(self._model, *self._test_set)
 
-    def retrained_baseline(self) -> float:
-        """Accuracy (0..1) with all layers at 8 bits, retrained once from the pre-trained weights.
+    def retrained_baseline(self, policy: Policy | None = None) -> float:
+        """Accuracy (0..1) under a policy, by default 8 bits everywhere, retrained once from the pre-trained weights.
 
         The fair baseline for a policy's accuracy: it saw the same local images for the same number of epochs.
         """
         eight = (8,) * self.layers
         with self._aside():
-            return self._retrain_afresh(Policy(eight, eight))
+            return self._retrain_afresh(policy or Policy(eight, eight))
 
     def state(self) -> bytes:
         """All that later accuracies depend on: the weights when carried, else the cache."""
@@ -196,14 +197,13 @@ class Retrainer:
 
     @contextlib.contextmanager
     def _aside(self) -> Iterator[None]:
-        """Work on the pre-trained weights at 8 bits, then put the current weights and bit-widths back."""
-        layers = [layer for _, layer in quantised_layers(self._model)]
-        weights = copied(self._model.state_dict())
-        bits = [layer.weight_bits for layer in layers], [layer.activation_bits for layer in layers]
+        """Work on the pre-trained weights at the usual values, then put the current weights and values back."""
+        weights, current = copied(self._model.state_dict()), policy_of(self._model)
         self._model.load_state_dict(self._start)
-        set_bits(self._model, *[(8,) * self.layers] * 2)
+        usual = {name: (DIMENSIONS[name].usual,) * self.layers for name, _ in current.values}
+        apply(self._model, Policy(point=0, **usual))
         try:
             yield
         finally:
             self._model.load_state_dict(weights)
-            set_bits(self._model, *bits)
+            apply(self._model, current)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from algo.space.dimensions import DIMENSIONS
+from algo.space.dimensions import dimension_named
 from algo.space.policy import OperatingPoint, Policy, PolicySpace
 
 if TYPE_CHECKING:
@@ -69,6 +69,13 @@ class PolicyTable:
         """Place of a policy in the table: its actions as digits, the first row's the most significant."""
         return sum(action * stride for action, stride in zip(actions, self.space.strides, strict=True))
 
+    def choices(self, layer: int, dimension: str) -> tuple[int, ...]:
+        """The values that a layer can take in a dimension, rising."""
+        for row in self.space.rows:
+            if layer in row.layers and dimension in row.dimensions:
+                return tuple(sorted(set(row.values(dimension))))
+        return (dimension_named(dimension).usual,)
+
     def measure(self, policy: Policy) -> Measurement:
         """Latency and energy of a policy."""
         from algo.chips.chip import Measurement
@@ -97,10 +104,9 @@ class TableEvaluator:
         """Where the table's figures come from."""
         return self.table.source
 
-    def retrained_baseline(self) -> float:
-        """Accuracy with every layer at 8 bits."""
-        usual = {name: (DIMENSIONS[name].usual,) * self.layers for name in self.table.space.dimensions}
-        return self.table.accuracy_of(Policy(point=0, **usual))
+    def retrained_baseline(self, policy: Policy) -> float:
+        """Accuracy of the baseline."""
+        return self.table.accuracy_of(policy)
 
     def is_cached(self, policy: Policy) -> bool:
         """A table never trains."""

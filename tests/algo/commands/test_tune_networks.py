@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 
+from algo.report.load import load_runs
 from tests.chip_samples import rlu
 
 NET = """
@@ -34,6 +35,9 @@ def test_tune_takes_networks_by_name_or_file_and_any_method(tmp_path, capsys):
     assert len((tmp_path / "blocks" / "trace.jsonl").read_text().splitlines()) == 3
     code, _, _ = rlu(capsys, "report", tmp_path / "own", tmp_path / "blocks", "-o", tmp_path / "both.html")
     assert code == 0 and "evolution" in (tmp_path / "both.html").read_text()
+    (shown,) = load_runs([tmp_path / "blocks"])
+    assert shown.chip.place_names == tuple(f"blocks.{number}" for number in range(17)) and shown.chip.known
+    assert 0 < shown.savings.found.size_mb <= shown.savings.baseline.size_mb
     code, _, said = rlu(capsys, "export", tmp_path / "blocks", "-o", tmp_path / "blocks.onnx")
     assert code == 0, said
     (tmp_path / "net.py").write_text(NET.replace("4, 3", "4, 5"))

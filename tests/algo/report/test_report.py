@@ -377,7 +377,7 @@ def test_another_chip_is_not_given_the_published_ones_layers(tmp_path):
     limits = {"latency_th_ms": 9.0, "latency_low_ms": 1.0, "energy_th_uj": 90.0, "energy_low_uj": 7.0}
     path = make_run(tmp_path / "run", chip=SMALL_CHIP, schedule="quick", **limits)
     run = load_runs([path])[0]
-    assert run.chip.shapes == () and run.chip.layer_names == ("1", "2", "3")
+    assert run.chip.shapes == () and run.chip.place_names == ("1", "2", "3")
     assert {item.size_mb for item in run.deployments} == {None}
     words = Elements(page([run])).visible
     assert "does not say which chip" in words and "its own chip" in words and "full-width VGG8 in" not in words
@@ -392,7 +392,7 @@ def test_a_chip_of_measured_layers_is_named_and_unknown_energies_are_not_made_up
     chip = TableChip(read_csv(tmp_path / "bench.csv"))
     path = make_run(tmp_path / "run", chip=chip, schedule="quick", **limits)
     run = load_runs([path])[0]
-    assert run.chip.layer_names == ("a", "b") and run.q_history.last_matches is True
+    assert run.chip.place_names == ("a", "b") and run.q_history.last_matches is True
     elements = Elements(page([run]))
     assert "from the chip bench: a stopwatch. Energy is unavailable" in elements.visible
     found = next(row for row in elements.rows if row[:1] == ["found (greedy)"])
@@ -486,8 +486,8 @@ def test_break_even_is_what_its_formulas_say():
 def test_numbers_read_well():
     assert whole(None) == "never" and whole(72007.2) == "72,000" and whole(26.6e6) == "26.6 million"
     assert whole(3.14e9) == "3.14 billion" and whole(12.3) == "12"
-    assert against(5.0, 10.0) == "50\N{NO-BREAK SPACE}% less than INT8 (10.00)"
-    assert against(15.0, 10.0) == "50\N{NO-BREAK SPACE}% more than INT8 (10.00)"
+    assert against(5.0, 10.0, "INT8") == "50\N{NO-BREAK SPACE}% less than INT8 (10.00)"
+    assert against(15.0, 10.0, "INT8") == "50\N{NO-BREAK SPACE}% more than INT8 (10.00)"
 
 
 def step(iteration, accuracy, latency_ms, energy_uj):

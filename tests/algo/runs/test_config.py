@@ -2,16 +2,21 @@
 
 import dataclasses
 import json
+import re
 
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from algo.chips.evolver import EvolverChip
+from algo.chips.table import layer_table
 from algo.cli import rlu
+from algo.published.evolver import INT8_BASELINE
 from algo.report.load import load_runs
 from algo.runs.config import PLACES, TuneConfig, chip_network_of, located
 from algo.runs.run_folder import CONFIG, SUMMARY, TRACE, RunFolder
+from algo.runs.summary_text import summary_table
 from algo.runs.tune import config_of, resumed_config, run
 from algo.support.settings import settings_of
 from tests.algo.runs.test_tuning import LIMITS, tuned
@@ -163,7 +168,75 @@ def test_a_chip_of_ones_own_is_searched_over_its_own_bit_widths(said, weights, f
     assert {step.chosen["weight_bits"][0] for step in steps} == first
     assert {bits for step in steps for bits in step.chosen["activation_bits"]} == activations
     assert set(summary["found"]["weight_bits"]) <= weights
-    assert load_runs([folder.path])[0].values == tuple(sorted(weights))
+    (shown,) = load_runs([folder.path])
+    assert shown.values == tuple(sorted(weights))
+    eight = all(8 in known for known in (first, weights - first, activations) if known)
+    assert shown.savings.baseline_name == ("INT8" if eight else "the baseline")
+    assert ("INT8 baseline" in summary_table(summary)) == eight
+
+
+class Asked(MadeUp):
+    """Remembers the policy that it was asked for as the baseline."""
+
+    def retrained_baseline(self, policy):
+        self.baseline = policy
+        return 0.9
+
+
+def begun(path, **settings):
+    """Summary and evaluator of a short run, and the chip's figures of the policy that was trained as baseline."""
+    evaluator = Asked(8)
+    config = TuneConfig.of(iterations=3, accuracy_drop=0.9, **settings)
+    summary = run(config, RunFolder.create(path, config.to_json()), evaluator=evaluator, say=lambda text: None)
+    return summary, evaluator.baseline
+
+
+@pytest.mark.parametrize("widths", [None, "2,4", "4"])
+def test_the_baseline_is_measured_under_the_bit_widths_that_it_is_trained_with(widths, tmp_path):
+    """It has 8 bits if the chip knows them, whatever the search may choose from and whatever form the chip is in."""
+    (tmp_path / "own.csv").write_text(layer_table(EvolverChip()).to_csv())
+    cost = EvolverChip().measure(INT8_BASELINE)
+    for name, chip in (("model", "evolver"), ("table", str(tmp_path / "own.csv"))):
+        summary, trained = begun(tmp_path / name, bit_widths=widths, chip=chip)
+        shown = summary["baseline_int8"]
+        assert trained == INT8_BASELINE and shown["weight_bits"] == shown["activation_bits"] == [8] * 8
+        assert (shown["latency_ms"], shown["energy_uj"]) == pytest.approx((cost.latency_ms, cost.energy_uj), rel=1e-12)
+
+
+def test_a_layer_with_one_bit_width_keeps_it_whatever_the_search_may_choose_from(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(DESCRIBED + "bit_widths: [4, 6, 8]\nlayer_bit_widths: {conv1: [8], conv2: [4, 8]}")
+    begun(tmp_path / "run", chip=str(path), bit_widths="4,6")
+    steps = RunFolder.open(tmp_path / "run").steps
+    assert [set(column) for column in zip(*(s.chosen["weight_bits"] for s in steps), strict=True)][:2] == [{8}, {4}]
+    with pytest.raises(ValueError, match="layer conv2: the chip knows weight bits of 4, 8, and none of 6: add one"):
+        begun(tmp_path / "other", chip=str(path), bit_widths="6")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"bit_widths": "4,7"}, "no layer of the chip knows 7 bits"),
+        ({"rows": "block"}, r"none of the layers is in a block \(blocks.0"),
+        ({"points": 20}, "chip has 20 operating points to choose from, and a row of the unit has at most 16 actions"),
+    ],
+)
+def test_what_cannot_be_searched_is_said_before_the_network_is_trained(settings, said, tmp_path):
+    chip = "evolver"
+    if points := settings.pop("points", None):
+        pairs = ", ".join(f"{{voltage_v: 0.8, frequency_mhz: {100 + point}}}" for point in range(points))
+        (tmp_path / "own.yaml").write_text(
+            re.sub(r"operating_points: .*", f"operating_points: [{pairs}]", DESCRIBED) + "bit_widths: [4, 8]"
+        )
+        chip = str(tmp_path / "own.yaml")
+    config = TuneConfig.of(chip=chip, iterations=3, **settings)
+    heard = []
+    with pytest.raises(ValueError, match=said):
+        run(config, RunFolder.create(tmp_path / "run", config.to_json()), say=heard.append)
+    assert not any("pre-training" in text for text in heard)
+    if points:  # a search without a unit takes them
+        begun(tmp_path / "host", chip=chip, method="random")
+        assert RunFolder.open(tmp_path / "host").steps
 
 
 def test_the_chips_network_is_the_trained_one_unless_another_is_named():

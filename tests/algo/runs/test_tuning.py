@@ -320,12 +320,12 @@ def test_a_lock_on_a_file_that_its_last_owner_has_removed_is_none(tmp_path, monk
 
 
 class Refusing(Retraining):
-    def retrained_baseline(self):
+    def retrained_baseline(self, policy):
         raise ValueError("these data cannot be used")
 
 
 class Interrupted(Retraining):
-    def retrained_baseline(self):
+    def retrained_baseline(self, policy):
         raise KeyboardInterrupt
 
 

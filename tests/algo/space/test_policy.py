@@ -1,5 +1,7 @@
 """Rows, policies and spaces: one encode, one decode, for any dimensions."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,8 +72,13 @@ def test_layers_of_a_block_choose_from_what_all_of_them_know():
     chip = EvolverChip(bit_widths=(2, 4, 8), layer_bit_widths={"conv2": (4, 8), "conv3": (2,)})
     names = [layer.name for layer in PUBLISHED_VGG8]
     space = space_of(chip, names, blocks={"first": (0, 1), "rest": (3, 4)})
-    assert space.action_counts == (2, 3, 9) and space.decode((0, 0, 0)).weight_bits == (4, 4, 8, 2, 2, 8, 8, 8)
-    with pytest.raises(ValueError, match="layers 1, 2 share a row, but the chip gives them no weight_bits in common"):
+    assert space.action_counts == (2, 3, 9) and space.decode((0, 0, 0)).weight_bits == (4, 4, 2, 2, 2, 8, 8, 8)
+    for actions in itertools.product(range(2), range(3), range(9)):
+        policy = space.decode(actions)
+        assert chip.measure(policy).latency_ms > 0  # layers in no block have what the chip knows
+        assert space.encode(policy) == actions and space.spread(space.by_place(policy), policy.point) == policy
+    assert space.identity != space_of(EvolverChip(), names, blocks={"first": (0, 1), "rest": (3, 4)}).identity
+    with pytest.raises(ValueError, match="layers conv2, conv3 share a row, but the chip gives them no weight bits"):
         space_of(chip, names, blocks={"both": (1, 2)})
 
 
