@@ -9,12 +9,13 @@ import pytest
 from algo.chips.chip import LayerChip, Measurement
 from algo.chips.layer_csv import TableChip, read_csv
 from algo.chips.table import layer_table
+from algo.nets.quantisation import QuantisedConv2d, QuantisedLinear, policy_of, quantised_layers
 from algo.report.load import load_runs
 from algo.report.page import page
 from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CHIP_TABLE, SUMMARY, TRACE, RunFolder
 from algo.runs.summary_text import summary_table
-from algo.runs.tune import run, run_space
+from algo.runs.tune import retrainer_of, run, run_space, task_of
 from algo.search.tables.policy_table import PolicyTable, TableEvaluator
 from algo.search.tables.table_file import read_table, write_table
 from algo.space import dimensions
@@ -86,6 +87,38 @@ def test_it_reaches_trace_summary_and_report_and_resumes(sparse, tmp_path):
     tuned(tmp_path / "pieces", chip, table)
     for name in (TRACE, SUMMARY):
         assert (tmp_path / "pieces" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_it_reaches_the_layers_of_a_network_that_is_retrained(sparse, tmp_path, monkeypatch):
+    """A dimension is an attribute of the quantised layers; the baseline puts it back."""
+    chip, _ = sparse
+    for kind in (QuantisedConv2d, QuantisedLinear):
+        monkeypatch.setattr(kind, SPARSITY.name, 0, raising=False)
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def make(classes, channels):\n"
+        "    return nn.Sequential(nn.Conv2d(channels, 2, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(18, classes))\n"
+    )
+    labels = np.arange(120) % 2
+    images = (np.random.default_rng(1).integers(0, 200, (120, 8, 8)) + 50 * labels[:, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "few.npz", images=images, labels=labels)
+    config = TuneConfig.of(
+        data=str(tmp_path / "few.npz"), network=f"{tmp_path / 'net.py'}:make", iterations=4, threads=1,
+        accuracy_drop=0.9, **LIMITS,
+    )  # fmt: skip
+    folder = RunFolder.create(tmp_path / "run", config.to_json())
+    retrainer = retrainer_of(task_of(config, folder, lambda text: None), lambda text: None)
+    summary = run(config, folder, chip=chip, evaluator=retrainer, say=lambda text: None)
+    assert {len(step.chosen["sparsity"]) for step in RunFolder.open(folder.path).steps} == {2}
+    found = run_space(config, chip, 2).spread({name: summary["found"][name] for name in chip.dimensions})
+    network, _ = retrainer.network(found)
+    assert policy_of(network) == found
+    retrainer.accuracy(found.but(sparsity=(0, 6)), 9)
+    retrainer.retrained_baseline()
+    assert policy_of(retrainer.network(found.but(sparsity=(0, 6)), 9)[0]).per_layer["sparsity"] == (0, 6)
+    assert [layer.sparsity for _, layer in quantised_layers(retrainer._model)] == [0, 6]
+    retrainer.baseline()
+    assert [layer.sparsity for _, layer in quantised_layers(retrainer._model)] == [0, 6]
 
 
 def test_it_reaches_the_chips_table_and_a_table_of_policies(sparse, tmp_path):
