@@ -260,7 +260,8 @@ class _Stimulus:
         if self._chance(0.2):  # often with actions that the rows do not have
             for address in rng.sample(self.windows["POLICY"], min(2, len(self.windows["POLICY"]))):
                 highest = rng.choice((self.params.actions - 1, 15))
-                ops.append(Op(WRITE, address, sum(rng.randint(0, highest) << 4 * lane for lane in range(8))))
+                actions = [rng.randint(0, highest) for _ in range(POLICY.entries_per_word)]
+                ops.append(Op(WRITE, address, POLICY.pack(actions)[0]))
         return ops
 
     def _measurements(self) -> list[Op]:
@@ -387,9 +388,9 @@ def place(params: RLUParams, address: int) -> tuple[str, int]:
     if name:
         return f"register {name}", 0
     for window in WINDOW_BY_NAME.values():
-        word = (address - window.offset) // 4
-        if not address % 4 and 0 <= word < window.words(params):
-            if window.name == "Q_TABLE":
-                return f"Q-table row {word // 8}, word", word % 8
-            return f"{window.name} word", word
+        if (found := window.place(address, params)) is not None:
+            row, column = found
+            if window.words_per_row > 1:
+                return f"{window.name} row {row}, word", column // window.entries_per_word
+            return f"{window.name} word", row // window.rows_per_word
     return f"address 0x{address:04X}", 0

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.primitives.pipeline import later
-from rtl.spec.params import RLUParams
+from rtl.spec.params import ACTION_WIDTH, ACTIONS_PER_WORD, LANE_WIDTH, RLUParams
 
 
 class SeenScan(wiring.Component):
@@ -65,10 +65,10 @@ class SeenScan(wiring.Component):
         episode = Signal(range(p.episodes))
         running, last_word, last_episode = Signal(), Signal(), Signal()
         m.d.comb += [
-            last_word.eq(word == last_row[3:]),
+            last_word.eq(word == last_row[LANE_WIDTH:]),
             last_episode.eq(episode == self.stored - 1),
             self.read_episode.eq(episode),
-            self.read_row.eq(word << 3),
+            self.read_row.eq(word << LANE_WIDTH),
         ]
         with m.If(running):
             m.d.sync += word.eq(word + 1)
@@ -81,9 +81,10 @@ class SeenScan(wiring.Component):
 
         # Actions beyond the last row in use do not count.
         valid, final = later(m, running, 1), later(m, last_word, 1)
-        counts = Cat(~final | (i <= last_row[:3]) for i in range(8))
+        counts = Cat(~final | (i <= last_row[:LANE_WIDTH]) for i in range(ACTIONS_PER_WORD))
         differing = Cat(
-            (self.word.word_select(i, 4) != self.policy_word.word_select(i, 4)) & counts[i] for i in range(8)
+            (self.word.word_select(i, ACTION_WIDTH) != self.policy_word.word_select(i, ACTION_WIDTH)) & counts[i]
+            for i in range(ACTIONS_PER_WORD)
         )
         differs, before = Signal(), Signal()
         m.d.sync += differs.eq(differing.any())

@@ -17,6 +17,8 @@ COUNT_WIDTH = MAX_ACTIONS.bit_length()
 
 #: Actions in a word of a policy, in memory and on the bus.
 ACTIONS_PER_WORD = 32 // ACTION_WIDTH
+#: Bits of a row's number that select its action in a word of the policy.
+LANE_WIDTH = (ACTIONS_PER_WORD - 1).bit_length()
 
 #: Draws of a candidate; the last one is taken even if it has been tried already.
 ATTEMPTS = 16

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from rtl.spec.params import RLUParams
+from rtl.spec.params import ACTION_WIDTH, ACTIONS_PER_WORD, LANE_WIDTH, RLUParams
 
 
 class PolicyStore(wiring.Component):
@@ -70,36 +70,36 @@ class PolicyStore(wiring.Component):
         m = Module()
         # Every address has a row, so no read is undefined. There is at least one address bit.
         depth = 1 << self.params.row_width
-        words = max(2, depth // 8)
+        words = max(2, depth // ACTIONS_PER_WORD)
         m.submodules.policy = policy = memory.Memory(shape=32, depth=words, init=[], attrs={"no_rw_check": 1})
         # The count less one is stored, so 1..16 fits in four bits.
         m.submodules.counts = counts = memory.Memory(
-            shape=4,
+            shape=ACTION_WIDTH,
             depth=depth,
             init=[count - 1 for count in self.params.counts],
             attrs={"no_rw_check": 1, **({"ram_style": "block"} if depth > 64 else {})},
         )
-        policy_read, policy_write = policy.read_port(), policy.write_port(granularity=4)
+        policy_read, policy_write = policy.read_port(), policy.write_port(granularity=ACTION_WIDTH)
         count_read, count_write = counts.read_port(), counts.write_port()
-        lane = Signal(3)
-        m.d.sync += lane.eq(self.read_row[:3])
+        lane = Signal(LANE_WIDTH)
+        m.d.sync += lane.eq(self.read_row[:LANE_WIDTH])
         m.d.comb += [
-            policy_read.addr.eq(self.read_row[3:]),
+            policy_read.addr.eq(self.read_row[LANE_WIDTH:]),
             self.word.eq(policy_read.data),
-            self.action.eq(policy_read.data.word_select(lane, 4)),
+            self.action.eq(policy_read.data.word_select(lane, ACTION_WIDTH)),
             count_read.addr.eq(self.read_row),
             self.count.eq(count_read.data + 1),
             self.last.eq(count_read.data),
-            policy_write.addr.eq(self.write_row[3:]),
+            policy_write.addr.eq(self.write_row[LANE_WIDTH:]),
             policy_write.data.eq(self.write_word),
-            policy_write.en.eq(self.write_word_en.replicate(8)),
+            policy_write.en.eq(self.write_word_en.replicate(ACTIONS_PER_WORD)),
             count_write.addr.eq(self.write_row),
             count_write.data.eq(self.write_count - 1),
             count_write.en.eq(self.write_count_en),
         ]
         with m.If(self.write_action_en):
             m.d.comb += [
-                policy_write.data.eq(Cat(self.write_action for _ in range(8))),
-                policy_write.en.eq(1 << self.write_row[:3]),
+                policy_write.data.eq(Cat(self.write_action for _ in range(ACTIONS_PER_WORD))),
+                policy_write.en.eq(1 << self.write_row[:LANE_WIDTH]),
             ]
         return m

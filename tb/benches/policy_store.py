@@ -10,6 +10,8 @@ from typing import Any
 
 import cocotb
 
+from rtl.spec.params import ACTION_WIDTH, ACTIONS_PER_WORD
+from rtl.spec.registers import POLICY
 from sim.model.golden import GoldenModel
 from tb.kit.bench import Setup, Testbench, pack, place, places, some_row
 
@@ -19,7 +21,7 @@ COVER = SETUP.cover
 COVER.points(
     read=places(PARAMS.states),
     write=["nothing", "action", "word", "count", "action and count", "word and count"],
-    lane=range(min(8, PARAMS.states)),
+    lane=range(min(ACTIONS_PER_WORD, PARAMS.states)),
     action=["lowest", "middle", "highest"],
     count=[1, 2, PARAMS.actions, 16],
     read_of_written_row=["in the same cycle", "in the next cycle"],
@@ -36,26 +38,26 @@ class Model:
 
     def cycle(self, inputs: dict[str, int]) -> None:
         row = inputs["read_row"]
-        first = row // 8 * 8
+        first = row // ACTIONS_PER_WORD * ACTIONS_PER_WORD
         self.answer = {
-            "word": pack(self.policy[first : first + 8], 4),
+            "word": pack(self.policy[first : first + ACTIONS_PER_WORD], ACTION_WIDTH),
             "action": self.policy[row],
             "count": self.counts[row],
             "last": self.counts[row] - 1,
         }
         # A read in the cycle of a write to the same place may return anything.
         row = inputs["write_row"]
-        if inputs["write_word_en"] and row // 8 == inputs["read_row"] // 8:
+        if inputs["write_word_en"] and row // ACTIONS_PER_WORD == inputs["read_row"] // ACTIONS_PER_WORD:
             del self.answer["word"], self.answer["action"]
-        elif inputs["write_action_en"] and row // 8 == inputs["read_row"] // 8:
+        elif inputs["write_action_en"] and row // ACTIONS_PER_WORD == inputs["read_row"] // ACTIONS_PER_WORD:
             del self.answer["word"]
             if row == inputs["read_row"]:
                 del self.answer["action"]
         if inputs["write_count_en"] and row == inputs["read_row"]:
             del self.answer["count"], self.answer["last"]
         if inputs["write_word_en"]:
-            first = row // 8 * 8
-            self.policy[first : first + 8] = [inputs["write_word"] >> 4 * i & 0xF for i in range(8)]
+            first = row // ACTIONS_PER_WORD * ACTIONS_PER_WORD
+            self.policy[first : first + ACTIONS_PER_WORD] = POLICY.unpack([inputs["write_word"]], ACTIONS_PER_WORD)
         if inputs["write_action_en"]:
             self.policy[row] = inputs["write_action"]
         if inputs["write_count_en"]:

@@ -93,7 +93,7 @@ _BUGS = (
     ),
     PlantedBug(
         "an action is written to every lane of its word", "rtl.unit.policy_store",
-        "policy_write.en.eq(1 << self.write_row[:3])", "policy_write.en.eq(255)",
+        "policy_write.en.eq(1 << self.write_row[:LANE_WIDTH])", "policy_write.en.eq(255)",
         (bench("policy_store", "mixed"),),
     ),
     PlantedBug(
@@ -368,7 +368,7 @@ _BUGS = (
     ),
     PlantedBug(
         "the last row is not compared with stored policies", "rtl.episodes.policy_scan",
-        "(i <= last_row[:3])", "(i < last_row[:3])",
+        "(i <= last_row[:LANE_WIDTH])", "(i < last_row[:LANE_WIDTH])",
         (lockstep("episodic"),),
     ),
     PlantedBug(
