@@ -1,11 +1,13 @@
 """The contract of a searcher, over every method and over the unit on a device: ask, tell, save, go on."""
 
+import itertools
 import json
 
+import numpy as np
 import pytest
 
 from algo.search.loop import search
-from algo.search.methods.registry import METHODS
+from algo.search.methods.registry import METHODS, Method
 from algo.search.schedules import schedule_of
 from algo.search.scoring import Scorer
 from algo.search.searcher import Problem
@@ -86,3 +88,30 @@ def test_the_state_of_another_search_is_refused():
         made("random", scored, seed=4).restore(one.state())
     with pytest.raises(ValueError, match="policy 0 of the saved search is damaged"):
         made("random", scored).restore({"method": "random 1", "told": [[1]]})
+
+
+class CheapestFirst:
+    """Asks the chip for every policy's energy before anything is trained."""
+
+    def __init__(self, problem, seeds):
+        actions = itertools.product(*map(range, problem.space.action_counts))
+        self.order = sorted(actions, key=lambda chosen: problem.costs(problem.space.decode(chosen)).energy_uj)
+        self.searches, self.next = len(seeds), 0
+
+    def ask(self):
+        self.next += 1
+        return np.array([self.order[self.next - 1]] * self.searches)
+
+    def tell(self, outcomes):
+        pass
+
+
+def test_a_searcher_may_ask_for_costs_before_anything_is_trained():
+    scored = small_scored()
+    method = Method("cheapest-first", CheapestFirst, "for this test")
+    steps = steps_of(
+        method.searcher(Problem(scored.table.space, scored.objective, BUDGET, scored.table.measure), 1), scored
+    )
+    cheapest = np.sort(scored.table.energy_uj)[:BUDGET]
+    assert [step.energy_uj for step in steps] == cheapest.tolist() and cheapest[0] < cheapest[-1]
+    assert (scored.table.energy_uj[method.run(scored, [1, 2], BUDGET)] == cheapest[:, None]).all()
