@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from algo.chips.chip import Chip, Measurement
+from algo.chips.chip import LayerChip, Measurement
 from algo.published.evolver import INT8_BASELINE, OPERATING_POINTS
 from algo.space.policy import OperatingPoint, Policy
 
@@ -20,8 +20,13 @@ class ModelSizeChip:
         weights: number of weights of each layer.
     """
 
-    chip: Chip
+    chip: LayerChip
     weights: tuple[int, ...]
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """Names of the network's layers."""
+        return self.chip.layer_names
 
     @property
     def points(self) -> tuple[OperatingPoint, ...]:

@@ -1,4 +1,4 @@
-"""What the ResNet34 experiment runs: the narrow network, its data, its layers by block, the chip model's ranges."""
+"""What the ResNet34 experiment runs: the narrow network, its data, its blocks, the chip model's ranges."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import dataclasses
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from algo.chips.chip import Chip
+from algo.chips.by_name import network_layers
 from algo.chips.evolver import EvolverChip
 from algo.experiments.base import Scale
-from algo.experiments.model_size import ModelSizeChip
+from algo.nets.registry import published_width
 from algo.nets.train.task import Task
 from algo.published.evolver import INT8_BASELINE
 from algo.runs.config import TuneConfig
@@ -21,8 +21,10 @@ from sim.files import cache_dir
 
 if TYPE_CHECKING:
     from algo.nets.data.datasets import Dataset
+    from algo.nets.train.retrainer import Retrainer
 
-FULL_WIDTH = 64
+NAME = "resnet34"
+FULL_WIDTH = published_width(NAME)
 
 
 def network(scale: Scale) -> dict[str, Any]:
@@ -31,19 +33,22 @@ def network(scale: Scale) -> dict[str, Any]:
     return {"network": "ResNet34", "width": width, "image_side": side, "batch_size": 125}
 
 
-def space_of_blocks(chip: Chip) -> PolicySpace:
-    """A row a residual block; the first convolution and the last layer have no row and stay at 8 bits."""
-    names = [layer.name for layer in full_width_layers()]
-    return space_of(chip, names, blocks=blocks_of(names))
+def settings(scale: Scale) -> dict[str, Any]:
+    """Settings of a run by name: the network, a choice for each residual block, how it is trained."""
+    made = network(scale)
+    fields = {"network": NAME, "rows": "block", "width": made["width"], "batch_size": made["batch_size"]}
+    return fields | ({"pretrain_epochs": 1, "int8_epochs": 1} if scale == "quick" else {})
 
 
 @cache
 def full_width_layers() -> tuple[LayerShape, ...]:
     """Layer shapes of the full-width network on 32x32 colour images of 100 classes, which the chip model runs."""
-    from algo.nets.layer_shapes import layer_shapes
-    from algo.nets.models.resnet34 import ResNet34
+    return network_layers(NAME)
 
-    return layer_shapes(ResNet34(100, 3, FULL_WIDTH), (3, 32, 32))
+
+def space_of_blocks(chip: EvolverChip) -> PolicySpace:
+    """A row a residual block; the first convolution and the last layer have no row and stay at 8 bits."""
+    return space_of(chip, chip.layer_names, blocks=blocks_of(chip.layer_names))
 
 
 @cache
@@ -62,22 +67,10 @@ def scaled_ranges() -> dict[str, float]:
     return {name: round(value, 4) for name, value in ranges.items()}
 
 
-def chip_and_evaluator(scale: Scale, config: TuneConfig, *, by_size: bool) -> dict[str, Any]:
-    """The full-width network on the chip model, the narrow one in training; a row of the policy is a block."""
-    from algo.nets.models.resnet34 import ResNet34
-
-    made = network(scale)
-    training = dataclasses.replace(config.task.training, batch_size=made["batch_size"])
-    if scale == "quick":
-        training = dataclasses.replace(training, pretrain_epochs=1, int8_epochs=1)
-    task = Task.of(config.task, config.seed, lambda dataset: _shrunken(dataset, made["image_side"]))
-    channels, classes = task.dataset.train_images.shape[1], task.dataset.classes
-    task = dataclasses.replace(task, training=training, make_model=lambda: ResNet34(classes, channels, made["width"]))
-    chip: Any = EvolverChip(full_width_layers())
-    if by_size:
-        chip = ModelSizeChip(chip, tuple(layer.weights for layer in chip.layers))
-    retrainer = task.retrainer(task.pretrained(cache_dir() / "pretrained"))
-    return {"chip": chip, "evaluator": retrainer, "space": space_of_blocks(chip)}
+def evaluator(scale: Scale, config: TuneConfig) -> Retrainer:
+    """The retraining of a run on images of the scale's size, which a configuration cannot say."""
+    task = Task.of(config.task, config.seed, lambda dataset: _shrunken(dataset, network(scale)["image_side"]))
+    return task.retrainer(task.pretrained(cache_dir() / "pretrained"))
 
 
 def _shrunken(dataset: Dataset, side: int) -> Dataset:

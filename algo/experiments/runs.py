@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from algo.chips.by_name import network_layers
 from algo.chips.evolver import EvolverChip
 from algo.experiments.base import Scale, Settings, is_done, load
 from algo.experiments.excluding import excluding_thresholds
@@ -139,6 +140,10 @@ def config_of(task: Task, scale: Scale, device: Literal["golden", "sim"], data: 
         fields |= {"schedule": "long", "noise_std": 1.0}
     if scale == "full":
         fields |= {"width": 128, "threads": 2}
+    if task in _RESNET_TASKS:
+        from algo.experiments import resnet34_setup
+
+        fields |= resnet34_setup.settings(scale)
     if task == "latency":
         fields["objective"] = "latency"
     elif task == "activations":
@@ -186,14 +191,15 @@ def perform_run(one: Run) -> None:
 
 def _parts(one: Run, config: TuneConfig) -> dict[str, Any]:
     """Chip and evaluator of a task that `rlu tune` alone cannot run."""
+    parts: dict[str, Any] = {}
     if one.task in _RESNET_TASKS:
-        from algo.experiments.resnet34_setup import chip_and_evaluator
+        from algo.experiments import resnet34_setup
 
-        return chip_and_evaluator(one.scale, config, by_size=one.task == "resnet34-size")
-    if one.task == "model-size":
-        chip = EvolverChip()
-        return {"chip": ModelSizeChip(chip, tuple(layer.weights for layer in chip.layers))}
-    return {}
+        parts["evaluator"] = resnet34_setup.evaluator(one.scale, config)
+    if one.task.endswith("size"):
+        chip = EvolverChip(network_layers(config.task.network))
+        parts["chip"] = ModelSizeChip(chip, tuple(layer.weights for layer in chip.layers))
+    return parts
 
 
 def _network(task: Task, scale: Scale) -> dict[str, Any]:
