@@ -129,9 +129,10 @@ def _run(
     saved = folder.load_checkpoint()
     for note in folder.notes:
         say(note)
-    if len(folder.steps) == len(schedule) and (summary := folder.summary) is not None:
+    earlier = folder.recover_summary(say)
+    if earlier is not None and len(folder.steps) == len(schedule):
         say(f"{folder.path} is complete; nothing to do")
-        return summary
+        return earlier
     task: Task | None = None
     if chip is None:
         if chip_network_of(config) is None:
