@@ -150,10 +150,10 @@ def _run(
         )
     baseline_accuracy = evaluator.retrained_baseline()
     objective = config.objective.at(max(0.0, baseline_accuracy - config.objective.accuracy_drop))
-    with _searcher(config, space, objective, chip, len(folder.steps)) as (searcher, device):
+    with _searcher(config, space, objective, chip) as (searcher, device):
         if saved is not None:
             try:
-                searcher.restore(saved[0])
+                searcher.restore(saved[0], len(folder.steps))
             except (ValueError, DriverError) as error:
                 raise RunFolderError(f"{folder.path / CHECKPOINT} is not of this run: {error}") from None
             with reading(folder.path / CHECKPOINT, "{} is not of this run", raises=RunFolderError):
@@ -210,9 +210,9 @@ def _run(
 
 @contextmanager
 def _searcher(
-    config: TuneConfig, space: PolicySpace, objective: Objective, chip: Chip, told: int
+    config: TuneConfig, space: PolicySpace, objective: Objective, chip: Chip
 ) -> Iterator[tuple[Searcher, Device | None]]:
-    """The searcher of a run, and the device that it is on, if it is a unit; ``told`` policies are behind it."""
+    """The searcher of a run, and the device that it is on, if it is a unit."""
     counts, unit, method = space.action_counts, config.unit, config.search.method
     schedule = schedule_of(config.search.schedule, config.search.iterations)
     if method not in UNITS:
@@ -238,7 +238,7 @@ def _searcher(
             full_last_reward=unit.full_last_reward,
             episodic=episodic,
         )
-        yield UnitSearcher(driver, schedule, told, greedy=episodic is None), device
+        yield UnitSearcher(driver, schedule, greedy=episodic is None), device
 
 
 def run_space(config: TuneConfig, chip: Chip, layers: int) -> PolicySpace:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from algo.cli import rlu
 from algo.report.load import load_runs
 from algo.runs.config import PLACES, TuneConfig, chip_network_of, located
-from algo.runs.run_folder import CONFIG, SUMMARY, TRACE, RunFolder
+from algo.runs.run_folder import CHECKPOINT, CONFIG, SUMMARY, TRACE, RunFolder, RunFolderError
 from algo.runs.tune import config_of, resumed_config, run
 from algo.support.settings import settings_of
 from tests.algo.runs.test_tuning import LIMITS, tuned
@@ -58,6 +58,34 @@ def test_a_search_on_the_host_resumes_to_the_same_bytes(method, tmp_path):
         assert (tmp_path / "pieces" / name).read_bytes() == (whole.path / name).read_bytes()
     (run,) = load_runs([whole.path])
     assert run.q_history.tables == () and not run.notes
+
+
+@pytest.mark.parametrize("method", ["random", "tpe", "evolution", "nsga2-pareto"])
+def test_a_damaged_state_of_a_search_on_the_host_is_refused(method, tmp_path):
+    folder, _, _ = tuned(tmp_path / "run", method=method, stop=3)
+    _, state, evaluator = folder.read_checkpoint()
+    one, two, three = state["told"]
+    for told, said in (
+        ([one], "the saved search holds 1 policies, not 3"),
+        ([one, two, three, one], "the saved search holds 4 policies, not 3"),
+        ({}, "told of the saved search must be a list, each item a list"),
+        ([one, two, 5], "told of the saved search must be a list, each item a list"),
+        ([one, two, three[:4]], "policy 2 of the saved search has no score"),
+        ([one, two, [*three, 0]], "policy 2 of the saved search has 6 values, not 5"),
+        ([one, ["x", *two[1:]], three], "actions of policy 1 of the saved search must be a list"),
+        ([one, [[99], *two[1:]], three], "policy 1 of the saved search is not the one that"),
+        (
+            [one, [*two[:1], "x", *two[2:]], three],
+            "accuracy of policy 1 of .* must be a finite number or null, not 'x'",
+        ),
+        ([one, [*two[:2], None, *two[3:]], three], "latency_ms of policy 1 of .* must be a finite number, not None"),
+        ([one, [*two[:3], [], *two[4:]], three], "energy_uj of policy 1 of the saved search must be a finite number"),
+        ([one, [*two[:4], None], three], "score of policy 1 of the saved search must be a finite number, not None"),
+    ):
+        folder.save_checkpoint(state | {"told": told}, evaluator)
+        with pytest.raises(RunFolderError, match=said) as caught:
+            tuned(folder.path, method=method)
+        assert str(folder.path / CHECKPOINT) in str(caught.value)
 
 
 def values_of(one):
