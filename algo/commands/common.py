@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 
 import click
 
-from algo.support.settings import settings_of
+from algo.support.settings import settings_of, whole_numbers
 from rtl.spec.buses import BUSES
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
@@ -113,6 +113,6 @@ def worker_options(command: Command) -> Command:
 def parse_counts(text: str | None) -> tuple[int, ...] | None:
     """The value of --action-counts."""
     try:
-        return None if text is None else tuple(int(part) for part in text.split(","))
+        return None if text is None else whole_numbers(text)
     except ValueError:
         raise ValueError(f"--action-counts must be whole numbers N,N,..., not {text!r}") from None

@@ -17,7 +17,18 @@ from algo.nets.registry import NETWORKS, is_file_network
 from algo.nets.train.task import TaskConfig
 from algo.search.objective import ObjectiveConfig
 from algo.search.schedules import SCHEDULES
-from algo.support.settings import changed, check_settings, flat, from_flat, from_json, setting, settings_of, to_json
+from algo.support.settings import (
+    changed,
+    check_settings,
+    flat,
+    from_flat,
+    from_json,
+    setting,
+    settings_of,
+    to_json,
+    whole_numbers,
+)
+from algo.support.user_files import shown
 from rtl.spec.buses import BUSES
 
 if TYPE_CHECKING:
@@ -212,11 +223,11 @@ def bit_widths_of(config: TuneConfig) -> tuple[int, ...] | None:
     if text is None:
         return None
     try:
-        widths = tuple(int(part) for part in text.split(","))
+        widths = whole_numbers(text)
     except ValueError:
         widths = ()
     if not widths or list(widths) != sorted(set(widths)) or not 2 <= widths[0] <= widths[-1] <= 16:
-        raise ValueError(f"bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not {text!r}")
+        raise ValueError(f"bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not {shown(text)}")
     return widths
 
 
@@ -238,11 +249,13 @@ def chip_network_of(config: TuneConfig) -> str | None:
 
 def located(config: TuneConfig) -> TuneConfig:
     """The same with absolute paths, so a run can be resumed from any working directory."""
-    return config.but(**{name: located_value(name, value) for name, value in config.flat.items() if name in PLACES})
+    return config.but(**{name: located_value(name, value) for name, value in config.flat.items()})
 
 
 def located_value(name: str, value: Any) -> Any:
-    """A setting's value; a path is made absolute."""
+    """A setting's value as a run keeps it: a path is made absolute, spaces are removed from a list of bit-widths."""
+    if name == "bit_widths" and isinstance(value, str):
+        return "".join(value.split())
     if not is_place(name, value):
         return value
     if is_file_network(value):

@@ -47,6 +47,7 @@ from algo.search.step import Step
 from algo.search.unit_searcher import UnitSearcher
 from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS
 from algo.space.policy import Policy, PolicySpace
+from algo.support.settings import settings_of
 from algo.support.user_files import reading
 from rtl.spec.params import RLUParams
 from sim.devices.device import Device, GoldenDevice
@@ -345,6 +346,7 @@ def resumed_config(folder: RunFolder, given: dict[str, Any]) -> TuneConfig:
         )
     config = config_of(folder)
     stored = config.flat | {"unit": UNITS.get(config.search.method)}
+    flags = {one.name: one.flag for one in settings_of(TuneConfig)}
     if str(given.get("device", "")).startswith(SERIAL) and str(stored["device"]).startswith(SERIAL):
         config = config.but(device=given["device"])  # a board may be plugged in elsewhere today
         stored["device"] = given["device"]
@@ -352,7 +354,7 @@ def resumed_config(folder: RunFolder, given: dict[str, Any]) -> TuneConfig:
         if located_value(name, stored[name]) != located_value(name, value):
             raise RunFolderError(
                 f"{folder.path} was begun with {name} = {stored[name]!r}, not {value!r}: "
-                f"leave {name} out, or begin a new run with another --out"
+                f"leave {flags.get(name, f'--{name}')} out, or begin a new run with another --out"
             )
     return config
 

@@ -140,11 +140,38 @@ def test_every_setting_with_a_help_text_is_an_option_with_its_default():
         ({"network": "lenet"}, "unknown network 'lenet': choose vgg8, mobilenetv2, resnet34, or FILE.py:FUNCTION"),
         ({"tournament": 0}, "tournament must be in 1..255, not 0"),
         ({"rows": "net"}, "rows must be one of layer, block, not 'net'"),
+        ({"iterations": 10**400}, r"iterations must be in 1\.\.100000, not 1000"),
+        ({"lr_k": 200.0}, r"lr_k \(--k\) must be above 0 and at most 100, not 200"),
+        ({"lr_k": 0.0}, r"lr_k \(--k\) must be above 0 and at most 100, not 0"),
+        ({"epochs": 0}, r"epochs_per_iteration \(--epochs\) must be in 1\.\.1000, not 0"),
+        ({"latency_th_ms": "low"}, r"latency_th_ms \(--latency-th\) must be a finite number, not 'low'"),
+        ({"bit_widths": "1_0"}, "bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not '1_0'"),
+        ({"bit_widths": "4,,8"}, "bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not '4,,8'"),
     ],
 )
 def test_what_a_setting_may_not_be_is_named(fields, message):
     with pytest.raises(ValueError, match=message):
         TuneConfig.of(**fields)
+
+
+@pytest.mark.parametrize("one", list(settings_of(TuneConfig)), ids=lambda one: one.name)
+def test_a_setting_takes_a_value_or_refuses_it_in_words(one):
+    for value in (10**400, -(10**400), float("nan"), -1, "", "9" * 400, True, []):
+        try:
+            TuneConfig.of(**{one.name: value})
+        except ValueError as error:
+            assert len(str(error)) < 1000
+
+
+def test_bit_widths_with_spaces_are_the_same_on_resume(tmp_path):
+    config = located(TuneConfig.of(schedule="quick", bit_widths="4, 8", **LIMITS))
+    assert config.search.bit_widths == "4,8"
+    folder = RunFolder.create(tmp_path / "run", config.to_json())
+    assert resumed_config(folder, {"bit_widths": " 4,8"}) == config
+    with pytest.raises(ValueError, match="was begun with bit_widths = '4,8', not '8': leave --bit-widths out"):
+        resumed_config(folder, {"bit_widths": "8"})
+    with pytest.raises(ValueError, match=r"was begun with lr_k = 2\.0, not 3\.0: leave --k out"):
+        resumed_config(folder, {"lr_k": 3.0})
 
 
 def test_bit_widths_can_be_limited_to_some_that_the_chip_knows(tmp_path):

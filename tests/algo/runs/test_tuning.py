@@ -403,7 +403,7 @@ def test_a_run_is_not_gone_on_with_on_the_layers_of_another_file(tmp_path):
 def test_another_configuration_is_refused_and_the_field_named(tmp_path):
     folder, _, _ = tuned(tmp_path / "run", stop=2)
     assert resumed_config(folder, {"seed": 5, "schedule": "quick"}).seed == 5
-    with pytest.raises(RunFolderError, match="was begun with seed = 5, not 6: leave seed out"):
+    with pytest.raises(RunFolderError, match="was begun with seed = 5, not 6: leave --seed out"):
         resumed_config(folder, {"schedule": "quick", "seed": 6})
     config = folder.config
     (folder.path / "config.json").write_text(json.dumps(config | {"colour": "red"}))
