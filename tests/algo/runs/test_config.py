@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+from types import NoneType
+from typing import get_args
 
 import click
 import pytest
@@ -9,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from algo.cli import rlu
+from algo.nets.registry import NETWORKS
 from algo.report.load import load_runs
-from algo.runs.config import PLACES, TuneConfig, chip_network_of, located
+from algo.runs.config import PLACES, UNITS, TuneConfig, chip_network_of, located
 from algo.runs.run_folder import CHECKPOINT, CONFIG, SUMMARY, TRACE, RunFolder, RunFolderError
 from algo.runs.tune import config_of, resumed_config, run
+from algo.search.methods.registry import METHODS
 from algo.support.settings import settings_of
 from tests.algo.runs.test_tuning import LIMITS, tuned
 from tests.report_runs import MadeUp
@@ -88,34 +92,54 @@ def test_a_damaged_state_of_a_search_on_the_host_is_refused(method, tmp_path):
         assert str(folder.path / CHECKPOINT) in str(caught.value)
 
 
+#: Values of settings that are text, or limited by one another.
+TEXT_OR_TIED = {
+    "device": st.sampled_from(["golden", "sim", "serial:/dev/ttyUSB0@9600"]),
+    "method": st.sampled_from(list(METHODS)),
+    "objective": st.sampled_from(["energy", "latency", "0.25,0,0.75"]),
+    "bit_widths": st.sampled_from([None, "8", "2,4,8"]),
+    "data": st.sampled_from(["digits", "cifar100", "/my/images.npz"]),
+    "network": st.sampled_from([*NETWORKS, "/my/net.py:make"]),
+    "chip": st.sampled_from(["evolver", "chip.yaml"]),
+    **dict.fromkeys(("latency_low_ms", "energy_low_uj"), st.floats(0, 10)),
+    **dict.fromkeys(("latency_high_ms", "energy_high_uj"), st.floats(20, 30)),
+    **dict.fromkeys(("latency_th_ms", "energy_th_uj"), st.floats(5, 100)),
+    **dict.fromkeys(("data_folder", "chip_network"), st.none() | st.sampled_from(["vgg8", "/else/where"])),
+}
+
+
 def values_of(one):
+    """Values that a setting may have."""
+    if one.name in TEXT_OR_TIED:
+        return TEXT_OR_TIED[one.name]
     if one.choices:
         return st.sampled_from(one.choices)
-    kinds = {bool: st.booleans(), int: st.integers(1, 200), float: st.floats(0, 1, exclude_min=True)}
-    return next((s for kind, s in kinds.items() if kind in (one.hint, *getattr(one.hint, "__args__", ()))), st.none())
+    numbers = st.integers(int(max(one.low, 1)), int(min(one.high, 200)))
+    fractions = st.floats(max(one.low, 0), min(one.high, 1), exclude_min=True, exclude_max=True)
+    kinds = {bool: st.booleans(), int: numbers, float: fractions}
+    parts = [one.hint, *get_args(one.hint)]
+    (kind,) = [kind for kind in kinds if kind in parts]
+    return st.none() | kinds[kind] if NoneType in parts else kinds[kind]
 
 
 @given(st.data())
 def test_what_is_written_is_read_again(data):
-    free = (
-        "alpha",
-        "gamma",
-        "tournament",
-        "replays",
-        "epochs",
-        "width",
-        "accuracy_drop",
-        "lr_schedule",
-        "rows",
-        "method",
-    )
-    drawn = {one.name: data.draw(values_of(one)) for one in settings_of(TuneConfig) if one.name in free[:-1]}
+    drawn = {one.name: data.draw(values_of(one), one.name) for one in settings_of(TuneConfig)}
+    if drawn["method"] not in UNITS:
+        drawn["device"] = "golden"
+    if drawn["device"] != "sim":
+        drawn["bus"] = "none"
     config = TuneConfig.of(**drawn)
+    assert config.flat == drawn and TuneConfig.of(**config.flat) == config
     written = json.loads(json.dumps(config.to_json()))
     assert written["format"] == 2 and TuneConfig.from_json(written) == config
-    assert TuneConfig.of(**config.flat) == config
-    for name, value in drawn.items():
-        assert config.flat[name] == value
+    missing = data.draw(st.sampled_from(list(settings_of(TuneConfig))))
+    inner = written
+    for part in missing.path[:-1]:
+        inner = inner[part]
+    del inner[missing.path[-1]]
+    if missing.name not in ("method", "device", "lfsr_width"):  # others may need their values
+        assert TuneConfig.from_json(written).flat == drawn | {missing.name: missing.default}
 
 
 def test_every_setting_with_a_help_text_is_an_option_with_its_default():
