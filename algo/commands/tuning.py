@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from algo.commands.common import CheckFailed, json_option, options_of
 from algo.runs.config import UNIT_METHODS, UNITS, TuneConfig, located
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from algo.search.step import Step
 
 
 @click.command()
@@ -55,18 +60,11 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
         folder = RunFolder.create(out, config.to_json())
     from tqdm import tqdm
 
-    best = 0.0
     with tqdm(initial=len(folder.steps), unit="policy", disable=None, file=sys.stderr) as bar:
-
-        def on_step(step: Any, total: int) -> None:
-            nonlocal best
-            best = max(best, step.reward)
-            bar.total = total
-            bar.set_postfix(score=f"{step.reward:.3f}", best=f"{best:.3f}", epsilon=step.epsilon, refresh=False)
-            bar.update()
-
         try:
-            summary = run(config, folder, on_step=on_step, say=lambda text: bar.write(text, file=sys.stderr))
+            summary = run(
+                config, folder, on_step=progress(bar, folder.steps), say=lambda text: bar.write(text, file=sys.stderr)
+            )
         except KeyboardInterrupt:
             bar.close()
             click.echo(
@@ -135,6 +133,21 @@ def score_command(
         click.echo(json.dumps({"score": value, "outlier": outlier}))
     else:
         click.echo(f"{value:.4f}" + ("  (an outlier: a threshold is missed)" if outlier else ""))
+
+
+def progress(bar: tqdm[Any], earlier: Sequence[Step]) -> Callable[[Step, int], None]:
+    """What a run calls after every iteration to move a bar; ``earlier`` are the iterations before it was resumed."""
+    best = max((step.reward for step in earlier), default=0.0)
+
+    def on_step(step: Step, total: int) -> None:
+        nonlocal best
+        best = max(best, step.reward)
+        epsilon = {} if step.epsilon is None else {"epsilon": step.epsilon}
+        bar.total, bar.n = total, step.iteration
+        bar.set_postfix(score=f"{step.reward:.3f}", best=f"{best:.3f}", **epsilon, refresh=False)
+        bar.update()
+
+    return on_step
 
 
 def _usual_folder(settings: Mapping[str, Any]) -> Path:
