@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
@@ -63,19 +63,20 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def options_of(
-    config: type, *, without: Collection[str] = (), only: Collection[str] = ()
+    config: type, *, without: Collection[str] = (), only: Sequence[str] = ()
 ) -> Callable[[Command], Command]:
     """Options for the settings of a configuration, each by the setting's own name; see `algo.support.settings`.
 
     Args:
         config: the class of the configuration.
         without: names of settings that get no option.
-        only: names of the settings that get one; default all.
+        only: names of the settings that get one, in this order; default all, in their own.
     """
 
     def decorate(command: Command) -> Command:
-        for one in reversed(list(settings_of(config))):
-            if not one.help or one.name in without or (only and one.name not in only):
+        found = {one.name: one for one in settings_of(config)}
+        for one in reversed([found[name] for name in only or found]):
+            if not one.help or one.name in without:
                 continue
             kinds = [kind for kind in (get_args(one.hint) or (one.hint,)) if kind is not NoneType]
             more: dict[str, Any] = {"help": one.help, "default": one.default}

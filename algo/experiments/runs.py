@@ -172,7 +172,7 @@ def perform_run(one: Run) -> None:
         ) as bar:
 
             def on_step(step: Step, total: int) -> None:
-                bar.total = total
+                bar.total, bar.n = total, step.iteration  # the last line of the trace may have been cut off
                 bar.update()
 
             run(

@@ -78,9 +78,12 @@ class Setting:
         return " and ".join(f"{word} {limit:g}" for word, limit in words.items() if math.isfinite(limit))
 
 
-def setting(default: Any, help: str = "", **more: Any) -> Any:
-    """A field of a configuration: its default, its help text, and further attributes of `Setting`."""
-    return dataclasses.field(default=default, metadata={_SETTING: {"help": help, **more}})
+def setting(default: Any, help: str = "", *, repr: bool = True, **more: Any) -> Any:
+    """A field of a configuration: its default, its help text, and further attributes of `Setting`.
+
+    ``repr=False`` leaves it out of the configuration's ``repr``.
+    """
+    return dataclasses.field(default=default, repr=repr, metadata={_SETTING: {"help": help, **more}})
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
