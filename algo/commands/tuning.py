@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from algo.commands.common import CheckFailed, json_option, options_of
 from algo.runs.config import UNIT_METHODS, UNITS, TuneConfig, located
+from algo.search.objective import ObjectiveConfig
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -111,8 +112,8 @@ def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
 @click.option("--latency", type=float, required=True, help="In ms.")
 @click.option("--energy", type=float, required=True, help="In uJ.")
 @click.option("--accuracy-th", type=float, default=0.0, show_default=True)
-@click.option("--latency-th", type=float, default=20.0, show_default=True, help="In ms.")
-@click.option("--energy-th", type=float, default=300.0, show_default=True, help="In uJ.")
+@click.option("--latency-th", type=float, default=ObjectiveConfig.latency_th_ms, show_default=True, help="In ms.")
+@click.option("--energy-th", type=float, default=ObjectiveConfig.energy_th_uj, show_default=True, help="In uJ.")
 @json_option
 def score_command(
     weights: str, accuracy: float, latency: float, energy: float, accuracy_th: float, latency_th: float,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from algo.chips.by_name import METAVAR as CHIP_METAVAR
 from algo.chips.by_name import NETWORK_METAVAR
@@ -30,9 +30,8 @@ from algo.support.settings import (
 )
 from algo.support.user_files import shown
 from rtl.spec.buses import BUSES
-
-if TYPE_CHECKING:
-    from sim.devices.episodic import Episodic
+from rtl.spec.params import ALPHA, GAMMA, LFSR_TAPS, RLUParams
+from sim.devices.episodic import Episodic
 
 #: Format of ``config.json``. Format 1 was one flat object.
 FORMAT = 2
@@ -79,13 +78,19 @@ class ChipConfig:
 class UnitConfig:
     """How the RL unit learns. Each field says what it means."""
 
-    alpha: float = setting(0.25, "Learning rate of the unit.", low=0, high=1)
-    gamma: float = setting(0.99, "Discount of the unit.", low=0, high=1)
-    lfsr_width: int = setting(16, "Bits of the unit's LFSR: 8, 16 or 32.", choices=(8, 16, 32))
+    alpha: float = setting(ALPHA, "Learning rate of the unit.", low=0, high=1)
+    gamma: float = setting(GAMMA, "Discount of the unit.", low=0, high=1)
+    lfsr_width: int = setting(
+        RLUParams.lfsr_width, "Bits of the unit's LFSR: 8, 16 or 32.", choices=tuple(sorted(LFSR_TAPS))
+    )
     full_last_reward: bool = setting(False, "Reward the last row in full instead of with its share.")
-    tournament: int = setting(32, "For rlu-plus: stored episodes drawn for a candidate.", low=1, high=255)
-    candidates: int = setting(2, "For rlu-plus: candidates drawn for a policy.", low=1, high=15)
-    replays: int = setting(16, "For rlu-plus: stored episodes replayed after each policy.", low=0, high=255)
+    tournament: int = setting(
+        Episodic.tournament, "For rlu-plus: stored episodes drawn for a candidate.", low=1, high=255
+    )
+    candidates: int = setting(Episodic.candidates, "For rlu-plus: candidates drawn for a policy.", low=1, high=15)
+    replays: int = setting(
+        Episodic.replays, "For rlu-plus: stored episodes replayed after each policy.", low=0, high=255
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,8 +240,6 @@ def episodic_of(config: TuneConfig) -> Episodic | None:
     """Settings of the episodic unit; ``None`` for a run with another searcher."""
     if config.search.method != "rlu-plus":
         return None
-    from sim.devices.episodic import Episodic
-
     unit = config.unit
     return Episodic(tournament=unit.tournament, candidates=unit.candidates, replays=unit.replays)
 

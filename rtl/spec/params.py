@@ -18,6 +18,14 @@ COUNT_WIDTH = MAX_ACTIONS.bit_length()
 #: Actions in a word of a policy, in memory and on the bus.
 ACTIONS_PER_WORD = 32 // ACTION_WIDTH
 
+#: Learning rate, discount, and weights of accuracy, latency and energy in the reward (Chen 2023): what the unit's
+#: registers hold after reset, and the defaults of everything above it.
+ALPHA, GAMMA = 0.25, 0.99
+WEIGHTS = (0.25, 0.10, 0.65)
+
+#: The same of an episodic unit: stored episodes drawn for a candidate, candidates drawn for a policy, replays.
+TOURNAMENT, CANDIDATES, REPLAYS = 32, 2, 16
+
 #: Draws of a candidate; the last one is taken even if it has been tried already.
 ATTEMPTS = 16
 
