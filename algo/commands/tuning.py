@@ -47,16 +47,13 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
         for name, value in settings.items()
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    wanted = dict(given)
-    if "rlu-plus" in (given.get("method"), UNIT_METHODS.get(given.get("unit", ""))):
-        wanted = {"schedule": "episodic"} | given
-    out = out or _usual_folder(settings | wanted)
+    out = out or _usual_folder(settings)
     if resume and content(out):
         folder = RunFolder.open(out)
         config = resumed_config(folder, given)
         _check_tools(config.device.device, config.device.simulator)
     else:
-        config = located(TuneConfig.of(**wanted))
+        config = located(TuneConfig.of(**given))
         _check_tools(config.device.device, config.device.simulator)
         folder = RunFolder.create(out, config.to_json())
     from tqdm import tqdm

@@ -12,7 +12,6 @@ from algo.runs.q_replay import q_history
 from algo.runs.run_folder import MEASURED, SUMMARY, TRACE, RunFolder, RunFolderError
 from algo.runs.summary_text import found_name
 from algo.runs.tune import config_of
-from algo.search.schedules import schedule_of
 from algo.search.step import Step
 from algo.space.dimensions import DIMENSIONS
 
@@ -57,7 +56,7 @@ def _load(path: Path, label: str) -> RunFacts:
             f"{path} has no whole iteration to report on: resume it first, rlu tune --resume --out {path}"
         )
     run = config_of(folder)
-    planned = len(schedule_of(run.search.schedule, run.search.iterations))
+    planned = len(run.epsilons)
     config = run.flat
     best = max(steps, key=lambda step: step.reward)
     chip = chip_facts(path, run, steps)

@@ -6,7 +6,7 @@ It imports neither NumPy nor torch, so the command line starts quickly.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from algo.nets.data.names import names_files
 from algo.nets.registry import NETWORKS, is_file_network
 from algo.nets.train.task import TaskConfig
 from algo.search.objective import ObjectiveConfig
-from algo.search.schedules import SCHEDULES
+from algo.search.schedules import SCHEDULES, schedule_of
 from algo.support.settings import (
     changed,
     check_settings,
@@ -100,9 +100,9 @@ class SearchConfig:
     method: str = setting(
         "rlu", "The search: rlu, rlu-plus, evolution, tpe, random and more; an unknown one lists them.", metavar="NAME"
     )
-    schedule: str = setting(
-        "published",
-        "330 iterations as published, 33, or 1200; episodic is the default of rlu-plus.",
+    schedule: str | None = setting(
+        None,
+        "330 iterations as published, 33, or 1200; default published, for rlu-plus episodic.",
         choices=tuple(SCHEDULES),
     )
     iterations: int | None = setting(
@@ -147,6 +147,9 @@ class TuneConfig:
     def __post_init__(self) -> None:
         from algo.search.methods.registry import method_named
 
+        if self.search.schedule is None:
+            usual = "episodic" if self.search.method == "rlu-plus" else "published"
+            object.__setattr__(self, "search", replace(self.search, schedule=usual))
         check_settings(self)
         device, method = self.device.device, self.search.method
         devices = ("golden", "sim", device if device.startswith(SERIAL) else f"{SERIAL}PORT")
@@ -189,6 +192,12 @@ class TuneConfig:
     def but(self, **values: Any) -> TuneConfig:
         """The configuration with other values of some settings, by their own names."""
         return changed(self, **values)
+
+    @property
+    def epsilons(self) -> tuple[float, ...]:
+        """Epsilon of each iteration of the search."""
+        assert self.search.schedule is not None, "it is set when the configuration is made"
+        return schedule_of(self.search.schedule, self.search.iterations)
 
     @property
     def flat(self) -> dict[str, Any]:

@@ -40,7 +40,6 @@ from algo.runs.run_folder import (
 from algo.search.loop import Evaluator, search
 from algo.search.methods.registry import method_named
 from algo.search.places import baseline_values, blocks_of, choices_for, space_of
-from algo.search.schedules import schedule_of
 from algo.search.scoring import Scorer
 from algo.search.searcher import Problem, Searcher
 from algo.search.step import Step
@@ -126,7 +125,7 @@ def _run(
     on_step: Callable[[Step, int], None],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    schedule = schedule_of(config.search.schedule, config.search.iterations)
+    schedule = config.epsilons
     saved = folder.load_checkpoint()
     for note in folder.notes:
         say(note)
@@ -215,7 +214,7 @@ def _searcher(
 ) -> Iterator[tuple[Searcher, Device | None]]:
     """The searcher of a run, and the device that it is on, if it is a unit."""
     counts, unit, method = space.action_counts, config.unit, config.search.method
-    schedule = schedule_of(config.search.schedule, config.search.iterations)
+    schedule = config.epsilons
     if method not in UNITS:
         problem = Problem(space, objective, len(schedule), chip.measure)
         yield method_named(method).searcher(problem, config.seed), None

@@ -123,7 +123,8 @@ def from_flat(kind: type[Config], values: Mapping[str, Any]) -> Config:
         for part in known[name].path[:-1]:
             branch = branch.setdefault(part, {})
         branch[known[name].path[-1]] = value
-    return _built(kind(), tree, "")
+    made: Config = _built(kind, tree, "")
+    return made
 
 
 def changed(config: Config, **values: Any) -> Config:
@@ -137,7 +138,8 @@ def from_json(kind: type[Config], content: Mapping[str, Any]) -> Config:
     Raises:
         ValueError: for a field that this version does not know, or a value that a setting may not have.
     """
-    return _built(kind(), content, "")
+    made: Config = _built(kind, content, "")
+    return made
 
 
 def to_json(config: object) -> dict[str, Any]:
@@ -182,14 +184,18 @@ def _value(config: object, path: tuple[str, ...]) -> Any:
     return config
 
 
-def _built(defaults: Config, tree: Mapping[str, Any], where: str) -> Config:
+def _built(defaults: Any, tree: Mapping[str, Any], where: str) -> Any:
+    """A configuration from values by field; the rest as in another configuration, or as its class says."""
     if not isinstance(tree, Mapping):
         raise ValueError(f"{where or 'the configuration'} must be an object, not {shown(tree)}")
-    fields, values = {field.name for field in dataclasses.fields(defaults)}, {}  # type: ignore[arg-type]
+    whole = isinstance(defaults, type)
+    fields = {
+        field.name: field.default if whole else getattr(defaults, field.name) for field in dataclasses.fields(defaults)
+    }
+    values = {}
     for name, value in tree.items():
         if name not in fields:
             raise ValueError(f"this version does not know the field {where}{name}")
-        default = getattr(defaults, name)
-        nested = dataclasses.is_dataclass(default)
-        values[name] = _built(default, value, f"{where}{name}.") if nested else value
-    return dataclasses.replace(defaults, **values)  # type: ignore[type-var]
+        nested = dataclasses.is_dataclass(fields[name])
+        values[name] = _built(fields[name], value, f"{where}{name}.") if nested else value
+    return defaults(**values) if whole else dataclasses.replace(defaults, **values)

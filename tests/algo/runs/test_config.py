@@ -17,6 +17,7 @@ from algo.runs.config import PLACES, UNITS, TuneConfig, chip_network_of, located
 from algo.runs.run_folder import CHECKPOINT, CONFIG, SUMMARY, TRACE, RunFolder, RunFolderError
 from algo.runs.tune import config_of, resumed_config, run
 from algo.search.methods.registry import METHODS
+from algo.search.schedules import schedule_of
 from algo.support.settings import settings_of
 from tests.algo.runs.test_tuning import LIMITS, tuned
 from tests.report_runs import MadeUp
@@ -138,8 +139,29 @@ def test_what_is_written_is_read_again(data):
     for part in missing.path[:-1]:
         inner = inner[part]
     del inner[missing.path[-1]]
-    if missing.name not in ("method", "device", "lfsr_width"):  # others may need their values
+    if missing.name not in (*TEXT_OR_TIED, "lfsr_width", "schedule"):  # others may need their values
         assert TuneConfig.from_json(written).flat == drawn | {missing.name: missing.default}
+
+
+@pytest.mark.parametrize(
+    ("fields", "schedule"),
+    [
+        ({}, "published"),
+        ({"method": "tpe"}, "published"),
+        ({"method": "rlu-plus"}, "episodic"),
+        ({"unit": "episodic"}, "episodic"),
+        ({"unit": "episodic", "schedule": "quick"}, "quick"),
+    ],
+)
+def test_the_schedule_suits_the_method_and_is_written_down(fields, schedule):
+    config = TuneConfig.of(**fields)
+    assert config.search.schedule == schedule and config.to_json()["search"]["schedule"] == schedule
+    assert config.epsilons == schedule_of(schedule) and config.but(iterations=7).epsilons == schedule_of(schedule, 7)
+    assert TuneConfig.from_json(config.to_json()) == config
+    written = config.to_json()
+    if "schedule" not in fields:  # as where none was written
+        del written["search"]["schedule"]
+        assert TuneConfig.from_json(written) == config
 
 
 def test_every_setting_with_a_help_text_is_an_option_with_its_default():
