@@ -265,8 +265,8 @@ def located(config: TuneConfig) -> TuneConfig:
 
 
 def located_value(name: str, value: Any) -> Any:
-    """A setting's value as a run keeps it: a path is made absolute, spaces are removed from a list of bit-widths."""
-    if name == "bit_widths" and isinstance(value, str):
+    """A setting's value as a run keeps it: a path is made absolute, and spaces are removed from a list of numbers."""
+    if name in ("bit_widths", "objective") and isinstance(value, str):
         return "".join(value.split())
     if not is_place(name, value):
         return value

@@ -209,11 +209,11 @@ def test_a_setting_takes_a_value_or_refuses_it_in_words(one):
             assert len(str(error)) < 1000
 
 
-def test_bit_widths_with_spaces_are_the_same_on_resume(tmp_path):
-    config = located(TuneConfig.of(schedule="quick", bit_widths="4, 8", **LIMITS))
-    assert config.search.bit_widths == "4,8"
+def test_lists_with_spaces_are_the_same_on_resume(tmp_path):
+    config = located(TuneConfig.of(schedule="quick", bit_widths="4, 8", objective="0.25, 0.10, 0.65", **LIMITS))
+    assert (config.search.bit_widths, config.objective.objective) == ("4,8", "0.25,0.10,0.65")
     folder = RunFolder.create(tmp_path / "run", config.to_json())
-    assert resumed_config(folder, {"bit_widths": " 4,8"}) == config
+    assert resumed_config(folder, {"bit_widths": " 4,8", "objective": "0.25,0.10, 0.65"}) == config
     with pytest.raises(ValueError, match="was begun with bit_widths = '4,8', not '8': leave --bit-widths out"):
         resumed_config(folder, {"bit_widths": "8"})
     with pytest.raises(ValueError, match=r"was begun with lr_k = 2\.0, not 3\.0: leave --k out"):
