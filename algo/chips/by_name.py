@@ -194,6 +194,6 @@ def bit_scalable_chip(description: Description, layers: Sequence[LayerShape]) ->
         description.layer_bit_widths(),
     )
     chip.name = description.text("name", Path(description.where).stem)
-    usual = f"the equations of docs/understand/evolver-model.md with the constants of {description.where}"
+    usual = f"the equations of docs/understand/evolver-model.md with the constants of {Path(description.where).name}"
     chip.origin = description.text("origin", usual)
     return chip

@@ -11,6 +11,7 @@ import click
 
 from algo.chips.by_name import NETWORK_METAVAR
 from algo.commands.common import json_option
+from algo.support.settings import whole_numbers
 
 if TYPE_CHECKING:
     from algo.chips.table import LayerTable
@@ -146,7 +147,7 @@ def _bit_widths(option: str, text: str) -> tuple[int, ...]:
     if text == "all":
         return ()
     try:
-        widths = tuple(int(part) for part in text.split(","))
+        widths = whole_numbers(text)
     except ValueError:
         raise ValueError(f"{option} must be all, or whole numbers such as 2,4,8, not {text!r}") from None
     if len(set(widths)) != len(widths):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
 import click
 
-from algo.support.settings import settings_of
+from algo.support.settings import settings_of, whole_numbers
 from rtl.spec.buses import BUSES
+from rtl.spec.params import RLUParams
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 
@@ -21,36 +22,27 @@ class CheckFailed(Exception):
     """A check failed; its message is printed already."""
 
 
-def unit_options(*names: str) -> Callable[[Command], Command]:
-    """Options that make an `RLUParams`; without names, all of them."""
-    options = {
-        "states": click.option("--states", type=int, default=256, show_default=True, help="Rows, 1..256."),
-        "actions": click.option("--actions", type=int, default=16, show_default=True, help="Actions, 2..16."),
-        "action_counts": click.option(
-            "--action-counts", metavar="N,N,...", help="Number of actions of every row; default --actions."
-        ),
-        "q_width": click.option("--q-width", type=int, default=16, show_default=True, help="Bits of a Q-value."),
-        "q_frac": click.option("--q-frac", type=int, default=14, show_default=True, help="Fraction bits of a Q-value."),
-        "coef_frac": click.option(
-            "--coef-frac", type=int, default=15, show_default=True, help="Fraction bits of coefficients."
-        ),
-        "gain_frac": click.option(
-            "--gain-frac", type=int, default=12, show_default=True, help="Fraction bits of gains."
-        ),
-        "lfsr_width": click.option(
-            "--lfsr-width", type=int, default=16, show_default=True, help="Bits of the LFSR: 8, 16 or 32."
-        ),
-        "episodes": click.option(
-            "--episodes", type=int, default=0, show_default=True, help="Episodes to remember: 0, or 2, 4 ... 1024."
-        ),
-    }
+_UNIT_HELP = {
+    "states": "Rows, 1..256.",
+    "actions": "Actions, 2..16.",
+    "action_counts": "Number of actions of every row; default --actions.",
+    "q_width": "Bits of a Q-value.",
+    "q_frac": "Fraction bits of a Q-value.",
+    "coef_frac": "Fraction bits of coefficients.",
+    "gain_frac": "Fraction bits of gains.",
+    "lfsr_width": "Bits of the LFSR: 8, 16 or 32.",
+    "episodes": "Episodes to remember: 0, or 2, 4 ... 1024.",
+}
 
-    def decorate(command: Command) -> Command:
-        for name in reversed(names or tuple(options)):
-            command = options[name](command)
-        return command
 
-    return decorate
+def unit_options(command: Command) -> Command:
+    """Options that make an `RLUParams`, with its defaults."""
+    for name, text in reversed(_UNIT_HELP.items()):
+        more: dict[str, Any] = {"type": int, "default": getattr(RLUParams, name), "show_default": True}
+        if name == "action_counts":
+            more = {"metavar": "N,N,..."}
+        command = click.option(f"--{name.replace('_', '-')}", help=text, **more)(command)
+    return command
 
 
 def bus_option(of: str = "") -> Callable[[Command], Command]:
@@ -63,19 +55,20 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 
 
 def options_of(
-    config: type, *, without: Collection[str] = (), only: Collection[str] = ()
+    config: type, *, without: Collection[str] = (), only: Sequence[str] = ()
 ) -> Callable[[Command], Command]:
     """Options for the settings of a configuration, each by the setting's own name; see `algo.support.settings`.
 
     Args:
         config: the class of the configuration.
         without: names of settings that get no option.
-        only: names of the settings that get one; default all.
+        only: names of the settings that get one, in this order; default all, in their own.
     """
 
     def decorate(command: Command) -> Command:
-        for one in reversed(list(settings_of(config))):
-            if not one.help or one.name in without or (only and one.name not in only):
+        found = {one.name: one for one in settings_of(config)}
+        for one in reversed([found[name] for name in only or found]):
+            if not one.help or one.name in without:
                 continue
             kinds = [kind for kind in (get_args(one.hint) or (one.hint,)) if kind is not NoneType]
             more: dict[str, Any] = {"help": one.help, "default": one.default}
@@ -113,6 +106,6 @@ def worker_options(command: Command) -> Command:
 def parse_counts(text: str | None) -> tuple[int, ...] | None:
     """The value of --action-counts."""
     try:
-        return None if text is None else tuple(int(part) for part in text.split(","))
+        return None if text is None else whole_numbers(text)
     except ValueError:
         raise ValueError(f"--action-counts must be whole numbers N,N,..., not {text!r}") from None

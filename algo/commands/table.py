@@ -11,6 +11,8 @@ import click
 from algo.commands.common import CheckFailed, json_option, options_of, worker_options
 from algo.nets.train.task import TaskConfig
 from algo.runs.config import ChipConfig
+from algo.search.tables.recipe import Recipe, together
+from algo.space.dimensions import WEIGHT_BITS
 
 
 @click.group()
@@ -29,13 +31,7 @@ def table() -> None:
     help="One set, trained under random policies, for all; or a set retrained for each policy (takes hours).",
 )
 @click.option("--seeds", type=int, default=3, show_default=True, help="Number of trainings; accuracy is their mean.")
-@click.option(
-    "--width", type=int, help="Channels of the network's first layer; default 2, or what your own function takes."
-)
-@click.option("--noise-std", type=float, help="Noise on local images, 0..100; default 2.5 for digits, else 1.5.")
-@click.option("--pretrain-images", type=int, default=6000, show_default=True, help="Images to pre-train on, at most.")
-@click.option("--steps", type=int, default=500, show_default=True, help="Batches to train shared weights on.")
-@click.option("--test-images", type=int, default=2400, show_default=True, help="Images to test with.")
+@options_of(Recipe, only=("width", "noise_std", "pretrain_images", "steps", "test_images"))
 @options_of(ChipConfig)
 @worker_options
 @json_option
@@ -51,7 +47,7 @@ def _build(
 
     from algo.chips.by_name import network_layers, open_chip
     from algo.nets.registry import is_file_network
-    from algo.search.tables.build import Recipe, Workers, build, task_of
+    from algo.search.tables.build import Workers, build, task_of
     from algo.search.tables.table_file import write_table
     from sim.files import cache_dir, check_folder
 
@@ -64,7 +60,8 @@ def _build(
         else network_layers(chip_network or made_of.network)
     )
     opened = open_chip(chip, layers, needs_energy=True)
-    made_of = dataclasses.replace(made_of, choices=opened.bit_widths)
+    choices = [opened.choices(layer, WEIGHT_BITS.name) for layer in range(len(opened.layer_names))]
+    made_of = dataclasses.replace(made_of, choices=together(choices))
     made = build(made_of, weights, range(1, seeds + 1), workers, opened)
     write_table(made, out)
     _tell(out, made, {}, as_json)
@@ -79,15 +76,23 @@ def _build(
     metavar="N",
     help="Retrain N random policies separately and compare ranks; for tables of `rlu table build`.",
 )
+@click.option("--data", metavar="PATH", help="Your own data that the table was built with; it keeps only their name.")
+@click.option("--data-folder", metavar="PATH", help="Folder with the files of its data set, if not in the usual place.")
+@click.option("--network", metavar="FILE.py:FUNCTION", help="Your own network that the table was built with.")
 @worker_options
 @json_option
 def _check(
-    name: str, sample: int | None, jobs: int | None, ray: str | None, folder: Path | None, as_json: bool
-) -> None:
+    name: str, sample: int | None, jobs: int | None, ray: str | None, folder: Path | None, as_json: bool,
+    **inputs: str | None,
+) -> None:  # fmt: skip
     """Check that a table (of QVF-Bench, or a Parquet file) is complete and its figures possible; exit code 1 if not."""
     from algo.search.tables import qvf_bench
     from algo.search.tables.table_file import read_table
 
+    where = {key: value for key, value in inputs.items() if value is not None}
+    if where and sample is None:
+        flag = next(iter(where)).replace("_", "-")
+        raise ValueError(f"--{flag} is for --against-retrained: give both, or leave it out")
     file = qvf_bench.FOLDER / f"{name}.parquet" if name in qvf_bench.names() else Path(name)
     if not file.is_file():
         raise ValueError(f"unknown table {name!r}: choose {', '.join(qvf_bench.names())}, or give a Parquet file")
@@ -102,7 +107,7 @@ def _check(
         from algo.search.tables.check import against_retrained
         from sim.files import cache_dir
 
-        found = against_retrained(read, sample, Workers(folder or cache_dir() / "cells", jobs, ray))
+        found = against_retrained(read, sample, Workers(folder or cache_dir() / "cells", jobs, ray), **where)
     _tell(file, read, found, as_json)
 
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from algo.commands.common import CheckFailed, json_option, options_of
 from algo.runs.config import UNIT_METHODS, UNITS, TuneConfig, located
+from algo.search.objective import ObjectiveConfig
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from algo.search.step import Step
 
 
 @click.command()
@@ -41,32 +47,22 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
         for name, value in settings.items()
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    wanted = dict(given)
-    if "rlu-plus" in (given.get("method"), UNIT_METHODS.get(given.get("unit", ""))):
-        wanted = {"schedule": "episodic"} | given
-    out = out or _usual_folder(settings | wanted)
+    out = out or _usual_folder(settings)
     if resume and content(out):
         folder = RunFolder.open(out)
         config = resumed_config(folder, given)
         _check_tools(config.device.device, config.device.simulator)
     else:
-        config = located(TuneConfig.of(**wanted))
+        config = located(TuneConfig.of(**given))
         _check_tools(config.device.device, config.device.simulator)
         folder = RunFolder.create(out, config.to_json())
     from tqdm import tqdm
 
-    best = 0.0
     with tqdm(initial=len(folder.steps), unit="policy", disable=None, file=sys.stderr) as bar:
-
-        def on_step(step: Any, total: int) -> None:
-            nonlocal best
-            best = max(best, step.reward)
-            bar.total = total
-            bar.set_postfix(score=f"{step.reward:.3f}", best=f"{best:.3f}", epsilon=step.epsilon, refresh=False)
-            bar.update()
-
         try:
-            summary = run(config, folder, on_step=on_step, say=lambda text: bar.write(text, file=sys.stderr))
+            summary = run(
+                config, folder, on_step=progress(bar, folder.steps), say=lambda text: bar.write(text, file=sys.stderr)
+            )
         except KeyboardInterrupt:
             bar.close()
             click.echo(
@@ -113,8 +109,8 @@ def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
 @click.option("--latency", type=float, required=True, help="In ms.")
 @click.option("--energy", type=float, required=True, help="In uJ.")
 @click.option("--accuracy-th", type=float, default=0.0, show_default=True)
-@click.option("--latency-th", type=float, default=20.0, show_default=True, help="In ms.")
-@click.option("--energy-th", type=float, default=300.0, show_default=True, help="In uJ.")
+@click.option("--latency-th", type=float, default=ObjectiveConfig.latency_th_ms, show_default=True, help="In ms.")
+@click.option("--energy-th", type=float, default=ObjectiveConfig.energy_th_uj, show_default=True, help="In uJ.")
 @json_option
 def score_command(
     weights: str, accuracy: float, latency: float, energy: float, accuracy_th: float, latency_th: float,
@@ -135,6 +131,21 @@ def score_command(
         click.echo(json.dumps({"score": value, "outlier": outlier}))
     else:
         click.echo(f"{value:.4f}" + ("  (an outlier: a threshold is missed)" if outlier else ""))
+
+
+def progress(bar: tqdm[Any], earlier: Sequence[Step]) -> Callable[[Step, int], None]:
+    """What a run calls after every iteration to move a bar; ``earlier`` are the iterations before it was resumed."""
+    best = max((step.reward for step in earlier), default=0.0)
+
+    def on_step(step: Step, total: int) -> None:
+        nonlocal best
+        best = max(best, step.reward)
+        epsilon = {} if step.epsilon is None else {"epsilon": step.epsilon}
+        bar.total, bar.n = total, step.iteration
+        bar.set_postfix(score=f"{step.reward:.3f}", best=f"{best:.3f}", **epsilon, refresh=False)
+        bar.update()
+
+    return on_step
 
 
 def _usual_folder(settings: Mapping[str, Any]) -> Path:

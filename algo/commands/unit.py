@@ -86,7 +86,7 @@ def lockstep(
 
 
 @click.command()
-@unit_options()
+@unit_options
 @bus_option()
 @click.option(
     "-o",
@@ -137,7 +137,7 @@ def verilog(
 
 
 @click.command()
-@unit_options()
+@unit_options
 @click.option(
     "--format", "form", default="markdown", show_default=True, help="c, verilog, svd (CMSIS-SVD), markdown or json."
 )
@@ -157,7 +157,7 @@ def registers(form: str, output: Path | None, action_counts: str | None, **setti
 
 
 @click.command()
-@unit_options()
+@unit_options
 @click.option("--target", required=True, help="ecp5-85k, ice40-up5k, gowin, gatemate or xilinx (synthesis only).")
 @bus_option()
 @click.option("--technology", help="generic: without cells of the target's family, like most packages.")

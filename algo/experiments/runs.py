@@ -17,7 +17,7 @@ from algo.experiments.base import Scale, Settings, is_done, load
 from algo.experiments.excluding import excluding_thresholds
 from algo.experiments.model_size import ModelSizeChip
 from algo.runs.config import TuneConfig
-from algo.runs.run_folder import CONFIG, SUMMARY, RunFolder, RunFolderError, content, put_aside
+from algo.runs.run_folder import CONFIG, RunFolder, content, put_aside
 from algo.runs.tune import run
 from algo.search.step import Step
 from algo.support.cells import run_cells
@@ -169,7 +169,7 @@ def perform_run(one: Run) -> None:
     path = Path(one.folder)
     stored = config.to_json() | _network(one.task, one.scale)
     with _opened(path, json.loads(json.dumps(stored))) as folder:
-        if folder.summary is not None:  # written last
+        if folder.recover_summary(lambda text: print(text, file=sys.stderr)) is not None:  # written last
             return
         parts = _parts(one, config)
         with tqdm(
@@ -177,7 +177,7 @@ def perform_run(one: Run) -> None:
         ) as bar:
 
             def on_step(step: Step, total: int) -> None:
-                bar.total = total
+                bar.total, bar.n = total, step.iteration  # the last line of the trace may have been cut off
                 bar.update()
 
             run(
@@ -224,7 +224,6 @@ def _opened(path: Path, wanted: dict[str, Any]) -> RunFolder:
             stored = folder.config
             extra = {"experiment": stored["experiment"]} if "experiment" in stored else {}
             if json.loads(json.dumps(TuneConfig.from_json(stored).to_json() | extra)) == wanted:
-                _drop_damaged_summary(folder)
                 return folder
             why = f"{path} has another configuration"
         except ValueError as error:
@@ -234,15 +233,6 @@ def _opened(path: Path, wanted: dict[str, Any]) -> RunFolder:
     elif content(path):
         print(f"{path} holds no run: it is put aside as {put_aside(path)}", file=sys.stderr)
     return RunFolder.create(path, wanted)
-
-
-def _drop_damaged_summary(folder: RunFolder) -> None:
-    """Remove a summary that cannot be read: the end of the run makes it again, from trace and checkpoint."""
-    try:
-        _ = folder.summary
-    except RunFolderError as error:
-        print(f"{error}: doing this now", file=sys.stderr)
-        (folder.path / SUMMARY).unlink()
 
 
 def policy_line(measured: dict[str, Any]) -> dict[str, Any]:

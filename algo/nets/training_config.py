@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from algo.support.settings import setting
+from algo.support.settings import check_settings, setting
 
 ActivationRange = Literal["minmax", "lsq"]
 ACTIVATION_RANGES: tuple[ActivationRange, ...] = ("minmax", "lsq")
@@ -33,7 +33,7 @@ class TrainingConfig:
         batch_size: images a step in retraining, at least 2.
         learning_rate: first step size in retraining, above 0.
         lr_schedule: how it falls over the steps of one retraining: ``constant``, ``cosine`` or ``k-decay``.
-        lr_k: power of ``k-decay``'s time variable, above 0; the other two ignore it.
+        lr_k: power of ``k-decay``'s time variable, above 0 and at most 100; the other two ignore it.
         activation_range: whether retraining observes the range of activations (``minmax``) or learns it (``lsq``).
         fold_batch_norm: whether batch normalisation is folded into the layers before it, with the statistics of
             pre-training, before retraining.
@@ -44,46 +44,30 @@ class TrainingConfig:
             idle cores. On busy cores they wait for each other and may take ten times as long, so the default is 1.
 
     Raises:
-        ValueError: naming the field that is out of range.
+        ValueError: naming a field that may not have its value.
     """
 
-    pretrain_epochs: int = 6
-    int8_epochs: int = 3
-    pretrain_batch_size: int = 32
-    pretrain_learning_rate: float = 0.05
-    int8_learning_rate: float = 0.01
+    pretrain_epochs: int = setting(6, low=0)
+    int8_epochs: int = setting(3, low=1)
+    pretrain_batch_size: int = setting(32, low=2)
+    pretrain_learning_rate: float = setting(0.05, above=0)
+    int8_learning_rate: float = setting(0.01, above=0)
     epochs_per_iteration: int = setting(1, "Retraining epochs an iteration.", name="epochs", low=1, high=1000)
-    batch_size: int = 100
-    learning_rate: float = 0.01
+    batch_size: int = setting(100, low=2)
+    learning_rate: float = setting(0.01, above=0)
     lr_schedule: LearningRateSchedule = setting(
         "constant", "Step size over the steps of one retraining.", choices=LEARNING_RATE_SCHEDULES
     )
-    lr_k: float = setting(2.0, "Power of k-decay; 1 is the cosine.", flag="--k", high=100)
+    lr_k: float = setting(2.0, "Power of k-decay; 1 is the cosine.", flag="--k", above=0, high=100)
     activation_range: ActivationRange = setting(
         "minmax",
         "Range of activations: observed smallest and largest values, or learned.",
         choices=ACTIVATION_RANGES,
     )
     fold_batch_norm: bool = setting(False, "Fold batch normalisation into the layers after pre-training.")
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
+    momentum: float = setting(0.9, low=0, below=1)
+    weight_decay: float = setting(1e-4, low=0)
     threads: int = setting(1, "CPU threads of training.", low=1, high=256)
 
     def __post_init__(self) -> None:
-        minima = {"pretrain_epochs": 0, "int8_epochs": 1, "epochs_per_iteration": 1, "threads": 1}
-        minima |= {"pretrain_batch_size": 2, "batch_size": 2}
-        for name, minimum in minima.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < minimum:
-                raise ValueError(f"{name} must be an integer of at least {minimum}, not {value!r}")
-        choices = {"lr_schedule": LEARNING_RATE_SCHEDULES, "activation_range": ACTIVATION_RANGES}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        for name in ("pretrain_learning_rate", "int8_learning_rate", "learning_rate", "lr_k"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be above 0 and finite, not {getattr(self, name)!r}")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum must be at least 0 and below 1, not {self.momentum!r}")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"weight_decay must be at least 0 and finite, not {self.weight_decay!r}")
+        check_settings(self)

@@ -9,10 +9,9 @@ from typing import Any
 from algo.report.chip_part import ChipFacts, chip_facts
 from algo.report.facts import Deployment, RunFacts, known
 from algo.runs.q_replay import q_history
-from algo.runs.run_folder import MEASURED, SUMMARY, SUMMARY_AGAIN, TRACE, RunFolder, RunFolderError
+from algo.runs.run_folder import MEASURED, SUMMARY, TRACE, RunFolder, RunFolderError
 from algo.runs.summary_text import found_name
 from algo.runs.tune import config_of
-from algo.search.schedules import schedule_of
 from algo.search.step import Step
 from algo.space.dimensions import DIMENSIONS
 
@@ -57,7 +56,7 @@ def _load(path: Path, label: str) -> RunFacts:
             f"{path} has no whole iteration to report on: resume it first, rlu tune --resume --out {path}"
         )
     run = config_of(folder)
-    planned = len(schedule_of(run.search.schedule, run.search.iterations))
+    planned = len(run.epsilons)
     config = run.flat
     best = max(steps, key=lambda step: step.reward)
     chip = chip_facts(path, run, steps)
@@ -69,7 +68,7 @@ def _load(path: Path, label: str) -> RunFacts:
         )
     else:
         names = {"baseline_int8": "INT8", "found": "found"}
-        deployments = [_deployment(path, name, summary[key], chip) for key, name in names.items()]
+        deployments = [_deployment(name, summary[key], chip) for key, name in names.items()]
         if summary["iterations"] != len(steps):
             notes.append(
                 f"{SUMMARY} reports {summary['iterations']} iterations, but {TRACE} has {len(steps)} complete and "
@@ -110,13 +109,8 @@ def _sound(folder: RunFolder, notes: list[str]) -> list[Step]:
     return folder.steps
 
 
-def _deployment(path: Path, name: str, row: Mapping[str, Any], chip: ChipFacts) -> Deployment:
+def _deployment(name: str, row: Mapping[str, Any], chip: ChipFacts) -> Deployment:
     chosen = {dimension: tuple(row[dimension]) for dimension in DIMENSIONS if dimension in row}
-    if {len(values) for values in chosen.values()} != {len(chip.place_names)}:
-        raise RunFolderError(
-            f"{path / SUMMARY} is damaged: {name} has values of other layers than the trace's; {SUMMARY_AGAIN} "
-            f"rlu tune --resume --out {path}"
-        )
     return Deployment(name, chosen, **{key: row[key] for key in MEASURED}, size_mb=chip.size_mb(chosen))
 
 

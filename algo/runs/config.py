@@ -6,9 +6,9 @@ It imports neither NumPy nor torch, so the command line starts quickly.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from algo.chips.by_name import METAVAR as CHIP_METAVAR
 from algo.chips.by_name import NETWORK_METAVAR
@@ -16,12 +16,22 @@ from algo.nets.data.names import names_files
 from algo.nets.registry import NETWORKS, is_file_network
 from algo.nets.train.task import TaskConfig
 from algo.search.objective import ObjectiveConfig
-from algo.search.schedules import SCHEDULES
-from algo.support.settings import changed, check_settings, flat, from_flat, from_json, setting, settings_of, to_json
+from algo.search.schedules import SCHEDULES, schedule_of
+from algo.support.settings import (
+    changed,
+    check_settings,
+    flat,
+    from_flat,
+    from_json,
+    setting,
+    settings_of,
+    to_json,
+    whole_numbers,
+)
+from algo.support.user_files import shown
 from rtl.spec.buses import BUSES
-
-if TYPE_CHECKING:
-    from sim.devices.episodic import Episodic
+from rtl.spec.params import ALPHA, GAMMA, LFSR_TAPS, RLUParams
+from sim.devices.episodic import Episodic
 
 #: Format of ``config.json``. Format 1 was one flat object.
 FORMAT = 2
@@ -68,13 +78,19 @@ class ChipConfig:
 class UnitConfig:
     """How the RL unit learns. Each field says what it means."""
 
-    alpha: float = setting(0.25, "Learning rate of the unit.", low=0, high=1)
-    gamma: float = setting(0.99, "Discount of the unit.", low=0, high=1)
-    lfsr_width: int = setting(16, "Bits of the unit's LFSR: 8, 16 or 32.", choices=(8, 16, 32))
+    alpha: float = setting(ALPHA, "Learning rate of the unit.", low=0, high=1)
+    gamma: float = setting(GAMMA, "Discount of the unit.", low=0, high=1)
+    lfsr_width: int = setting(
+        RLUParams.lfsr_width, "Bits of the unit's LFSR: 8, 16 or 32.", choices=tuple(sorted(LFSR_TAPS))
+    )
     full_last_reward: bool = setting(False, "Reward the last row in full instead of with its share.")
-    tournament: int = setting(32, "For rlu-plus: stored episodes drawn for a candidate.", low=1, high=255)
-    candidates: int = setting(2, "For rlu-plus: candidates drawn for a policy.", low=1, high=15)
-    replays: int = setting(16, "For rlu-plus: stored episodes replayed after each policy.", low=0, high=255)
+    tournament: int = setting(
+        Episodic.tournament, "For rlu-plus: stored episodes drawn for a candidate.", low=1, high=255
+    )
+    candidates: int = setting(Episodic.candidates, "For rlu-plus: candidates drawn for a policy.", low=1, high=15)
+    replays: int = setting(
+        Episodic.replays, "For rlu-plus: stored episodes replayed after each policy.", low=0, high=255
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +100,9 @@ class SearchConfig:
     method: str = setting(
         "rlu", "The search: rlu, rlu-plus, evolution, tpe, random and more; an unknown one lists them.", metavar="NAME"
     )
-    schedule: str = setting(
-        "published",
-        "330 iterations as published, 33, or 1200; episodic is the default of rlu-plus.",
+    schedule: str | None = setting(
+        None,
+        "330 iterations as published, 33, or 1200; default published, for rlu-plus episodic.",
         choices=tuple(SCHEDULES),
     )
     iterations: int | None = setting(
@@ -131,6 +147,9 @@ class TuneConfig:
     def __post_init__(self) -> None:
         from algo.search.methods.registry import method_named
 
+        if self.search.schedule is None:
+            usual = "episodic" if self.search.method == "rlu-plus" else "published"
+            object.__setattr__(self, "search", replace(self.search, schedule=usual))
         check_settings(self)
         device, method = self.device.device, self.search.method
         devices = ("golden", "sim", device if device.startswith(SERIAL) else f"{SERIAL}PORT")
@@ -175,6 +194,12 @@ class TuneConfig:
         return changed(self, **values)
 
     @property
+    def epsilons(self) -> tuple[float, ...]:
+        """Epsilon of each iteration of the search."""
+        assert self.search.schedule is not None, "it is set when the configuration is made"
+        return schedule_of(self.search.schedule, self.search.iterations)
+
+    @property
     def flat(self) -> dict[str, Any]:
         """Values of all settings by their own names."""
         return flat(self)
@@ -212,11 +237,11 @@ def bit_widths_of(config: TuneConfig) -> tuple[int, ...] | None:
     if text is None:
         return None
     try:
-        widths = tuple(int(part) for part in text.split(","))
+        widths = whole_numbers(text)
     except ValueError:
         widths = ()
     if not widths or list(widths) != sorted(set(widths)) or not 2 <= widths[0] <= widths[-1] <= 16:
-        raise ValueError(f"bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not {text!r}")
+        raise ValueError(f"bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not {shown(text)}")
     return widths
 
 
@@ -224,8 +249,6 @@ def episodic_of(config: TuneConfig) -> Episodic | None:
     """Settings of the episodic unit; ``None`` for a run with another searcher."""
     if config.search.method != "rlu-plus":
         return None
-    from sim.devices.episodic import Episodic
-
     unit = config.unit
     return Episodic(tournament=unit.tournament, candidates=unit.candidates, replays=unit.replays)
 
@@ -238,11 +261,13 @@ def chip_network_of(config: TuneConfig) -> str | None:
 
 def located(config: TuneConfig) -> TuneConfig:
     """The same with absolute paths, so a run can be resumed from any working directory."""
-    return config.but(**{name: located_value(name, value) for name, value in config.flat.items() if name in PLACES})
+    return config.but(**{name: located_value(name, value) for name, value in config.flat.items()})
 
 
 def located_value(name: str, value: Any) -> Any:
-    """A setting's value; a path is made absolute."""
+    """A setting's value as a run keeps it: a path is made absolute, and spaces are removed from a list of numbers."""
+    if name in ("bit_widths", "objective") and isinstance(value, str):
+        return "".join(value.split())
     if not is_place(name, value):
         return value
     if is_file_network(value):

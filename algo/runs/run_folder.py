@@ -27,9 +27,8 @@ class RunFolderError(ValueError):
     """A run folder that cannot be used as asked; the message says why and what to do."""
 
 
-#: What `reading` is to say of a file that nothing can replace, and the advice on a summary.
+#: What `reading` is to say of a file that nothing can replace.
 DAMAGED = ("{} is damaged", "begin again with another --out", RunFolderError)
-SUMMARY_AGAIN = "move it away and finish the run again,"
 #: Types of what a summary says about a policy besides its values, and of all that it says.
 MEASURED: dict[str, Any] = {
     "voltage_v": float | None,
@@ -135,20 +134,33 @@ class RunFolder:
         path = self.path / SUMMARY
         if not path.exists():
             return None
-        with reading(path, "{} is damaged", f"{SUMMARY_AGAIN} rlu tune --resume --out {self.path}", RunFolderError):
+        advice = f"make it again: rlu tune --resume --out {self.path}"
+        with reading(path, "{} is damaged", advice, RunFolderError):
             summary = check_object(parse_json(path.read_bytes()), _SUMMARY, "what it holds", optional=("found_how",))
             for name in ("baseline_int8", "found", "best_seen"):
                 row = check_object(summary[name], MEASURED, name)
                 chosen = {known: row[known] for known in DIMENSIONS if known in row}
                 check_type(chosen, dict[str, list[int]], f"the values of {name}")
-                if not chosen or len({len(values) for values in chosen.values()}) != 1:
+                counts = {len(values) for values in chosen.values()}
+                if not chosen or len(counts) != 1:
                     raise ValueError(f"values of {name} are {shown(chosen)}, not as many of each dimension")
+                if self.steps and counts != {len(values) for values in self.steps[0].chosen.values()}:
+                    raise ValueError(f"values of {name} are {shown(chosen)}, not as many as in {TRACE}")
                 for known, values in chosen.items():
                     low, high = DIMENSIONS[known].low, DIMENSIONS[known].high
                     if not values or not low <= min(values) <= max(values) <= high:
                         raise ValueError(f"{known} of {name} are {shown(values)}, not all in {low}..{high}")
             check_object(summary["best_seen"], {"iteration": int}, "best_seen")
             return dict(summary)
+
+    def recover_summary(self, say: Callable[[str], None]) -> dict[str, Any] | None:
+        """The `summary`; a damaged one is put aside, since the end of the run makes it again."""
+        try:
+            return self.summary
+        except RunFolderError:
+            path = self.path / SUMMARY
+            say(f"{path} is damaged: it is put aside as {put_aside(path)} and made again")
+            return None
 
     def append(self, step: Step) -> None:
         """Add a step to the trace; it counts once `save_checkpoint` has followed."""
@@ -259,7 +271,7 @@ class RunFolder:
 
 
 def put_aside(path: Path) -> Path:
-    """Rename a folder that is in the way, and return its new place: its name with the first free number."""
+    """Rename a file or folder that is in the way, and return its new path: its name with the first free number."""
     number = 1
     while (aside := path.with_name(f"{path.name}.aside-{number}")).exists():
         number += 1

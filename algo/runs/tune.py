@@ -40,13 +40,13 @@ from algo.runs.run_folder import (
 from algo.search.loop import Evaluator, search
 from algo.search.methods.registry import method_named
 from algo.search.places import baseline_policy, blocks_of, choices_for, space_of
-from algo.search.schedules import schedule_of
 from algo.search.scoring import Scorer
 from algo.search.searcher import Problem, Searcher
 from algo.search.step import Step
 from algo.search.unit_searcher import UnitSearcher
 from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, dimension_named
 from algo.space.policy import MOST_ACTIONS, Policy, PolicySpace
+from algo.support.settings import settings_of
 from algo.support.user_files import reading
 from rtl.spec.params import MAX_STATES, RLUParams
 from sim.devices.device import Device, GoldenDevice
@@ -125,13 +125,14 @@ def _run(
     on_step: Callable[[Step, int], None],
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    schedule = schedule_of(config.search.schedule, config.search.iterations)
+    schedule = config.epsilons
     saved = folder.load_checkpoint()
     for note in folder.notes:
         say(note)
-    if len(folder.steps) == len(schedule) and (summary := folder.summary) is not None:
+    earlier = folder.recover_summary(say)
+    if earlier is not None and len(folder.steps) == len(schedule):
         say(f"{folder.path} is complete; nothing to do")
-        return summary
+        return earlier
     task: Task | None = None
     if chip is None:
         if chip_network_of(config) is None:
@@ -158,10 +159,10 @@ def _run(
         evaluator = retrainer_of(task, say)
     baseline_accuracy = evaluator.retrained_baseline(baseline)
     objective = config.objective.at(max(0.0, baseline_accuracy - config.objective.accuracy_drop))
-    with _searcher(config, params, space, objective, chip, len(folder.steps)) as (searcher, device):
+    with _searcher(config, params, space, objective, chip) as (searcher, device):
         if saved is not None:
             try:
-                searcher.restore(saved[0])
+                searcher.restore(saved[0], len(folder.steps))
             except (ValueError, DriverError) as error:
                 raise RunFolderError(f"{folder.path / CHECKPOINT} is not of this run: {error}") from None
             with reading(folder.path / CHECKPOINT, "{} is not of this run", raises=RunFolderError):
@@ -215,11 +216,10 @@ def _run(
 
 @contextmanager
 def _searcher(
-    config: TuneConfig, params: RLUParams | None, space: PolicySpace, objective: Objective, chip: Chip, told: int
+    config: TuneConfig, params: RLUParams | None, space: PolicySpace, objective: Objective, chip: Chip
 ) -> Iterator[tuple[Searcher, Device | None]]:
-    """The searcher of a run, and the device that it is on, if it is a unit; ``told`` policies are behind it."""
-    unit = config.unit
-    schedule = schedule_of(config.search.schedule, config.search.iterations)
+    """The searcher of a run, and the device that it is on, if it is a unit."""
+    unit, schedule = config.unit, config.epsilons
     if params is None:
         problem = Problem(space, objective, len(schedule), chip.measure)
         yield method_named(config.search.method).searcher(problem, config.seed), None
@@ -236,7 +236,7 @@ def _searcher(
             full_last_reward=unit.full_last_reward,
             episodic=episodic,
         )
-        yield UnitSearcher(driver, schedule, told, greedy=episodic is None), device
+        yield UnitSearcher(driver, schedule, greedy=episodic is None), device
 
 
 def unit_params(config: TuneConfig, space: PolicySpace) -> RLUParams | None:
@@ -372,6 +372,7 @@ def resumed_config(folder: RunFolder, given: dict[str, Any]) -> TuneConfig:
         )
     config = config_of(folder)
     stored = config.flat | {"unit": UNITS.get(config.search.method)}
+    flags = {one.name: one.flag for one in settings_of(TuneConfig)}
     if str(given.get("device", "")).startswith(SERIAL) and str(stored["device"]).startswith(SERIAL):
         config = config.but(device=given["device"])  # a board may be plugged in elsewhere today
         stored["device"] = given["device"]
@@ -379,7 +380,7 @@ def resumed_config(folder: RunFolder, given: dict[str, Any]) -> TuneConfig:
         if located_value(name, stored[name]) != located_value(name, value):
             raise RunFolderError(
                 f"{folder.path} was begun with {name} = {stored[name]!r}, not {value!r}: "
-                f"leave {name} out, or begin a new run with another --out"
+                f"leave {flags.get(name, f'--{name}')} out, or begin a new run with another --out"
             )
     return config
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from algo.support.settings import check_settings, setting
-
-if TYPE_CHECKING:
-    from sim.devices.objective import Objective
+from rtl.spec.params import WEIGHTS
+from sim.devices.objective import Objective
 
 #: Weights a, b, c of the two published tasks.
-OBJECTIVES = {"energy": (0.25, 0.10, 0.65), "latency": (0.25, 0.65, 0.10)}
+OBJECTIVES = {"energy": WEIGHTS, "latency": (0.25, 0.65, 0.10)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +26,14 @@ class ObjectiveConfig:
         0.02, "Without --accuracy-th, the threshold is this much below the INT8 baseline.", low=0, high=1
     )
     latency_th_ms: float = setting(
-        20.0, "A policy with at least this latency is an outlier, in ms.", flag="--latency-th"
+        Objective.latency_th_ms, "A policy with at least this latency is an outlier, in ms.", flag="--latency-th"
     )
-    energy_th_uj: float = setting(300.0, "A policy with at least this energy is an outlier, in uJ.", flag="--energy-th")
-    latency_low_ms: float = setting(3.90, "Latency that scores 1.", flag="--latency-low")
-    latency_high_ms: float = setting(10.58, "Latency that scores 0.", flag="--latency-high")
-    energy_low_uj: float = setting(41.06, "Energy that scores 1.", flag="--energy-low")
+    energy_th_uj: float = setting(
+        Objective.energy_th_uj, "A policy with at least this energy is an outlier, in uJ.", flag="--energy-th"
+    )
+    latency_low_ms: float = setting(Objective.latency_low_ms, "Latency that scores 1.", flag="--latency-low")
+    latency_high_ms: float = setting(Objective.latency_high_ms, "Latency that scores 0.", flag="--latency-high")
+    energy_low_uj: float = setting(Objective.energy_low_uj, "Energy that scores 1.", flag="--energy-low")
     energy_high_uj: float | None = setting(None, "Energy that scores 0; default --energy-th.", flag="--energy-high")
 
     def __post_init__(self) -> None:
@@ -41,8 +41,6 @@ class ObjectiveConfig:
 
     def at(self, accuracy_th: float) -> Objective:
         """The objective with its accuracy threshold, which may depend on a baseline; ValueError if it is impossible."""
-        from sim.devices.objective import Objective  # brings NumPy
-
         a, b, c = parse_weights(self.objective)
         return Objective(
             weight_a=a,

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from algo.chips.chip import Measurement
 from algo.space.policy import Policy, PolicySpace
+from algo.support.user_files import check_object, check_type
 from sim.devices.objective import Objective
 
 Floats = npt.NDArray[np.float64]
@@ -36,6 +37,16 @@ class Problem:
     objective: Objective
     budget: int
     costs: Callable[[Policy], Measurement]
+
+
+#: What a saved search holds of each policy, and of which type.
+_TOLD: dict[str, Any] = {
+    "actions": list[int],
+    "accuracy": float | None,
+    "latency_ms": float,
+    "energy_uj": float | None,
+    "score": float,
+}
 
 
 @dataclass(frozen=True)
@@ -86,8 +97,8 @@ class Searcher(Protocol):
         """Everything that later answers depend on, as JSON can hold it."""
         ...
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Resume from what `state` returned; raises ValueError for the state of another search."""
+    def restore(self, state: Mapping[str, Any], count: int) -> None:
+        """Resume from what `state` returned after ``count`` policies; raises ValueError for another search's state."""
         ...
 
 
@@ -161,27 +172,29 @@ class OneOfBatch:
         ]
         return {"method": self._method, "told": told}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Resume from what `state` returned.
+    def restore(self, state: Mapping[str, Any], count: int) -> None:
+        """Resume from what `state` returned after ``count`` policies.
 
         Raises:
-            ValueError: if it is the state of another method or version, or of another problem or seed.
+            ValueError: if it is damaged, or the state of another method or version, or of another problem or seed.
         """
-        if state.get("method") != self._method or not isinstance(state.get("told"), list):
+        if state.get("method") != self._method:
             raise ValueError(f"the saved search is one of {state.get('method')!r:.80}, not of {self._method!r}")
+        check_type(state.get("told"), list[list[Any]], "told of the saved search")
+        if len(state["told"]) != count:
+            raise ValueError(f"the saved search holds {len(state['told'])} policies, not {count}")
         for number, told in enumerate(state["told"]):
-            try:
-                actions, accuracy, latency_ms, energy_uj, score = told
-                outcome = Outcome(accuracy, latency_ms, float("nan") if energy_uj is None else energy_uj, score)
-                same = self.ask() == tuple(actions)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"policy {number} of the saved search is damaged: {error}") from None
-            if not same:
+            what = f"policy {number} of the saved search"
+            if len(told) > len(_TOLD):
+                raise ValueError(f"{what} has {len(told)} values, not {len(_TOLD)}")
+            check_object(dict(zip(_TOLD, told, strict=False)), _TOLD, what)
+            actions, accuracy, latency_ms, energy_uj, score = told
+            if self.ask() != tuple(actions):
                 raise ValueError(
-                    f"policy {number} of the saved search is not the one that {self._method} proposes: another version "
-                    "of it, or of its library, made the search"
+                    f"{what} is not the one that {self._method} proposes: another version of it, or of its library, "
+                    "made the search"
                 )
-            self.tell(outcome)
+            self.tell(Outcome(accuracy, latency_ms, float("nan") if energy_uj is None else energy_uj, score))
 
 
 def drawn(rng: np.random.Generator, counts: Sequence[int], number: int) -> Ints:

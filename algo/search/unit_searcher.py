@@ -21,7 +21,6 @@ class UnitSearcher:
     Args:
         driver: of the unit.
         schedule: epsilon of each policy.
-        first: number of policies that are behind it after `restore`; the schedule continues from there.
         greedy: whether the policy to deploy is read greedily from the last Q-table, as published, instead of being the
             best seen. An episodic unit's greedy policy is a combination that may never have been tried, and is often
             a bad one (docs/understand/episodic.md).
@@ -30,8 +29,8 @@ class UnitSearcher:
         driver: see above.
     """
 
-    def __init__(self, driver: Driver, schedule: Sequence[float], first: int = 0, greedy: bool = True) -> None:
-        self.driver, self._schedule, self._next, self._greedy = driver, schedule, first, greedy
+    def __init__(self, driver: Driver, schedule: Sequence[float], greedy: bool = True) -> None:
+        self.driver, self._schedule, self._next, self._greedy = driver, schedule, 0, greedy
 
     def ask(self) -> tuple[int, ...]:
         """The next policy, as the unit samples it."""
@@ -63,9 +62,10 @@ class UnitSearcher:
         """The unit's registers and memories."""
         return self.driver.save()
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Put the unit back to what `state` returned."""
+    def restore(self, state: Mapping[str, Any], count: int) -> None:
+        """Put the unit back to what `state` returned after ``count`` policies; the schedule continues from there."""
         self.driver.restore(state, self.driver.objective)
+        self._next = count
 
 
 def search_with_unit(

@@ -34,6 +34,7 @@ class Setting:
         choices: the values it may have; empty if they are not a list.
         metavar: what the command line's help shows for its value.
         low, high: the smallest and the largest value that it may have; ``None`` values are not compared.
+        above, below: limits that it may not have itself.
     """
 
     name: str
@@ -46,22 +47,55 @@ class Setting:
     metavar: str = ""
     low: float = -math.inf
     high: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    @property
+    def label(self) -> str:
+        """Its field for a message, with its option if that has another name."""
+        field = self.path[-1]
+        return field if not self.help or self.flag == _flag(field) else f"{field} ({self.flag})"
 
     def check(self, value: object) -> None:
         """Raise ValueError, which names the setting, unless it may have this value."""
-        check_type(value, self.hint, self.name)
+        check_type(value, self.hint, self.label)
         if value is None:
             return
         if self.choices and value not in self.choices:
-            raise ValueError(f"{self.name} must be one of {', '.join(map(str, self.choices))}, not {value!r}")
-        if isinstance(value, int | float) and not isinstance(value, bool) and not self.low <= value <= self.high:
-            limits = f"in {self.low:g}..{self.high:g}" if self.high < math.inf else f"at least {self.low:g}"
-            raise ValueError(f"{self.name} must be {limits}, not {value:g}")
+            raise ValueError(f"{self.label} must be one of {', '.join(map(str, self.choices))}, not {shown(value)}")
+        if isinstance(value, int | float) and not isinstance(value, bool) and not self._allows(value):
+            said = f"{value:g}" if isinstance(value, float) else shown(value)
+            raise ValueError(f"{self.label} must be {self._limits}, not {said}")
+
+    def _allows(self, value: float) -> bool:
+        return self.low <= value <= self.high and self.above < value < self.below
+
+    @property
+    def _limits(self) -> str:
+        if -math.inf < self.low and self.high < math.inf:
+            return f"in {self.low:g}..{self.high:g}"
+        words = {"at least": self.low, "above": self.above, "at most": self.high, "below": self.below}
+        return " and ".join(f"{word} {limit:g}" for word, limit in words.items() if math.isfinite(limit))
 
 
-def setting(default: Any, help: str = "", **more: Any) -> Any:
-    """A field of a configuration: its default, its help text, and further attributes of `Setting`."""
-    return dataclasses.field(default=default, metadata={_SETTING: {"help": help, **more}})
+def setting(default: Any, help: str = "", *, repr: bool = True, **more: Any) -> Any:
+    """A field of a configuration: its default, its help text, and further attributes of `Setting`.
+
+    ``repr=False`` leaves it out of the configuration's ``repr``.
+    """
+    return dataclasses.field(default=default, repr=repr, metadata={_SETTING: {"help": help, **more}})
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """The numbers of a list such as ``2,4,8``, with or without spaces; raises ValueError for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() for part in parts):
+        raise ValueError(f"{shown(text)} is not a list of whole numbers such as 2,4,8")
+    return tuple(map(int, parts))
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def settings_of(config: type | object) -> Iterator[Setting]:
@@ -89,7 +123,8 @@ def from_flat(kind: type[Config], values: Mapping[str, Any]) -> Config:
         for part in known[name].path[:-1]:
             branch = branch.setdefault(part, {})
         branch[known[name].path[-1]] = value
-    return _built(kind(), tree, "")
+    made: Config = _built(kind, tree, "")
+    return made
 
 
 def changed(config: Config, **values: Any) -> Config:
@@ -103,7 +138,8 @@ def from_json(kind: type[Config], content: Mapping[str, Any]) -> Config:
     Raises:
         ValueError: for a field that this version does not know, or a value that a setting may not have.
     """
-    return _built(kind(), content, "")
+    made: Config = _built(kind, content, "")
+    return made
 
 
 def to_json(config: object) -> dict[str, Any]:
@@ -129,7 +165,7 @@ def _walk(defaults: Any, path: tuple[str, ...]) -> Iterator[Setting]:
             continue
         more = dict(field.metadata.get(_SETTING, {}))
         name = more.pop("name", field.name)
-        more["flag"] = more.get("flag") or f"--{name.replace('_', '-')}"
+        more["flag"] = more.get("flag") or _flag(name)
         yield Setting(name, here, hint, default, **more)
 
 
@@ -148,14 +184,18 @@ def _value(config: object, path: tuple[str, ...]) -> Any:
     return config
 
 
-def _built(defaults: Config, tree: Mapping[str, Any], where: str) -> Config:
+def _built(defaults: Any, tree: Mapping[str, Any], where: str) -> Any:
+    """A configuration from values by field; the rest as in another configuration, or as its class says."""
     if not isinstance(tree, Mapping):
         raise ValueError(f"{where or 'the configuration'} must be an object, not {shown(tree)}")
-    fields, values = {field.name for field in dataclasses.fields(defaults)}, {}  # type: ignore[arg-type]
+    whole = isinstance(defaults, type)
+    fields = {
+        field.name: field.default if whole else getattr(defaults, field.name) for field in dataclasses.fields(defaults)
+    }
+    values = {}
     for name, value in tree.items():
         if name not in fields:
             raise ValueError(f"this version does not know the field {where}{name}")
-        default = getattr(defaults, name)
-        nested = dataclasses.is_dataclass(default)
-        values[name] = _built(default, value, f"{where}{name}.") if nested else value
-    return dataclasses.replace(defaults, **values)  # type: ignore[type-var]
+        nested = dataclasses.is_dataclass(fields[name])
+        values[name] = _built(fields[name], value, f"{where}{name}.") if nested else value
+    return defaults(**values) if whole else dataclasses.replace(defaults, **values)

@@ -240,7 +240,7 @@ def _in_words(hint: Any) -> str:
     if kind is tuple and inner[-1] is not Ellipsis:
         return f"a list of {len(inner)} items"
     if kind in (list, tuple):
-        return f"a list, each item {_in_words(inner[0])}"
+        return "a list" if inner[0] is Any else f"a list, each item {_in_words(inner[0])}"
     if kind is dict:
         return "an object"
     words = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text", NoneType: "null"}

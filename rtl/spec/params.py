@@ -20,6 +20,14 @@ ACTIONS_PER_WORD = 32 // ACTION_WIDTH
 #: Bits of a row's number that select its action in a word of the policy.
 LANE_WIDTH = (ACTIONS_PER_WORD - 1).bit_length()
 
+#: Learning rate, discount, and weights of accuracy, latency and energy in the reward (Chen 2023): what the unit's
+#: registers hold after reset, and the defaults of everything above it.
+ALPHA, GAMMA = 0.25, 0.99
+WEIGHTS = (0.25, 0.10, 0.65)
+
+#: The same of an episodic unit: stored episodes drawn for a candidate, candidates drawn for a policy, replays.
+TOURNAMENT, CANDIDATES, REPLAYS = 32, 2, 16
+
 #: Draws of a candidate; the last one is taken even if it has been tried already.
 ATTEMPTS = 16
 

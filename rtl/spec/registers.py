@@ -13,7 +13,19 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from rtl.spec.buses import DATA_WIDTH
-from rtl.spec.params import ACTION_WIDTH, COUNT_WIDTH, MAX_ACTIONS, MAX_STATES, RLUParams
+from rtl.spec.params import (
+    ACTION_WIDTH,
+    ALPHA,
+    CANDIDATES,
+    COUNT_WIDTH,
+    GAMMA,
+    MAX_ACTIONS,
+    MAX_STATES,
+    REPLAYS,
+    TOURNAMENT,
+    WEIGHTS,
+    RLUParams,
+)
 
 ID_VALUE = 0x524C5531  # "RLU1"
 VERSION_VALUE = 0x0001_0002  # major.minor: 16 bit each
@@ -280,9 +292,9 @@ def _of_unit(value: OfUnit, params: RLUParams) -> int:
     return value if isinstance(value, int) else value(params)
 
 
-def _coefficient(value: int) -> OfUnit:
-    """A coefficient, given in U1.15."""
-    return lambda params: value >> (15 - params.coef_frac)
+def _coefficient(value: float) -> OfUnit:
+    """A coefficient, rounded to U1.15 and then down to the unit's format."""
+    return lambda params: round(value * 2**15) >> (15 - params.coef_frac)
 
 
 def _gain(value: int) -> OfUnit:
@@ -391,7 +403,7 @@ REGISTERS: tuple[Register, ...] = (
         offset=0x20,
         access=Access.RW,
         number=COEFFICIENT,
-        reset=_coefficient(0x2000),
+        reset=_coefficient(ALPHA),
         doc="Learning rate.",
     ),
     Register(
@@ -399,7 +411,7 @@ REGISTERS: tuple[Register, ...] = (
         offset=0x24,
         access=Access.RW,
         number=COEFFICIENT,
-        reset=_coefficient(32440),
+        reset=_coefficient(GAMMA),
         doc="Discount.",
     ),
     Register(
@@ -407,7 +419,7 @@ REGISTERS: tuple[Register, ...] = (
         offset=0x28,
         access=Access.RW,
         number=COEFFICIENT,
-        reset=_coefficient(0x8000),
+        reset=_coefficient(1.0),
         doc="Probability that a row explores.",
     ),
     Register(
@@ -424,7 +436,7 @@ REGISTERS: tuple[Register, ...] = (
         offset=0x30,
         access=Access.RW,
         number=COEFFICIENT,
-        reset=_coefficient(0x2000),
+        reset=_coefficient(WEIGHTS[0]),
         doc="Weight a of accuracy in the reward.",
     ),
     Register(
@@ -432,7 +444,7 @@ REGISTERS: tuple[Register, ...] = (
         offset=0x34,
         access=Access.RW,
         number=COEFFICIENT,
-        reset=_coefficient(0x0CCD),
+        reset=_coefficient(WEIGHTS[1]),
         doc="Weight b of latency in the reward.",
     ),
     Register(
@@ -440,7 +452,7 @@ REGISTERS: tuple[Register, ...] = (
         offset=0x38,
         access=Access.RW,
         number=COEFFICIENT,
-        reset=_coefficient(0x5333),
+        reset=_coefficient(WEIGHTS[2]),
         doc="Weight c of energy in the reward.",
     ),
     Register(
@@ -455,7 +467,7 @@ REGISTERS: tuple[Register, ...] = (
         offset=0x40,
         access=Access.RW,
         number=COEFFICIENT,
-        reset=_coefficient(0x8000),
+        reset=_coefficient(1.0),
         doc="Latency from which the policy is an outlier, of full scale.",
     ),
     Register(
@@ -463,7 +475,7 @@ REGISTERS: tuple[Register, ...] = (
         offset=0x44,
         access=Access.RW,
         number=COEFFICIENT,
-        reset=_coefficient(0x8000),
+        reset=_coefficient(1.0),
         doc="Energy from which the policy is an outlier, of full scale.",
     ),
     Register(
@@ -471,7 +483,7 @@ REGISTERS: tuple[Register, ...] = (
         offset=0x48,
         access=Access.RW,
         number=COEFFICIENT,
-        reset=_coefficient(0x8000),
+        reset=_coefficient(1.0),
         doc="Latency that scores 0, of full scale.",
     ),
     Register(
@@ -479,7 +491,7 @@ REGISTERS: tuple[Register, ...] = (
         offset=0x4C,
         access=Access.RW,
         number=COEFFICIENT,
-        reset=_coefficient(0x8000),
+        reset=_coefficient(1.0),
         doc="Energy that scores 0, of full scale.",
     ),
     Register(
@@ -561,7 +573,7 @@ REGISTERS: tuple[Register, ...] = (
                 lsb=0,
                 width=8,
                 episodic=True,
-                reset=32,
+                reset=TOURNAMENT,
                 doc="stored episodes drawn for a candidate; it varies the best of them",
             ),
             Field(
@@ -569,7 +581,7 @@ REGISTERS: tuple[Register, ...] = (
                 lsb=8,
                 width=4,
                 episodic=True,
-                reset=2,
+                reset=CANDIDATES,
                 doc="candidates drawn by a sample; the one with the largest Q-values wins",
             ),
             Field(
@@ -577,7 +589,7 @@ REGISTERS: tuple[Register, ...] = (
                 lsb=16,
                 width=8,
                 episodic=True,
-                reset=16,
+                reset=REPLAYS,
                 doc="stored episodes that an update draws and learns from again",
             ),
         ),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rtl.spec.params import RLUParams
+from rtl.spec.params import ALPHA, GAMMA, RLUParams
 from rtl.spec.registers import (
     ACTION_COUNT,
     CLEAR,
@@ -104,8 +104,8 @@ class Driver:
         action_counts: Sequence[int],
         seed: int,
         objective: Objective | None = None,
-        alpha: float = 0.25,
-        gamma: float = 0.99,
+        alpha: float = ALPHA,
+        gamma: float = GAMMA,
         full_last_reward: bool = False,
         episodic: Episodic | None = None,
     ) -> None:

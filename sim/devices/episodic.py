@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rtl.spec.params import CANDIDATES, REPLAYS, TOURNAMENT
 from rtl.spec.registers import field_of
 
 EPISODES = 512  #: Default number of episodes that a unit remembers: more than a published search has.
@@ -22,9 +23,9 @@ class Episodic:
         ValueError: for a value outside its range.
     """
 
-    tournament: int = 32
-    candidates: int = 2
-    replays: int = 16
+    tournament: int = TOURNAMENT
+    candidates: int = CANDIDATES
+    replays: int = REPLAYS
 
     def __post_init__(self) -> None:
         for name, low in (("tournament", 1), ("candidates", 1), ("replays", 0)):

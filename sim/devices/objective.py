@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rtl.spec.params import RLUParams
-from sim.model.arithmetic import to_fixed
+from rtl.spec.params import WEIGHTS, RLUParams
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +26,9 @@ class Objective:
         ValueError: for a value outside its range; the message names it.
     """
 
-    weight_a: float = 0.25
-    weight_l: float = 0.10
-    weight_e: float = 0.65
+    weight_a: float = WEIGHTS[0]
+    weight_l: float = WEIGHTS[1]
+    weight_e: float = WEIGHTS[2]
     accuracy_th: float = 0.685
     latency_th_ms: float = 20.0
     energy_th_uj: float = 300.0
@@ -76,23 +75,23 @@ class Objective:
         coef = params.coef_frac
         latency, energy = self.latency_full_scale_ms, self.energy_full_scale_uj
         return {
-            "WEIGHT_A": to_fixed(self.weight_a, coef),
-            "WEIGHT_L": to_fixed(self.weight_l, coef),
-            "WEIGHT_E": to_fixed(self.weight_e, coef),
-            "ACCURACY_TH": to_fixed(self.accuracy_th, coef),
-            "LATENCY_TH": to_fixed(self.latency_th_ms / latency, coef),
-            "ENERGY_TH": to_fixed(self.energy_th_uj / energy, coef),
-            "LATENCY_HIGH": to_fixed(self.latency_high_ms / latency, coef),
-            "ENERGY_HIGH": to_fixed(self.energy_high_uj / energy, coef),
-            "LATENCY_GAIN": to_fixed(latency / (self.latency_high_ms - self.latency_low_ms), params.gain_frac),
-            "ENERGY_GAIN": to_fixed(energy / (self.energy_high_uj - self.energy_low_uj), params.gain_frac),
+            "WEIGHT_A": _fixed(self.weight_a, coef),
+            "WEIGHT_L": _fixed(self.weight_l, coef),
+            "WEIGHT_E": _fixed(self.weight_e, coef),
+            "ACCURACY_TH": _fixed(self.accuracy_th, coef),
+            "LATENCY_TH": _fixed(self.latency_th_ms / latency, coef),
+            "ENERGY_TH": _fixed(self.energy_th_uj / energy, coef),
+            "LATENCY_HIGH": _fixed(self.latency_high_ms / latency, coef),
+            "ENERGY_HIGH": _fixed(self.energy_high_uj / energy, coef),
+            "LATENCY_GAIN": _fixed(latency / (self.latency_high_ms - self.latency_low_ms), params.gain_frac),
+            "ENERGY_GAIN": _fixed(energy / (self.energy_high_uj - self.energy_low_uj), params.gain_frac),
         }
 
     def accuracy_word(self, accuracy: float, params: RLUParams) -> int:
         """Register value of an accuracy; ValueError unless it is a fraction."""
         if not 0.0 <= accuracy <= 1.0:
             raise ValueError(f"accuracy must be a fraction in 0..1, not {accuracy:g}")
-        return to_fixed(accuracy, params.coef_frac)
+        return _fixed(accuracy, params.coef_frac)
 
     def latency_word(self, latency_ms: float, params: RLUParams) -> int:
         """Register value of a latency, at most full scale; ValueError unless it is 0 or more."""
@@ -106,4 +105,10 @@ class Objective:
 def _scaled(name: str, value: float, full_scale: float, params: RLUParams) -> int:
     if not 0.0 <= value < float("inf"):
         raise ValueError(f"{name} must be a number of 0 or more, not {value:g}")
-    return to_fixed(min(1.0, value / full_scale), params.coef_frac)
+    return _fixed(min(1.0, value / full_scale), params.coef_frac)
+
+
+def _fixed(value: float, frac: int) -> int:
+    from sim.model.arithmetic import to_fixed  # brings NumPy, which those who only want the defaults do without
+
+    return to_fixed(value, frac)

@@ -218,7 +218,8 @@ def test_search_with_the_driver_equals_the_method_over_seeds_and_resumes():
     other.sample(1.0)
     other.learn(0.5)
     other.restore(saved, objective)
-    scorer, searcher = Scorer(objective), UnitSearcher(other, schedule, first=17, greedy=False)
+    scorer, searcher = Scorer(objective), UnitSearcher(other, schedule, greedy=False)
+    searcher.restore(saved, 17)
     rest = list(search(searcher, table.space, table, TableEvaluator(table), scorer, len(schedule), first=17))
     assert [step.line() for step in first + rest] == [step.line() for step in steps]
 

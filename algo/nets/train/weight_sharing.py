@@ -27,7 +27,7 @@ def train_shared(
     labels: Tensor,
     config: TrainingConfig,
     epochs: int,
-    choices: Sequence[int],
+    choices: Sequence[Sequence[int]],
     seed: int,
 ) -> None:
     """Train a quantised network in place, every batch under bit-widths drawn evenly and independently for each layer.
@@ -38,14 +38,14 @@ def train_shared(
         config: the recipe; batch size, momentum and weight decay are those of retraining. The step size starts at
             its retraining value and falls along a cosine.
         epochs: passes over the images.
-        choices: bit-widths a layer's weights may take.
+        choices: bit-widths that the weights of each layer may take.
         seed: of bit-widths and the order of images, 0..2^63-1.
     """
-    layers = len(quantised_layers(model))
-    drawn = np.random.default_rng(seed)
+    counts, drawn = [len(known) for known in choices], np.random.default_rng(seed)
 
     def draw(step: StepInfo) -> None:
-        set_bits(step.model, drawn.choice(choices, layers).tolist(), (ACTIVATION_BITS,) * layers)
+        bits = [known[place] for known, place in zip(choices, drawn.integers(counts), strict=True)]
+        set_bits(step.model, bits, (ACTIVATION_BITS,) * len(bits))
 
     generator = torch.Generator().manual_seed(seed)
     batch, rate, label = config.batch_size, config.learning_rate, "weights shared by all policies"
@@ -97,7 +97,7 @@ def _chain(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def right_answers(
     model: nn.Module,
-    choices: Sequence[int],
+    choices: Sequence[Sequence[int]],
     prefix: Sequence[int],
     calibration: Tensor,
     images: Tensor,
@@ -110,14 +110,14 @@ def right_answers(
 
     Args:
         model: a network that went through `quantise`, on the device of the images; its statistics are lost.
-        choices: bit-widths of weights; activations have 8 bits.
+        choices: bit-widths of each layer's weights; activations have 8 bits.
         prefix: bit-widths of the first layers, any number of them.
         calibration: images to take statistics of, at least 2.
         images, labels: to test with.
 
     Returns:
-        Number of images classified correctly, (choices ** (layers - prefix),); the last layer's bit-width changes
-        fastest.
+        Number of images classified correctly, one for every combination of the layers after the prefix; the last
+        layer's bit-width changes fastest.
     """
     parts = stages(model)
     for module in model.modules():
@@ -132,7 +132,7 @@ def right_answers(
         part = parts[depth]
         [(_, layer)] = quantised_layers(part)
         layer.activation_bits = ACTIVATION_BITS
-        for bits in prefix[depth : depth + 1] or choices:
+        for bits in prefix[depth : depth + 1] or choices[depth]:
             layer.weight_bits = bits
             layer.seen.fill_(False)  # the next batch sets the range
             part.train()

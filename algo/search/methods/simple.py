@@ -8,8 +8,8 @@ import numpy as np
 
 from algo.search.schedules import stretched_schedule
 from algo.search.searcher import Floats, Ints, Outcomes, Problem, drawn
+from rtl.spec.params import ALPHA, GAMMA
 
-ALPHA, GAMMA = 0.25, 0.99  # of float Q-learning, as published
 #: Of regularised evolution: the best on synthetic tables for 330 evaluations (docs/use/search.md).
 POPULATION, TOURNAMENT = 20, 10
 

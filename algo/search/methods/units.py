@@ -14,7 +14,7 @@ from algo.search.tables.policy_table import PolicyTable
 from algo.search.tables.scored_table import register_words
 from algo.space.dimensions import WEIGHT_BITS
 from algo.space.policy import PolicySpace
-from rtl.spec.params import RLUParams
+from rtl.spec.params import ALPHA, GAMMA, RLUParams
 from sim.devices.episodic import EPISODES, Episodic, settings_of
 from sim.devices.objective import Objective
 from sim.model.arithmetic import to_fixed, updated
@@ -124,8 +124,8 @@ def batch_search(
     schedule: Sequence[float],
     seeds: Sequence[int],
     *,
-    alpha: float = 0.25,
-    gamma: float = 0.99,
+    alpha: float = ALPHA,
+    gamma: float = GAMMA,
     lfsr_width: int = 16,
 ) -> tuple[npt.NDArray[np.int64], BatchModel]:
     """Search the table once for each seed, all at the same time.
@@ -146,8 +146,8 @@ def batch_unit(
     objective: Objective,
     seeds: npt.ArrayLike,
     *,
-    alpha: float = 0.25,
-    gamma: float = 0.99,
+    alpha: float = ALPHA,
+    gamma: float = GAMMA,
     full_last_reward: bool = False,
     rule: Rule = updated,
     episodic: Episodic | None = None,

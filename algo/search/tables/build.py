@@ -11,7 +11,7 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,23 +23,24 @@ from algo.chips.chip import LayerChip
 from algo.chips.evolver import EvolverChip
 from algo.nets.data.datasets import (
     LOCAL_SIZES,
-    NOISE_STD,
     PUBLISHED_LOCAL_SIZE,
     Dataset,
     LocalData,
-    check_noise,
     load_dataset,
 )
-from algo.nets.quantisation import quantise, weight_layers
-from algo.nets.registry import is_file_network, network_builder
+from algo.nets.data.names import shown_name
+from algo.nets.quantisation import quantise, quantised_layers, weight_layers
+from algo.nets.registry import network_builder
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.pretraining import Pretrained
 from algo.nets.train.sgd import reproducible, tensors
 from algo.nets.train.task import Task, network_for
 from algo.nets.train.weight_sharing import ACTIVATION_BITS, right_answers, train_shared
-from algo.nets.training_config import TrainingConfig
 from algo.search.tables.policy_table import PolicyTable
-from algo.space.policy import Policy, PolicySpace
+from algo.search.tables.recipe import Recipe
+from algo.space.dimensions import ACTIVATION_BITS as ACTIVATIONS
+from algo.space.dimensions import WEIGHT_BITS
+from algo.space.policy import Place, Policy, PolicySpace
 from algo.support.cells import kept_as, run_cells
 
 _FORMAT = 1  # raise it when code changes make older cells differ from fresh ones
@@ -47,59 +48,6 @@ MOST_POLICIES = 5_000_000
 _PREFIX = 2  # layers whose choices make a cell of their own
 
 Weights = Literal["shared", "retrained"]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What accuracy is measured on, and how.
-
-    Attributes:
-        data: name of a data set, as for `algo.nets.data.datasets.load_dataset`.
-        network: as for `algo.nets.registry.network_builder`.
-        width: channels of the network's first layer; default 2, or for a user's own network what its function takes.
-        noise_std: standard deviation of the noise on local images; that of normalised images is 1. Default 2.5 for
-            the digits, else that of `algo.nets.data.datasets.local_private_set` otherwise.
-        pretrain_images: images to pre-train on, at most.
-        local_images: local images to train on; default as in `algo.nets.data.datasets.local_private_set`.
-        test_images: local images to test with, none of which is trained on; if there are too few, they are used
-            again with other noise.
-        steps: batches in the training of shared weights, rounded up to whole passes over the local images.
-        calibration: local training images from which each policy's statistics and ranges are taken.
-        choices: bit-widths of weights.
-        data_folder: where the data set's files lie, if not in the usual place.
-        training: recipe of pre-training and retraining.
-    """
-
-    data: str = "digits"
-    width: int | None = None
-    noise_std: float | None = None
-    pretrain_images: int = 6000
-    local_images: int | None = None
-    test_images: int = 2400
-    steps: int = 500
-    calibration: int = 256
-    choices: tuple[int, ...] = (2, 4, 8)
-    data_folder: str | None = field(default=None, repr=False)
-    network: str = field(default="vgg8", repr=False)
-    training: TrainingConfig = field(default_factory=TrainingConfig)
-
-    def __post_init__(self) -> None:
-        if self.noise_std is None:
-            # With the usual noise, nearly every policy reads the digits equally well.
-            object.__setattr__(self, "noise_std", 2.5 if self.data == "digits" else NOISE_STD)
-        if self.width is None and not is_file_network(self.network):
-            object.__setattr__(self, "width", 2)
-        for name, least in (("width", 1), ("pretrain_images", 2), ("test_images", 1), ("steps", 1), ("calibration", 2)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ValueError(f"{name} must be at least {least}, not {value}")
-        check_noise(self.noise)
-
-    @property
-    def noise(self) -> float:
-        """`noise_std`, which is never None once the recipe is made."""
-        assert self.noise_std is not None
-        return self.noise_std
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +152,8 @@ def shared(cell: Cell) -> dict[str, NDArray[Any]]:
     with reproducible(recipe.training.threads, device):
         given = tensors(local.train_images, local.train_labels, device)
         epochs = -(-recipe.steps // -(-len(local.train_images) // recipe.training.batch_size))
-        train_shared(model, *given, recipe.training, epochs, recipe.choices, cell.seed)
+        choices = recipe.layer_choices(len(quantised_layers(model)))
+        train_shared(model, *given, recipe.training, epochs, choices, cell.seed)
     return _arrays(model.state_dict())
 
 
@@ -216,7 +165,8 @@ def tested(cell: Cell) -> list[int]:
     with reproducible(recipe.training.threads, device):
         calibration, _ = tensors(local.train_images[: recipe.calibration], local.train_labels, device)
         test = tensors(local.test_images, local.test_labels, device)
-        right: list[int] = right_answers(model, recipe.choices, cell.bits, calibration, *test).tolist()
+        choices = recipe.layer_choices(len(quantised_layers(model)))
+        right: list[int] = right_answers(model, choices, cell.bits, calibration, *test).tolist()
     return right
 
 
@@ -269,12 +219,12 @@ def retrained_accuracy(
 def shared_accuracy(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> NDArray[np.float64]:
     """Accuracy of all policies with weights shared: (seeds, policies), the last layer's bit-width changing fastest."""
     first = starts(recipe, seeds, workers)
-    prefix = min(_PREFIX, len(weight_layers(_network(recipe))))
+    choices = recipe.layer_choices(len(weight_layers(_network(recipe))))
     states = workers.run(shared, first, "training shared weights")
     cells = [
         Cell(recipe, start.origin, start.seed, State(state), bits)
         for start, state in zip(first, states, strict=True)
-        for bits in itertools.product(recipe.choices, repeat=prefix)
+        for bits in itertools.product(*choices[:_PREFIX])
     ]
     return np.array(workers.run(tested, cells, "testing")).reshape(len(seeds), -1) / recipe.test_images
 
@@ -293,7 +243,7 @@ def build(
 
     Raises:
         ValueError: if no seed is given, a count or the data are unsuitable, or the chip runs a network of another
-            depth or lacks a bit-width.
+            depth or lacks a bit-width in a layer.
     """
     if not seeds:
         raise ValueError("a table needs at least 1 seed")
@@ -303,7 +253,10 @@ def build(
         raise ValueError(
             f"the chip's network has {len(chip.layer_names)} layers with weights; {recipe.network} has {len(names)}"
         )
-    space = PolicySpace.of_bit_widths(len(names), len(chip.points), recipe.choices, (ACTIVATION_BITS,))
+    choices = recipe.layer_choices(len(names))
+    values = [{WEIGHT_BITS.name: known, ACTIVATIONS.name: (ACTIVATION_BITS,)} for known in choices]
+    places = [Place(f"layer{layer + 1}", (layer,), known) for layer, known in enumerate(values)]
+    space = PolicySpace.of_places(places, len(names), len(chip.points))
     if space.size > MOST_POLICIES:
         raise ValueError(
             f"{recipe.network} has {len(names)} layers, which makes {float(space.size):.3g} policies: a table has at "
@@ -311,21 +264,23 @@ def build(
         )
     costs = [  # before the long work, since a chip may not know a bit-width
         chip.measure(Policy(bits, (ACTIVATION_BITS,) * len(bits), point))
-        for bits in itertools.product(recipe.choices, repeat=len(names))
+        for bits in itertools.product(*choices)
         for point in range(len(chip.points))
     ]
     if weights == "shared":
         accuracy = shared_accuracy(recipe, seeds, workers)
     else:
-        policies = list(itertools.product(recipe.choices, repeat=len(names)))
-        accuracy = retrained_accuracy(recipe, seeds, policies, workers)
-    described = asdict(recipe)
+        accuracy = retrained_accuracy(recipe, seeds, list(itertools.product(*choices)), workers)
+    network, data = network_builder(recipe.network), shown_name(recipe.data)  # a table may be given to others
+    described = asdict(recipe) | {"data": data}
     del described["data_folder"]
     if recipe.network == "vgg8":
         del described["network"]  # as in tables of earlier versions
-    title = network_builder(recipe.network).title + (f" of width {recipe.width}" if recipe.width else "")
+    elif network.digest is not None:
+        described["network"] = network.title
+    title = network.title + (f" of width {recipe.width}" if recipe.width else "")
     source = (
-        f"accuracy: {title} on {recipe.data} with noise {recipe.noise:g}, weights {weights}, "
+        f"accuracy: {title} on {data} with noise {recipe.noise:g}, weights {weights}, "
         f"mean over {len(seeds)} seeds; latency and energy: {chip.name}, {chip.origin}"
     )
     return PolicyTable(
@@ -342,6 +297,7 @@ def build(
             "seeds": list(seeds),
             "recipe": described,
             "images_sha256": images_digest(recipe),
+            **({"network_sha256": network.digest} if network.digest else {}),
             "torch": torch.__version__,
             "device": training_device().type,
         },

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from algo.nets.data.names import DATASETS
+from algo.nets.registry import is_file_network, network_builder, split_file_network
 from algo.nets.training_config import TrainingConfig
-from algo.search.tables.build import Recipe, Workers, images_digest, retrained_accuracy
+from algo.search.tables.build import Workers, images_digest, retrained_accuracy
 from algo.search.tables.policy_table import Floats, PolicyTable
+from algo.search.tables.recipe import Recipe
+
+#: The fewest policies whose ranks are worth comparing.
+FEWEST = 10
 
 
-def recipe_of(table: PolicyTable) -> Recipe:
-    """What a table of `algo.search.tables.build` was made by; raises ValueError for another."""
+def recipe_of(table: PolicyTable, **where: str) -> Recipe:
+    """What a table of `algo.search.tables.build` was made by; raises ValueError for another.
+
+    Args:
+        table: the table, which names a user's own files without their folders.
+        where: where they are: ``data``, ``data_folder``, ``network``.
+    """
     try:
         given = dict(table.origin["recipe"])
-        return Recipe(**given | {"choices": tuple(given["choices"]), "training": TrainingConfig(**given["training"])})
+        choices = tuple(tuple(one) if isinstance(one, list) else one for one in given["choices"])
+        return Recipe(**given | {"choices": choices, "training": TrainingConfig(**given["training"])} | where)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"its metadata do not say how the table was built ({error}): only tables of `rlu table build` can be "
@@ -23,13 +36,40 @@ def recipe_of(table: PolicyTable) -> Recipe:
         ) from error
 
 
-def against_retrained(table: PolicyTable, sample: int, workers: Workers) -> dict[str, Any]:
+def _check_inputs(table: PolicyTable, recipe: Recipe) -> None:
+    """Raise ValueError unless the data and the network are there, and those that the table was built with."""
+    own = {} if recipe.data in DATASETS else {"data": Path(recipe.data)}
+    if is_file_network(recipe.network):
+        own["network"] = Path(split_file_network(recipe.network)[0])
+    for name, path in own.items():
+        if not path.exists():
+            raise ValueError(
+                f"the table was built with the {name} {getattr(recipe, name)!r}, which is not here: give its path, "
+                f"--{name}"
+            )
+    # Tables of earlier versions have no digests.
+    digests = {"network_sha256": network_builder(recipe.network).digest, "images_sha256": images_digest(recipe)}
+    said = {
+        "network_sha256": f"the network {recipe.network} is not the one",
+        "images_sha256": f"the data {recipe.data} are not those",
+    }
+    for key, what in said.items():
+        known, present = table.origin.get(key), str(digests[key])
+        if known not in (None, present):
+            raise ValueError(
+                f"{what} that the table was built with (SHA-256 {present[:12]}..., not {str(known)[:12]}...): "
+                "put back what was there, or build the table again"
+            )
+
+
+def against_retrained(table: PolicyTable, sample: int, workers: Workers, **where: str) -> dict[str, Any]:
     """Retrain some policies, each separately from the pre-trained weights, and compare with the table.
 
     Args:
         table: of `algo.search.tables.build`.
         sample: number of policies, at least 10; always the same ones.
         workers: who does the work.
+        where: where the user's own files are: see `recipe_of`.
 
     Returns:
         ``retrained_policies``; ``spearman`` correlation of accuracies, with its 95 % ``spearman_interval``
@@ -41,19 +81,14 @@ def against_retrained(table: PolicyTable, sample: int, workers: Workers) -> dict
     """
     from scipy.stats import bootstrap
 
-    recipe = recipe_of(table)
-    # Tables of earlier versions have no digest.
-    if table.origin.get("images_sha256", present := images_digest(recipe)) != present:
-        raise ValueError(
-            f"the data {recipe.data} are not those that the table was built of (SHA-256 {present[:12]}..., not "
-            f"{str(table.origin['images_sha256'])[:12]}...): put back what was there, or build the table again"
-        )
-    choices, count = table.space.choices("weight_bits"), table.space.size // len(table.points)
-    if not 10 <= sample <= count:
-        raise ValueError(f"the number of policies to retrain must be in 10..{count}, not {sample}")
+    recipe = recipe_of(table, **where)
+    _check_inputs(table, recipe)
+    choices, count = recipe.layer_choices(table.layers), table.space.size // len(table.points)
+    if not FEWEST <= sample <= count:
+        raise ValueError(f"the number of policies to retrain must be in {FEWEST}..{count}, not {sample}")
     chosen = np.random.default_rng(1).choice(count, sample, replace=False)
-    digits = np.array(np.unravel_index(chosen, (len(choices),) * table.layers)).T
-    policies = [tuple(choices[digit] for digit in row) for row in digits.tolist()]
+    digits = np.array(np.unravel_index(chosen, table.space.action_counts[:-1])).T
+    policies = [tuple(known[digit] for known, digit in zip(choices, row, strict=True)) for row in digits.tolist()]
     seeds = [int(seed) for seed in table.origin["seeds"]]
     each = retrained_accuracy(recipe, seeds, policies, workers)
     retrained, listed = each.mean(0), table.accuracy[chosen * len(table.points)]

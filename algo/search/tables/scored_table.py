@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from algo.search.objective import ObjectiveConfig
 from algo.search.searcher import Outcomes
 from algo.search.tables.policy_table import Floats, PolicyTable
 from algo.space.policy import Policy, PolicySpace
@@ -20,8 +21,6 @@ from sim.model.batch import BatchModel
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-#: The default threshold is this much below the accuracy of the widest policy.
-ACCURACY_DROP = 0.02
 _UNIT = RLUParams(states=1, actions=2)  # the formats that rewards are computed in
 
 
@@ -123,9 +122,9 @@ def score_table(table: PolicyTable, objective: Objective) -> ScoredTable:
 
 
 def default_accuracy_th(table: PolicyTable) -> float:
-    """Two points below the accuracy of the policy with every layer at its widest, as `rlu tune` has it."""
+    """As far below the accuracy of the policy with every layer at its widest as the threshold of `rlu tune` is."""
     widest = [row.choices.index(max(row.choices)) for row in table.space.rows]
-    return max(0.0, float(table.accuracy[table.index([*widest[:-1], 0])]) - ACCURACY_DROP)
+    return max(0.0, float(table.accuracy[table.index([*widest[:-1], 0])]) - ObjectiveConfig.accuracy_drop)
 
 
 def policy_at(space: PolicySpace, index: int) -> Policy:

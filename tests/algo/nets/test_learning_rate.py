@@ -65,7 +65,7 @@ def test_a_schedule_that_there_is_not_is_named() -> None:
         rates("step", 3)
     with pytest.raises(ValueError, match=r"^lr_schedule must be one of constant, cosine, k-decay, not 'step'$"):
         TrainingConfig(lr_schedule="step")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"^lr_k must be above 0 and finite, not 0\.0$"):
+    with pytest.raises(ValueError, match=r"^lr_k \(--k\) must be above 0 and at most 100, not 0$"):
         TrainingConfig(lr_k=0.0)
 
 

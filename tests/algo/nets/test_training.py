@@ -138,7 +138,7 @@ def test_pretraining_leaves_torchs_settings_alone(trained: Pretrained) -> None:
     ],
 )
 def test_a_field_out_of_range_is_named(field: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"^{field} must be .* not {value}$"):
+    with pytest.raises(ValueError, match=rf"^{field}( \(--\w+\))? must be .* not {value:g}$"):
         TrainingConfig(**{field: value})
 
 

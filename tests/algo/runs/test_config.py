@@ -3,6 +3,8 @@
 import dataclasses
 import json
 import re
+from types import NoneType
+from typing import get_args
 
 import click
 import pytest
@@ -12,12 +14,15 @@ from hypothesis import strategies as st
 from algo.chips.evolver import EvolverChip
 from algo.chips.table import layer_table
 from algo.cli import rlu
+from algo.nets.registry import NETWORKS
 from algo.published.evolver import INT8_BASELINE
 from algo.report.load import load_runs
-from algo.runs.config import PLACES, TuneConfig, chip_network_of, located
-from algo.runs.run_folder import CONFIG, SUMMARY, TRACE, RunFolder
+from algo.runs.config import PLACES, UNITS, TuneConfig, chip_network_of, located
+from algo.runs.run_folder import CHECKPOINT, CONFIG, SUMMARY, TRACE, RunFolder, RunFolderError
 from algo.runs.summary_text import summary_table
 from algo.runs.tune import config_of, resumed_config, run
+from algo.search.methods.registry import METHODS
+from algo.search.schedules import schedule_of
 from algo.support.settings import settings_of
 from tests.algo.runs.test_tuning import LIMITS, tuned
 from tests.report_runs import MadeUp
@@ -65,34 +70,103 @@ def test_a_search_on_the_host_resumes_to_the_same_bytes(method, tmp_path):
     assert run.q_history.tables == () and not run.notes
 
 
+@pytest.mark.parametrize("method", ["random", "tpe", "evolution", "nsga2-pareto"])
+def test_a_damaged_state_of_a_search_on_the_host_is_refused(method, tmp_path):
+    folder, _, _ = tuned(tmp_path / "run", method=method, stop=3)
+    _, state, evaluator = folder.read_checkpoint()
+    one, two, three = state["told"]
+    for told, said in (
+        ([one], "the saved search holds 1 policies, not 3"),
+        ([one, two, three, one], "the saved search holds 4 policies, not 3"),
+        ({}, "told of the saved search must be a list, each item a list"),
+        ([one, two, 5], "told of the saved search must be a list, each item a list"),
+        ([one, two, three[:4]], "policy 2 of the saved search has no score"),
+        ([one, two, [*three, 0]], "policy 2 of the saved search has 6 values, not 5"),
+        ([one, ["x", *two[1:]], three], "actions of policy 1 of the saved search must be a list"),
+        ([one, [[99], *two[1:]], three], "policy 1 of the saved search is not the one that"),
+        (
+            [one, [*two[:1], "x", *two[2:]], three],
+            "accuracy of policy 1 of .* must be a finite number or null, not 'x'",
+        ),
+        ([one, [*two[:2], None, *two[3:]], three], "latency_ms of policy 1 of .* must be a finite number, not None"),
+        ([one, [*two[:3], [], *two[4:]], three], "energy_uj of policy 1 of the saved search must be a finite number"),
+        ([one, [*two[:4], None], three], "score of policy 1 of the saved search must be a finite number, not None"),
+    ):
+        folder.save_checkpoint(state | {"told": told}, evaluator)
+        with pytest.raises(RunFolderError, match=said) as caught:
+            tuned(folder.path, method=method)
+        assert str(folder.path / CHECKPOINT) in str(caught.value)
+
+
+#: Values of settings that are text, or limited by one another.
+TEXT_OR_TIED = {
+    "device": st.sampled_from(["golden", "sim", "serial:/dev/ttyUSB0@9600"]),
+    "method": st.sampled_from(list(METHODS)),
+    "objective": st.sampled_from(["energy", "latency", "0.25,0,0.75"]),
+    "bit_widths": st.sampled_from([None, "8", "2,4,8"]),
+    "data": st.sampled_from(["digits", "cifar100", "/my/images.npz"]),
+    "network": st.sampled_from([*NETWORKS, "/my/net.py:make"]),
+    "chip": st.sampled_from(["evolver", "chip.yaml"]),
+    **dict.fromkeys(("latency_low_ms", "energy_low_uj"), st.floats(0, 10)),
+    **dict.fromkeys(("latency_high_ms", "energy_high_uj"), st.floats(20, 30)),
+    **dict.fromkeys(("latency_th_ms", "energy_th_uj"), st.floats(5, 100)),
+    **dict.fromkeys(("data_folder", "chip_network"), st.none() | st.sampled_from(["vgg8", "/else/where"])),
+}
+
+
 def values_of(one):
+    """Values that a setting may have."""
+    if one.name in TEXT_OR_TIED:
+        return TEXT_OR_TIED[one.name]
     if one.choices:
         return st.sampled_from(one.choices)
-    kinds = {bool: st.booleans(), int: st.integers(1, 200), float: st.floats(0, 1, exclude_min=True)}
-    return next((s for kind, s in kinds.items() if kind in (one.hint, *getattr(one.hint, "__args__", ()))), st.none())
+    numbers = st.integers(int(max(one.low, 1)), int(min(one.high, 200)))
+    fractions = st.floats(max(one.low, 0), min(one.high, 1), exclude_min=True, exclude_max=True)
+    kinds = {bool: st.booleans(), int: numbers, float: fractions}
+    parts = [one.hint, *get_args(one.hint)]
+    (kind,) = [kind for kind in kinds if kind in parts]
+    return st.none() | kinds[kind] if NoneType in parts else kinds[kind]
 
 
 @given(st.data())
 def test_what_is_written_is_read_again(data):
-    free = (
-        "alpha",
-        "gamma",
-        "tournament",
-        "replays",
-        "epochs",
-        "width",
-        "accuracy_drop",
-        "lr_schedule",
-        "rows",
-        "method",
-    )
-    drawn = {one.name: data.draw(values_of(one)) for one in settings_of(TuneConfig) if one.name in free[:-1]}
+    drawn = {one.name: data.draw(values_of(one), one.name) for one in settings_of(TuneConfig)}
+    if drawn["method"] not in UNITS:
+        drawn["device"] = "golden"
+    if drawn["device"] != "sim":
+        drawn["bus"] = "none"
     config = TuneConfig.of(**drawn)
+    assert config.flat == drawn and TuneConfig.of(**config.flat) == config
     written = json.loads(json.dumps(config.to_json()))
     assert written["format"] == 2 and TuneConfig.from_json(written) == config
-    assert TuneConfig.of(**config.flat) == config
-    for name, value in drawn.items():
-        assert config.flat[name] == value
+    missing = data.draw(st.sampled_from(list(settings_of(TuneConfig))))
+    inner = written
+    for part in missing.path[:-1]:
+        inner = inner[part]
+    del inner[missing.path[-1]]
+    if missing.name not in (*TEXT_OR_TIED, "lfsr_width", "schedule"):  # others may need their values
+        assert TuneConfig.from_json(written).flat == drawn | {missing.name: missing.default}
+
+
+@pytest.mark.parametrize(
+    ("fields", "schedule"),
+    [
+        ({}, "published"),
+        ({"method": "tpe"}, "published"),
+        ({"method": "rlu-plus"}, "episodic"),
+        ({"unit": "episodic"}, "episodic"),
+        ({"unit": "episodic", "schedule": "quick"}, "quick"),
+    ],
+)
+def test_the_schedule_suits_the_method_and_is_written_down(fields, schedule):
+    config = TuneConfig.of(**fields)
+    assert config.search.schedule == schedule and config.to_json()["search"]["schedule"] == schedule
+    assert config.epsilons == schedule_of(schedule) and config.but(iterations=7).epsilons == schedule_of(schedule, 7)
+    assert TuneConfig.from_json(config.to_json()) == config
+    written = config.to_json()
+    if "schedule" not in fields:  # as where none was written
+        del written["search"]["schedule"]
+        assert TuneConfig.from_json(written) == config
 
 
 def test_every_setting_with_a_help_text_is_an_option_with_its_default():
@@ -117,11 +191,38 @@ def test_every_setting_with_a_help_text_is_an_option_with_its_default():
         ({"network": "lenet"}, "unknown network 'lenet': choose vgg8, mobilenetv2, resnet34, or FILE.py:FUNCTION"),
         ({"tournament": 0}, "tournament must be in 1..255, not 0"),
         ({"rows": "net"}, "rows must be one of layer, block, not 'net'"),
+        ({"iterations": 10**400}, r"iterations must be in 1\.\.100000, not 1000"),
+        ({"lr_k": 200.0}, r"lr_k \(--k\) must be above 0 and at most 100, not 200"),
+        ({"lr_k": 0.0}, r"lr_k \(--k\) must be above 0 and at most 100, not 0"),
+        ({"epochs": 0}, r"epochs_per_iteration \(--epochs\) must be in 1\.\.1000, not 0"),
+        ({"latency_th_ms": "low"}, r"latency_th_ms \(--latency-th\) must be a finite number, not 'low'"),
+        ({"bit_widths": "1_0"}, "bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not '1_0'"),
+        ({"bit_widths": "4,,8"}, "bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not '4,,8'"),
     ],
 )
 def test_what_a_setting_may_not_be_is_named(fields, message):
     with pytest.raises(ValueError, match=message):
         TuneConfig.of(**fields)
+
+
+@pytest.mark.parametrize("one", list(settings_of(TuneConfig)), ids=lambda one: one.name)
+def test_a_setting_takes_a_value_or_refuses_it_in_words(one):
+    for value in (10**400, -(10**400), float("nan"), -1, "", "9" * 400, True, []):
+        try:
+            TuneConfig.of(**{one.name: value})
+        except ValueError as error:
+            assert len(str(error)) < 1000
+
+
+def test_lists_with_spaces_are_the_same_on_resume(tmp_path):
+    config = located(TuneConfig.of(schedule="quick", bit_widths="4, 8", objective="0.25, 0.10, 0.65", **LIMITS))
+    assert (config.search.bit_widths, config.objective.objective) == ("4,8", "0.25,0.10,0.65")
+    folder = RunFolder.create(tmp_path / "run", config.to_json())
+    assert resumed_config(folder, {"bit_widths": " 4,8", "objective": "0.25,0.10, 0.65"}) == config
+    with pytest.raises(ValueError, match="was begun with bit_widths = '4,8', not '8': leave --bit-widths out"):
+        resumed_config(folder, {"bit_widths": "8"})
+    with pytest.raises(ValueError, match=r"was begun with lr_k = 2\.0, not 3\.0: leave --k out"):
+        resumed_config(folder, {"lr_k": 3.0})
 
 
 def test_bit_widths_can_be_limited_to_some_that_the_chip_knows(tmp_path):

@@ -1,6 +1,7 @@
 """The search, its runs and their folders, with a table in place of training; test_cli.py trains for real."""
 
 import fcntl
+import io
 import itertools
 import json
 import os
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from algo.chips.evolver import EvolverChip
+from algo.commands.tuning import progress
 from algo.published.evolver import INT8_BASELINE, evolver_facts
 from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CHECKPOINT, INPUTS, TRACE, RunFolder, RunFolderError, compare
@@ -90,6 +93,16 @@ def tuned(path, evaluator=None, stop=None, then=interrupt, chip=CHIP, **fields):
     except KeyboardInterrupt:
         assert stop is not None
     return folder, summary, said
+
+
+@pytest.mark.parametrize("method", ["rlu", "random"])
+def test_the_progress_bar_of_a_resumed_run_goes_on_where_it_was(method, tmp_path):
+    folder, _, _ = tuned(tmp_path / "run", method=method)
+    best = max(range(33), key=lambda k: folder.steps[k].reward)
+    with tqdm(initial=best + 2, file=io.StringIO()) as bar:  # one of these was cut short
+        progress(bar, folder.steps[: best + 1])(folder.steps[best + 1], 33)
+        assert (bar.n, bar.total) == (best + 2, 33) and f"best={folder.steps[best].reward:.3f}" in bar.postfix
+        assert ("epsilon=" in bar.postfix) == (method == "rlu") and "None" not in bar.postfix
 
 
 def test_the_published_schedule_is_the_published_one():
@@ -403,7 +416,7 @@ def test_a_run_is_not_gone_on_with_on_the_layers_of_another_file(tmp_path):
 def test_another_configuration_is_refused_and_the_field_named(tmp_path):
     folder, _, _ = tuned(tmp_path / "run", stop=2)
     assert resumed_config(folder, {"seed": 5, "schedule": "quick"}).seed == 5
-    with pytest.raises(RunFolderError, match="was begun with seed = 5, not 6: leave seed out"):
+    with pytest.raises(RunFolderError, match="was begun with seed = 5, not 6: leave --seed out"):
         resumed_config(folder, {"schedule": "quick", "seed": 6})
     config = folder.config
     (folder.path / "config.json").write_text(json.dumps(config | {"colour": "red"}))

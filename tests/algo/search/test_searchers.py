@@ -51,8 +51,8 @@ def test_a_saved_searcher_goes_on_as_if_nothing_had_been(name):
     saved = json.loads(json.dumps(early.state()))
     late = made(name, scored)
     if name in UNITS:
-        late = UnitSearcher(late.driver, schedule_of("quick", BUDGET), first=6, greedy=name == "unit")
-    late.restore(saved)
+        late = UnitSearcher(late.driver, schedule_of("quick", BUDGET), greedy=name == "unit")
+    late.restore(saved, 6)
     assert first + steps_of(late, scored, first=6) == whole
     found = late.recommend()
     assert found is None or scored.table.space.decode(found[0])
@@ -83,11 +83,11 @@ def test_the_state_of_another_search_is_refused():
     one = made("random", scored)
     steps_of(one, scored, last=4)
     with pytest.raises(ValueError, match="the saved search is one of 'random 1', not of 'grid 1'"):
-        made("grid", scored).restore(one.state())
+        made("grid", scored).restore(one.state(), 4)
     with pytest.raises(ValueError, match="policy 0 of the saved search is not the one that random 1 proposes"):
-        made("random", scored, seed=4).restore(one.state())
-    with pytest.raises(ValueError, match="policy 0 of the saved search is damaged"):
-        made("random", scored).restore({"method": "random 1", "told": [[1]]})
+        made("random", scored, seed=4).restore(one.state(), 4)
+    with pytest.raises(ValueError, match="policy 0 of the saved search has no accuracy"):
+        made("random", scored).restore({"method": "random 1", "told": [[[1]]]}, 1)
 
 
 class CheapestFirst:

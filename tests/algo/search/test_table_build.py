@@ -84,11 +84,11 @@ def test_the_walk_equals_each_policy_by_itself():
             expected.append(accuracy_of(model, images.clone(), labels) * len(images))
         given = calibration.clone(), images.clone()
         model = network()
-        train_shared(model, *image_set(6, 3), QUICK, 1, choices, seed=1)  # what went before leaves no trace
+        train_shared(model, *image_set(6, 3), QUICK, 1, (choices,) * 4, seed=1)  # what went before leaves no trace
         model.load_state_dict(network().state_dict())
-        found = right_answers(model, choices, (), calibration, images, labels)
+        found = right_answers(model, (choices,) * 4, (), calibration, images, labels)
         assert found.tolist() == pytest.approx(expected, abs=1e-9) and len(set(found.tolist())) > 5
-        branch = right_answers(model, choices, (3, 8), calibration, images, labels)
+        branch = right_answers(model, (choices,) * 4, (3, 8), calibration, images, labels)
     assert branch.tolist() == found.reshape(3, 3, 9)[1, 2].tolist()
     assert torch.equal(given[0], calibration) and torch.equal(given[1], images)
 
@@ -116,10 +116,10 @@ def test_shared_training_draws_all_bit_widths_and_is_repeatable():
     model.register_forward_hook(lambda *_: drawn.add(tuple(m.weight_bits for _, m in quantised_layers(model))))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     config = TrainingConfig(batch_size=6)
-    train_shared(model, images, labels, config, 4, (2, 4), seed=5)
+    train_shared(model, images, labels, config, 4, ((2, 4),) * 4, seed=5)
     assert len(drawn) > 12 and set().union(*drawn) == {2, 4}  # of 16 in 40 draws
     again = network()
-    train_shared(again, images, labels, config, 4, (2, 4), seed=5)
+    train_shared(again, images, labels, config, 4, ((2, 4),) * 4, seed=5)
     for name, value in model.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
     assert not torch.equal(before["2.weight"], model.state_dict()["2.weight"])
@@ -176,6 +176,97 @@ def test_accuracy_is_what_the_shared_network_answers(tiny, folder):
     assert tiny.accuracy_std[place] == pytest.approx(np.std(each, ddof=1))
 
 
+@pytest.mark.parametrize("weights", ["shared", "retrained"])
+def test_each_layer_has_the_bit_widths_that_the_chip_gives_it(weights, tmp_path):
+    """By the command, with data, network and chip of one's own, whose folders the table does not name."""
+    private = tmp_path / "private"
+    private.mkdir()
+    rng = np.random.default_rng(1)
+    labels = np.arange(80) % 2
+    images = (rng.random((80, 8, 8)) * 100 + 100 * labels[:, None, None]).astype(np.uint8)
+    np.savez(private / "mine.npz", images=images, labels=labels)
+    (private / "net.py").write_text(
+        "from torch import nn\n"
+        "def make(classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.ReLU(), nn.Linear(4, 3), nn.ReLU(), "
+        "nn.Linear(3, classes))\n"
+    )
+    (private / "chip.yaml").write_text(
+        "model: bit-scalable\noperating_points: [{voltage_v: 0.8, frequency_mhz: 200}]\n"
+        "bit_widths: [2, 8]\nlayer_bit_widths: {'3': [4, 6, 8], '5': [8]}\n"
+        "constants: {macs_per_cycle: 256, memory_gbit_per_s: 50, mac_energy_pj: 0.1, leakage_mw: 1, "
+        "memory_energy_pj_per_bit: 0.2}\n"
+    )
+    given = {"data": str(private / "mine.npz"), "network": f"{private / 'net.py'}:make"}
+    out, cells = tmp_path / "t.parquet", str(tmp_path / "cells")
+    wanted = [part for name, value in given.items() for part in (f"--{name}", value)]
+    common = ["--folder", cells, "--jobs", "1", "--json"]
+    done = CliRunner().invoke(
+        rlu,
+        ["table", "build", *wanted, "--chip", str(private / "chip.yaml"), "--weights", weights, "--seeds", "1",
+         "--steps", "2", "--test-images", "20", "-o", str(out), *common],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.exception
+    table = read_table(out)
+    choices = [row.values("weight_bits") for row in table.space.rows[:-1]]
+    assert choices == [(2, 8), (4, 6, 8), (8,)] and table.space.size == 6
+    recipe = recipe_of(table, **given)
+    bits = (2, 6, 8)
+    cell = table_build.starts(recipe, [1], Workers(tmp_path / "cells", 1))[0]
+    if weights == "shared":
+        shared = State(table_build.shared(cell))
+        right = table_build.tested(replace(cell, start=shared, bits=bits[:2]))
+        assert right == [round(20 * table.accuracy_of(Policy(bits, (8,) * 3, 0)))]
+    else:
+        assert table_build.retrained(replace(cell, bits=bits)) == table.accuracy_of(Policy(bits, (8,) * 3, 0))
+    content = out.read_bytes() + json.dumps([table.source, table.origin]).encode()
+    assert str(private).encode() not in content and b"private" not in content
+    assert " net.py:make on mine.npz with noise" in table.source and "constants of chip.yaml" in table.source
+
+    check = ["table", "check", str(out), *common]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_check, "FEWEST", 2)
+        done = CliRunner().invoke(rlu, [*check, "--against-retrained", "5"])
+        assert "the table was built with the data 'mine.npz', which is not here: give its path, --data" in str(
+            done.exception
+        )
+        done = CliRunner().invoke(rlu, [*check, "--against-retrained", "5", *wanted[:2]])
+        assert "built with the network 'net.py:make', which is not here: give its path, --network" in str(
+            done.exception
+        )
+        done = CliRunner().invoke(rlu, [*check, "--against-retrained", "5", *wanted])
+        assert done.exit_code == 0, done.exception
+        if weights == "retrained":
+            found = json.loads(done.stdout)
+            assert found["retrained_mean"] == pytest.approx(found["table_mean"])
+        (private / "net.py").write_text(
+            (private / "net.py").read_text().replace("nn.Linear(64, 4)", "nn.Linear(64, 4 )")
+        )
+        done = CliRunner().invoke(rlu, [*check, "--against-retrained", "5", *wanted])
+        assert "net.py:make is not the one that the table was built with" in str(done.exception)
+        done = CliRunner().invoke(rlu, [*check, *wanted])
+        assert "--data is for --against-retrained" in str(done.exception)
+
+
+def test_cells_of_earlier_versions_are_found():
+    """Their keys are made of this text: the recipe of the shipped tables, and one with everything else."""
+    training = (
+        "TrainingConfig(pretrain_epochs=6, int8_epochs=3, pretrain_batch_size=32, pretrain_learning_rate=0.05, "
+        "int8_learning_rate=0.01, epochs_per_iteration=1, batch_size=100, learning_rate=0.01, lr_schedule='constant', "
+        "lr_k=2.0, activation_range='minmax', fold_batch_norm=False, momentum=0.9, weight_decay=0.0001, threads=1)"
+    )
+    assert repr(Recipe()) == (
+        "Recipe(data='digits', width=2, noise_std=2.5, pretrain_images=6000, local_images=None, test_images=2400, "
+        f"steps=500, calibration=256, choices=(2, 4, 8), training={training})"
+    )
+    other = Recipe(data="x.npz", width=3, choices=(2, 8), network="resnet34", data_folder="/a")
+    assert repr(table_build.Cell(other, "o", 1)) == (
+        "Cell(recipe=Recipe(data='x.npz', width=3, noise_std=1.5, pretrain_images=6000, local_images=None, "
+        f"test_images=2400, steps=500, calibration=256, choices=(2, 8), training={training}), origin='o', seed=1, "
+        "start=None, bits=())"
+    )
+
+
 def test_an_interrupted_build_goes_on(tiny, folder, monkeypatch):
     """With some cells lost, just these are computed again, and the table is the same; test_cells.py kills."""
     files = sorted(folder.iterdir())
@@ -215,7 +306,7 @@ def test_ranks_against_retraining(sign, expected, tiny, monkeypatch):
 
 def test_retraining_on_other_images_is_refused(tiny, tmp_path):
     write_table(replace(tiny, origin=tiny.origin | {"images_sha256": "0" * 64}), tmp_path / "t.parquet")
-    with pytest.raises(ValueError, match=r"the data digits are not those that the table was built of \(SHA-256 "):
+    with pytest.raises(ValueError, match=r"the data digits are not those that the table was built with \(SHA-256 "):
         table_check.against_retrained(read_table(tmp_path / "t.parquet"), 60, Workers())
 
 

@@ -20,6 +20,7 @@ from algo.experiments import base
 from algo.experiments import runs as experiment_runs
 from algo.nets.data.datasets import load_dataset
 from algo.report.load import load_runs
+from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CHECKPOINT, CHIP_TABLE, CONFIG, Q_TABLE, SUMMARY, TRACE, RunFolder, RunFolderError
 from algo.runs.tune import resumed_config, run
 from algo.support.user_files import check_type, parse_json, read_values, reading
@@ -225,12 +226,15 @@ def runs(tmp_path_factory):
 
 
 def resume(path):
+    """Resume a run; returns what it said."""
+    said = []
     folder = RunFolder.open(path)
     config = resumed_config(folder, {})
     small = config.task.training.epochs_per_iteration == 1 and (config.search.iterations or 0) < 400
     if config.device.device == "golden" and small:
         with mock.patch("algo.runs.learning_curve.learning_curve", return_value=b""):
-            run(config, folder, chip=EvolverChip(), evaluator=MadeUp(8), say=lambda text: None)
+            run(config, folder, chip=EvolverChip(), evaluator=MadeUp(8), say=said.append)
+    return said
 
 
 RUN_FILES = (CONFIG, TRACE, CHECKPOINT, Q_TABLE, SUMMARY, CHIP_TABLE)
@@ -288,7 +292,7 @@ def test_a_changed_configuration_is_refused_with_its_field_and_what_is_allowed(r
         ("alpha", [0.25], r"alpha must be a finite number, not [0.25]"),
         ("objective", None, "objective must be text, not None"),
         ("fold_batch_norm", 1, "fold_batch_norm must be true or false, not 1"),
-        ("latency_th_ms", 10**400, "latency_th_ms must be a finite number"),
+        ("latency_th_ms", 10**400, "latency_th_ms (--latency-th) must be a finite number"),
         ("weights", "lost", "weights must be one of carried, restarted, not 'lost'"),
         ("width", 0, "width must be in 1..512, not 0"),
     ):
@@ -321,16 +325,31 @@ def test_a_checkpoint_that_lacks_a_part_of_the_unit_is_refused_by_its_name(runs,
             resume(path)
 
 
-@pytest.mark.parametrize("damage", ["{", "[]", "{}", '{"data": 1}', "\xff", "[" * 100_000])
-def test_a_damaged_summary_is_named_by_all_who_read_it(damage, runs, tmp_path):
+DAMAGED_SUMMARIES = ["{", "[]", "{}", '{"data": 1}', "\xff", "[" * 100_000, "another depth"]
+
+
+def damage_summary(path, damage):
+    """Damage the summary of a run; returns what it holds then."""
+    if damage == "another depth":
+        content = json.loads((path / SUMMARY).read_text())
+        content["found"] |= {name: [8] * 7 for name in ("weight_bits", "activation_bits")}
+        damage = json.dumps(content)
+    (path / SUMMARY).write_bytes(damage.encode("latin-1"))
+    return (path / SUMMARY).read_bytes()
+
+
+@pytest.mark.parametrize("damage", DAMAGED_SUMMARIES)
+def test_a_damaged_summary_is_named_by_who_reads_it_and_made_again_by_resume(damage, runs, tmp_path):
     path = tmp_path / "run"
     shutil.copytree(runs[0], path)
-    (path / SUMMARY).write_bytes(damage.encode("latin-1"))
-    for use in (lambda: load_runs([path]), lambda: resume(path)):
-        with pytest.raises(
-            RunFolderError, match=r"summary\.json is damaged: .*; move it away and finish the run again"
-        ):
-            use()
+    damaged = damage_summary(path, damage)
+    with pytest.raises(RunFolderError, match=rf"summary\.json is damaged: .*; make it again: .* --resume --out {path}"):
+        load_runs([path])
+    said = resume(path)
+    aside = path / f"{SUMMARY}.aside-1"
+    assert any(f"it is put aside as {aside}" in one for one in said) and aside.read_bytes() == damaged
+    for name in (SUMMARY, TRACE):
+        assert (path / name).read_bytes() == (runs[0] / name).read_bytes()
 
 
 def test_a_run_resumes_from_files_saved_with_a_byte_order_mark(runs, tmp_path):
@@ -342,13 +361,21 @@ def test_a_run_resumes_from_files_saved_with_a_byte_order_mark(runs, tmp_path):
     assert (path / TRACE).read_bytes() == (runs[0] / TRACE).read_bytes()
 
 
-def test_an_experiments_run_with_a_damaged_summary_keeps_its_trace(runs, tmp_path, capsys):
+@pytest.mark.parametrize("damage", DAMAGED_SUMMARIES)
+def test_an_experiments_run_with_a_damaged_summary_is_finished_again(damage, runs, tmp_path, monkeypatch, capsys):
     path = tmp_path / "run"
     shutil.copytree(runs[0], path)
-    (path / SUMMARY).write_text("{")
-    folder = experiment_runs._opened(path, RunFolder(path).config)
-    assert len(folder.steps) == 33 and folder.summary is None
-    assert str(path / SUMMARY) in capsys.readouterr().err
+    damaged = damage_summary(path, damage)
+    stored = RunFolder(path).config
+    monkeypatch.setattr(experiment_runs, "config_of", lambda *_: TuneConfig.from_json(stored))
+    monkeypatch.setattr(experiment_runs, "_parts", lambda *_: {"chip": EvolverChip(), "evaluator": MadeUp(8)})
+    monkeypatch.setattr("algo.runs.learning_curve.learning_curve", lambda steps: b"")
+    experiment_runs.perform_run(experiment_runs.Run("energy", 1, "quick", "golden", "digits", str(path)))
+    aside = path / f"{SUMMARY}.aside-1"
+    assert f"{path / SUMMARY} is damaged" in (said := capsys.readouterr().err) and str(aside) in said
+    assert aside.read_bytes() == damaged
+    for name in (SUMMARY, TRACE):
+        assert (path / name).read_bytes() == (runs[0] / name).read_bytes()
 
 
 # --- experiments ---------------------------------------------------------------------------------------------
