@@ -65,9 +65,9 @@ def present(data: Mapping[str, Any]) -> Page:
         score_axis(axes, data["curves"], fast["score"])
         axes.set(xlabel="iteration", ylabel="score")
     return Page(
-        rows, drawn.png, "Best latency-first score so far, a line a seed",
+        rows, drawn.png, "Best latency-first score so far, a line per seed",
         notes=(
-            "Deployed policies are the greedy ones of the last Q-table, one a seed; intervals are Student's t, 95 %.",
+            "Deployed policies are the greedy ones of the last Q-table, one per seed; intervals are Student's t, 95 %.",
             "The chip model does not explain why the published latency-first policy is 26 % faster than the "
             "energy-first one although it computes more: see "
             "[the chip model](../understand/evolver-model.md#measured-against-modelled).",

@@ -1,4 +1,4 @@
-"""ResNet34 with one weight bit-width a residual block, 1,200 iterations, beside the search by model size."""
+"""ResNet34 with one weight bit-width per residual block, 1,200 iterations, beside the search by model size."""
 
 from __future__ import annotations
 

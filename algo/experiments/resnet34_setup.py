@@ -32,7 +32,7 @@ def network(scale: Scale) -> dict[str, Any]:
 
 
 def space_of_blocks(chip: Chip) -> PolicySpace:
-    """A row a residual block; the first convolution and the last layer have no row and stay at 8 bits."""
+    """A row per residual block; the first convolution and the last layer have no row and stay at 8 bits."""
     names = [layer.name for layer in full_width_layers()]
     return space_of(chip, names, blocks=blocks_of(names))
 
@@ -81,7 +81,7 @@ def chip_and_evaluator(scale: Scale, config: TuneConfig, *, by_size: bool) -> di
 
 
 def _shrunken(dataset: Dataset, side: int) -> Dataset:
-    """The data set with images averaged down to ``side`` pixels a side, then shifted and scaled again."""
+    """The data set with images averaged down to ``side`` pixels per side, then shifted and scaled again."""
     import numpy as np
 
     def shrink(images: Any) -> Any:

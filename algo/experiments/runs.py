@@ -82,7 +82,7 @@ def description(settings: Settings, task: Task) -> dict[str, Any]:
 
 
 def tuned(settings: Settings, *tasks: Task) -> dict[Task, list[Finished]]:
-    """The runs of tasks, one a seed; unfinished runs are resumed, missing ones are made."""
+    """The runs of tasks, one per seed; unfinished runs are resumed, missing ones are made."""
     data = data_of(settings.scale)
     runs = [
         Run(task, seed, settings.scale, settings.device, data, str(folder_of(settings, task, seed).resolve()))

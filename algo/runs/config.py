@@ -100,7 +100,7 @@ class SearchConfig:
     )
     rows: Literal["layer", "block"] = setting(
         "layer",
-        "One choice a layer, or one a residual block of a network that has some.",
+        "One choice per layer, or one per residual block, if the network has any.",
         choices=("layer", "block"),
     )
     bit_widths: str | None = setting(
@@ -141,8 +141,8 @@ class TuneConfig:
         method_named(method)
         if method not in UNITS and device != "golden":
             raise ValueError(
-                f"method {method} searches on this machine, without a unit: leave the device {device} out, or choose "
-                f"one of the units, {' or '.join(UNITS)}"
+                f"method {method} does not use the unit: leave out --device {device}, or choose --method "
+                f"{' or '.join(UNITS)}"
             )
         if not 1 <= self.seed < 1 << self.unit.lfsr_width:
             raise ValueError(

@@ -102,7 +102,7 @@ class Retrainer:
         """Retrain under a policy's bit-widths, then test.
 
         Args:
-            policy: bit-widths, one pair a layer; its operating point is ignored.
+            policy: bit-widths, one pair per layer; its operating point is ignored.
             iteration: number of the search iteration, which seeds the order of images in mode ``carried``
                 and is ignored in mode ``restarted``.
 

@@ -33,10 +33,10 @@ class TaskConfig:
 
     data: str = setting(
         "digits",
-        f"{', '.join(DATASETS)}; an NPZ file; or a folder with a folder of images for each class.",
+        f"{', '.join(DATASETS)}; an NPZ file; or a folder with one subfolder of images per class.",
     )
     data_folder: str | None = setting(
-        None, "Folder with the files of a data set with a name; nothing is downloaded then."
+        None, "Folder with the downloaded files of a built-in data set; nothing is downloaded then."
     )
     local_size: int | None = setting(None, "Images of the local private set.")
     noise_std: float | None = setting(None, "Standard deviation of the noise on local images, 0..100; default 1.5.")

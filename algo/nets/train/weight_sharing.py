@@ -38,7 +38,7 @@ def train_shared(
         config: the recipe; batch size, momentum and weight decay are those of retraining. The step size starts at
             its retraining value and falls along a cosine.
         epochs: passes over the images.
-        choices: bit-widths a layer's weights may take.
+        choices: bit-widths that a layer's weights may take.
         seed: of bit-widths and the order of images, 0..2^63-1.
     """
     layers = len(quantised_layers(model))

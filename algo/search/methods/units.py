@@ -22,7 +22,7 @@ from sim.model.batch import BatchModel, Rule
 
 
 class Units:
-    """Searches by RL units, one a seed; see `Batch`.
+    """Searches by RL units, one per seed; see `Batch`.
 
     Args:
         model: the units, set up.
@@ -100,7 +100,7 @@ def rlu_plus(problem: Problem, seeds: Sequence[int]) -> Units:
 
 
 def model_sizes(space: PolicySpace) -> Floats:
-    """Size of every policy's weights, (size,), in bits: the published VGG8's for 8 layers, else one weight a layer."""
+    """Size of every policy's weights, (size,), in bits: for 8 layers the published VGG8's, else one weight each."""
     actions = np.indices(space.action_counts).reshape(len(space.rows), -1)
     sizes: Floats = np.sum([row[actions[number]] for number, row in enumerate(_sizes_by_action(space))], axis=0)
     return sizes
@@ -153,7 +153,7 @@ def batch_unit(
     episodic: Episodic | None = None,
     **formats: int,
 ) -> BatchModel:
-    """Units for a space, one a seed, with all Q-values 0.
+    """Units for a space, one per seed, with all Q-values 0.
 
     Args:
         counts: number of actions of each row.

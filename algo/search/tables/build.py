@@ -1,8 +1,8 @@
 """Build a table with the accuracy of every policy of a network: the cells of the work, and the table of their results.
 
 The work is cut into cells (`algo.support.cells`), so it can be interrupted and spread over cores and machines:
-pre-training once a seed; then, with shared weights, their training once a seed and testing once a seed and
-choice for the first two layers; with retrained weights one cell a seed and policy.
+pre-training once per seed; then, with shared weights, their training once per seed and testing once per seed and
+choice for the first two layers; with retrained weights one cell per seed and policy.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ class Workers:
 
 
 def starts(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> list[Cell]:
-    """A cell a seed, which starts from that seed's pre-trained weights."""
+    """A cell per seed, which starts from that seed's pre-trained weights."""
     parts: tuple[object, ...] = (_FORMAT, torch.__version__, training_device().type, images_digest(recipe))
     if recipe.network != "vgg8":
         parts += (recipe.network, network_builder(recipe.network).digest)

@@ -45,7 +45,7 @@ def against_retrained(table: PolicyTable, sample: int, workers: Workers) -> dict
     # Tables of earlier versions have no digest.
     if table.origin.get("images_sha256", present := images_digest(recipe)) != present:
         raise ValueError(
-            f"the data {recipe.data} are not those that the table was built of (SHA-256 {present[:12]}..., not "
+            f"the data {recipe.data} are not the data that the table was built from (SHA-256 {present[:12]}..., not "
             f"{str(table.origin['images_sha256'])[:12]}...): put back what was there, or build the table again"
         )
     choices, count = table.space.choices("weight_bits"), table.space.size // len(table.points)

@@ -189,7 +189,7 @@ class _Columns:
         if name not in self.names:
             quantity = name.split("_")[0]
             others = [other for other in self.names if other.split("_")[0] == quantity and other != "accuracy_std"]
-            hint = f"; {others[0]} may be the same in another unit: {name} is wanted in {UNITS[name]}" if others else ""
+            hint = f"; {others[0]} may be the same in another unit: {name} must be in {UNITS[name]}" if others else ""
             raise ValueError(f"column {name} is missing; it has {', '.join(self.names)}{hint}")
         column = self._table.column(name)
         if column.null_count:

@@ -105,7 +105,10 @@ def test_every_setting_with_a_help_text_is_an_option_with_its_default():
     [
         ({"colour": "red"}, "unknown setting 'colour': the settings are device, simulator"),
         ({"method": "annealing"}, "unknown method 'annealing': choose from rlu, rlu-plus"),
-        ({"method": "tpe", "device": "sim"}, "method tpe searches on this machine, without a unit"),
+        (
+            {"method": "tpe", "device": "sim"},
+            "does not use the unit: leave out --device sim",
+        ),
         ({"unit": "episodic", "method": "tpe"}, "unit episodic is the method rlu-plus, not tpe"),
         ({"unit": "fast"}, "unit must be one of published, episodic, not 'fast'"),
         ({"bit_widths": "8,4"}, "bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not '8,4'"),

@@ -215,7 +215,7 @@ def test_ranks_against_retraining(sign, expected, tiny, monkeypatch):
 
 def test_retraining_on_other_images_is_refused(tiny, tmp_path):
     write_table(replace(tiny, origin=tiny.origin | {"images_sha256": "0" * 64}), tmp_path / "t.parquet")
-    with pytest.raises(ValueError, match=r"the data digits are not those that the table was built of \(SHA-256 "):
+    with pytest.raises(ValueError, match=r"the data digits are not the data that the table was built from \(SHA-256 "):
         table_check.against_retrained(read_table(tmp_path / "t.parquet"), 60, Workers())
 
 
