@@ -69,7 +69,7 @@ def test_the_published_size_gives_the_network_that_it_always_gave() -> None:
 
 @pytest.mark.parametrize("size", [(7, 8), (32, 3), (28, 1)])
 def test_images_too_small_to_be_pooled_are_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=f"at least 8x8 pixels, not {size[0]}x{size[1]}: .* channels before height"):
+    with pytest.raises(ValueError, match=f"at least 8x8 pixels, not {size[0]}x{size[1]}: .*N, H, W, C"):
         VGG8(10, 28, 8, size)
 
 
