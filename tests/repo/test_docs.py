@@ -42,8 +42,12 @@ def test_relative_links_resolve(page):
 
 
 def test_pages_that_files_name_exist():
-    sources = [path for folder in ("algo", "rtl", "sim", "tb", "tests", "docs") for path in (ROOT / folder).rglob("*.*")]
-    for path in [*sources, ROOT / "pyproject.toml", ROOT / "CONTRIBUTING.md"]:
+    folders = ("algo", "rtl", "sim", "tb", "tests", "docs")
+    for path in [
+        *(path for folder in folders for path in (ROOT / folder).rglob("*.*")),
+        ROOT / "pyproject.toml",
+        ROOT / "CONTRIBUTING.md",
+    ]:
         if path.suffix in (".py", ".toml", ".yaml", ".md", ".h", ".c", ".vh", ".v", ".tcl"):
             for page in re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text(encoding="utf-8")):
                 assert (ROOT / page).exists(), f"{path.relative_to(ROOT)} names {page}, which does not exist"
