@@ -81,6 +81,14 @@ def test_images_of_another_shape_are_refused_by_name() -> None:
 # --- MobileNetV2 -------------------------------------------------------------------------------------------
 
 
+def test_resnet34_takes_any_size_and_halves_it_three_times() -> None:
+    model = ResNet34(10, 1, width=2).eval()
+    assert model(torch.zeros(3, 1, 16, 16)).shape == (3, 10)
+    assert model.blocks(model.stem(torch.zeros(1, 1, 16, 16))).shape == (1, 16, 2, 2)
+    with pytest.raises(ValueError, match="width must be an integer of at least 1, not 0"):
+        ResNet34(10, 1, 0)
+
+
 def expected_mobilenetv2(width: int, channels: int, classes: int, side: int) -> list[tuple[int, int, int]]:
     """Multiply-accumulates, weights and groups of every layer, from table 2 of the paper with the strides for 32x32."""
     rows = [(1, 16, 1, 1), (6, 24, 2, 1), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1)]
