@@ -1,6 +1,7 @@
 """The configuration of a tuning run: ``config.json`` of its folder, and the options of `rlu tune`.
 
-It imports neither NumPy nor torch, so the command line starts quickly.
+Importing it brings neither NumPy nor torch, so the command line starts quickly. Making a configuration checks it, which
+brings NumPy.
 """
 
 from __future__ import annotations

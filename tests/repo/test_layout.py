@@ -146,6 +146,15 @@ def test_starts_without_torch(module):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
+def test_the_configuration_starts_without_numpy_too_and_brings_no_torch_when_made():
+    code = (
+        "import sys; from algo.runs.config import TuneConfig\n"
+        "assert not {'numpy', 'torch'} & set(sys.modules)\n"
+        "TuneConfig.of(method='tpe'); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
 def test_help_brings_neither_numpy_nor_amaranth():
     code = (
         "import sys; from algo.cli import main\n"
