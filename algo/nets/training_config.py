@@ -12,6 +12,10 @@ ACTIVATION_RANGES: tuple[ActivationRange, ...] = ("minmax", "lsq")
 LearningRateSchedule = Literal["constant", "cosine", "k-decay"]
 LEARNING_RATE_SCHEDULES: tuple[LearningRateSchedule, ...] = ("constant", "cosine", "k-decay")
 
+RetrainingMode = Literal["carried", "restarted"]
+#: Whether weights are carried from policy to policy, or restart from the pre-trained ones.
+RETRAINING_MODES: tuple[RetrainingMode, ...] = ("carried", "restarted")
+
 #: Fields of `TrainingConfig` that pre-training ignores.
 RETRAINING_ONLY = (
     "epochs_per_iteration", "batch_size", "learning_rate", "lr_schedule", "lr_k", "activation_range",

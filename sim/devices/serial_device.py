@@ -34,7 +34,6 @@ from sim.devices.device import READ, RESET, WAIT, WRITE, DeviceError, Op, check_
 from sim.devices.serial_frames import Request, Response, request_frame, request_size, response_size, take_response
 from sim.files import ToolMissing
 
-PREFIX = "serial:"
 #: Words of one READ: enough to make the delay of a round trip small, few enough to repeat.
 _BURST = 64
 _BITS_A_BYTE = 10

@@ -99,15 +99,8 @@ def rlu_plus(problem: Problem, seeds: Sequence[int]) -> Units:
     return Units(unit, problem.objective, episodic_schedule(problem.budget))
 
 
-def model_sizes(space: PolicySpace) -> Floats:
-    """Size of every policy's weights, (size,), in bits: for 8 layers the published VGG8's, else one weight each."""
-    actions = np.indices(space.action_counts).reshape(len(space.rows), -1)
-    sizes: Floats = np.sum([row[actions[number]] for number, row in enumerate(_sizes_by_action(space))], axis=0)
-    return sizes
-
-
 def _sizes_by_action(space: PolicySpace) -> list[Floats]:
-    """Bits of weights that each action of a row stands for, by row."""
+    """Bits of weights that each action of a row stands for, by row: of VGG8's 8 layers, else one weight each."""
     shapes = [layer.weights for layer in PUBLISHED_VGG8]
     per_layer = shapes if space.layers == len(shapes) else [1] * space.layers
     return [
