@@ -7,11 +7,11 @@ from typing import Any
 
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
 from algo.experiments.plots import COLOURS, figure, score_axis
-from algo.experiments.runs import Task, description, policy_line, tuned
+from algo.experiments.runs import Study, description, policy_line, tuned
 from algo.experiments.statistics import mean_of_few, shown
 
 #: Tuning runs that the data are made from.
-TASKS: tuple[Task, ...] = ("activations", "energy")
+TASKS: tuple[Study, ...] = ("activations", "energy")
 
 
 def configuration(settings: Settings) -> dict[str, Any]:

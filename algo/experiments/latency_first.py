@@ -8,12 +8,12 @@ from typing import Any
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings
 from algo.experiments.plots import COLOURS, figure, score_axis
 from algo.experiments.policies import ENERGY, LATENCY
-from algo.experiments.runs import Task, description, policy_line, tuned
+from algo.experiments.runs import Study, description, policy_line, tuned
 from algo.experiments.statistics import mean_of_few, shown
 from algo.published.evolver import evolver_facts
 
 #: Tuning runs that the data are made from.
-TASKS: tuple[Task, ...] = ("latency", "energy")
+TASKS: tuple[Study, ...] = ("latency", "energy")
 
 
 def configuration(settings: Settings) -> dict[str, Any]:

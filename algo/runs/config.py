@@ -33,7 +33,7 @@ UNITS = {"rlu": "published", "rlu-plus": "episodic"}
 #: The other way round.
 UNIT_METHODS = {name: method for method, name in UNITS.items()}
 #: Settings that may name a file or a folder.
-PLACES = ("data", "data_folder", "network", "chip", "chip_network")
+PATH_SETTINGS = ("data", "data_folder", "network", "chip", "chip_network")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,12 +239,14 @@ def chip_network_of(config: TuneConfig) -> str | None:
 
 def located(config: TuneConfig) -> TuneConfig:
     """The same with absolute paths, so a run can be resumed from any working directory."""
-    return config.but(**{name: located_value(name, value) for name, value in config.flat.items() if name in PLACES})
+    return config.but(
+        **{name: located_value(name, value) for name, value in config.flat.items() if name in PATH_SETTINGS}
+    )
 
 
 def located_value(name: str, value: Any) -> Any:
     """A setting's value; a path is made absolute."""
-    if not is_place(name, value):
+    if not is_path(name, value):
         return value
     if is_file_network(value):
         file, colon, function = value.rpartition(":")
@@ -252,15 +254,15 @@ def located_value(name: str, value: Any) -> Any:
     return str(Path(value).absolute())
 
 
-def is_place(name: str, value: Any) -> bool:
+def is_path(name: str, value: Any) -> bool:
     """Whether a setting names a file or a folder."""
-    if name not in PLACES or value is None:
+    if name not in PATH_SETTINGS or value is None:
         return False
     if name == "data":
         return names_files(value)
     return name == "data_folder" or bool(Path(value).suffix)
 
 
-def place_of(value: str) -> Path:
+def path_of(value: str) -> Path:
     """The file or folder that a setting names."""
     return Path(value.rpartition(":")[0]) if is_file_network(value) and ":" in value else Path(value)

@@ -23,9 +23,9 @@ from algo.runs.config import (
     bit_widths_of,
     chip_network_of,
     episodic_of,
-    is_place,
+    is_path,
     located_value,
-    place_of,
+    path_of,
 )
 from algo.runs.run_folder import (
     CHECKPOINT,
@@ -273,7 +273,7 @@ def chip_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None], t
         layers = task.layers
     else:
         layers = network_layers(name)
-    if is_place("chip_network", config.chip.chip_network):
+    if is_path("chip_network", config.chip.chip_network):
         digest = hashlib.sha256(repr(layers).encode()).hexdigest()
         folder.check_input("chip_network", f"the layers in {config.chip.chip_network}", digest, say)
     searched = config.search.activations == "searched"
@@ -360,9 +360,9 @@ def _check_places(config: TuneConfig, folder: RunFolder, *names: str) -> None:
     """Say which file of a run that is taken up again has been moved."""
     for name in names:
         value = config.flat[name]
-        if folder.begun_here or not is_place(name, value) or place_of(value).exists():
+        if folder.begun_here or not is_path(name, value) or path_of(value).exists():
             continue
-        here = "" if place_of(value).is_absolute() else f" (seen from {Path.cwd()})"
+        here = "" if path_of(value).is_absolute() else f" (seen from {Path.cwd()})"
         raise RunFolderError(
             f"{folder.path} was begun with {name} = {value!r}, which does not exist{here}: put it back, or write its "
             f"new path into {folder.path / CONFIG}; its content is checked"

@@ -25,7 +25,7 @@ from rtl.spec.registers import (
     field_of,
 )
 from sim.devices.device import READ, WAIT, WRITE, Device, Op, address_of
-from sim.devices.episodic import Episodic, settings_of
+from sim.devices.episodic import Episodic, variant_registers
 from sim.devices.objective import Objective
 from sim.model.arithmetic import to_fixed
 
@@ -135,7 +135,7 @@ class Driver:
         self.objective = objective or Objective()
         values = {
             "STATES": len(action_counts),
-            **settings_of(full_last_reward, episodic),
+            **variant_registers(full_last_reward, episodic),
             "ALPHA": to_fixed(alpha, p.coef_frac),
             "GAMMA": to_fixed(gamma, p.coef_frac),
             "LFSR": seed,

@@ -17,8 +17,7 @@ from algo.nets.models.vgg8 import VGG8
 from algo.nets.quantisation import quantised_layers, set_bits
 from algo.nets.train.sgd import StepInfo, train
 from algo.nets.training_config import TrainingConfig
-
-ACTIVATION_BITS = 8
+from algo.space.dimensions import ACTIVATION_BITS
 
 
 def train_shared(
@@ -45,7 +44,7 @@ def train_shared(
     drawn = np.random.default_rng(seed)
 
     def draw(step: StepInfo) -> None:
-        set_bits(step.model, drawn.choice(choices, layers).tolist(), (ACTIVATION_BITS,) * layers)
+        set_bits(step.model, drawn.choice(choices, layers).tolist(), (ACTIVATION_BITS.usual,) * layers)
 
     generator = torch.Generator().manual_seed(seed)
     batch, rate, label = config.batch_size, config.learning_rate, "weights shared by all policies"
@@ -131,7 +130,7 @@ def right_answers(
             return
         part = parts[depth]
         [(_, layer)] = quantised_layers(part)
-        layer.activation_bits = ACTIVATION_BITS
+        layer.activation_bits = ACTIVATION_BITS.usual
         for bits in prefix[depth : depth + 1] or choices:
             layer.weight_bits = bits
             layer.seen.fill_(False)  # the next batch sets the range

@@ -15,7 +15,7 @@ from algo.search.tables.scored_table import register_words
 from algo.space.dimensions import WEIGHT_BITS
 from algo.space.policy import PolicySpace
 from rtl.spec.params import RLUParams
-from sim.devices.episodic import EPISODES, Episodic, settings_of
+from sim.devices.episodic import EPISODES, Episodic, variant_registers
 from sim.devices.objective import Objective
 from sim.model.arithmetic import to_fixed, updated
 from sim.model.batch import BatchModel, Rule
@@ -169,7 +169,7 @@ def batch_unit(
     settings = {
         "ALPHA": to_fixed(alpha, params.coef_frac),
         "GAMMA": to_fixed(gamma, params.coef_frac),
-        **settings_of(full_last_reward, episodic),
+        **variant_registers(full_last_reward, episodic),
         **objective.registers(params),
     }
     return BatchModel(params, seeds, settings, rule=rule)

@@ -36,9 +36,10 @@ from algo.nets.train.device_choice import training_device
 from algo.nets.train.pretraining import Pretrained
 from algo.nets.train.sgd import reproducible, tensors
 from algo.nets.train.task import Task, network_for
-from algo.nets.train.weight_sharing import ACTIVATION_BITS, right_answers, train_shared
+from algo.nets.train.weight_sharing import right_answers, train_shared
 from algo.nets.training_config import TrainingConfig
 from algo.search.tables.policy_table import PolicyTable
+from algo.space.dimensions import ACTIVATION_BITS
 from algo.space.policy import Policy, PolicySpace
 from algo.support.cells import kept_as, run_cells
 
@@ -46,7 +47,7 @@ _FORMAT = 1  # raise it when code changes make older cells differ from fresh one
 MOST_POLICIES = 5_000_000
 _PREFIX = 2  # layers whose choices make a cell of their own
 
-Weights = Literal["shared", "retrained"]
+PolicyWeights = Literal["shared", "retrained"]
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def retrained(cell: Cell) -> float:
     task = task_of(cell.recipe, cell.seed)
     state = {name: torch.from_numpy(value) for name, value in cell.start.arrays.items()}
     start = Pretrained(task.make_model, state, 0.0, repr(cell.start), cached=True)
-    return task.retrainer(start).accuracy(Policy(cell.bits, (ACTIVATION_BITS,) * len(cell.bits), 0), 0)
+    return task.retrainer(start).accuracy(Policy(cell.bits, (ACTIVATION_BITS.usual,) * len(cell.bits), 0), 0)
 
 
 @dataclass(frozen=True)
@@ -280,7 +281,7 @@ def shared_accuracy(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> N
 
 
 def build(
-    recipe: Recipe, weights: Weights, seeds: Sequence[int], workers: Workers, chip: LayerChip | None = None
+    recipe: Recipe, weights: PolicyWeights, seeds: Sequence[int], workers: Workers, chip: LayerChip | None = None
 ) -> PolicyTable:
     """The table of all policies of a network at the chip's operating points.
 
@@ -303,14 +304,14 @@ def build(
         raise ValueError(
             f"the chip's network has {len(chip.layer_names)} layers with weights; {recipe.network} has {len(names)}"
         )
-    space = PolicySpace.of_bit_widths(len(names), len(chip.points), recipe.choices, (ACTIVATION_BITS,))
+    space = PolicySpace.of_bit_widths(len(names), len(chip.points), recipe.choices, (ACTIVATION_BITS.usual,))
     if space.size > MOST_POLICIES:
         raise ValueError(
             f"{recipe.network} has {len(names)} layers, which makes {float(space.size):.3g} policies: a table has at "
             f"most {MOST_POLICIES:,}; search such a network with rlu tune"
         )
     costs = [  # before the long work, since a chip may not know a bit-width
-        chip.measure(Policy(bits, (ACTIVATION_BITS,) * len(bits), point))
+        chip.measure(Policy(bits, (ACTIVATION_BITS.usual,) * len(bits), point))
         for bits in itertools.product(recipe.choices, repeat=len(names))
         for point in range(len(chip.points))
     ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from algo.cli import rlu
 from algo.report.load import load_runs
-from algo.runs.config import PLACES, TuneConfig, chip_network_of, located
+from algo.runs.config import PATH_SETTINGS, TuneConfig, chip_network_of, located
 from algo.runs.run_folder import CONFIG, SUMMARY, TRACE, RunFolder
 from algo.runs.tune import config_of, resumed_config, run
 from algo.support.settings import settings_of
@@ -181,7 +181,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
     config = located(TuneConfig.of(data="my.npz", network="net.py:make", chip="chip.yaml", chip_network="vgg8:2x1x10"))
     assert config.task.data == str(tmp_path / "my.npz") and config.task.network == f"{tmp_path / 'net.py'}:make"
     assert config.chip.chip == str(tmp_path / "chip.yaml") and config.chip.chip_network == "vgg8:2x1x10"
-    assert set(PLACES) <= set(config.flat)
+    assert set(PATH_SETTINGS) <= set(config.flat)
 
 
 def test_a_damaged_configuration_names_the_field(tmp_path):
