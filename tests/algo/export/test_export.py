@@ -463,7 +463,7 @@ class FixedBatch(nn.Module):
 def test_what_no_file_could_be_compared_with_is_refused() -> None:
     model = quantise(FixedBatch())
     model(FEW)
-    with pytest.raises(ValueError, match=r"FixedBatch took 2 images and does not take 12.* size -1"):
+    with pytest.raises(ValueError, match=r"FixedBatch took 2 images and does not take 12.* use -1 or x.size"):
         export(model, FEW)
     with pytest.raises(ValueError, match=r"layer 'conv' .* the range of its input was never set"):
         export(quantise(Small()), FEW)
