@@ -30,7 +30,7 @@ _STARTS = 7
 
 
 def run(seconds: float) -> dict[str, Any]:
-    """All figures: cycles a command from the RTL, rates in search iterations a second.
+    """All figures: cycles per command from the RTL, rates in search iterations per second.
 
     Args:
         seconds: how long each rate is measured, above 0.
@@ -103,7 +103,7 @@ def _cycles() -> dict[str, dict[str, int]]:
 
 
 def _search_rate(device: Device, table: PolicyTable, seconds: float) -> float:
-    """Iterations a second of the published search with a table in place of training."""
+    """Iterations per second of the published search with a table in place of training."""
     driver, evaluator = Driver(device), TableEvaluator(table)
     objective = Objective(accuracy_th=0.6)
 
@@ -115,7 +115,7 @@ def _search_rate(device: Device, table: PolicyTable, seconds: float) -> float:
 
 
 def _batch_rate(table: PolicyTable, seconds: float) -> float:
-    """Iterations a second over a batch of seeds."""
+    """Iterations per second over a batch of seeds."""
     schedule, objective = published_schedule(), Objective(accuracy_th=0.6)
     seeds = range(1, _BATCH + 1)
     return _rate(lambda: batch_search(table, objective, schedule, seeds)[0].size, seconds)

@@ -190,7 +190,7 @@ def excuse(covered: Covered, listed: Iterable[Excuse]) -> None:
 
 
 def table(blocks: Sequence[Covered]) -> str:
-    """Percentages, a line a block."""
+    """Percentages, a line per block."""
     lines = [
         f"{'block':14} {'lines':>7} {'missed':>7} {'excused':>8} {'':7} {'toggles':>8} {'missed':>7} {'excused':>8}"
     ]

@@ -179,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in PROOFS:
-            parser.error(f"there is no proof {name}; there are {', '.join(PROOFS)}")
+            parser.error(f"unknown proof {name!r}: choose {', '.join(PROOFS)}")
     chosen = [PROOFS[name] for name in options.names] or [p for p in PROOFS.values() if p.quick or options.deep]
     good = True
     try:

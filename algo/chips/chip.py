@@ -117,7 +117,7 @@ class LayerChip(ABC):
         """Latency and energy of one inference: the sum over the layers.
 
         Raises:
-            ValueError: if the policy does not have one value a layer in each dimension, or has a value or a point that
+            ValueError: if a dimension does not have one value per layer, or for a value or a point that
                 the chip does not have.
         """
         self._check(policy)

@@ -21,7 +21,7 @@ class ChipConstants:
     """Constants of the model; `algo.chips.evolver_fit.PLAUSIBLE` holds the range each is fitted in.
 
     Attributes:
-        macs_per_cycle: 8x8-bit multiply-accumulates a core cycle, the array's rate times its mean use.
+        macs_per_cycle: 8x8-bit multiply-accumulates per core cycle, the array's rate times its mean use.
         memory_gbit_per_s: weights and activations moved in a nanosecond; memory has its own clock, so
             this does not depend on the core's frequency.
         mac_energy_pj: energy of one 8x8-bit multiply-accumulate at 1 V, in pJ.
@@ -79,7 +79,7 @@ class EvolverChip(LayerChip):
         with their energies. Recorded runs depend on this order.
 
         Raises:
-            ValueError: if the policy does not have one pair of bit-widths a layer, or has a bit-width or a point that
+            ValueError: if the policy does not have one pair of bit-widths per layer, or has a bit-width or a point that
                 the chip does not have.
         """
         self._check(policy)
@@ -90,7 +90,7 @@ class EvolverChip(LayerChip):
         c = self.constants
         core_us = memory_us = latency_us = operations = moved_bits = 0.0
         for layer, weight, activation in works:
-            # The array splits its multipliers: half the bits on either side, twice the operations a cycle.
+            # The array splits its multipliers: half the bits on either side, twice the operations per cycle.
             eights = layer.macs * weight * activation / 64
             bits = layer.weights * weight + (layer.input_values + layer.output_values) * activation
             core_us = eights / c.macs_per_cycle / point.frequency_mhz

@@ -46,7 +46,7 @@ def fit_constants() -> ChipConstants:
 
 
 def residual_table(constants: ChipConstants | None = None) -> str:
-    """Markdown table of published against modelled latency and energy, a row a policy."""
+    """Markdown table of published against modelled latency and energy, a row per policy."""
     chip = EvolverChip(constants=constants)
     lines = [
         "| policy | weight bits | V, MHz | latency (ms) | model | error | energy (µJ) | model | error |",

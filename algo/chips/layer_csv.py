@@ -53,8 +53,8 @@ class TableChip(LayerChip):
             total = len(missing) + len(self._costs)
             raise ValueError(
                 f"{where}: {len(missing)} of {total} combinations of layer, bit-widths and operating point are "
-                f"missing, the first: {self._in_words(missing[0])}; add them, or leave that bit-width or point out "
-                "everywhere"
+                f"missing, the first: {self._in_words(missing[0])}; add them, or remove that bit-width or point "
+                "from all layers"
             )
         if layer_names is not None and set(layer_names) != set(names):
             without = ", ".join(name for name in layer_names if name not in names) or "none"
@@ -105,7 +105,7 @@ def read_csv(path: Path) -> LayerTable:
     comments = [line[1:].strip() for line in head]
     numbered = [(n, line) for n, line in enumerate(lines, start=1) if n > len(head) and line.strip()]
     if len(numbered) < 2:
-        raise ValueError(f"{path} has no rows: it needs a header {','.join(_COLUMNS)} and a row a layer")
+        raise ValueError(f"{path} has no rows: it needs a header {','.join(_COLUMNS)} and one row per layer")
     columns = _columns(path, _cells(path, numbered[0][1]))
     dimensions = tuple(name for name in DIMENSIONS if name in columns)
     rows: dict[_Key, tuple[int, LayerRow]] = {}

@@ -27,9 +27,9 @@ class Timing:
     """Times of a layer's runs.
 
     Attributes:
-        median_ms, low_ms, high_ms: median and quartiles, an image.
+        median_ms, low_ms, high_ms: median and quartiles, per image.
         runs: how many.
-        energy_uj: of the whole processor, an image; `UNAVAILABLE` without counters.
+        energy_uj: of the whole processor, per image; `UNAVAILABLE` without counters.
     """
 
     median_ms: float

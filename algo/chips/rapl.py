@@ -20,7 +20,7 @@ class Rapl:
     packages: tuple[Path, ...]
 
     def read(self) -> tuple[int, ...]:
-        """Energy used so far, in µJ, a number a package."""
+        """Energy used so far, in µJ, a number per package."""
         return tuple(int((package / "energy_uj").read_text()) for package in self.packages)
 
     def between(self, before: tuple[int, ...], after: tuple[int, ...]) -> int:

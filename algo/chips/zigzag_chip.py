@@ -56,7 +56,7 @@ class ZigzagChip(LayerChip):
         scaled = "bit-scalable multipliers" if self._hardware.bit_scalable else "multipliers of fixed width"
         self.notes = (
             f"{scaled}; dynamic energy only, proportional to V^2 but for memories of fixed supply "
-            f"({', '.join(self._hardware.fixed) or 'none'}); bandwidths are in bits a core cycle",
+            f"({', '.join(self._hardware.fixed) or 'none'}); bandwidths are in bits per core cycle",
         )
         self.layers = tuple(layers)
         for layer in layers:

@@ -134,10 +134,10 @@ def _measure(model: Path, threads: int, as_json: bool) -> None:
         }
         click.echo(json.dumps(figures))
         return
-    energy = f"{timing.energy_uj:.4g} uJ an image, of all processor packages" if rapl else f"unavailable: {reason}"
+    energy = f"{timing.energy_uj:.4g} uJ per image, of all processor packages" if rapl else f"unavailable: {reason}"
     click.echo(
         f"{model} on {origin}\n"
-        f"latency: {timing.median_ms:.4g} ms an image, the median of {timing.runs} runs, "
+        f"latency: {timing.median_ms:.4g} ms per image, the median of {timing.runs} runs, "
         f"quartiles {timing.low_ms:.4g} to {timing.high_ms:.4g} ms\nenergy: {energy}"
     )
 

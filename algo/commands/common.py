@@ -92,7 +92,7 @@ def worker_options(command: Command) -> Command:
     """Options of work that is spread over cores or machines and can be resumed: --jobs, --ray, --folder."""
     for option in reversed(
         (
-            click.option("--jobs", type=int, help="Processes; default one a core."),
+            click.option("--jobs", type=int, help="Processes; default one per core."),
             click.option("--ray", metavar="ADDRESS|local", help="Run on a Ray cluster, or on Ray on this machine."),
             click.option(
                 "--folder", type=click.Path(path_type=Path), help="Keep finished parts here, and resume from them."

@@ -108,7 +108,7 @@ def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
 @click.option("--accuracy", type=float, required=True, help="A fraction.")
 @click.option("--latency", type=float, required=True, help="In ms.")
 @click.option("--energy", type=float, required=True, help="In uJ.")
-@click.option("--accuracy-th", type=float, default=0.0, show_default=True)
+@click.option("--accuracy-th", type=float, default=0.0, show_default=True, help="A fraction.")
 @click.option("--latency-th", type=float, default=ObjectiveConfig.latency_th_ms, show_default=True, help="In ms.")
 @click.option("--energy-th", type=float, default=ObjectiveConfig.energy_th_uj, show_default=True, help="In uJ.")
 @json_option

@@ -99,7 +99,7 @@ def lockstep(
     "--clock", type=float, metavar="MHZ", help="Clock in the package's constraints; default: what an ECP5 reaches."
 )
 @click.option(
-    "--technology", default="generic", show_default=True, help="Or ecp5, with that family's carry cells for speed."
+    "--technology", default="generic", show_default=True, help="generic, or ecp5 to use its carry cells (faster)."
 )
 @json_option
 def verilog(
@@ -160,7 +160,7 @@ def registers(form: str, output: Path | None, action_counts: str | None, **setti
 @unit_options
 @click.option("--target", required=True, help="ecp5-85k, ice40-up5k, gowin, gatemate or xilinx (synthesis only).")
 @bus_option()
-@click.option("--technology", help="generic: without cells of the target's family, like most packages.")
+@click.option("--technology", help="generic leaves out the target's own cells, as most packages do.")
 @click.option("--core", is_flag=True, help="The unit without bus and register file.")
 @click.option("--block", help="Only one of its blocks, such as updater.")
 @click.option(
@@ -215,9 +215,9 @@ def synth(
 @click.command()
 @click.option("--board", "name", required=True, help="Such as ulx3s-85f; an unknown name lists them.")
 @click.option("--states", type=int, help="Rows of the unit; default: the board's.")
-@click.option("--actions", type=int, help="Its actions; default: the board's.")
-@click.option("--lfsr-width", type=int, help="Its bits of the LFSR; default: the board's.")
-@click.option("--baud", type=int, help="Bits a second of the serial port; default: the board's.")
+@click.option("--actions", type=int, help="Actions of the unit; default: the board's.")
+@click.option("--lfsr-width", type=int, help="Bits of the unit's LFSR; default: the board's.")
+@click.option("--baud", type=int, help="Bits per second of the serial port; default: the board's.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("build"),
               show_default=True, help="Folder for the bitstream.")  # fmt: skip
 @json_option
@@ -257,7 +257,7 @@ def fpga(name: str, output: Path, baud: int | None, as_json: bool, **settings: i
 @click.option("--seconds", type=float, default=5.0, show_default=True, help="Time for each rate.")
 @json_option
 def bench(seconds: float, as_json: bool) -> None:
-    """Measure cycles, search iterations a second, and start-up time on this machine."""
+    """Measure cycles, search iterations per second, and start-up time on this machine."""
     from algo.bench import run, table
 
     figures = run(seconds)

@@ -17,6 +17,6 @@ EXPERIMENTS: dict[str, str] = {
     "latency-first": "the latency-first task, tuned with retraining",
     "long-term": "tuning cost against 20 days of inference",
     "outliers": "trainings saved by skipping outliers",
-    "activations": "activation bits searched too: 9 actions a layer",
-    "resnet34": "one bit-width a residual block, 1,200 iterations",
+    "activations": "activation bits searched too: 9 actions per layer",
+    "resnet34": "one bit-width per residual block, 1,200 iterations",
 }

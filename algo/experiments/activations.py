@@ -1,4 +1,4 @@
-"""Activation bits searched as well as weight bits: 9 actions a layer, instead of 3 with activations at 8 bits."""
+"""Activation bits searched as well as weight bits: 9 actions per layer, instead of 3 with activations at 8 bits."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
 from algo.experiments.plots import COLOURS, figure, score_axis
-from algo.experiments.runs import Task, description, policy_line, tuned
+from algo.experiments.runs import Study, description, policy_line, tuned
 from algo.experiments.statistics import mean_of_few, shown
 
 #: Tuning runs that the data are made from.
-TASKS: tuple[Task, ...] = ("activations", "energy")
+TASKS: tuple[Study, ...] = ("activations", "energy")
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def present(data: Mapping[str, Any]) -> Page:
 
     layers = len(searched["found"][0]["weight_bits"])
     rows = [
-        Row("actions a layer", "9", "9", "VGG8's rows with activations and weights of 2, 4 or 8 bits"),
+        Row("actions per layer", "9", "9", "VGG8's rows with activations and weights of 2, 4 or 8 bits"),
         Row("policies in the space", NOT_PUBLISHED, f"{9**layers * 9:,}", f"at 8 bits: {3**layers * 9:,}"),
         Row("best score seen, activations searched", NOT_PUBLISHED, mean(searched, "best"), data["data"]),
         Row("best score seen, activations at 8 bits", NOT_PUBLISHED, mean(fixed, "best"), "the energy-first runs"),
@@ -71,10 +71,10 @@ def present(data: Mapping[str, Any]) -> Page:
     ]  # fmt: skip
     header = ("policy", "weight bits", "activation bits", "V", "accuracy", "latency ms", "energy uJ", "score")
     return Page(
-        rows, drawn.png, "Best score so far with activation bits searched and at 8 bits, a line a seed",
+        rows, drawn.png, "Best score so far with activation bits searched and at 8 bits, a line per seed",
         {"Policies with activations searched": markdown_table(header, lines)},
         (
-            "The published text has 9 actions a state for VGG8 and reports its policies with activations at 8 bits.",
+            "The published text has 9 actions per state for VGG8 and reports its policies with activations at 8 bits.",
             "Below L_low and E_low the score is flat: what fewer activation bits save beyond them does not count.",
             "Intervals are Student's t over the seeds, 95 %.",
         ),

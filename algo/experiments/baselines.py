@@ -89,7 +89,7 @@ def title(case: Mapping[str, Any]) -> str:
 
 
 def method_table(case: Mapping[str, Any], checkpoints: Sequence[int]) -> str:
-    """Regrets of a case, a row a method, best at the end first."""
+    """Regrets of a case, a row per method, best at the end first."""
     found_by = sorted(case["methods"].items(), key=lambda item: float(item[1]["regret"][str(checkpoints[-1])]["value"]))
     body = []
     for name, found in found_by:
@@ -116,7 +116,7 @@ def exclusions(case: Mapping[str, Any]) -> str:
 
 
 def curves(data: Mapping[str, Any]) -> bytes:
-    """Mean regret over evaluations, a panel a case."""
+    """Mean regret over evaluations, a panel per case."""
     with figure(len(data["cases"])) as drawn:
         for axes, case in zip(drawn.axes, data["cases"], strict=True):
             for number, (name, found) in enumerate(case["methods"].items()):

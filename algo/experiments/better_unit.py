@@ -7,7 +7,7 @@ from typing import Any
 
 from algo.experiments import baselines
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings
-from algo.experiments.runs import EARLY, Finished, Task, description, tuned
+from algo.experiments.runs import EARLY, Finished, Study, description, tuned
 from algo.experiments.statistics import mean_of_few, mean_of_many, shown
 from algo.experiments.tables import BUDGET, scored, seeds_of
 from algo.search.methods.units import batch_unit, deployed, search_with
@@ -16,7 +16,7 @@ from algo.search.schedules import published_schedule
 _OTHERS = ("evolution", "evolution-no-repeats", "tpe")
 METHODS_COMPARED = ("rlu", "rlu-plus", *_OTHERS)
 #: Tuning runs that the data are made from, beside tables.
-TASKS: tuple[Task, ...] = ("energy", "episodic")
+TASKS: tuple[Study, ...] = ("energy", "episodic")
 CHECKPOINTS = (50, EARLY, 100, BUDGET)
 _NO_WORSE_AT = (50, 100, BUDGET)
 

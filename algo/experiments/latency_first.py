@@ -8,12 +8,12 @@ from typing import Any
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings
 from algo.experiments.plots import COLOURS, figure, score_axis
 from algo.experiments.policies import ENERGY, LATENCY
-from algo.experiments.runs import Task, description, policy_line, tuned
+from algo.experiments.runs import Study, description, policy_line, tuned
 from algo.experiments.statistics import mean_of_few, shown
 from algo.published.evolver import evolver_facts
 
 #: Tuning runs that the data are made from.
-TASKS: tuple[Task, ...] = ("latency", "energy")
+TASKS: tuple[Study, ...] = ("latency", "energy")
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -65,9 +65,9 @@ def present(data: Mapping[str, Any]) -> Page:
         score_axis(axes, data["curves"], fast["score"])
         axes.set(xlabel="iteration", ylabel="score")
     return Page(
-        rows, drawn.png, "Best latency-first score so far, a line a seed",
+        rows, drawn.png, "Best latency-first score so far, a line per seed",
         notes=(
-            "Deployed policies are the greedy ones of the last Q-table, one a seed; intervals are Student's t, 95 %.",
+            "Deployed policies are the greedy ones of the last Q-table, one per seed; intervals are Student's t, 95 %.",
             "The chip model does not explain why the published latency-first policy is 26 % faster than the "
             "energy-first one although it computes more: see "
             "[the chip model](../understand/evolver-model.md#measured-against-modelled).",

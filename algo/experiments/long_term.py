@@ -184,7 +184,7 @@ def _ours(data: Mapping[str, Any], against: str, key: str, form: str) -> str:
         values = [seed[f"{kind}_{against}"][key] for seed in data["seeds"]]
         if any(value is None for value in values):
             each = ", ".join("never" if value is None else form.format(value) for value in values)
-            shown_figures.append(f"{label}{each} (a figure a seed)")
+            shown_figures.append(f"{label}{each} (a figure per seed)")
         elif key == "extra_inferences":
             estimate = mean_of_few([value / 1e8 for value in values])
             shown_figures.append(f"{label}{shown(estimate, 2)} x 1e8")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings
 from algo.experiments.excluding import excluding_factor
 from algo.experiments.plots import COLOURS, figure
-from algo.experiments.runs import Task, description, tuned
+from algo.experiments.runs import Study, description, tuned
 from algo.experiments.statistics import mean_of_few, mean_of_many, shown
 from algo.experiments.tables import digests, scored, table_names
 from algo.published.evolver import evolver_facts
@@ -22,7 +22,7 @@ from algo.search.schedules import published_schedule
 from algo.search.tables.scored_table import ScoredTable, score_table
 
 #: Tuning runs that the data are made from, beside tables.
-TASKS: tuple[Task, ...] = ("energy", "excluding")
+TASKS: tuple[Study, ...] = ("energy", "excluding")
 
 
 def configuration(settings: Settings) -> dict[str, Any]:

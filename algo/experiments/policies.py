@@ -10,7 +10,7 @@ import numpy as np
 from algo.chips.evolver import EvolverChip
 from algo.experiments.base import Page, Row, Settings, bits, markdown_table
 from algo.experiments.plots import COLOURS, figure
-from algo.experiments.runs import Finished, Task, config_of, data_of, description, policy_line, tuned
+from algo.experiments.runs import Finished, Study, config_of, data_of, description, policy_line, tuned
 from algo.experiments.statistics import mean_of_few, shown
 from algo.published.evolver import INT8_BASELINE, PUBLISHED_VGG8, evolver_facts
 from algo.search.scoring import score
@@ -20,7 +20,7 @@ from sim.devices.objective import Objective
 #: Names in `algo/published/evolver.json`, in the order shown.
 SMALLEST, BEST_BY_SIZE, ENERGY, LATENCY = "smallest model", "model size, best score", "energy first", "latency first"
 #: Tuning runs that the data are made from.
-TASKS: tuple[Task, ...] = ("energy", "latency", "model-size")
+TASKS: tuple[Study, ...] = ("energy", "latency", "model-size")
 _FIGURES = ("accuracy", "latency_ms", "energy_uj", "score")
 
 

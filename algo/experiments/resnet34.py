@@ -1,4 +1,4 @@
-"""ResNet34 with one weight bit-width a residual block, 1,200 iterations, beside the search by model size."""
+"""ResNet34 with one weight bit-width per residual block, 1,200 iterations, beside the search by model size."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from algo.chips.evolver import EvolverChip
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
 from algo.experiments.plots import COLOURS, figure, score_axis
 from algo.experiments.resnet34_setup import FULL_WIDTH, full_width_layers, network, scaled_ranges, space_of_blocks
-from algo.experiments.runs import Finished, Task, config_of, data_of, description, policy_line, tuned
+from algo.experiments.runs import Finished, Study, config_of, data_of, description, policy_line, tuned
 from algo.published.evolver import INT8_BASELINE, evolver_facts
 from algo.search.scoring import score
 from sim.devices.objective import Objective
 
 #: Tuning runs that the data are made from.
-TASKS: tuple[Task, ...] = ("resnet34", "resnet34-size")
+TASKS: tuple[Study, ...] = ("resnet34", "resnet34-size")
 
 
 def configuration(settings: Settings) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def evaluator(scale: Scale, config: TuneConfig) -> Retrainer:
 
 
 def _shrunken(dataset: Dataset, side: int) -> Dataset:
-    """The data set with images averaged down to ``side`` pixels a side, then shifted and scaled again."""
+    """The data set with images averaged down to ``side`` pixels per side, then shifted and scaled again."""
     import numpy as np
 
     def shrink(images: Any) -> Any:

@@ -22,7 +22,7 @@ from algo.runs.tune import run
 from algo.search.step import Step
 from algo.support.cells import run_cells
 
-Task = Literal["energy", "latency", "model-size", "activations", "excluding", "episodic", "resnet34", "resnet34-size"]
+Study = Literal["energy", "latency", "model-size", "activations", "excluding", "episodic", "resnet34", "resnet34-size"]
 
 #: A unit knows only latency and energy, so model size takes the place of energy, in percent of the INT8 model. The
 #: weight of accuracy stays 0.25; size takes the rest.
@@ -31,7 +31,7 @@ _SIZE_OBJECTIVE: dict[str, Any] = {
 }  # fmt: skip
 #: Evaluations after which the episodic unit should be as good as the published one after 330.
 EARLY = 80
-_RESNET_TASKS: tuple[Task, ...] = ("resnet34", "resnet34-size")
+_RESNET_TASKS: tuple[Study, ...] = ("resnet34", "resnet34-size")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Run:
         folder: of the run.
     """
 
-    task: Task
+    task: Study
     seed: int
     scale: Scale
     device: Literal["golden", "sim"]
@@ -69,21 +69,21 @@ class Finished:
         return list(itertools.accumulate((step.reward for step in self.steps), max))
 
 
-def seeds_of(settings: Settings, task: Task) -> tuple[int, ...]:
+def seeds_of(settings: Settings, task: Study) -> tuple[int, ...]:
     """The seeds of a task at a scale."""
     if task in _RESNET_TASKS:
         return tuple(range(1, 1 + settings.pick(quick=1, cpu=1, full=3)))
     return tuple(range(1, 1 + settings.pick(quick=1, cpu=3, full=5)))
 
 
-def description(settings: Settings, task: Task) -> dict[str, Any]:
+def description(settings: Settings, task: Study) -> dict[str, Any]:
     """What a task's runs depend on, for an experiment's configuration."""
     config = config_of(task, settings.scale, settings.device, data_of(settings.scale), 1).to_json()
     return {"task": task, "seeds": seeds_of(settings, task), "run": config} | _network(task, settings.scale)
 
 
-def tuned(settings: Settings, *tasks: Task) -> dict[Task, list[Finished]]:
-    """The runs of tasks, one a seed; unfinished runs are resumed, missing ones are made."""
+def tuned(settings: Settings, *tasks: Study) -> dict[Study, list[Finished]]:
+    """The runs of tasks, one per seed; unfinished runs are resumed, missing ones are made."""
     data = data_of(settings.scale)
     runs = [
         Run(task, seed, settings.scale, settings.device, data, str(folder_of(settings, task, seed).resolve()))
@@ -94,7 +94,7 @@ def tuned(settings: Settings, *tasks: Task) -> dict[Task, list[Finished]]:
     # complete tasks for the first seeds.
     runs.sort(key=lambda one: (one.task not in _RESNET_TASKS, one.seed))
     run_cells(perform_run, runs, jobs=settings.jobs, ray=settings.ray, label="runs")
-    finished: dict[Task, list[Finished]] = {task: [] for task in tasks}
+    finished: dict[Study, list[Finished]] = {task: [] for task in tasks}
     for one in sorted(runs, key=lambda one: one.seed):
         folder = RunFolder.open(Path(one.folder))
         summary = folder.summary
@@ -110,7 +110,7 @@ def run_for(names: Sequence[str], settings: Settings) -> None:
         tuned(settings, *tasks)
 
 
-def folder_of(settings: Settings, task: Task, seed: int) -> Path:
+def folder_of(settings: Settings, task: Study, seed: int) -> Path:
     """Folder of a run, which `rlu report` and `rlu compare` read."""
     return settings.out / "runs" / f"{task}-{settings.device}-seed{seed}"
 
@@ -131,7 +131,7 @@ def data_of(scale: Scale) -> str:
     return "digits"
 
 
-def config_of(task: Task, scale: Scale, device: Literal["golden", "sim"], data: str, seed: int) -> TuneConfig:
+def config_of(task: Study, scale: Scale, device: Literal["golden", "sim"], data: str, seed: int) -> TuneConfig:
     """The configuration of a run."""
     fields: dict[str, Any] = {"device": device, "data": data, "seed": seed, "threads": 1}
     if scale == "quick":
@@ -202,7 +202,7 @@ def _parts(one: Run, config: TuneConfig) -> dict[str, Any]:
     return parts
 
 
-def _network(task: Task, scale: Scale) -> dict[str, Any]:
+def _network(task: Study, scale: Scale) -> dict[str, Any]:
     """What the configuration of a run does not say; `rlu tune --resume` refuses a folder that has this."""
     if task in _RESNET_TASKS:
         from algo.experiments.resnet34_setup import network

@@ -16,7 +16,7 @@ from sim.devices.objective import Objective
 
 #: Iterations of the published search.
 BUDGET = len(published_schedule())
-#: Regularised evolution by a library: it takes seconds a seed, and serves as a check of ours.
+#: Regularised evolution by a library: it takes seconds per seed, and serves as a check of ours.
 _CHECK = "pyglove-evolution"
 
 

@@ -96,8 +96,8 @@ def trained_again(
         policy = space.spread(chosen)
     except ValueError:
         raise RunFolderError(
-            f"{folder.path} was made with another network or other data than its {folder.path / 'config.json'} names "
-            f"({summary['data']!r}): export your own network with algo.export.onnx_export.export"
+            f"{folder.path} does not match its config.json: network or data ({summary['data']!r}) differ; export your "
+            "own network with algo.export.onnx_export.export"
         ) from None
     iteration = None
     begun = retrainer.state()

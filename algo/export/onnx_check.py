@@ -155,8 +155,8 @@ def check(network: nn.Module, traced: fx.GraphModule, model: Any, images: Tensor
     except Exception as error:  # whatever its forward function raises
         said = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{kind} took {len(images)} images and does not take {len(some)}, noise among them ({said}): its file "
-            "must take any number; give view and reshape the size -1 or x.size(0)"
+            f"{kind} took {len(images)} images and does not take {len(some)}, noise among them ({said}): the file "
+            "must accept any batch size; use -1 or x.size(0) in view and reshape"
         ) from None
     logits = wanted[0]
     if len(wanted) != 1 or logits.dim() != 2 or len(logits) != len(some):

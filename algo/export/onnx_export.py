@@ -31,7 +31,7 @@ _MOST_BITS = 8  # of an integer in a QDQ file
 def export(model: nn.Module, images: Tensor, form: Format = "onnx", integer_kernels: bool = False) -> Any:
     """The network as an `onnx.ModelProto` that takes any number of images and gives their logits.
 
-    Format ``onnx`` holds weights as INT8 levels with one step an output channel, narrow range, and rounds activations
+    Format ``onnx`` holds weights as INT8 levels with one step per output channel, narrow range, and rounds activations
     to UINT8 levels around a zero point (QuantizeLinear, DequantizeLinear, opset 17). Fewer bits than 8 are fewer levels
     of these types: -1..1 and -7..7 for weights of 2 and 4 bits; for activations a Clip to 0..3 or 0..15 follows.
     Format ``qonnx`` holds float weights, and a Quant node with the exact bit-width wherever something is rounded.

@@ -1,4 +1,4 @@
 """Networks and their quantisation.
 
-May import: sim.files, sim.devices, algo.support, algo.space, algo.published.
+May import: sim.devices, algo.support, algo.space, algo.nets.models.
 """

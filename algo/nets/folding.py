@@ -21,7 +21,7 @@ def fold_batch_norm(model: nn.Module, images: Tensor) -> list[tuple[str, str]]:
     """Scale and shift the layers before batch normalisations instead of their outputs, in place.
 
     A normalisation in evaluation mode is y = (x - mean) · f + shift with f = scale / sqrt(variance + eps); the layer
-    before it gets the weights w · f and the bias (b - mean) · f + shift, one f an output channel, and the
+    before it gets the weights w · f and the bias (b - mean) · f + shift, one f per output channel, and the
     normalisation becomes `nn.Identity`. In evaluation mode the network computes the same, up to float32's
     rounding. In training it no longer normalises by the batch: the running statistics are frozen into the weights.
 

@@ -331,7 +331,7 @@ def apply(model: nn.Module, policy: Policy) -> None:
 
     Args:
         model: a model that went through `quantise`.
-        policy: a value a layer in each dimension; its operating point is ignored.
+        policy: a value per layer in each dimension; its operating point is ignored.
 
     Raises:
         ValueError: naming the count that does not match, the layer and the value it cannot have, or a dimension that
@@ -343,7 +343,7 @@ def apply(model: nn.Module, policy: Policy) -> None:
         if len(given) != len(layers):
             raise ValueError(
                 f"{len(given)} {dimension.title} for {len(layers)} quantised layers "
-                f"({', '.join(layer for layer, _ in layers)}): give one a layer"
+                f"({', '.join(layer for layer, _ in layers)}): give one per layer"
             )
         for (layer, module), value in zip(layers, given, strict=True):
             if not hasattr(module, name):

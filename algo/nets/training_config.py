@@ -12,6 +12,10 @@ ACTIVATION_RANGES: tuple[ActivationRange, ...] = ("minmax", "lsq")
 LearningRateSchedule = Literal["constant", "cosine", "k-decay"]
 LEARNING_RATE_SCHEDULES: tuple[LearningRateSchedule, ...] = ("constant", "cosine", "k-decay")
 
+RetrainingMode = Literal["carried", "restarted"]
+#: Whether weights are carried from policy to policy, or restart from the pre-trained ones.
+RETRAINING_MODES: tuple[RetrainingMode, ...] = ("carried", "restarted")
+
 #: Fields of `TrainingConfig` that pre-training ignores.
 RETRAINING_ONLY = (
     "epochs_per_iteration", "batch_size", "learning_rate", "lr_schedule", "lr_k", "activation_range",
@@ -26,11 +30,11 @@ class TrainingConfig:
     Attributes:
         pretrain_epochs: passes over the training images in float32, at least 0.
         int8_epochs: passes after that with every layer at 8 bits (quantisation-aware), at least 1.
-        pretrain_batch_size: images a step in pre-training, at least 2.
+        pretrain_batch_size: images per step in pre-training, at least 2.
         pretrain_learning_rate: peak step size in float32, above 0; falls along a cosine to 0.
         int8_learning_rate: the same for the 8-bit passes.
         epochs_per_iteration: passes over the local training images for each policy (E_max), at least 1.
-        batch_size: images a step in retraining, at least 2.
+        batch_size: images per step in retraining, at least 2.
         learning_rate: first step size in retraining, above 0.
         lr_schedule: how it falls over the steps of one retraining: ``constant``, ``cosine`` or ``k-decay``.
         lr_k: power of ``k-decay``'s time variable, above 0 and at most 100; the other two ignore it.
@@ -52,7 +56,7 @@ class TrainingConfig:
     pretrain_batch_size: int = setting(32, low=2)
     pretrain_learning_rate: float = setting(0.05, above=0)
     int8_learning_rate: float = setting(0.01, above=0)
-    epochs_per_iteration: int = setting(1, "Retraining epochs an iteration.", name="epochs", low=1, high=1000)
+    epochs_per_iteration: int = setting(1, "Retraining epochs per iteration.", name="epochs", low=1, high=1000)
     batch_size: int = setting(100, low=2)
     learning_rate: float = setting(0.01, above=0)
     lr_schedule: LearningRateSchedule = setting(

@@ -1,4 +1,4 @@
 """The published facts.
 
-May import: algo.support, algo.space.
+May import: algo.space.
 """

@@ -22,7 +22,7 @@ class Deployment:
 
     Attributes:
         name: what it is: INT8 baseline, found, best seen.
-        chosen: values by dimension, one a place.
+        chosen: values by dimension, one per place.
         voltage_v, frequency_mhz: operating point; ``None`` if unknown.
         accuracy: a fraction.
         latency_ms, energy_uj: of one inference; energy is ``None`` if it could not be measured.

@@ -68,7 +68,7 @@ def visited(run: RunFacts, what: Dimension) -> Markup:
     left, top, row, width = 66.0, 4.0, max(9.0, min(24.0, 420 / len(names))), 560.0
     picture = Svg(
         f"{what.heading} that {run.label} tried",
-        f"A row a layer, {names[0]} to {names[-1]}; a column an iteration, 0 to {columns - 1}; coloured by value.",
+        f"A row per layer, {names[0]} to {names[-1]}; a column per iteration, 0 to {columns - 1}; coloured by value.",
         640, top + row * len(names) + 52,
     )  # fmt: skip
     column = width / run.planned
@@ -214,7 +214,7 @@ def q_frames(run: RunFacts) -> list[tuple[str, Markup]]:
         return []
     steps = run.steps[: len(tables)]
     names = [*run.chip.place_names, "V"]
-    if len(names) != len(tables[0]):  # several rows a layer
+    if len(names) != len(tables[0]):  # several rows per layer
         names = [f"row {row + 1}" for row in range(len(tables[0]) - 1)] + ["V"]
     # A row's values grow with the rows that follow it: each row is coloured on its own scale.
     greatest = [max(max(table[row]) for table in tables) or 1 for row in range(len(names))]

@@ -1,6 +1,7 @@
 """The configuration of a tuning run: ``config.json`` of its folder, and the options of `rlu tune`.
 
-It imports neither NumPy nor torch, so the command line starts quickly.
+Importing it brings neither NumPy nor torch, so the command line starts quickly. Making a configuration checks it, which
+brings NumPy.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ UNITS = {"rlu": "published", "rlu-plus": "episodic"}
 #: The other way round.
 UNIT_METHODS = {name: method for method, name in UNITS.items()}
 #: Settings that may name a file or a folder.
-PLACES = ("data", "data_folder", "network", "chip", "chip_network")
+PATH_SETTINGS = ("data", "data_folder", "network", "chip", "chip_network")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +117,7 @@ class SearchConfig:
     )
     rows: Literal["layer", "block"] = setting(
         "layer",
-        "One choice a layer, or one a residual block of a network that has some.",
+        "One choice per layer, or one per residual block, if the network has any.",
         choices=("layer", "block"),
     )
     bit_widths: str | None = setting(
@@ -160,8 +161,8 @@ class TuneConfig:
         method_named(method)
         if method not in UNITS and device != "golden":
             raise ValueError(
-                f"method {method} searches on this machine, without a unit: leave the device {device} out, or choose "
-                f"one of the units, {' or '.join(UNITS)}"
+                f"method {method} does not use the unit: leave out --device {device}, or choose --method "
+                f"{' or '.join(UNITS)}"
             )
         if not 1 <= self.seed < 1 << self.unit.lfsr_width:
             raise ValueError(
@@ -268,7 +269,7 @@ def located_value(name: str, value: Any) -> Any:
     """A setting's value as a run keeps it: a path is made absolute, and spaces are removed from a list of numbers."""
     if name in ("bit_widths", "objective") and isinstance(value, str):
         return "".join(value.split())
-    if not is_place(name, value):
+    if not is_path(name, value):
         return value
     if is_file_network(value):
         file, colon, function = value.rpartition(":")
@@ -276,15 +277,15 @@ def located_value(name: str, value: Any) -> Any:
     return str(Path(value).absolute())
 
 
-def is_place(name: str, value: Any) -> bool:
+def is_path(name: str, value: Any) -> bool:
     """Whether a setting names a file or a folder."""
-    if name not in PLACES or value is None:
+    if name not in PATH_SETTINGS or value is None:
         return False
     if name == "data":
         return names_files(value)
     return name == "data_folder" or bool(Path(value).suffix)
 
 
-def place_of(value: str) -> Path:
+def path_of(value: str) -> Path:
     """The file or folder that a setting names."""
     return Path(value.rpartition(":")[0]) if is_file_network(value) and ":" in value else Path(value)

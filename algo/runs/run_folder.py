@@ -184,7 +184,7 @@ class RunFolder:
 
         Args:
             name: under which the digest is kept.
-            what: the file, as a message names it, in the plural.
+            what: the file, as a message names it.
             digest: of its content as the run sees it.
             say: is told if an earlier version began the run, which kept no digests.
 
@@ -194,11 +194,11 @@ class RunFolder:
         known = self.inputs
         if name in known and known[name] != digest:
             raise RunFolderError(
-                f"{what} are not those that {self.path} was begun with (SHA-256 {digest[:12]}..., not "
+                f"{what} changed after the run in {self.path} began (SHA-256 {digest[:12]}..., not "
                 f"{str(known[name])[:12]}...): put back what was there, or begin a new run with another --out"
             )
         if name not in known and self.steps:
-            say(f"{self.path} was begun by a version that kept no digests: nobody can tell whether {what} have changed")
+            say(f"{self.path} was begun by a version that kept no digests: changes in {what} cannot be detected")
         elif name not in known and self._lock is not None:
             write_atomically(self.path / INPUTS, json.dumps(known | {name: digest}, indent=2) + "\n")
 

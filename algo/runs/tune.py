@@ -23,9 +23,9 @@ from algo.runs.config import (
     bit_widths_of,
     chip_network_of,
     episodic_of,
-    is_place,
+    is_path,
     located_value,
-    place_of,
+    path_of,
 )
 from algo.runs.run_folder import (
     CHECKPOINT,
@@ -74,7 +74,7 @@ def open_device(params: RLUParams, config: TuneConfig) -> Iterator[Device]:
             found, wanted = Driver(board).params, config.unit.lfsr_width
             if found.lfsr_width != wanted:
                 raise ValueError(
-                    f"the unit on the board has an LFSR of {found.lfsr_width} bits, the run one of {wanted}: say "
+                    f"the unit on the board has a {found.lfsr_width}-bit LFSR, but the run wants {wanted} bits: give "
                     f"--lfsr-width {found.lfsr_width}, or build the board's unit with --lfsr-width {wanted}"
                 )
             yield ShadowedDevice(board, found, used=True)
@@ -102,7 +102,7 @@ def run(
         folder: where; its checkpoint says where to begin.
         chip: gives latency and energy; default the one that the configuration names.
         evaluator: gives accuracies; default the retraining that the configuration describes.
-        space: the policies; default those of the network on the chip, with a row a layer.
+        space: the policies; default those of the network on the chip, with a row per layer.
         on_step: called after every iteration, with the number of iterations there will be.
         say: where progress messages go.
 
@@ -167,7 +167,7 @@ def _run(
                 raise RunFolderError(f"{folder.path / CHECKPOINT} is not of this run: {error}") from None
             with reading(folder.path / CHECKPOINT, "{} is not of this run", raises=RunFolderError):
                 evaluator.restore(saved[1])
-            say(f"going on after iteration {len(folder.steps) - 1} of {folder.path}")
+            say(f"resuming {folder.path} after iteration {len(folder.steps) - 1}")
         formats = searcher.driver.params if isinstance(searcher, UnitSearcher) else None
         scorer = Scorer(objective, formats)
         for step in search(searcher, space, chip, evaluator, scorer, len(schedule), first=len(folder.steps)):
@@ -298,7 +298,7 @@ def chip_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None], t
         layers = task.layers
     else:
         layers = network_layers(name)
-    if is_place("chip_network", config.chip.chip_network):
+    if is_path("chip_network", config.chip.chip_network):
         digest = hashlib.sha256(repr(layers).encode()).hexdigest()
         folder.check_input("chip_network", f"the layers in {config.chip.chip_network}", digest, say)
     searched = config.search.activations == "searched"
@@ -332,7 +332,7 @@ def task_of(config: TuneConfig, folder: RunFolder, say: Callable[[str], None]) -
     folder.check_input("data", f"the data {config.task.data}", task.data_digest, say)
     for name, path in inputs_of(config.task).items():
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        folder.check_input(name, f"the lines of {path}", digest, say)
+        folder.check_input(name, str(path), digest, say)
     local, (channels, height, width) = task.local, task.dataset.train_images.shape[1:]
     say(
         f"data: {task.dataset.description}, images of {channels}x{height}x{width} (channels, height, width), "
@@ -389,10 +389,10 @@ def _check_places(config: TuneConfig, folder: RunFolder, *names: str) -> None:
     """Say which file of a run that is taken up again has been moved."""
     for name in names:
         value = config.flat[name]
-        if folder.begun_here or not is_place(name, value) or place_of(value).exists():
+        if folder.begun_here or not is_path(name, value) or path_of(value).exists():
             continue
-        here = "" if place_of(value).is_absolute() else f" (seen from {Path.cwd()})"
+        here = "" if path_of(value).is_absolute() else f" (seen from {Path.cwd()})"
         raise RunFolderError(
-            f"{folder.path} was begun with {name} = {value!r}, which is not there{here}: put it back, or write its new "
-            f"place into {folder.path / CONFIG}; whether it is the same is checked"
+            f"{folder.path} was begun with {name} = {value!r}, which does not exist{here}: put it back, or write its "
+            f"new path into {folder.path / CONFIG}; its content is checked"
         )

@@ -31,7 +31,7 @@ class Step:
     Attributes:
         iteration: number, from 0.
         epsilon: probability of exploring; ``None`` for a searcher that has none.
-        actions: what was chosen, a number a row.
+        actions: what was chosen, a number per row.
         chosen: the policy's values by dimension, one for each place, input layer first (`PolicySpace.by_place`).
         voltage_v, frequency_mhz: its operating point; `UNAVAILABLE`, ``null`` in the trace, if unknown.
         accuracy: measured accuracy, a fraction; ``None`` if the policy was not trained.

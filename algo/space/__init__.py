@@ -1,4 +1,4 @@
 """What can be chosen: policies, the space that they come from, and the layers of a network.
 
-May import: algo.support.
+May import: nothing of ours.
 """

@@ -56,7 +56,7 @@ def run_cells(
     ray: str | None = None,
     label: str = "",
 ) -> list[Any]:
-    """Call a function once a cell and keep every result.
+    """Call a function once per cell and keep every result.
 
     Every way of running gives the same results, if the function depends only on its cell. A function that computes in
     threads must set their number itself if results depend on it (torch: `sgd.reproducible`); in worker processes
@@ -138,7 +138,7 @@ def _in_processes(function: Callable[[Cell], Any], cells: dict[str, Cell], jobs:
         while left:
             with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
                 calls = (joblib.delayed(_keyed)(function, key, cell) for key, cell in left.items())
-                # With one job joblib would work in this process, which must outlive a killed worker. One cell a batch:
+                # With one job joblib would work in this process, which must outlive a killed worker. A cell per batch:
                 # cells are long, and a killed worker loses only its own result.
                 pool = joblib.Parallel(
                     n_jobs=jobs, return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs"

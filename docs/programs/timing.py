@@ -20,7 +20,7 @@ from rtl.unit.row_max import RowMax
 from rtl.unit.row_reader import LATENCY, RowReader
 from rtl.unit.top import RLU
 from sim.devices.device import address_of
-from sim.devices.episodic import Episodic, settings_of
+from sim.devices.episodic import Episodic, variant_registers
 
 AXI_RESPONSES = {OKAY: "OKAY", SLVERR: "SLVERR"}
 
@@ -386,7 +386,12 @@ def _episode_control() -> str:
 
     async def stimulus(r: Recorder) -> None:
         episodic = Episodic(tournament=2, candidates=1, replays=0)
-        for name, value in (*settings_of(False, episodic).items(), ("STATES", 2), ("EPSILON", 1 << 14), ("LFSR", 24)):
+        for name, value in (
+            *variant_registers(False, episodic).items(),
+            ("STATES", 2),
+            ("EPSILON", 1 << 14),
+            ("LFSR", 24),
+        ):
             await unit.write(r, name, value)
         await unit.write(r, "COMMAND", UPDATE)  # stores the policy that chooses action 0 twice
         await unit.access(r, address_of("COMMAND"), SAMPLE, drawn=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from amaranth.sim import Simulator
 
-_MINIMUM_WIDTH = 4  # characters a clock cycle
+_MINIMUM_WIDTH = 4  # characters per clock cycle
 _ELIDED = 3  # that many cycles without a change become one column of dots
 
 

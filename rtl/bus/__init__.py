@@ -1,4 +1,4 @@
 """The unit behind standard buses.
 
-May import: rtl.spec, rtl.primitives, rtl.unit.
+May import: rtl.spec, rtl.unit.
 """

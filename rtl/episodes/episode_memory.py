@@ -10,7 +10,7 @@ from rtl.spec.params import RLUParams
 
 
 class EpisodeMemory(wiring.Component):
-    """``episodes`` policies, eight actions a word, each with its reward and a row's share of it.
+    """``episodes`` policies, eight actions per word, each with its reward and a row's share of it.
 
     It takes ``episodes * policy_words * 32`` bits for policies and ``episodes * 2 * q_width`` for rewards: 6 KB for
     512 episodes of up to 16 rows. A read takes 1 cycle, a write 1; both every cycle, but never at the same place.

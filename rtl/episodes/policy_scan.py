@@ -13,7 +13,7 @@ from rtl.spec.params import ACTION_WIDTH, ACTIONS_PER_WORD, LANE_WIDTH, RLUParam
 class SeenScan(wiring.Component):
     """Compares the rows in use of the policy with those of every stored one.
 
-    Latency: ``done`` comes ``stored * ceil(states / 8) + 2`` cycles after ``start``. Throughput: eight rows a cycle.
+    Latency: ``done`` comes ``stored * ceil(states / 8) + 2`` cycles after ``start``. Throughput: eight rows per cycle.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class SeenScan(wiring.Component):
 class ScoreScan(wiring.Component):
     """Adds up the Q-values along the policy; a row adds nothing if it does not have its action.
 
-    Latency: ``done`` comes ``states + 4`` cycles after ``start``. Throughput: one row a cycle.
+    Latency: ``done`` comes ``states + 4`` cycles after ``start``. Throughput: one row per cycle.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ class Tournament(wiring.Component):
 
     Each draw advances the LFSR by its whole width; ``number * stored >> lfsr_width`` is the episode drawn.
 
-    Latency: ``done`` comes ``draws + 5`` cycles after ``start``. Throughput: one draw a cycle.
+    Latency: ``done`` comes ``draws + 5`` cycles after ``start``. Throughput: one draw per cycle.
 
     Parameters
     ----------

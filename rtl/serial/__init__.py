@@ -1,4 +1,4 @@
 """The unit's registers on a serial line.
 
-May import: rtl.spec, rtl.primitives, rtl.unit.
+May import: rtl.spec, rtl.unit.
 """

@@ -43,7 +43,7 @@ class SerialLink(wiring.Component):
     Parameters
     ----------
     divisor : int
-        Clock cycles a bit of the line, at least 4.
+        Clock cycles per bit of the line, at least 4.
     gap_bits : int
         Bit times of silence that end an unfinished request.
 

@@ -17,7 +17,7 @@ class UartReceiver(wiring.Component):
     Parameters
     ----------
     divisor : int
-        Clock cycles a bit, at least 4.
+        Clock cycles per bit, at least 4.
 
     Members
     -------
@@ -65,7 +65,7 @@ class UartTransmitter(wiring.Component):
     Parameters
     ----------
     divisor : int
-        Clock cycles a bit.
+        Clock cycles per bit.
 
     Members
     -------

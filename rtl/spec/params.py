@@ -182,12 +182,12 @@ def words_of_policy(states: int) -> int:
 
 
 def clear_cycles(params: RLUParams) -> int:
-    """Clearing the Q-table: one row a cycle."""
+    """Clearing the Q-table: one row per cycle."""
     return params.states + 2
 
 
 def reward_cycles(params: RLUParams) -> int:
-    """Computing REWARD, then SHARE by one quotient bit a cycle."""
+    """Computing REWARD, then SHARE by one quotient bit per cycle."""
     return 16 + share_cycles(params)
 
 
@@ -197,30 +197,30 @@ def share_cycles(params: RLUParams) -> int:
 
 
 def update_cycles(states: int) -> int:
-    """Updating a policy of ``states`` rows: one cycle a row."""
+    """Updating a policy of ``states`` rows: one cycle per row."""
     return states + 9
 
 
 def sample_cycles(states: int) -> int:
-    """Sampling a policy of ``states`` rows: one cycle a row."""
+    """Sampling a policy of ``states`` rows: one cycle per row."""
     return states + 8
 
 
 def tournament_cycles(draws: int) -> int:
-    """Drawing stored episodes and keeping the best: one a cycle."""
+    """Drawing stored episodes and keeping the best: one per cycle."""
     return draws + 6
 
 
 def seen_cycles(states: int, stored: int) -> int:
-    """Comparing a policy with every stored one: eight rows a cycle."""
+    """Comparing a policy with every stored one: eight rows per cycle."""
     return stored * words_of_policy(states) + 3
 
 
 def score_cycles(states: int) -> int:
-    """Adding up a policy's Q-values: one row a cycle."""
+    """Adding up a policy's Q-values: one row per cycle."""
     return states + 6
 
 
 def store_cycles(params: RLUParams) -> int:
-    """Storing an episode: all rows of the unit, eight a cycle."""
+    """Storing an episode: all rows of the unit, eight per cycle."""
     return params.policy_words + 2

@@ -614,7 +614,7 @@ WINDOWS: tuple[Window, ...] = (
         name="POLICY",
         offset=0x0200,
         entry_width=ACTION_WIDTH,
-        doc="Eight actions a word, four bits each: row 8*k + i in bits 4*i+3..4*i of word k.",
+        doc="Eight actions per word, four bits each: row 8*k + i in bits 4*i+3..4*i of word k.",
         fields=lambda params: tuple(
             Field(name=f"row{i}", lsb=ACTION_WIDTH * i, width=ACTION_WIDTH, doc=f"action of row 8*k + {i} in word k")
             for i in range(DATA_WIDTH // ACTION_WIDTH)
@@ -624,7 +624,7 @@ WINDOWS: tuple[Window, ...] = (
         name="ACTION_COUNT",
         offset=0x0400,
         entry_width=DATA_WIDTH,
-        doc="One word a row: its number of actions.",
+        doc="One word per row: its number of actions.",
         fields=lambda params: (
             Field(name="count", lsb=0, width=COUNT_WIDTH, doc=f"number of actions, 1..{params.actions}"),
         ),
@@ -636,8 +636,8 @@ WINDOWS: tuple[Window, ...] = (
         room=MAX_ACTIONS,
         columns="actions",
         signed=True,
-        doc="Eight words a row (32 bytes): Q[row][2*k] in the low half of word k and "
-        "Q[row][2*k+1] in the high half, each sign-extended to 16 bit. Fewer actions, fewer words a row.",
+        doc="Eight words per row (32 bytes): Q[row][2*k] in the low half of word k and "
+        "Q[row][2*k+1] in the high half, each sign-extended to 16 bit. Fewer actions, fewer words per row.",
         fields=lambda params: (
             Field(name="even", lsb=0, width=16, doc="Q-value of action 2*k in word k of the row, sign-extended"),
             Field(name="odd", lsb=16, width=16, doc="Q-value of action 2*k + 1, sign-extended"),

@@ -32,14 +32,14 @@ REQUEST_BYTES, CRC_BYTES = 10, 2
 #: Words a single READ may ask for.
 MAX_WORDS = 255
 
-#: Bits a second, unless a board says otherwise.
+#: Bits per second, unless a board says otherwise.
 DEFAULT_BAUD = 115_200
 #: Bit times of silence after which the bridge forgets an unfinished frame: a power of two.
 GAP_BITS = 1024
 
 
 def divisor(clock_hz: float, baud: int) -> int:
-    """Clock cycles a bit; ValueError if there are fewer than 4, or the rate is not met within 2 %."""
+    """Clock cycles per bit; ValueError if there are fewer than 4, or the rate is not met within 2 %."""
     cycles = round(clock_hz / baud) if baud > 0 else 0
     if cycles < 4 or abs(clock_hz / cycles / baud - 1) > 0.02:
         raise ValueError(

@@ -97,7 +97,7 @@ class RLUCore(wiring.Component):
         m.submodules.sampler = sampler = PolicySampler(p)
         settings = self.settings
 
-        # Sequencer: one bit a job, the lowest runs first.
+        # Sequencer: one bit per job, the lowest runs first.
         pending = Signal(len(Job))
         active = Signal(len(Job))
         started = Signal()
@@ -115,7 +115,7 @@ class RLUCore(wiring.Component):
         with m.Else():
             m.d.sync += pending.eq(Cat(self.command, self.divide))
 
-        # Clear: all banks of one row a cycle.
+        # Clear: all banks of one row per cycle.
         clear_row = Signal(p.row_width)
         clearing = Signal()
         cleared = Signal()

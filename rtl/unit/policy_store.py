@@ -10,9 +10,9 @@ from rtl.spec.params import ACTION_WIDTH, ACTIONS_PER_WORD, LANE_WIDTH, RLUParam
 
 
 class PolicyStore(wiring.Component):
-    """Memories of the policy (eight actions a word) and of every row's number of actions.
+    """Memories of the policy (eight actions per word) and of every row's number of actions.
 
-    Reads take 1 cycle, writes 1; every port takes one access a cycle. As in the Q-table, a read in the cycle of
+    Reads take 1 cycle, writes 1; every port takes one access per cycle. As in the Q-table, a read in the cycle of
     a write to the same place is undefined.
 
     Parameters

@@ -16,7 +16,7 @@ class RewardCalculator(wiring.Component):
     ``score = a A + b clip((L_high - L) gain_L) + c clip((E_high - E) gain_E)``, each term clipped to 0..1 and the
     sum limited to the largest Q-value; 0 for an outlier: ``A <= A_th``, ``L >= L_th`` or ``E >= E_th``. One
     multiplier does all five products, in three cycles each. The share of a row, ``reward / states``, comes from
-    a divider that makes one quotient bit a cycle. docs/understand/arithmetic.md, "Reward", defines the rounding.
+    a divider that makes one quotient bit per cycle. docs/understand/arithmetic.md, "Reward", defines the rounding.
 
     Latency: ``done`` comes ``q_width + 20`` cycles after ``start``, ``q_width + 4`` after ``divide``.
 

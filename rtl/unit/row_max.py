@@ -20,7 +20,7 @@ class RowMax(wiring.Component):
     A masked entry counts as the smallest Q-value. If every entry is masked, the answer is that value
     and action 0.
 
-    Latency 5 cycles for any number of actions, throughput one row a cycle.
+    Latency 5 cycles for any number of actions, throughput one row per cycle.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ class RowReader(wiring.Component):
     A memory's answer comes late in its cycle, so it goes straight into registers.
 
     Latency: ``maximum`` and ``index`` 7 cycles after the row was requested, ``old`` and ``legal`` 4.
-    Throughput: one row a cycle.
+    Throughput: one row per cycle.
 
     Parameters
     ----------

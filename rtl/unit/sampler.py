@@ -1,4 +1,4 @@
-"""Policy sampler: epsilon-greedy choice of one action a row, one row a cycle."""
+"""Policy sampler: epsilon-greedy choice of one action per row, one row per cycle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class PolicySampler(wiring.Component):
     whole width. The first decides between exploring and the greedy action; the second gives the random
     action (docs/understand/arithmetic.md, "Drawing").
 
-    Latency: the last action is written ``states + 7`` cycles after ``start``. Throughput: one row a cycle.
+    Latency: the last action is written ``states + 7`` cycles after ``start``. Throughput: one row per cycle.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Q-table updater: walks the policy from its last row to its first, one row a cycle."""
+"""Q-table updater: walks the policy from its last row to its first, one row per cycle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIRST_WRITE = row_reader.LATENCY + 2
 
 
 class QTableUpdater(wiring.Component):
-    """Updates one entry a row, in reverse order along the policy (Chen 2023, chapter 2).
+    """Updates one entry per row, in reverse order along the policy (Chen 2023, chapter 2).
 
     Last row: ``Q <- (1 - alpha) Q + alpha r``; the others: ``Q <- (1 - alpha) Q + alpha (r + gamma M)``,
     where ``M`` is the maximum of the next row after that row's own update. docs/understand/arithmetic.md,
@@ -28,7 +28,7 @@ class QTableUpdater(wiring.Component):
     and one choice; all else is done ahead. The choice comes after the products: the product with the new value,
     or the product with the maximum of the row's other entries, which is computed before.
 
-    Latency: the last write is made ``states + 8`` cycles after ``start``. Throughput: one row a cycle.
+    Latency: the last write is made ``states + 8`` cycles after ``start``. Throughput: one row per cycle.
 
     Parameters
     ----------

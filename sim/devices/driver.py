@@ -25,7 +25,7 @@ from rtl.spec.registers import (
     field_of,
 )
 from sim.devices.device import READ, WAIT, WRITE, Device, Op, address_of
-from sim.devices.episodic import Episodic, settings_of
+from sim.devices.episodic import Episodic, variant_registers
 from sim.devices.objective import Objective
 from sim.model.arithmetic import to_fixed
 
@@ -135,7 +135,7 @@ class Driver:
         self.objective = objective or Objective()
         values = {
             "STATES": len(action_counts),
-            **settings_of(full_last_reward, episodic),
+            **variant_registers(full_last_reward, episodic),
             "ALPHA": to_fixed(alpha, p.coef_frac),
             "GAMMA": to_fixed(gamma, p.coef_frac),
             "LFSR": seed,
@@ -154,7 +154,7 @@ class Driver:
         self._episodic, self._episodes = episodic is not None, []
 
     def sample(self, epsilon: float) -> tuple[int, ...]:
-        """Draw a new policy: one action a row, first row first. ``epsilon`` is in 0..1."""
+        """Draw a new policy: one action per row, first row first. ``epsilon`` is in 0..1."""
         _check_fraction("epsilon", epsilon)
         rows = len(self.action_counts)
         words = self._transact(
@@ -196,7 +196,7 @@ class Driver:
         self._remember(reward)
 
     def write_policy(self, actions: Sequence[int]) -> None:
-        """Replace the policy: one action a row; ValueError for an action that its row does not have."""
+        """Replace the policy: one action per row; ValueError for an action that its row does not have."""
         if len(actions) != len(self.action_counts):
             raise ValueError(f"a policy has {len(self.action_counts)} rows here, not {len(actions)}")
         for row, (action, count) in enumerate(zip(actions, self.action_counts, strict=True)):

@@ -40,7 +40,7 @@ class Episodic:
         return sum(getattr(self, name) << field_of("EPISODIC", name).lsb for name in fields)
 
 
-def settings_of(full_last_reward: bool, episodic: Episodic | None) -> dict[str, int]:
+def variant_registers(full_last_reward: bool, episodic: Episodic | None) -> dict[str, int]:
     """Values of the registers that select the variant of the algorithm."""
     mode = int(full_last_reward) * field_of("MODE", "full_last_reward").mask
     if episodic is None:

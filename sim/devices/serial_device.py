@@ -34,7 +34,6 @@ from sim.devices.device import READ, RESET, WAIT, WRITE, DeviceError, Op, check_
 from sim.devices.serial_frames import Request, Response, request_frame, request_size, response_size, take_response
 from sim.files import ToolMissing
 
-PREFIX = "serial:"
 #: Words of one READ: enough to make the delay of a round trip small, few enough to repeat.
 _BURST = 64
 _BITS_A_BYTE = 10
@@ -274,7 +273,7 @@ class _Port:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """Port and bits a second of ``PORT`` or ``PORT@BAUD``; ValueError for anything else."""
+    """Port and bits per second of ``PORT`` or ``PORT@BAUD``; ValueError for anything else."""
     port, at, rate = address.rpartition("@")
     if not at and address:
         return address, DEFAULT_BAUD
@@ -289,7 +288,7 @@ def check_port(address: str) -> None:
     path = Path(port)
     if "://" not in port and not port.upper().startswith("COM"):
         if not path.exists():
-            raise DeviceError(f"there is no serial port {port}; there are: {_ports()}")
+            raise DeviceError(f"no serial port {port}; the ports here are: {_ports()}")
         if not path.is_char_device():
             what = "folder" if path.is_dir() else "file"
             raise DeviceError(f"{port} is a {what}, not a serial port; there are: {_ports()}")

@@ -69,7 +69,7 @@ class GoldenModel:
         params: parameters of the unit.
         registers: value of every register that a driver can write, by name; ``REWARD`` is signed.
         q: ``states`` rows of ``actions`` Q-values, each in units of 2**-q_frac.
-        policy: one action a row; whole words, as the POLICY window has them.
+        policy: one action per row; whole words, as the POLICY window has them.
         counts: number of actions of every row.
         share: reward of each row.
         bad_action: an update met an action that its row does not have.

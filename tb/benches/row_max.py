@@ -1,6 +1,6 @@
 """Bench of `rtl.unit.row_max.RowMax`: the masked maximum and its tie rule, a new row every cycle.
 
-Timing checked: the answer comes five cycles after the row, at one row a cycle.
+Timing checked: the answer comes five cycles after the row, at one row per cycle.
 """
 
 from __future__ import annotations

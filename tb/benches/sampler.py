@@ -1,7 +1,7 @@
 """Bench of `rtl.unit.sampler.PolicySampler` on a Q-table and action counts that the bench keeps.
 
 Timing checked: row ``r``'s action is written ``r + 8`` cycles after ``start``; the last one comes after
-``states + 7``, with ``done`` for one cycle; there is one draw a cycle, each before its action.
+``states + 7``, with ``done`` for one cycle; there is one draw per cycle, each before its action.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class LinkBench(Testbench):
         await self.reset()
         rx, tx = self.ports.handles["rx"], self.ports.handles["tx"]
         for pin in (rx, tx):
-            logging.getLogger(f"cocotb.{pin._path}").setLevel(logging.WARNING)  # else a line a byte
+            logging.getLogger(f"cocotb.{pin._path}").setLevel(logging.WARNING)  # else a line per byte
         baud = 10**9 // self.bit_ns
         self.source, self.sink = UartSource(rx, baud=baud), UartSink(tx, baud=baud)
         cocotb.start_soon(self._unit())

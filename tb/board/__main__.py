@@ -3,7 +3,7 @@
 ``python -m tb.board --board ulx3s-85f`` prints the terminal's name; ``rlu tune --device serial:NAME`` uses it like a
 real port. The simulation ends with the process, or when its standard input is closed.
 
-The only difference to the board is a faster serial line, in clock cycles a bit. Otherwise most of the time would be
+The only difference to the board is a faster serial line, in clock cycles per bit. Otherwise most of the time would be
 spent waiting for bits.
 """
 
@@ -26,7 +26,7 @@ from rtl.spec.params import RLUParams
 from sim.files import scratch_folder, write_atomically
 from sim.simulators.build import Simulator, built, simulation_child
 
-#: Clock cycles a bit, and bit times of silence after which the bridge forgets an unfinished request.
+#: Clock cycles per bit, and bit times of silence after which the bridge forgets an unfinished request.
 DIVISOR, GAP_BITS = 4, 256
 _START_SECONDS = 60.0
 

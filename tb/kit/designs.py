@@ -93,12 +93,8 @@ BENCHES: dict[str, Bench] = {
         Bench("q_table", "rtl.unit.q_table.QTable", _ALL, "banked memory of the Q-values"),
         Bench("policy_store", "rtl.unit.policy_store.PolicyStore", _ALL, "actions and action counts of the rows"),
         Bench("row_max", "rtl.unit.row_max.RowMax", _ALL, "maximum of a row and its tie rule"),
-        Bench(
-            "reward", "rtl.unit.reward.RewardCalculator", (*_ALL, "fine", "coarse"), "reward, outliers, share of a row"
-        ),
-        Bench(
-            "updater", "tb.kit.assemblies.Updater", (*_ALL, "fine", "coarse"), "update of the Q-table in reverse order"
-        ),
+        Bench("reward", "rtl.unit.reward.RewardCalculator", _ROUNDED, "reward, outliers, share of a row"),
+        Bench("updater", "tb.kit.assemblies.Updater", _ROUNDED, "update of the Q-table in reverse order"),
         Bench("sampler", "tb.kit.assemblies.Sampler", _ALL, "epsilon-greedy sampling and its LFSR"),
         Bench("register_file", "rtl.unit.register_file.RegisterFile", _ALL, "decode of the bus, sticky errors"),
         Bench(

@@ -1,4 +1,4 @@
-"""Formal proofs of the RTL: one module a block, listed in ``catalogue``, run by ``python -m tb.prove``.
+"""Formal proofs of the RTL: one module per block, listed in ``catalogue``, run by ``python -m tb.prove``.
 
 May import: rtl, tb.bugs.
 """

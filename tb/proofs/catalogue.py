@@ -59,7 +59,7 @@ _PROOFS = (
     ),
     Proof(
         "sampler-order",
-        "From start to done every row gets one action, first row first, one a cycle, and nothing else is written.",
+        "From start to done every row gets one action, first row first, one per cycle, and nothing else is written.",
         "8 rows, policies of 1 to 8",
         unbounded(),
         partial(sampler.order, params=RLUParams(states=8, actions=2, q_width=8, q_frac=6, coef_frac=4, lfsr_width=8)),

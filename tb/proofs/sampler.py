@@ -65,7 +65,7 @@ def choices(h: Harness, params: RLUParams) -> None:
 
 
 def order(h: Harness, params: RLUParams) -> None:
-    """From ``start`` to ``done`` every row gets one action, first row first, at one row a cycle."""
+    """From ``start`` to ``done`` every row gets one action, first row first, at one row per cycle."""
     dut = _sampler(h, params)
     busy = Signal()
     written = Signal(range(params.states + 1))

@@ -1,5 +1,6 @@
 """The documentation: its links lead somewhere, its generated parts are up to date."""
 
+import pkgutil
 import re
 from pathlib import Path
 
@@ -38,6 +39,24 @@ def test_relative_links_resolve(page):
         assert file.exists(), f"{name_of(page)} links to {target}, which does not exist"
         if anchor:
             assert anchor in anchors(file), f"{name_of(page)} links to {target}, which has no such heading"
+
+
+def test_pages_that_files_name_exist():
+    folders = ("algo", "rtl", "sim", "tb", "tests", "docs")
+    for path in [
+        *(path for folder in folders for path in (ROOT / folder).rglob("*.*")),
+        ROOT / "pyproject.toml",
+        ROOT / "CONTRIBUTING.md",
+    ]:
+        if path.suffix in (".py", ".toml", ".yaml", ".md", ".h", ".c", ".vh", ".v", ".tcl"):
+            for page in re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text(encoding="utf-8")):
+                assert (ROOT / page).exists(), f"{path.relative_to(ROOT)} names {page}, which does not exist"
+
+
+@pytest.mark.parametrize("page", LINKED, ids=name_of)
+def test_python_names_in_prose_exist(page):
+    for name in re.findall(r"`((?:algo|rtl|sim|tb)(?:\.\w+)+)`", prose(page)):
+        pkgutil.resolve_name(name)  # raises for a module or an attribute that does not exist
 
 
 def test_the_index_lists_every_page():

@@ -61,24 +61,46 @@ def within(name, allowed):
     return any(name == one or name.startswith(f"{one}.") for one in allowed)
 
 
+def differences(room, allowed):
+    """What modules of a room import and may not, and what they may import and do not; children of a room count too."""
+    used = {owner: set() for owner in allowed}
+    wrong = set()
+    for name, path in MODULES.items():
+        if name != room and (name.rpartition(".")[0] != room or name in ROOMS):
+            continue
+        owner = name if name in allowed else room
+        assert owner in allowed or name == room, f"the docstring of {room} does not say what {name} may import"
+        others = {one for one in imports(path) if one in ROOMS or one.rpartition(".")[0] != room or room not in allowed}
+        others -= {room}
+        used.setdefault(owner, set()).update(others)
+        wrong |= {f"{name} -> {other}" for other in others if not within(other, allowed.get(owner, ()))}
+    unused = {
+        f"{owner} -> {one}"
+        for owner, listed in allowed.items()
+        for one in listed
+        if not any(within(other, (one,)) for other in used[owner])
+    }
+    return wrong, unused
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_says_what_it_is_and_imports_what_it_may(room):
     said = importlib.import_module(room).__doc__ or ""
     assert len(said.splitlines()[0]) > 10, f"{room} does not say what it is"
-    allowed = rules(room)
-    for name, path in MODULES.items():
-        if (name.rpartition(".")[0] != room and name != room) or (path.name == "__init__.py" and name != room):
-            continue
-        mine = allowed.get(name, allowed.get(room))
-        if name == room and mine is None:
-            mine = ()
-        assert mine is not None, f"the docstring of {room} does not say what {name} may import"
-        wrong = {
-            other
-            for other in imports(path)
-            if not within(other, mine) and other.rpartition(".")[0] != room and other != room
-        }
-        assert not wrong, f"{name} imports {wrong}, which {room} may not"
+    wrong, unused = differences(room, rules(room))
+    assert not wrong, f"imports that the docstring of {room} does not allow: {wrong}"
+    assert not unused, f"permissions in the docstring of {room} that nothing needs: {unused}"
+
+
+def test_a_permission_too_few_or_too_many_is_noticed():
+    wrong, unused = differences("algo.nets", {"algo.nets": (*rules("algo.nets")["algo.nets"], "algo.chips")})
+    assert not wrong and unused == {"algo.nets -> algo.chips"}
+    wrong, _ = differences("algo.nets", {"algo.nets": ("sim.devices", "algo.support", "algo.space")})
+    assert wrong == {"algo.nets.registry -> algo.nets.models"}  # a child room
+    wrong, _ = differences("sim", {**rules("sim"), "sim.lockstep": ("rtl.spec", "sim")})
+    assert not wrong
+    wrong, unused = differences("sim", {**rules("sim"), "sim.files": ()})
+    assert wrong == {"sim.files -> rtl.files"} and not unused
 
 
 def test_nothing_imports_in_a_circle():
@@ -121,6 +143,15 @@ def test_a_wrong_import_is_noticed(tmp_path):
 )
 def test_starts_without_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_configuration_starts_without_numpy_too_and_brings_no_torch_when_made():
+    code = (
+        "import sys; from algo.runs.config import TuneConfig\n"
+        "assert not {'numpy', 'torch'} & set(sys.modules)\n"
+        "TuneConfig.of(method='tpe'); sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 

@@ -158,7 +158,7 @@ def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--board", "de10"], "there is no board 'de10'; there are: ulx3s-85f, icebreaker, tang-nano-9k"),
+        (["--board", "de10"], "unknown board 'de10': choose ulx3s-85f, icebreaker, tang-nano-9k"),
         (["--board", "icebreaker", "--states", "300"], "states must be a whole number in 1..256, not 300"),
         (["--board", "icebreaker", "--baud", "12000000"], "a clock of 12 MHz cannot make 12000000 baud within 2 %"),
         (["--board", "icebreaker", "--baud", "0"], "a clock of 12 MHz cannot make 0 baud within 2 %"),

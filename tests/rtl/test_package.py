@@ -533,7 +533,7 @@ def test_written_over_another_package_only_the_new_files_are_left(tmp_path):
     assert {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == first
 
 
-def test_an_interrupted_package_is_written_anew(tmp_path, monkeypatch):
+def test_an_interrupted_package_is_written_again(tmp_path, monkeypatch):
     def fails(path, text, written=[]):  # noqa: B006
         if len(written) == 4:
             raise OSError("no space left on device")

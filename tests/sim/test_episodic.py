@@ -20,7 +20,7 @@ from algo.search.unit_searcher import UnitSearcher, search_with_unit
 from rtl.spec.params import RLUParams
 from sim.devices.device import READ, WAIT, WRITE, GoldenDevice, Op, address_of
 from sim.devices.driver import Driver
-from sim.devices.episodic import Episodic, settings_of
+from sim.devices.episodic import Episodic, variant_registers
 from sim.devices.objective import Objective
 from sim.lockstep import run as lockstep
 from sim.model import golden
@@ -38,7 +38,7 @@ NARROW = RLUParams(
 def model(params, counts=None, **fields):
     """A golden model in episodic mode."""
     made = GoldenModel(params)
-    made.registers |= settings_of(False, Episodic(**fields))
+    made.registers |= variant_registers(False, Episodic(**fields))
     made.registers["EPSILON"] = params.coef_one // 8
     if counts:
         made.counts[: len(counts)] = counts
@@ -72,7 +72,7 @@ def test_batch_equals_the_golden_model(seed, counts, tournament, candidates, rep
     params = RLUParams(states=len(counts), actions=5, action_counts=counts, episodes=episodes)
     chosen = Episodic(tournament=tournament, candidates=candidates, replays=replays)
     seeds = [seed, 1, 77]
-    batch = BatchModel(params, seeds, settings_of(False, chosen))
+    batch = BatchModel(params, seeds, variant_registers(False, chosen))
     models = []
     for first in seeds:
         one = model(params, tournament=tournament, candidates=candidates, replays=replays)

@@ -66,7 +66,7 @@ def test_an_unknown_proof_lists_those_there_are(capsys):
     with pytest.raises(SystemExit) as ended:
         prove.main(["no-such-proof"])
     assert ended.value.code == 2
-    assert "there is no proof no-such-proof; there are row-max" in capsys.readouterr().err
+    assert "unknown proof 'no-such-proof': choose row-max" in capsys.readouterr().err
 
 
 def test_a_missing_tool_names_its_package(monkeypatch, capsys):

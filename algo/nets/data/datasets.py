@@ -153,8 +153,8 @@ def load_dataset(
         return _prepare(name, *train, *test, classes=classes)
     if not names_files(name):
         raise DataError(
-            f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}, or give the path of an .npz file with "
-            "`images` and `labels`, or of a folder with a folder of images for each class (none has this name)"
+            f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}, or give the path of an .npz file of "
+            "images and labels, or of a folder with one subfolder of images per class; no such file or folder"
         )
     path = Path(name)
     if path.is_dir():
@@ -165,7 +165,7 @@ def load_dataset(
         )
     if path.suffix.lower() != ".npz":
         raise DataError(
-            f"{path} is neither an .npz file nor a folder with a folder of images for each class: give one of these "
+            f"{path} is neither an .npz file nor a folder with one subfolder of images per class: give one of these "
             "(an archive must be unpacked)"
         )
     return _own(name, read_arrays(path))

@@ -1,4 +1,4 @@
-"""A folder of images with one folder a class, with or without train and test folders around them.
+"""A folder of images with one folder per class, with or without train and test folders around them.
 
 Names of classes and files are sorted, and this order gives the labels and the split. Pillow reads the images and is
 imported only then.
@@ -27,7 +27,7 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".t
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no others: some of Pillow's formats start programs
 _TRAINING, _TEST, _VALIDATION = ("train", "training"), ("test", "testing"), ("val", "valid", "validation")
 _LITTER = ("thumbs.db", "desktop.ini", "__macosx")  # hidden where they come from
-# Pillow's modes of images that have 8 bits a channel or fewer.
+# Pillow's modes of images that have 8 bits per channel or fewer.
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr", "LAB", "HSV")
 
@@ -100,7 +100,7 @@ def _classes(part: Path) -> list[Path]:
     found = _folders(part)
     if len(found) < 2:
         there = f"only one folder ({found[0].name})" if found else "no folder"
-        raise DataError(f"{part} has {there} in it: at least two are needed, a folder of images for each class")
+        raise DataError(f"{part} has {there} in it: at least two are needed, one subfolder of images per class")
     return found
 
 
@@ -121,8 +121,8 @@ def _images(folder: Path) -> list[Path]:
     for path in found:
         if path.is_dir():
             raise DataError(
-                f"{path} is a folder, where images of class {folder.name} are expected: keep images only in a folder "
-                "of a class, and name the folder that has these, or train and test folders with these"
+                f"{path} is a folder, but images of class {folder.name} are expected here; give --data the folder that "
+                "holds the class folders, or one with train and test folders that hold them"
             )
         if path.suffix.lower() not in SUFFIXES:
             raise DataError(
@@ -164,7 +164,7 @@ def _common_shape(root: Path, paths: Sequence[Path]) -> tuple[int, int, int]:
             )
         if mode not in _GREY + _COLOUR:
             raise DataError(
-                f"{path} has more than 8 bits a channel (mode {mode}): save 8 bits, or put the arrays into an .npz file"
+                f"{path} has more than 8 bits per channel (mode {mode}): save 8 bits, or give an .npz file of arrays"
             )
         channels = 1 if channels == 1 and mode in _GREY else 3
     shape = channels, first[1], first[0]

@@ -15,5 +15,5 @@ def check_sizes(kind: str, classes: int, channels: int, width: int, image_size: 
     if min(image_size) < 8:
         raise ValueError(
             f"{kind} takes images of at least 8x8 pixels, not {image_size[0]}x{image_size[1]}: scale them up; "
-            "the shape of images is (N, H, W) or (N, C, H, W), channels before height and width"
+            "arrays of images are (N, H, W), (N, H, W, C) or (N, C, H, W)"
         )

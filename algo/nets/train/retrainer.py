@@ -11,7 +11,6 @@ import copy
 import io
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Literal
 
 import numpy as np
 import torch
@@ -22,16 +21,11 @@ from algo.nets.data.datasets import LocalData
 from algo.nets.folding import fold_batch_norm
 from algo.nets.quantisation import apply, policy_of, quantise, quantised_layers
 from algo.nets.train.device_choice import training_device
-from algo.nets.train.pretraining import Pretrained, copied, digest_of, first_line, pretrain
+from algo.nets.train.pretraining import Pretrained, copied, digest_of, first_line
 from algo.nets.train.sgd import accuracy_of, reproducible, tensors, train
-from algo.nets.training_config import TrainingConfig
+from algo.nets.training_config import RETRAINING_MODES, RetrainingMode, TrainingConfig
 from algo.space.dimensions import DIMENSIONS
 from algo.space.policy import Policy
-
-__all__ = ["MODES", "Mode", "Pretrained", "Retrainer", "TrainingConfig", "pretrain"]
-
-Mode = Literal["carried", "restarted"]
-MODES: tuple[Mode, ...] = ("carried", "restarted")
 
 
 class Retrainer:
@@ -61,11 +55,11 @@ class Retrainer:
         pretrained: Pretrained,
         local: LocalData,
         config: TrainingConfig,
-        mode: Mode = "carried",
+        mode: RetrainingMode = "carried",
         seed: int = 1,
     ) -> None:
-        if mode not in MODES:
-            raise ValueError(f"mode must be one of {', '.join(MODES)}, not {mode!r}")
+        if mode not in RETRAINING_MODES:
+            raise ValueError(f"mode must be one of {', '.join(RETRAINING_MODES)}, not {mode!r}")
         self.cache: dict[tuple[tuple[int, ...], ...], float] = {}
         self._config, self._mode, self._seed = config, mode, seed
         self.source = local.source
@@ -103,7 +97,7 @@ class Retrainer:
         """Retrain under a policy's bit-widths, then test.
 
         Args:
-            policy: bit-widths, one pair a layer; its operating point is ignored.
+            policy: bit-widths, one pair per layer; its operating point is ignored.
             iteration: number of the search iteration, which seeds the order of images in mode ``carried``
                 and is ignored in mode ``restarted``.
 

@@ -72,7 +72,7 @@ def train(
         labels: (N,).
         config: momentum, weight decay and the power of ``k-decay``.
         epochs: passes over the images.
-        batch_size: images a step; a single last image is left out, because batch normalisation needs two.
+        batch_size: images per step; a single last image is left out, because batch normalisation needs two.
         rate: first step size.
         generator: on the CPU; the order of the images is drawn from it.
         schedule: of the step size over all steps.

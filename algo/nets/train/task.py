@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from algo.nets.data.names import DATASETS, shown_name
 from algo.nets.registry import METAVAR, is_file_network, network_builder, split_file_network
-from algo.nets.training_config import TrainingConfig
+from algo.nets.training_config import RETRAINING_MODES, RetrainingMode, TrainingConfig
 from algo.space.layers import LayerShape
 from algo.support.settings import check_settings, setting
 
@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from algo.nets.data.datasets import Dataset, LocalData
-    from algo.nets.train.retrainer import Pretrained, Retrainer
-
-Weights = Literal["carried", "restarted"]
+    from algo.nets.train.pretraining import Pretrained
+    from algo.nets.train.retrainer import Retrainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +32,10 @@ class TaskConfig:
 
     data: str = setting(
         "digits",
-        f"{', '.join(DATASETS)}; an NPZ file; or a folder with a folder of images for each class.",
+        f"{', '.join(DATASETS)}; an NPZ file; or a folder with one subfolder of images per class.",
     )
     data_folder: str | None = setting(
-        None, "Folder with the files of a data set with a name; nothing is downloaded then."
+        None, "Folder with the downloaded files of a built-in data set; nothing is downloaded then."
     )
     local_size: int | None = setting(None, "Images of the local private set.")
     noise_std: float | None = setting(None, "Standard deviation of the noise on local images, 0..100; default 1.5.")
@@ -44,10 +43,10 @@ class TaskConfig:
     width: int | None = setting(
         None, "Channels of the network's first layer, or what a function of your own takes; default 8.", low=1, high=512
     )
-    weights: Weights = setting(
+    weights: RetrainingMode = setting(
         "carried",
         "Network weights carry over from policy to policy, or restart from the pre-trained ones.",
-        choices=("carried", "restarted"),
+        choices=RETRAINING_MODES,
     )
     training: TrainingConfig = TrainingConfig(threads=2)
 
@@ -77,7 +76,7 @@ class Task:
     local: LocalData
     make_model: Callable[[], nn.Module]
     training: TrainingConfig
-    weights: Weights = "carried"
+    weights: RetrainingMode = "carried"
     seed: int = 1
     data_digest: str = ""
 

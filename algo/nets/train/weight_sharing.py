@@ -17,8 +17,7 @@ from algo.nets.models.vgg8 import VGG8
 from algo.nets.quantisation import quantised_layers, set_bits
 from algo.nets.train.sgd import StepInfo, train
 from algo.nets.training_config import TrainingConfig
-
-ACTIVATION_BITS = 8
+from algo.space.dimensions import ACTIVATION_BITS
 
 
 def train_shared(
@@ -45,7 +44,7 @@ def train_shared(
 
     def draw(step: StepInfo) -> None:
         bits = [known[place] for known, place in zip(choices, drawn.integers(counts), strict=True)]
-        set_bits(step.model, bits, (ACTIVATION_BITS,) * len(bits))
+        set_bits(step.model, bits, (ACTIVATION_BITS.usual,) * len(bits))
 
     generator = torch.Generator().manual_seed(seed)
     batch, rate, label = config.batch_size, config.learning_rate, "weights shared by all policies"
@@ -131,7 +130,7 @@ def right_answers(
             return
         part = parts[depth]
         [(_, layer)] = quantised_layers(part)
-        layer.activation_bits = ACTIVATION_BITS
+        layer.activation_bits = ACTIVATION_BITS.usual
         for bits in prefix[depth : depth + 1] or choices[depth]:
             layer.weight_bits = bits
             layer.seen.fill_(False)  # the next batch sets the range

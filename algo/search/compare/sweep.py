@@ -188,7 +188,7 @@ def summary(name: str, scored: ScoredTable, results: dict[str, Ints]) -> dict[st
 
 
 def text(answer: dict[str, Any]) -> str:
-    """The summary as Markdown: mean regret with its 95 % interval, a row a method."""
+    """The summary as Markdown: mean regret with its 95 % interval, a row per method."""
     objective, excluded, best = answer["objective"], answer["excluded"], answer["best_policy"]
     at = list(next(iter(answer["methods"].values()))["regret"])
     weights = ", ".join(f"{objective[name]:g}" for name in ("weight_a", "weight_l", "weight_e"))

@@ -68,7 +68,7 @@ def ablation(scored: ScoredTable, seeds: Sequence[int], variants: Sequence[Varia
         variants: default all of `variants`.
 
     Yields:
-        A row a variant, as soon as it is searched.
+        A row per variant, as soon as it is searched.
     """
     for variant in variants_of_the_published_search() if variants is None else variants:
         schedule = variant.schedule or published_schedule()

@@ -17,7 +17,7 @@ from algo.search.searcher import Ints, Outcomes, Problem
 
 
 class Optuna:
-    """Searches by a sampler of Optuna over categories, one study a seed; see `Batch`.
+    """Searches by a sampler of Optuna over categories, one study per seed; see `Batch`.
 
     Args:
         problem: what is searched.

@@ -15,14 +15,14 @@ from algo.search.tables.scored_table import register_words
 from algo.space.dimensions import WEIGHT_BITS
 from algo.space.policy import PolicySpace
 from rtl.spec.params import ALPHA, GAMMA, RLUParams
-from sim.devices.episodic import EPISODES, Episodic, settings_of
+from sim.devices.episodic import EPISODES, Episodic, variant_registers
 from sim.devices.objective import Objective
 from sim.model.arithmetic import to_fixed, updated
 from sim.model.batch import BatchModel, Rule
 
 
 class Units:
-    """Searches by RL units, one a seed; see `Batch`.
+    """Searches by RL units, one per seed; see `Batch`.
 
     Args:
         model: the units, set up.
@@ -99,15 +99,8 @@ def rlu_plus(problem: Problem, seeds: Sequence[int]) -> Units:
     return Units(unit, problem.objective, episodic_schedule(problem.budget))
 
 
-def model_sizes(space: PolicySpace) -> Floats:
-    """Size of every policy's weights, (size,), in bits: the published VGG8's for 8 layers, else one weight a layer."""
-    actions = np.indices(space.action_counts).reshape(len(space.rows), -1)
-    sizes: Floats = np.sum([row[actions[number]] for number, row in enumerate(_sizes_by_action(space))], axis=0)
-    return sizes
-
-
 def _sizes_by_action(space: PolicySpace) -> list[Floats]:
-    """Bits of weights that each action of a row stands for, by row."""
+    """Bits of weights that each action of a row stands for, by row: of VGG8's 8 layers, else one weight each."""
     shapes = [layer.weights for layer in PUBLISHED_VGG8]
     per_layer = shapes if space.layers == len(shapes) else [1] * space.layers
     return [
@@ -153,7 +146,7 @@ def batch_unit(
     episodic: Episodic | None = None,
     **formats: int,
 ) -> BatchModel:
-    """Units for a space, one a seed, with all Q-values 0.
+    """Units for a space, one per seed, with all Q-values 0.
 
     Args:
         counts: number of actions of each row.
@@ -176,7 +169,7 @@ def batch_unit(
     settings = {
         "ALPHA": to_fixed(alpha, params.coef_frac),
         "GAMMA": to_fixed(gamma, params.coef_frac),
-        **settings_of(full_last_reward, episodic),
+        **variant_registers(full_last_reward, episodic),
         **objective.registers(params),
     }
     return BatchModel(params, seeds, settings, rule=rule)

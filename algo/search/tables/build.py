@@ -1,8 +1,8 @@
 """Build a table with the accuracy of every policy of a network: the cells of the work, and the table of their results.
 
 The work is cut into cells (`algo.support.cells`), so it can be interrupted and spread over cores and machines:
-pre-training once a seed; then, with shared weights, their training once a seed and testing once a seed and
-choice for the first two layers; with retrained weights one cell a seed and policy.
+pre-training once per seed; then, with shared weights, their training once per seed and testing once per seed and
+choice for the first two layers; with retrained weights one cell per seed and policy.
 """
 
 from __future__ import annotations
@@ -35,11 +35,10 @@ from algo.nets.train.device_choice import training_device
 from algo.nets.train.pretraining import Pretrained
 from algo.nets.train.sgd import reproducible, tensors
 from algo.nets.train.task import Task, network_for
-from algo.nets.train.weight_sharing import ACTIVATION_BITS, right_answers, train_shared
+from algo.nets.train.weight_sharing import right_answers, train_shared
 from algo.search.tables.policy_table import PolicyTable
 from algo.search.tables.recipe import Recipe
-from algo.space.dimensions import ACTIVATION_BITS as ACTIVATIONS
-from algo.space.dimensions import WEIGHT_BITS
+from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS
 from algo.space.policy import Place, Policy, PolicySpace
 from algo.support.cells import kept_as, run_cells
 
@@ -47,7 +46,7 @@ _FORMAT = 1  # raise it when code changes make older cells differ from fresh one
 MOST_POLICIES = 5_000_000
 _PREFIX = 2  # layers whose choices make a cell of their own
 
-Weights = Literal["shared", "retrained"]
+PolicyWeights = Literal["shared", "retrained"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +176,7 @@ def retrained(cell: Cell) -> float:
     task = task_of(cell.recipe, cell.seed)
     state = {name: torch.from_numpy(value) for name, value in cell.start.arrays.items()}
     start = Pretrained(task.make_model, state, 0.0, repr(cell.start), cached=True)
-    return task.retrainer(start).accuracy(Policy(cell.bits, (ACTIVATION_BITS,) * len(cell.bits), 0), 0)
+    return task.retrainer(start).accuracy(Policy(cell.bits, (ACTIVATION_BITS.usual,) * len(cell.bits), 0), 0)
 
 
 @dataclass(frozen=True)
@@ -194,7 +193,7 @@ class Workers:
 
 
 def starts(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> list[Cell]:
-    """A cell a seed, which starts from that seed's pre-trained weights."""
+    """A cell per seed, which starts from that seed's pre-trained weights."""
     parts: tuple[object, ...] = (_FORMAT, torch.__version__, training_device().type, images_digest(recipe))
     if recipe.network != "vgg8":
         parts += (recipe.network, network_builder(recipe.network).digest)
@@ -230,7 +229,7 @@ def shared_accuracy(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> N
 
 
 def build(
-    recipe: Recipe, weights: Weights, seeds: Sequence[int], workers: Workers, chip: LayerChip | None = None
+    recipe: Recipe, weights: PolicyWeights, seeds: Sequence[int], workers: Workers, chip: LayerChip | None = None
 ) -> PolicyTable:
     """The table of all policies of a network at the chip's operating points.
 
@@ -254,7 +253,7 @@ def build(
             f"the chip's network has {len(chip.layer_names)} layers with weights; {recipe.network} has {len(names)}"
         )
     choices = recipe.layer_choices(len(names))
-    values = [{WEIGHT_BITS.name: known, ACTIVATIONS.name: (ACTIVATION_BITS,)} for known in choices]
+    values = [{WEIGHT_BITS.name: known, ACTIVATION_BITS.name: (ACTIVATION_BITS.usual,)} for known in choices]
     places = [Place(f"layer{layer + 1}", (layer,), known) for layer, known in enumerate(values)]
     space = PolicySpace.of_places(places, len(names), len(chip.points))
     if space.size > MOST_POLICIES:
@@ -263,7 +262,7 @@ def build(
             f"most {MOST_POLICIES:,}; search such a network with rlu tune"
         )
     costs = [  # before the long work, since a chip may not know a bit-width
-        chip.measure(Policy(bits, (ACTIVATION_BITS,) * len(bits), point))
+        chip.measure(Policy(bits, (ACTIVATION_BITS.usual,) * len(bits), point))
         for bits in itertools.product(*choices)
         for point in range(len(chip.points))
     ]

@@ -35,7 +35,7 @@ class PolicyTable:
         origin: how the table was made, by name: seeds, recipe, versions; plain values that JSON can hold.
 
     Raises:
-        ValueError: if an array does not have one figure a policy, or the layers not one name each.
+        ValueError: if an array does not have one figure per policy, or the layers not one name each.
     """
 
     space: PolicySpace
@@ -53,7 +53,7 @@ class PolicyTable:
             figures = getattr(self, name)
             if figures is not None and figures.shape != (self.space.size,):
                 raise ValueError(
-                    f"{name} must have one figure a policy, shape ({self.space.size},), not {figures.shape}"
+                    f"{name} must have one figure per policy, shape ({self.space.size},), not {figures.shape}"
                 )
         if not self.layer_names:
             object.__setattr__(self, "layer_names", tuple(f"layer{k + 1}" for k in range(self.layers)))
@@ -130,7 +130,7 @@ class TableEvaluator:
 def synthetic_table(chip: Chip, layers: int, seed: int) -> PolicyTable:
     """A made-up landscape for benchmarks, not measured on any network.
 
-    Latency and energy are the chip's. Accuracy is 0.70 less a penalty a layer, drawn from the seed, for 2 and
+    Latency and energy are the chip's. Accuracy is 0.70 less a penalty per layer, drawn from the seed, for 2 and
     (a fifth of it) for 4 bits, and a small penalty for neighbours of different width.
     """
     space = PolicySpace.of_bit_widths(layers=layers, points=len(chip.points))

@@ -21,12 +21,12 @@ from algo.space.policy import OperatingPoint, PolicySpace, Row
 from algo.support.user_files import LARGEST_FIGURE, check_object, parse_json, reading, shown
 from sim.files import write_atomically
 
-__all__ = ["FORMAT", "UNITS", "read_table", "write_table"]
+__all__ = ["FORMAT", "QUANTITIES", "read_table", "write_table"]
 
 FORMAT = 1
 #: Format of a table of other spaces than the published kind (`PolicySpace.of_bit_widths`): its rows are described.
 FORMAT_OF_ROWS = 2
-UNITS = {"accuracy": "fraction", "latency_ms": "ms", "energy_uj": "µJ", "voltage_v": "V", "frequency_mhz": "MHz"}
+QUANTITIES = {"accuracy": "fraction", "latency_ms": "ms", "energy_uj": "µJ", "voltage_v": "V", "frequency_mhz": "MHz"}
 _METADATA = b"rlu.policy_table"
 #: Types of the metadata, each of which may be left out.
 _DESCRIBED: dict[str, Any] = {
@@ -81,7 +81,7 @@ def write_table(table: PolicyTable, path: Path) -> None:
     described: dict[str, Any] = {
         "format": FORMAT,
         "source": table.source,
-        "units": UNITS,
+        "units": QUANTITIES,
         "layer_names": table.layer_names,
         "weight_choices": space.choices(_WEIGHTS[:-1]),
         "activation_choices": space.choices(_ACTIVATIONS[:-1]),
@@ -145,8 +145,8 @@ class _Columns:
                 f"it has format {shown(described['format'])}; this version reads formats {FORMAT} and {FORMAT_OF_ROWS}"
             )
         for name, unit in described.get("units", {}).items():
-            if UNITS.get(name, unit) != unit:
-                raise ValueError(f"its metadata say that {name} is in {unit!r}: give it in {UNITS[name]!r}")
+            if QUANTITIES.get(name, unit) != unit:
+                raise ValueError(f"its metadata say that {name} is in {unit!r}: give it in {QUANTITIES[name]!r}")
 
     def figures(self, name: str) -> Floats:
         """A column of finite numbers."""
@@ -189,7 +189,8 @@ class _Columns:
         if name not in self.names:
             quantity = name.split("_")[0]
             others = [other for other in self.names if other.split("_")[0] == quantity and other != "accuracy_std"]
-            hint = f"; {others[0]} may be the same in another unit: {name} is wanted in {UNITS[name]}" if others else ""
+            must = f"{name} must be in {QUANTITIES[name]}"
+            hint = f"; {others[0]} may be the same in another unit: {must}" if others else ""
             raise ValueError(f"column {name} is missing; it has {', '.join(self.names)}{hint}")
         column = self._table.column(name)
         if column.null_count:

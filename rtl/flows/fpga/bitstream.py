@@ -46,7 +46,7 @@ class Bitstream:
         luts_available: look-up tables of the device.
         fmax_mhz: highest clock frequency that place and route guarantees.
         clock_mhz: clock frequency of the board.
-        baud: bits a second of its serial port.
+        baud: bits per second of its serial port.
         utilisation: cells used and available, by nextpnr's name of their kind.
         tools: version of each package used.
         cached: whether the same bitstream was made before.
@@ -86,7 +86,7 @@ def build(
         out: folder for the bitstream, which appears there whole or not at all; a different one of the same name is
             removed first.
         cache: folder for the tools' files, and for bitstreams made before.
-        baud: bits a second of the serial port, if not the board's own.
+        baud: bits per second of the serial port, if not the board's own.
         say: called with what is being done.
 
     Raises:

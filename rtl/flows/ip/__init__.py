@@ -1,4 +1,4 @@
 """The IP package: its contents, and the files that it ships unchanged.
 
-May import: rtl.files, rtl.spec, rtl.unit, rtl.bus, rtl.verilog, rtl.flows.fpga.
+May import: rtl.spec, rtl.unit, rtl.bus, rtl.verilog, rtl.flows.fpga.
 """

@@ -290,7 +290,7 @@ def test_a_measurement_says_how_many_images_a_run_takes(
     words = "one image at a time" if images == 1 else f"{images} images at a time"
     assert figures["images_per_run"] == images and figures["origin"].endswith(words)
     code, printed, _ = rlu(capsys, "chip", "measure", path)
-    assert code == 0 and words in printed and " ms an image, the median of " in printed
+    assert code == 0 and words in printed and " ms per image, the median of " in printed
 
 
 def test_a_runs_time_is_shared_by_its_images() -> None:

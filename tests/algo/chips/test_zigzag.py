@@ -36,7 +36,7 @@ def test_zigzag_is_quiet_tidy_and_asked_once(hardware, tmp_path, capfd, caplog, 
     honest = zigzag_chip.evaluate
     monkeypatch.setattr(zigzag_chip, "evaluate", lambda *given: runs.append(given) or honest(*given))
     assert ZigzagChip(hardware, [TINY]).measure_layer(0, 2, 8, 3) == first and not runs
-    kept.write_text("{")  # damaged: made anew
+    kept.write_text("{")  # damaged: made again
     assert ZigzagChip(hardware, [TINY]).measure_layer(0, 2, 8, 3) == first and len(runs) == 2
     array = dict(hardware.content["operational_array"]) | {"unit_energy": 0.6}
     other = ZigzagChip(changed(hardware, operational_array=array), [TINY]).measure_layer(0, 2, 8, 3)

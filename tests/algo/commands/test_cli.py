@@ -280,7 +280,7 @@ def test_bench_measures_what_was_asked_for():
         (["tune", "--seed", "70000"], "seed must be in 1..65535 with an LFSR of 16 bits, not 70000"),
         (["tune", "--seed", "x"], "'x' is not a valid integer"),
         (["tune", "--device", "fpga"], "device must be one of golden, sim, serial:PORT, not 'fpga'"),
-        (["tune", "--device", "serial:/dev/nowhere"], "there is no serial port /dev/nowhere; there are: "),
+        (["tune", "--device", "serial:/dev/nowhere"], "no serial port /dev/nowhere; the ports here are: "),
         (["tune", "--device", "serial:/dev/null@fast"], "a serial port is PORT or PORT@BAUD, such as /dev/ttyUSB0@"),
         (["tune", "--data", "mnist-1000"], "unknown data set 'mnist-1000': choose one of digits, fashion-mnist"),
         (["tune", "--data", "cifar10", "--data-folder", "nowhere"], "nowhere"),

@@ -1,4 +1,4 @@
-"""`rlu tune` with networks by name or file, rows a block, and other methods, with real training."""
+"""`rlu tune` with networks by name or file, rows per block, and other methods, with real training."""
 
 import json
 

@@ -96,12 +96,12 @@ def test_killed_and_called_again_ends_in_the_same_bytes(out, tmp_path, capsys):
     done = len(trace.read_bytes().splitlines())
     assert 3 <= done < 33
     main(experiment("latency-first", "--out", tmp_path))
-    assert "going on after iteration" in capsys.readouterr().err
+    assert " after iteration " in capsys.readouterr().err
     for name in (DATA, PLOT, TABLE):
         assert (tmp_path / "latency-first" / name).read_bytes() == (out / "latency-first" / name).read_bytes()
 
 
-def test_another_configuration_or_damaged_data_are_made_anew(tmp_path, monkeypatch):
+def test_another_configuration_or_damaged_data_are_made_again(tmp_path, monkeypatch):
     calls = []
 
     class Counting:
@@ -169,7 +169,7 @@ def test_one_command_at_a_time_works_in_a_folder(out, tmp_path, capsys):
     stored = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(stored | {"unit": {"alpha": 0.5}}))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    # A run of another configuration, which would be begun anew, is under way.
+    # A run of another configuration, which would begin again, is under way.
     with RunFolder.open(folder) as run, pytest.raises(ValueError, match="in use by process"):
         runs.tuned(settings, "energy")
     assert run.steps and {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -33,7 +33,7 @@ def normalised(model: nn.Module, seed: int = 0) -> nn.Module:
 def close(one: Tensor, other: Tensor) -> bool:
     """To 1e-4 of the largest output.
 
-    Float32 resolves 6e-8; folding rounds every weight once more, and a few hundred products a sum in up to 36 layers
+    Float32 resolves 6e-8; folding rounds every weight once more, and a few hundred products per sum in up to 36 layers
     add these up. A wrong factor or bias shows in the first digits.
     """
     one, other = one.detach(), other.detach()

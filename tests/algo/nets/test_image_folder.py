@@ -202,13 +202,13 @@ def parts(*names: str, but: str = "") -> Callable[[Path], object]:
         (put("cat/000.png", header_only(30_000, 30_000)), "000.png: it has more than 178,956,970 pixels; replace"),
         (put("cat/a.txt", b""), r"cat/a.txt is not an image in a known format \\(.bmp, .*\\): move it away"),
         (put("a.png", b""), "PHOTOS/a.png is not in the folder of a class: put"),
-        (lambda root: (root / "cat" / "x.png").mkdir(), "PHOTOS/cat/x.png is a folder, where images of class cat are"),
+        (lambda root: (root / "cat" / "x.png").mkdir(), "PHOTOS/cat/x.png is a folder, but images of class cat are"),
         (lambda root: os.mkfifo(root / "cat" / "x.png"), "PHOTOS/cat/x.png: it is not a file"),
         (lambda root: (root / "bird").mkdir(), "PHOTOS/bird holds no image: put some into it, or remove it"),
-        (move("dog", "old/dog"), "PHOTOS/old/dog is a folder, where images of class old are expected"),
+        (move("dog", "old/dog"), "PHOTOS/old/dog is a folder, but images of class old are expected"),
         (lambda root: shutil.rmtree(root / "dog"), r"has only one folder \\(cat\\) in it: at least two are needed"),
         (lambda root: (shutil.rmtree(root), root.mkdir()), "PHOTOS has no folder in it: at least two are needed"),
-        (deep, r"PHOTOS/dog/000.png has more than 8 bits a channel \\(mode I;16\\): save 8 bits"),
+        (deep, r"PHOTOS/dog/000.png has more than 8 bits per channel \\(mode I;16\\): save 8 bits"),
         (wide, r"dog/000.png has 10x8 pixels \\(width x height\\), and PHOTOS/cat/000.png has 9x8: scale or crop all"),
         (large, r"PHOTOS holds 20,000 images of 1x9000x9000 values, which take 16,200.0 GB of memory; this"),
         (move("cat/000.png", "ape/000.png"), "of 30 images 13 are drawn for testing, and none is of class ape: add"),
@@ -328,10 +328,10 @@ def test_a_run_on_a_folder_goes_on_with_the_same_images_alone(
     for command in (("export", run, "-o", tmp_path / "net.onnx"), ("tune", "--resume", "--out", run)):
         (run / "summary.json").rename(run / "kept") if command[0] == "tune" else None
         code, said = rlu(capsys, *command)
-        assert code == 2 and f"the data {root} are not those that {run} was begun with" in said
+        assert code == 2 and f"the data {root} changed after the run in {run} began" in said
     root.rename(tmp_path / "moved")
     code, said = rlu(capsys, "tune", "--resume", "--out", run)
-    assert code == 2 and f"was begun with data = {str(root)!r}, which is not there: put it back" in said
+    assert code == 2 and f"was begun with data = {str(root)!r}, which does not exist: put it back" in said
 
 
 def test_a_damaged_image_ends_a_run_before_it_begins(

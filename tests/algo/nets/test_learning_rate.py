@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from algo.nets.train import learning_rate as schedules
+from algo.nets.train import learning_rate
 from algo.nets.train.learning_rate import k_decay, scheduler
 from algo.nets.train.sgd import train
 from algo.nets.training_config import LEARNING_RATE_SCHEDULES, TrainingConfig
@@ -87,4 +87,4 @@ def test_training_follows_the_schedule_and_its_power() -> None:
 
 
 def test_examples_in_docstrings_are_true() -> None:
-    assert doctest.testmod(schedules).failed == 0
+    assert doctest.testmod(learning_rate).failed == 0

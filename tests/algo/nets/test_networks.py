@@ -69,7 +69,7 @@ def test_the_published_size_gives_the_network_that_it_always_gave() -> None:
 
 @pytest.mark.parametrize("size", [(7, 8), (32, 3), (28, 1)])
 def test_images_too_small_to_be_pooled_are_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(ValueError, match=f"at least 8x8 pixels, not {size[0]}x{size[1]}: .* channels before height"):
+    with pytest.raises(ValueError, match=f"at least 8x8 pixels, not {size[0]}x{size[1]}: .*N, H, W, C"):
         VGG8(10, 28, 8, size)
 
 
@@ -79,6 +79,14 @@ def test_images_of_another_shape_are_refused_by_name() -> None:
 
 
 # --- MobileNetV2 -------------------------------------------------------------------------------------------
+
+
+def test_resnet34_takes_any_size_and_halves_it_three_times() -> None:
+    model = ResNet34(10, 1, width=2).eval()
+    assert model(torch.zeros(3, 1, 16, 16)).shape == (3, 10)
+    assert model.blocks(model.stem(torch.zeros(1, 1, 16, 16))).shape == (1, 16, 2, 2)
+    with pytest.raises(ValueError, match="width must be an integer of at least 1, not 0"):
+        ResNet34(10, 1, 0)
 
 
 def expected_mobilenetv2(width: int, channels: int, classes: int, side: int) -> list[tuple[int, int, int]]:

@@ -21,7 +21,8 @@ from algo.nets.models.mobilenetv2 import MobileNetV2
 from algo.nets.models.resnet34 import ResNet34
 from algo.nets.models.vgg8 import VGG8
 from algo.nets.quantisation import quantise, quantised_layers, set_bits, weight_layers
-from algo.nets.train.retrainer import Retrainer, pretrain
+from algo.nets.train.pretraining import pretrain
+from algo.nets.train.retrainer import Retrainer
 from algo.nets.train.sgd import suited_layout
 from algo.nets.training_config import TrainingConfig
 from algo.space.policy import Policy

@@ -25,7 +25,7 @@ from algo.nets.registry import (
     network_builder,
     published_width,
 )
-from algo.nets.train.retrainer import pretrain
+from algo.nets.train.pretraining import pretrain
 from algo.nets.training_config import TrainingConfig
 from algo.report.chip_part import chip_facts
 from algo.runs.config import TuneConfig

@@ -13,10 +13,10 @@ from torch import nn
 from algo.nets.data.datasets import Dataset, LocalData, local_private_set
 from algo.nets.models.vgg8 import VGG8
 from algo.nets.train.device_choice import VARIABLE, training_device
-from algo.nets.train.pretraining import _pretraining_key
-from algo.nets.train.retrainer import Mode, Pretrained, Retrainer, pretrain
+from algo.nets.train.pretraining import Pretrained, _pretraining_key, pretrain
+from algo.nets.train.retrainer import Retrainer
 from algo.nets.train.sgd import StepInfo, tensors, train
-from algo.nets.training_config import TrainingConfig
+from algo.nets.training_config import RetrainingMode, TrainingConfig
 from algo.space.policy import Policy
 
 CONFIG = TrainingConfig(pretrain_epochs=1, int8_epochs=1, batch_size=20, learning_rate=0.02, threads=1)
@@ -150,13 +150,13 @@ def test_a_seed_out_of_range_is_named() -> None:
 # --- retraining --------------------------------------------------------------------------------------------
 
 
-def run(trained: Pretrained, mode: Mode, seed: int = 1, local: LocalData = NOISY) -> list[float]:
+def run(trained: Pretrained, mode: RetrainingMode, seed: int = 1, local: LocalData = NOISY) -> list[float]:
     trainer = Retrainer(trained, local, CONFIG, mode, seed)
     return [trainer.accuracy(tried, i) for i, tried in enumerate(WALK)]
 
 
 @pytest.mark.parametrize("mode", ["carried", "restarted"])
-def test_a_walk_repeats_bit_for_bit(trained: Pretrained, mode: Mode) -> None:
+def test_a_walk_repeats_bit_for_bit(trained: Pretrained, mode: RetrainingMode) -> None:
     first = run(trained, mode)
     assert all(0 <= accuracy <= 1 for accuracy in first)
     assert len(set(first)) > 2
@@ -211,7 +211,7 @@ def test_a_cached_accuracy_is_not_trained_again(trained: Pretrained, monkeypatch
 
 @pytest.mark.parametrize("mode", ["carried", "restarted"])
 @pytest.mark.parametrize("stop", [0, 2, 4])
-def test_a_resumed_run_goes_on_bit_for_bit(trained: Pretrained, mode: Mode, stop: int) -> None:
+def test_a_resumed_run_goes_on_bit_for_bit(trained: Pretrained, mode: RetrainingMode, stop: int) -> None:
     whole = Retrainer(trained, NOISY, CONFIG, mode)
     wanted = [whole.accuracy(tried, i) for i, tried in enumerate(WALK)]
     first = Retrainer(trained, NOISY, CONFIG, mode)
@@ -284,7 +284,7 @@ BETTER = replace(CONFIG, activation_range="lsq", fold_batch_norm=True, lr_schedu
 
 
 @pytest.mark.parametrize("mode", ["carried", "restarted"])
-def test_better_retraining_repeats_and_resumes_bit_for_bit(trained: Pretrained, mode: Mode) -> None:
+def test_better_retraining_repeats_and_resumes_bit_for_bit(trained: Pretrained, mode: RetrainingMode) -> None:
     whole = Retrainer(trained, NOISY, BETTER, mode)
     wanted = [whole.accuracy(tried, i) for i, tried in enumerate(WALK)]
     first = Retrainer(trained, NOISY, BETTER, mode)

@@ -17,7 +17,7 @@ from algo.cli import rlu
 from algo.nets.registry import NETWORKS
 from algo.published.evolver import INT8_BASELINE
 from algo.report.load import load_runs
-from algo.runs.config import PLACES, UNITS, TuneConfig, chip_network_of, located
+from algo.runs.config import PATH_SETTINGS, UNITS, TuneConfig, chip_network_of, located
 from algo.runs.run_folder import CHECKPOINT, CONFIG, SUMMARY, TRACE, RunFolder, RunFolderError
 from algo.runs.summary_text import summary_table
 from algo.runs.tune import config_of, resumed_config, run
@@ -184,7 +184,10 @@ def test_every_setting_with_a_help_text_is_an_option_with_its_default():
     [
         ({"colour": "red"}, "unknown setting 'colour': the settings are device, simulator"),
         ({"method": "annealing"}, "unknown method 'annealing': choose from rlu, rlu-plus"),
-        ({"method": "tpe", "device": "sim"}, "method tpe searches on this machine, without a unit"),
+        (
+            {"method": "tpe", "device": "sim"},
+            "does not use the unit: leave out --device sim",
+        ),
         ({"unit": "episodic", "method": "tpe"}, "unit episodic is the method rlu-plus, not tpe"),
         ({"unit": "fast"}, "unit must be one of published, episodic, not 'fast'"),
         ({"bit_widths": "8,4"}, "bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not '8,4'"),
@@ -352,7 +355,7 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
     config = located(TuneConfig.of(data="my.npz", network="net.py:make", chip="chip.yaml", chip_network="vgg8:2x1x10"))
     assert config.task.data == str(tmp_path / "my.npz") and config.task.network == f"{tmp_path / 'net.py'}:make"
     assert config.chip.chip == str(tmp_path / "chip.yaml") and config.chip.chip_network == "vgg8:2x1x10"
-    assert set(PLACES) <= set(config.flat)
+    assert set(PATH_SETTINGS) <= set(config.flat)
 
 
 def test_a_damaged_configuration_names_the_field(tmp_path):

@@ -198,7 +198,7 @@ def test_a_run_in_pieces_ends_in_the_same_bytes(tmp_path, device):
     for stop in (1, 7, 8, 20):
         tuned(tmp_path / "pieces", device=device, stop=stop)
     pieces, again, said = tuned(tmp_path / "pieces", device=device)
-    assert any("going on after iteration 19" in text for text in said)
+    assert any(" after iteration 19" in text for text in said)
     for name in (TRACE, "q_table.json", "learning-curve.png"):
         assert (pieces.path / name).read_bytes() == (whole.path / name).read_bytes()
     again.pop("golden_words_compared"), summary.pop("golden_words_compared")
@@ -393,11 +393,11 @@ def test_a_run_is_not_gone_on_with_on_the_layers_of_another_file(tmp_path):
     whole, _, _ = tuned(tmp_path / "whole", **settings)
     tuned(tmp_path / "run", stop=9, **settings)
     network_file(file, 4001)
-    with pytest.raises(RunFolderError, match=r"the layers in .*net\.onnx are not those that .*run was begun with"):
+    with pytest.raises(RunFolderError, match=r"the layers in .*net\.onnx changed after the run in .*run began"):
         tuned(tmp_path / "run", **settings)
     file.unlink()
     with pytest.raises(
-        RunFolderError, match=r"chip_network = '.*net\.onnx', which is not there: put it back, or write"
+        RunFolderError, match=r"chip_network = '.*net\.onnx', which does not exist: put it back, or write"
     ):
         tuned(tmp_path / "run", **settings)
     network_file(file, 4000)
@@ -407,9 +407,7 @@ def test_a_run_is_not_gone_on_with_on_the_layers_of_another_file(tmp_path):
     tuned(tmp_path / "old", stop=9, **settings)
     (tmp_path / "old" / INPUTS).unlink()
     _, _, said = tuned(tmp_path / "old", **settings)
-    assert any(
-        re.search(r"kept no digests: nobody can tell whether the layers in .* have changed", text) for text in said
-    )
+    assert any(re.search(r"kept no digests: changes in the layers in .* cannot be detected", text) for text in said)
     assert (tmp_path / "old" / TRACE).read_bytes() == (whole.path / TRACE).read_bytes()
 
 

@@ -16,7 +16,7 @@ from algo.search.compare.variants import (
 )
 from algo.search.methods.registry import METHODS, Method
 from algo.search.methods.simple import Evolution, float_update
-from algo.search.methods.units import batch_unit, model_sizes, search_with
+from algo.search.methods.units import batch_unit, search_with
 from algo.search.schedules import published_schedule, schedule_of, stretched_schedule
 from algo.search.tables.policy_table import TableEvaluator
 from algo.search.tables.scored_table import score_table
@@ -172,8 +172,8 @@ def test_model_size_keeps_the_operating_point_and_goes_for_small_models():
     table = scored.table
     chosen = METHODS["model-size"].run(scored, range(1, 21), 330)
     assert (chosen % len(table.points) == 2).all()
-    sizes = model_sizes(table.space)
-    assert sizes[table.index((0, 1, 2, 4))] == 2 + 4 + 8
+    every = np.ndindex(*table.space.action_counts)
+    sizes = np.array([sum(table.space.decode(actions).weight_bits) for actions in every])
     assert sizes[chosen[300:]].mean() < sizes[chosen[:90]].mean() - 2
 
 

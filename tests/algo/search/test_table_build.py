@@ -27,7 +27,8 @@ from algo.cli import rlu  # noqa: E402
 from algo.nets.models.resnet34 import ResNet34  # noqa: E402
 from algo.nets.models.vgg8 import VGG8  # noqa: E402
 from algo.nets.quantisation import quantise, quantised_layers, set_bits  # noqa: E402
-from algo.nets.train.retrainer import Pretrained, Retrainer, pretrain  # noqa: E402
+from algo.nets.train.pretraining import Pretrained, pretrain  # noqa: E402
+from algo.nets.train.retrainer import Retrainer  # noqa: E402
 from algo.nets.train.sgd import accuracy_of, reproducible  # noqa: E402
 from algo.nets.train.weight_sharing import right_answers, stages, train_shared  # noqa: E402
 from algo.nets.training_config import TrainingConfig  # noqa: E402

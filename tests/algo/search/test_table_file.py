@@ -153,7 +153,7 @@ BAD = {
     "no accuracy": (lambda c: without(c, "accuracy"), "column accuracy is missing; it has weight_bits_1, "),
     "latency in another unit": (
         lambda c: without(c, "latency_ms") | {"latency_us": c["latency_ms"]},
-        "latency_ms is missing; .*; latency_us may be the same in another unit: latency_ms is wanted in ms",
+        "latency_ms is missing; .*; latency_us may be the same in another unit: latency_ms must be in ms",
     ),
     "no weight bits": (
         lambda c: without(c, *(f"weight_bits_{k}" for k in (1, 2, 3))),
@@ -254,7 +254,7 @@ def test_refuses_figures_that_no_chip_has(columns, tmp_path):
 
 
 def test_a_table_checks_its_own_shape():
-    with pytest.raises(ValueError, match=r"accuracy_std must have one figure a policy, shape \(243,\), not \(3,\)"):
+    with pytest.raises(ValueError, match=r"accuracy_std must have one figure per policy, shape \(243,\), not \(3,\)"):
         dataclasses.replace(TABLE, accuracy_std=np.zeros(3))
     with pytest.raises(ValueError, match="layer_names must name 3 layers, each differently"):
         dataclasses.replace(TABLE, layer_names=("a", "a", "b"))

@@ -14,5 +14,5 @@ BOARDS: dict[str, Board] = {module.BOARD.name: module.BOARD for module in (ulx3s
 def board(name: str) -> Board:
     """The board of that name; ValueError, with the known names, for any other."""
     if name not in BOARDS:
-        raise ValueError(f"there is no board {name!r}; there are: {', '.join(BOARDS)}")
+        raise ValueError(f"unknown board {name!r}: choose {', '.join(BOARDS)}")
     return BOARDS[name]

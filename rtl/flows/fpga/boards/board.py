@@ -24,7 +24,7 @@ class Board:
         uart: serial port of the platform.
         reset: push button that resets the unit.
         lights: lights for "at work" and for "the last request was refused or damaged".
-        baud: bits a second on the serial port.
+        baud: bits per second on the serial port.
     """
 
     name: str

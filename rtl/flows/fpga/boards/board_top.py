@@ -33,7 +33,7 @@ class BoardTop(Elaboratable):
     params : RLUParams
         The unit.
     divisor : int
-        Clock cycles a bit of the serial line.
+        Clock cycles per bit of the serial line.
     gap_bits : int
         Bit times of silence that end an unfinished request.
     """

@@ -47,7 +47,7 @@ int rlu_open(const rlu_unit *unit);
 /* Begin a task: write it, and clear the Q-table. */
 int rlu_configure(const rlu_unit *unit, const rlu_task *task);
 
-/* Draw a new policy, one action a row; epsilon is a coefficient: the probability that a row explores. */
+/* Draw a new policy, one action per row; epsilon is a coefficient: the probability that a row explores. */
 int rlu_sample(const rlu_unit *unit, uint32_t epsilon, uint8_t *policy, uint32_t rows);
 
 /* Hand over latency and energy, as fractions of full scale: 1 if a threshold is missed, else 0. */
