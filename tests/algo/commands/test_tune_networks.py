@@ -43,6 +43,6 @@ def test_tune_takes_networks_by_name_or_file_and_any_method(tmp_path, capsys):
     (tmp_path / "net.py").write_text(NET.replace("4, 3", "4, 5"))
     (tmp_path / "own" / "summary.json").unlink()
     code, _, said = rlu(capsys, "tune", "--resume", "--out", tmp_path / "own")
-    assert code == 2 and "net.py are not those that" in said
+    assert code == 2 and "net.py changed after the run" in said
     code, _, said = rlu(capsys, *usual, "--width", "1", "--rows", "block", "--out", tmp_path / "plain")
     assert code == 2 and "none of the layers is in a block" in said
