@@ -202,7 +202,7 @@ _BUGS = (
     PlantedBug(
         "the carry cell of ECP5 has a wrong truth table", "rtl.primitives.chosen_sum",
         "for i in range(16))", "for i in range(16)) ^ 1 << 7",
-        (own_test("tests/rtl/test_chosen_sum.py::test_a_wrong_truth_table_is_found"),),
+        (own_test("tests/rtl/primitives/test_chosen_sum.py::test_a_wrong_truth_table_is_found"),),
     ),
     PlantedBug(
         "coefficients have three bits less", "rtl.spec.params",
@@ -576,17 +576,17 @@ _BUGS = (
     PlantedBug(
         "the link's model does not check a request's checksum", "sim.devices.serial_frames",
         " or crc16(frame[1:])", "",
-        (own_test("tests/sim/test_serial.py::test_a_planted_bug_is_noticed"),),
+        (own_test("tests/sim/devices/test_serial.py::test_a_planted_bug_is_noticed"),),
     ),
     PlantedBug(
         "the link's model carries out a repeated write again", "tb.kit.serial_model",
         "if not repeated:", "if True:",
-        (own_test("tests/sim/test_serial.py::test_a_planted_bug_is_noticed"),),
+        (own_test("tests/sim/devices/test_serial.py::test_a_planted_bug_is_noticed"),),
     ),
     PlantedBug(
         "the host takes any response for the answer", "sim.devices.serial_device",
         "if self._is_answer(response, request, words):", "if True:",
-        (own_test("tests/sim/test_serial.py::test_a_planted_bug_is_noticed"),),
+        (own_test("tests/sim/devices/test_serial.py::test_a_planted_bug_is_noticed"),),
     ),
 )  # fmt: skip
 

@@ -25,7 +25,7 @@ from algo.runs.run_folder import CHECKPOINT, CHIP_TABLE, CONFIG, Q_TABLE, SUMMAR
 from algo.runs.tune import resumed_config, run
 from algo.support.user_files import check_type, parse_json, read_values, reading
 from tests.algo.chips.test_chip_descriptions import DESCRIPTION, TOML
-from tests.algo.nets.test_data import ARCHIVES, cifar_archive, fashion_files, sums
+from tests.algo.nets.data.test_data import ARCHIVES, cifar_archive, fashion_files, sums
 from tests.chip_samples import GOOD_CSV, TINY
 from tests.report_runs import MadeUp, make_run
 

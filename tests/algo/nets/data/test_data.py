@@ -360,7 +360,7 @@ class Malicious:
     ran = False
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
-        return exec, ("import tests.algo.nets.test_data as t; t.Malicious.ran = True",)
+        return exec, ("import tests.algo.nets.data.test_data as t; t.Malicious.ran = True",)
 
 
 @pytest.mark.parametrize(

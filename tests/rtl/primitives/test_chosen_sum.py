@@ -49,7 +49,7 @@ def test_both_forms_are_equal(width, tmp_path):
     assert "CCU2C" in (tmp_path / "cells.v").read_text() and "CCU2C" not in (tmp_path / "plain.v").read_text()
 
 
-@caught_by("test", "tests/rtl/test_chosen_sum.py::test_a_wrong_truth_table_is_found")
+@caught_by("test", "tests/rtl/primitives/test_chosen_sum.py::test_a_wrong_truth_table_is_found")
 def test_a_wrong_truth_table_is_found(bug, catcher, tmp_path):
     with planted(bug) as module:
         done = proof(tmp_path, 5, module(bug.module))

@@ -214,7 +214,7 @@ def test_a_reset_is_noticed(ops, faults, when):
         assert "reset" in device._line.faults or model.session == 0
 
 
-@caught_by("test", "tests/sim/test_serial.py::test_a_planted_bug_is_noticed")
+@caught_by("test", "tests/sim/devices/test_serial.py::test_a_planted_bug_is_noticed")
 def test_a_planted_bug_is_noticed(bug, catcher):
     ops = [Op(WRITE, address_of("COMMAND"), SAMPLE), Op(WAIT), Op(READ, address_of("LFSR")), Op(WAIT)]
     ops.append(Op(READ, address_of("STATES")))

@@ -1,4 +1,4 @@
-"""The unit behind its standard buses; their benches are run with the others, in tests/tb/test_benches.py."""
+"""The unit behind its standard buses; their benches are run with the others, in tests/tb/benches/test_benches.py."""
 
 from __future__ import annotations
 
