@@ -120,6 +120,12 @@ def test_nothing_imports_in_a_circle():
     tuple(graphlib.TopologicalSorter(rooms).static_order())
 
 
+def test_tests_stand_in_rooms_of_the_code():
+    folders = {path.relative_to(ROOT / "tests").parent for path in (ROOT / "tests").rglob("test_*.py")}
+    strange = {str(folder) for folder in folders if ".".join(folder.parts) not in {*ROOMS, "repo"}}
+    assert not strange, f"tests stand in folders that the code does not have: {strange}"
+
+
 def test_packages_point_one_way_and_the_host_sees_the_unit_from_outside():
     below = {"rtl": {"rtl"}, "sim": {"rtl", "sim"}, "tb": {"rtl", "sim", "tb"}, "algo": {"rtl", "sim", "algo"}}
     for name, path in MODULES.items():
