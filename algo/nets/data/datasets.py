@@ -6,6 +6,7 @@ CIFAR-10, CIFAR-100 (the published choice), or a user's own NPZ file or folder o
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import importlib.util
@@ -32,6 +33,7 @@ __all__ = [
     "check_noise",
     "load_dataset",
     "local_private_set",
+    "many_tests",
 ]
 
 LOCAL_SIZES = {"digits": 600}  # the others: the published 6,000, or all there are
@@ -191,7 +193,7 @@ def local_private_set(
     """
     most = len(dataset.test_images)
     if size is None:
-        size = min(LOCAL_SIZES.get(dataset.name, PUBLISHED_LOCAL_SIZE), most)
+        size = _usual_size(dataset)
     if not _FEWEST_LOCAL <= size <= most:
         raise DataError(f"the local set of {dataset.name} can have {_FEWEST_LOCAL}..{most} images, not {size}")
     check_noise(noise_std)
@@ -199,11 +201,53 @@ def local_private_set(
         raise DataError(f"the seed of the local set must be at least 0, not {seed}")
     generator = np.random.default_rng(seed)
     chosen = generator.permutation(most)[:size]
-    noise = generator.standard_normal(dataset.test_images[chosen].shape, dtype=np.float32)
+    return _noisy(dataset, chosen, size * 5 // 6, noise_std, generator)
+
+
+def many_tests(
+    dataset: Dataset, train: int | None, test: int, noise_std: float = NOISE_STD, seed: int = 1
+) -> tuple[LocalData, Dataset]:
+    """Draw a local set with more images to test on, so that policies of nearly equal accuracy can be told apart.
+
+    Args:
+        dataset: where the images come from; its test images are drawn from.
+        train: number of images to train on; default as in `local_private_set`.
+        test: number of images to test on, none of which is trained on. If there are too few, they are used again
+            with other noise.
+        noise_std, seed: as in `local_private_set`.
+
+    Returns:
+        The local set; the data set without the test images that the local set trains on.
+
+    Raises:
+        DataError: if an argument is out of range.
+    """
+    most = len(dataset.test_images)
+    count = _usual_size(dataset) * 5 // 6 if train is None else train
+    if not 2 <= count < most:
+        raise DataError(f"local images to train on must be 2..{most - 1} of {dataset.name}'s, not {count}")
+    check_noise(noise_std)
+    generator = np.random.default_rng(seed)
+    order = generator.permutation(most)
+    chosen = np.concatenate([order[:count], np.resize(order[count:], test)])
+    local = _noisy(dataset, chosen, count, noise_std, generator)
+    images, labels = dataset.test_images[order[count:]], dataset.test_labels[order[count:]]
+    return local, dataclasses.replace(dataset, test_images=images, test_labels=labels)
+
+
+def _usual_size(dataset: Dataset) -> int:
+    return min(LOCAL_SIZES.get(dataset.name, PUBLISHED_LOCAL_SIZE), len(dataset.test_images))
+
+
+def _noisy(
+    dataset: Dataset, chosen: NDArray[np.int64], train: int, noise_std: float, generator: np.random.Generator
+) -> LocalData:
+    """The chosen test images with noise, of which the first ``train`` are to train on."""
+    noise = generator.standard_normal((len(chosen), *dataset.test_images.shape[1:]), dtype=np.float32)
     images = dataset.test_images[chosen] + np.float32(noise_std) * noise
     labels = dataset.test_labels[chosen]
-    part = size * 5 // 6
-    return LocalData(images[:part], labels[:part], images[part:], labels[part:], float(noise_std), dataset.description)
+    noise_std, source = float(noise_std), dataset.description
+    return LocalData(images[:train], labels[:train], images[train:], labels[train:], noise_std, source)
 
 
 def check_noise(noise_std: float) -> None:

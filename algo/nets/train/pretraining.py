@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 from algo.nets.data.datasets import Dataset
-from algo.nets.models.vgg8 import VGG8
 from algo.nets.quantisation import quantise, weight_layers
 from algo.nets.registry import source_of
 from algo.nets.train.device_choice import training_device
@@ -52,21 +51,19 @@ class Pretrained:
 def pretrain(
     dataset: Dataset,
     config: TrainingConfig,
-    width: int = 8,
+    make_model: Callable[[], nn.Module],
     seed: int = 1,
     cache_dir: Path | None = None,
-    make_model: Callable[[], nn.Module] | None = None,
 ) -> Pretrained:
     """Train a network in float32, then at 8 bits, or read the same one from the cache.
 
     Args:
         dataset: its training images are trained on, its test images only give the accuracy.
         config: the recipe; fields of retraining do not matter here.
-        width: channels of VGG8's first convolution; ignored when ``make_model`` is given.
+        make_model: makes the network (images in, logits out), without arguments.
         seed: of the first weights and the order of the images, 0..2^63-1.
         cache_dir: folder of trained networks, made if missing; None always trains. A damaged file there is
             reported on standard error and replaced.
-        make_model: makes another network (images in, logits out), without arguments.
 
     Raises:
         ValueError: if the seed is out of range, or the network has no layer to quantise or one that cannot be
@@ -74,12 +71,6 @@ def pretrain(
     """
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be in 0..2^63-1, not {seed}")
-    if make_model is None:
-        channels, *image_size = dataset.train_images.shape[1:]
-
-        def make_model() -> nn.Module:
-            return VGG8(dataset.classes, channels, width, (image_size[0], image_size[1]))
-
     device = training_device()
     with reproducible(config.threads, device):
         with torch.random.fork_rng(devices=()):

@@ -106,7 +106,7 @@ class Task:
         """The network trained at 8 bits, or the same from the cache."""
         from algo.nets.train.pretraining import pretrain
 
-        return pretrain(self.dataset, self.training, seed=self.seed, cache_dir=cache, make_model=self.make_model)
+        return pretrain(self.dataset, self.training, self.make_model, self.seed, cache)
 
     def retrainer(self, pretrained: Pretrained) -> Retrainer:
         """Retrains the pre-trained network under policies."""

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,13 +21,7 @@ from numpy.typing import NDArray
 
 from algo.chips.chip import LayerChip
 from algo.chips.evolver import EvolverChip
-from algo.nets.data.datasets import (
-    LOCAL_SIZES,
-    PUBLISHED_LOCAL_SIZE,
-    Dataset,
-    LocalData,
-    load_dataset,
-)
+from algo.nets.data.datasets import Dataset, LocalData, load_dataset, many_tests
 from algo.nets.data.names import shown_name
 from algo.nets.quantisation import quantise, quantised_layers, weight_layers
 from algo.nets.registry import network_builder
@@ -86,27 +80,9 @@ class Cell:
 def images(recipe: Recipe) -> tuple[Dataset, LocalData]:
     """Images to pre-train on, and local ones; raises DataError if they cannot be had."""
     dataset = load_dataset(recipe.data, Path(recipe.data_folder) if recipe.data_folder else None)
-    most = len(dataset.test_images)
-    size = min(LOCAL_SIZES.get(dataset.name, PUBLISHED_LOCAL_SIZE), most) * 5 // 6
-    count = size if recipe.local_images is None else recipe.local_images
-    if not 2 <= count < most:
-        raise ValueError(f"local images to train on must be 2..{most - 1} of {dataset.name}'s, not {count}")
-    rng = np.random.default_rng(1)
-    order = rng.permutation(most)
-    chosen = np.concatenate([order[:count], np.resize(order[count:], recipe.test_images)])
-    noise = rng.standard_normal((len(chosen), *dataset.test_images.shape[1:]), dtype=np.float32)
-    local = dataset.test_images[chosen] + np.float32(recipe.noise) * noise
-    labels = dataset.test_labels[chosen]
-    shorter = Dataset(
-        dataset.name,
-        dataset.train_images[: recipe.pretrain_images],
-        dataset.train_labels[: recipe.pretrain_images],
-        dataset.test_images[order[count:]],
-        dataset.test_labels[order[count:]],
-        dataset.classes,
-    )
-    split = LocalData(local[:count], labels[:count], local[count:], labels[count:], recipe.noise, dataset.name)
-    return shorter, split
+    local, rest = many_tests(dataset, recipe.local_images, recipe.test_images, recipe.noise)
+    few = slice(recipe.pretrain_images)
+    return replace(rest, train_images=rest.train_images[few], train_labels=rest.train_labels[few]), local
 
 
 def images_digest(recipe: Recipe) -> str:

@@ -112,7 +112,7 @@ LAYOUTS = [
 def test_a_network_trains_in_the_layout_that_it_can_be_trained_in(
     make: type[nn.Module], layout: torch.memory_format
 ) -> None:
-    trained = pretrain(DATA, RECIPE, seed=1, make_model=make)
+    trained = pretrain(DATA, RECIPE, make)
     assert trained.layout == layout and trained.accuracy > 0.8
     retrainer = Retrainer(trained, LOCAL, RECIPE)
     before = retrainer.baseline(), retrainer.retrained_baseline()
@@ -127,7 +127,7 @@ def test_a_network_trains_in_the_layout_that_it_can_be_trained_in(
 
 
 def test_a_viewed_network_is_folded_and_exported() -> None:
-    trained = pretrain(DATA, RECIPE, seed=1, make_model=Viewed)
+    trained = pretrain(DATA, RECIPE, Viewed)
     folded = Retrainer(trained, LOCAL, replace(RECIPE, fold_batch_norm=True))
     assert folded.baseline() == pytest.approx(Retrainer(trained, LOCAL, RECIPE).baseline(), abs=0.11)
     network, _ = Retrainer(trained, LOCAL, RECIPE).network(Policy((4, 8), (8, 8), 0))
@@ -139,7 +139,7 @@ def test_a_viewed_network_is_folded_and_exported() -> None:
 
 def test_a_flattening_written_either_way_is_the_same_network() -> None:
     """Nothing but the order of sums comes from the layout."""
-    some, other = (pretrain(DATA, RECIPE, seed=1, make_model=make) for make in (Base, Viewed))
+    some, other = (pretrain(DATA, RECIPE, make) for make in (Base, Viewed))
     for name, value in some.state.items():
         assert torch.allclose(value.float(), other.state[name].float(), atol=0.05), name
 
@@ -170,7 +170,7 @@ def test_a_network_that_runs_in_neither_layout_says_why_itself() -> None:
             return x.mean((2, 3))
 
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
-        pretrain(DATA, RECIPE, make_model=Small)
+        pretrain(DATA, RECIPE, Small)
 
 
 # --- what is a layer ---------------------------------------------------------------------------------------
@@ -207,7 +207,7 @@ def test_derived_layers_are_counted_quantised_costed_and_exported_alike() -> Non
     assert [name for name, _ in weight_layers(model)] == names
     shapes = layer_shapes(model, IMAGE)
     assert [shape.name for shape in shapes] == names
-    retrainer = Retrainer(pretrain(DATA, RECIPE, seed=1, make_model=Derived), LOCAL, RECIPE)
+    retrainer = Retrainer(pretrain(DATA, RECIPE, Derived), LOCAL, RECIPE)
     policy = Policy((4, 2, 8, 8), (8, 8, 4, 8), 0)
     assert retrainer.layers == 4 and EvolverChip(shapes).measure(policy).latency_ms > 0
     before = retrainer.network(Policy((8,) * 4, (8,) * 4, 0))[0]
@@ -306,7 +306,7 @@ def test_a_layer_that_cannot_be_quantised_is_named_by_all_before_anything_change
     for refuse in (
         lambda: layer_shapes(model, IMAGE),
         lambda: quantise(model),
-        lambda: pretrain(DATA, RECIPE, make_model=make),
+        lambda: pretrain(DATA, RECIPE, make),
     ):
         with pytest.raises(ValueError, match=message):
             refuse()

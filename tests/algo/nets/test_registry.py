@@ -343,7 +343,7 @@ class Net(nn.Module):
     found = []
     for forward in ("images", "images", "images.relu()"):
         build = network_builder(f"{write(text.replace('(images.f', f'({forward}.f'))}:Net")
-        made = pretrain(data, recipe, 1, 1, tmp_path / "cache", lambda build=build: build(3, 1, (8, 8)))
+        made = pretrain(data, recipe, lambda build=build: build(3, 1, (8, 8)), 1, tmp_path / "cache")
         found.append((made.cached, made.key))
     assert [cached for cached, _ in found] == [False, True, False]
     assert found[0][1] == found[1][1] != found[2][1]

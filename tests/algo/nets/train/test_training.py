@@ -44,9 +44,13 @@ def policy(weights: tuple[int, ...], point: int = 0) -> Policy:
 WALK = [policy(w) for w in ((8,) * 8, (2, 4, 8, 2, 4, 8, 2, 4), (4,) * 8, (8, 2) * 4, (4,) * 8)]
 
 
+def make_model() -> VGG8:
+    return VGG8(2, 1, 2)
+
+
 @pytest.fixture(scope="module")
 def trained() -> Pretrained:
-    return pretrain(DATA, CONFIG, width=2, seed=1)
+    return pretrain(DATA, CONFIG, make_model)
 
 
 def weights_of(pretrained: Pretrained) -> bytes:
@@ -58,20 +62,20 @@ def weights_of(pretrained: Pretrained) -> bytes:
 
 def test_pretraining_learns_and_repeats_bit_for_bit(trained: Pretrained) -> None:
     assert trained.accuracy > 0.95
-    again = pretrain(DATA, CONFIG, width=2, seed=1)
+    again = pretrain(DATA, CONFIG, make_model)
     assert weights_of(again) == weights_of(trained)
-    assert weights_of(pretrain(DATA, CONFIG, width=2, seed=2)) != weights_of(trained)
+    assert weights_of(pretrain(DATA, CONFIG, make_model, 2)) != weights_of(trained)
 
 
 def test_pretrained_networks_come_from_the_cache(tmp_path: Path, trained: Pretrained) -> None:
     cache = tmp_path / "deep" / "cache"
-    first = pretrain(DATA, CONFIG, 2, 1, cache)
-    second = pretrain(DATA, CONFIG, 2, 1, cache)
+    first = pretrain(DATA, CONFIG, make_model, 1, cache)
+    second = pretrain(DATA, CONFIG, make_model, 1, cache)
     assert (first.cached, second.cached) == (False, True)
     assert weights_of(first) == weights_of(second) == weights_of(trained)
     assert first.accuracy == second.accuracy
     # What only retraining uses does not make it another network.
-    assert pretrain(DATA, replace(CONFIG, learning_rate=0.5, batch_size=7), 2, 1, cache).cached
+    assert pretrain(DATA, replace(CONFIG, learning_rate=0.5, batch_size=7), make_model, 1, cache).cached
     assert [path.suffix for path in cache.iterdir()] == [".pt"]
 
 
@@ -79,7 +83,7 @@ def test_pretrained_networks_come_from_the_cache(tmp_path: Path, trained: Pretra
 def test_a_damaged_cache_file_is_said_and_replaced(
     tmp_path: Path, trained: Pretrained, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pretrain(DATA, CONFIG, 2, 1, tmp_path)
+    pretrain(DATA, CONFIG, make_model, 1, tmp_path)
     (path,) = tmp_path.iterdir()
     whole = path.read_bytes()
     middle = len(whole) // 2
@@ -87,21 +91,21 @@ def test_a_damaged_cache_file_is_said_and_replaced(
     changed["flipped"] = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
     path.write_bytes(changed[damage])
     capsys.readouterr()
-    again = pretrain(DATA, CONFIG, 2, 1, tmp_path)
+    again = pretrain(DATA, CONFIG, make_model, 1, tmp_path)
     said = capsys.readouterr()
     assert not again.cached
     assert weights_of(again) == weights_of(trained)
     assert str(path) in said.err
     assert "damaged" in said.err
     assert not said.out
-    assert pretrain(DATA, CONFIG, 2, 1, tmp_path).cached
+    assert pretrain(DATA, CONFIG, make_model, 1, tmp_path).cached
 
 
 @pytest.mark.parametrize(
     "change",
     [
         lambda a: a | {"seed": 2},
-        lambda a: a | {"width": 3},
+        lambda a: a | {"make_model": lambda: VGG8(2, 1, 3)},
         lambda a: a | {"config": replace(CONFIG, pretrain_epochs=2)},
         lambda a: a | {"config": replace(CONFIG, momentum=0.5)},
         lambda a: a | {"dataset": replace(DATA, train_images=DATA.train_images[:, :, ::-1].copy())},
@@ -110,14 +114,14 @@ def test_a_damaged_cache_file_is_said_and_replaced(
 def test_whatever_changes_the_network_changes_its_key(
     change: Callable[[dict[str, object]], dict[str, object]], trained: Pretrained
 ) -> None:
-    arguments = change({"dataset": DATA, "config": CONFIG, "width": 2, "seed": 1})
+    arguments = change({"dataset": DATA, "config": CONFIG, "make_model": make_model, "seed": 1})
     assert pretrain(**arguments).key != trained.key
 
 
 def test_pretraining_leaves_torchs_settings_alone(trained: Pretrained) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state(), torch.get_num_threads()
-    pretrain(DATA, replace(CONFIG, threads=2), 2, 1)
+    pretrain(DATA, replace(CONFIG, threads=2), make_model, 1)
     assert torch.equal(torch.get_rng_state(), before[0])
     assert torch.get_num_threads() == before[1]
     assert not torch.are_deterministic_algorithms_enabled()
@@ -144,7 +148,7 @@ def test_a_field_out_of_range_is_named(field: str, value: float) -> None:
 
 def test_a_seed_out_of_range_is_named() -> None:
     with pytest.raises(ValueError, match=r"seed must be in .*, not -1"):
-        pretrain(DATA, CONFIG, 2, -1)
+        pretrain(DATA, CONFIG, make_model, -1)
 
 
 # --- retraining --------------------------------------------------------------------------------------------
@@ -435,8 +439,8 @@ def test_a_network_of_ones_own_is_trained_and_retrained(tmp_path: Path) -> None:
     def make() -> nn.Module:
         return nn.Sequential(nn.Conv2d(1, 3, 5, 4), nn.ReLU(), nn.Flatten(), nn.Linear(147, 2))
 
-    own = pretrain(DATA, CONFIG, seed=1, cache_dir=tmp_path, make_model=make)
+    own = pretrain(DATA, CONFIG, make, 1, tmp_path)
     trainer = Retrainer(own, LOCAL, CONFIG, "restarted")
     assert trainer.layers == 2
     assert trainer.accuracy(Policy((4, 8), (8, 8), 0), 0) > 0.7
-    assert pretrain(DATA, CONFIG, seed=1, cache_dir=tmp_path, make_model=make).cached
+    assert pretrain(DATA, CONFIG, make, 1, tmp_path).cached

@@ -287,7 +287,7 @@ def test_retrained_accuracy_is_the_retrainers(folder):
     bits = (8, 2, 2, 8, 8, 8, 2, 8)
     [[found]] = table_build.retrained_accuracy(TINY, [1], [bits], Workers(folder, 1))
     dataset, local = table_build.images(TINY)
-    start: Pretrained = pretrain(dataset, QUICK, width=1, seed=1)
+    start: Pretrained = pretrain(dataset, QUICK, lambda: VGG8(10, 1, 1))
     assert found == Retrainer(start, local, QUICK, "restarted", 1).accuracy(Policy(bits, (8,) * 8, 3), 0)
 
 
