@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +11,12 @@ import click
 
 from algo.chips.by_name import NETWORK_METAVAR
 from algo.commands.common import json_option
+from algo.nets.registry import is_file_network
 from algo.support.settings import whole_numbers
 
 if TYPE_CHECKING:
     from algo.chips.table import LayerTable
+    from algo.space.layers import LayerShape
 
 #: Formats of a table of layers; a file's suffix selects one.
 FORMATS: dict[str, Callable[[LayerTable], str]] = {
@@ -26,7 +28,7 @@ FORMATS: dict[str, Callable[[LayerTable], str]] = {
 
 @click.group()
 def chip() -> None:
-    """Chips to tune a network for: the published one's model, hardware of your own, this machine."""
+    """Chips to tune for: the published chip's model, your own hardware, or this machine."""
 
 
 @chip.command("table")
@@ -43,6 +45,11 @@ def chip() -> None:
     metavar=NETWORK_METAVAR,
     help="Network whose layers it runs; default the published VGG8, or a CSV's own layers.",
 )
+@click.option(
+    "--data", help="Data for a network in FILE.py, as for rlu tune; default 32x32 colour images of 100 classes."
+)
+@click.option("--data-folder", type=click.Path(), help="As for rlu tune.")
+@click.option("--width", type=int, help="With --data: channels of the first layer, as for rlu tune.")
 @click.option("--weight-bits", default="all", show_default=True, help="all, or a list such as 2,4,8.")
 @click.option("--activation-bits", default="8", show_default=True, help="all, or a list such as 2,4,8.")
 @click.option("--point", type=int, multiple=True, help="Number of an operating point, from 0; default all of them.")
@@ -55,6 +62,9 @@ def chip() -> None:
 def _table(
     chip_name: str,
     network: str | None,
+    data: str | None,
+    data_folder: str | None,
+    width: int | None,
     weight_bits: str,
     activation_bits: str,
     point: tuple[int, ...],
@@ -67,15 +77,29 @@ def _table(
 
     The chip is evolver (the published chip's model), zigzag (a first-principles model of the hardware in a YAML
     file, by default one of ours), measured (this machine, by ONNX Runtime), a CSV of measured layers, or a
-    description in YAML, TOML or JSON. What --format csv writes is such a CSV. See docs/use/chips.md.
+    description in YAML, TOML or JSON. With --data, your own network is the one that rlu tune trains on these data.
+    What --format csv writes is such a CSV. See docs/use/chips.md.
     """
     from algo.chips.by_name import network_layers, open_chip
     from algo.chips.table import layer_table
     from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS
     from sim.files import write_atomically
 
-    # A CSV brings layers of its own.
-    layers = network_layers(network or "vgg8") if network or not chip_name.lower().endswith(".csv") else None
+    layers: Sequence[LayerShape] | None = None
+    if data is not None:
+        from algo.nets.train.task import Task, TaskConfig
+
+        if network is None or not is_file_network(network):
+            raise ValueError(
+                "--data is for --network FILE.py:FUNCTION: rlu tune puts a network with a name on the chip in its "
+                "published size, and --network NAME:WIDTHxCHANNELSxCLASSES has other sizes"
+            )
+        config = TaskConfig(data=data, data_folder=data_folder, network=network, width=width)
+        layers = Task.of(config, seed=1).layers
+    elif width is not None or data_folder is not None:
+        raise ValueError(f"{'--data-folder' if width is None else '--width'} is for --data: give both, or leave it out")
+    elif network or not chip_name.lower().endswith(".csv"):  # a CSV brings layers of its own
+        layers = network_layers(network or "vgg8")
     weights, activations = _bit_widths("--weight-bits", weight_bits), _bit_widths("--activation-bits", activation_bits)
     opened = open_chip(chip_name, layers, threads=threads)
     asked = {WEIGHT_BITS.name: weights, ACTIVATION_BITS.name: activations}

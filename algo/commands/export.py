@@ -49,7 +49,7 @@ def export(
         click.echo(json.dumps({"file": str(out), "format": form, "networks": export_run.as_json(rows)}))
     else:
         click.echo(export_run.before_after(rows))
-        click.echo(f"\nwritten: {out}")
+        click.echo(f"\nwrote {out}")
     wrong = [row for row in rows if not row.agreement.agrees]
     if wrong:
         click.echo(f"rlu: {wrong[0].agreement.program} does not predict the same as PyTorch on some images", err=True)

@@ -13,6 +13,7 @@ from algo.nets.train.task import TaskConfig
 from algo.runs.config import ChipConfig
 from algo.search.tables.recipe import Recipe, together
 from algo.space.dimensions import WEIGHT_BITS
+from algo.support.figures import shown_cost
 
 
 @click.group()
@@ -140,8 +141,8 @@ def _tell(file: Path, read: Any, found: dict[str, Any], as_json: bool) -> None:
     click.echo(f"{file}: {space.size:,} policies of {space.layers} layers at {len(read.points)} operating points")
     click.echo(f"source    {read.source}")
     click.echo(f"accuracy  {low:.4f} to {high:.4f}, mean {mean:.4f}{noise}")
-    click.echo(f"latency   {read.latency_ms.min():.3f} to {read.latency_ms.max():.3f} ms")
-    click.echo(f"energy    {read.energy_uj.min():.3f} to {read.energy_uj.max():.3f} uJ")
+    click.echo(f"latency   {shown_cost(read.latency_ms.min(), 3)} to {shown_cost(read.latency_ms.max(), 3)} ms")
+    click.echo(f"energy    {shown_cost(read.energy_uj.min(), 3)} to {shown_cost(read.energy_uj.max(), 3)} uJ")
     click.echo(f"sha256    {report['sha256']}, {len(content):,} bytes")
     if found:
         low, high = found["spearman_interval"]

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     help="The published unit, or the one with an episode memory: the same as --method rlu and rlu-plus.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder of the run; default: one in runs/ for its settings."
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the run; default: one in runs/ that its main settings name.",
 )
 @click.option("--resume", is_flag=True, help="Resume the run in --out, or begin it if there is none.")
 @json_option
@@ -161,6 +163,8 @@ def _usual_folder(settings: Mapping[str, Any]) -> Path:
         words.append(method)
     if settings["network"] != "vgg8":
         words.append(Path(settings["network"].partition(":")[0]).stem)
+    if settings["chip"] != "evolver":
+        words.append(Path(settings["chip"]).stem)
     return Path("runs") / "-".join(words)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ from algo.commands.common import CheckFailed, bus_option, json_option, parse_cou
 @click.option(
     "--rtl",
     type=click.Path(path_type=Path),
-    help="A Verilog file to run instead of the generated one. It holds one unit, by default the published one.",
+    help="A Verilog file to run instead of the generated one. It holds one unit without a bus, by default the "
+    "published one.",
 )
 @click.option("--waves", type=click.Path(path_type=Path), help="VCD file for the cycles around a divergence.")
 @json_option
@@ -55,6 +57,11 @@ def lockstep(
     compared = (RLUParams(**given),) if given or rtl is not None else units(settings["seed"])
     if rtl is not None and not rtl.is_file():
         raise ValueError(f"--rtl {rtl} is not a file: write one with `rlu verilog -o FILE`")
+    if rtl is not None and not re.search(rb"\bmodule\s+\\?rlu\b|`include", rtl.read_bytes()):
+        raise ValueError(
+            f"--rtl {rtl} has no module rlu: lockstep takes the unit without a bus, as `rlu verilog -o FILE` writes; "
+            "the bench of its package checks the file of a bus"
+        )
     with tqdm(total=len(compared) * settings["episodes"], unit="episode", disable=None, file=sys.stderr) as bar:
         report = run_units(compared, verilog=rtl, waves=waves, progress=bar.update, **settings)
     divergence = report.divergence
@@ -160,7 +167,7 @@ def registers(form: str, output: Path | None, action_counts: str | None, **setti
 @unit_options
 @click.option("--target", required=True, help="ecp5-85k, ice40-up5k, gowin, gatemate or xilinx (synthesis only).")
 @bus_option()
-@click.option("--technology", help="generic leaves out the target's own cells, as most packages do.")
+@click.option("--technology", help="generic: plain Verilog without the target's own cells, as in most packages.")
 @click.option("--core", is_flag=True, help="The unit without bus and register file.")
 @click.option("--block", help="Only one of its blocks, such as updater.")
 @click.option(

@@ -24,6 +24,7 @@ from algo.runs.summary_text import baseline_name
 from algo.runs.tune import chip_of, resumed_config, retrainer_of, run_space, task_of
 from algo.space.dimensions import DIMENSIONS
 from algo.space.policy import PolicySpace
+from algo.support.figures import shown_cost
 from algo.support.user_files import reading
 from sim.files import write_atomically
 
@@ -214,8 +215,8 @@ def before_after(rows: list[Exported]) -> str:
         ("file, bytes", lambda r: f"{r.file_bytes:,}", lambda r: r.file_bytes),
         ("accuracy, PyTorch", lambda r: f"{r.accuracy:.3f}", None),
         (f"accuracy, {program}", lambda r: f"{r.agreement.accuracy:.3f}", None),
-        ("latency, ms (chip)", lambda r: _figure(r.measured["latency_ms"], ".2f"), lambda r: r.measured["latency_ms"]),
-        ("energy, uJ (chip)", lambda r: _figure(r.measured["energy_uj"], ".2f"), lambda r: r.measured["energy_uj"]),
+        ("latency, ms (chip)", lambda r: shown_cost(r.measured["latency_ms"]), lambda r: r.measured["latency_ms"]),
+        ("energy, uJ (chip)", lambda r: _energy(r.measured["energy_uj"]), lambda r: r.measured["energy_uj"]),
         ("score", lambda r: f"{r.measured['score']:.3f}", None),
         ("same predictions", _same_predictions, None),
         ("same logits, to float rounding", lambda r: f"{r.agreement.same_logits} of {r.agreement.images}", None),
@@ -244,6 +245,10 @@ def _same_predictions(row: Exported) -> str:
     found = row.agreement
     ties = f", {found.ties} too close to tell" if found.ties else ""
     return f"{found.same_predictions} of {found.images}{ties}"
+
+
+def _energy(energy_uj: float | None) -> str:
+    return "unavailable" if energy_uj is None else shown_cost(energy_uj)
 
 
 def _figure(figure: float | None, how: str) -> str:

@@ -12,6 +12,7 @@ from algo.report.facts import Deployment, RunFacts, kind_of, known
 from algo.report.svg import Chart, Svg, span, ticks
 from algo.search.step import Step
 from algo.space.dimensions import ACTIVATION_BITS, DIMENSIONS, WEIGHT_BITS, Dimension
+from algo.support.figures import shown_cost
 
 #: Mark of every kind of iteration (see `report_data.KINDS`).
 SHAPES = {"scored": "dot", "inaccurate": "cross", "skipped": "cross"}
@@ -135,7 +136,7 @@ def _scatter(run: RunFacts, across: tuple[str, Read], up: tuple[str, Read]) -> M
             f"k-{kind}{' front' if on_front else ''}", _tip(step), data_i=step.iteration,
         )  # fmt: skip
     for item in run.deployments:
-        tip = f"{item.name}: accuracy {item.accuracy:.3f}, {item.latency_ms:.2f} ms{_energy(item)}"
+        tip = f"{item.name}: accuracy {item.accuracy:.3f}, {shown_cost(item.latency_ms)} ms{_energy(item)}"
         chart.mark(
             read_x(item) or 0.0, read_y(item) or 0.0, DEPLOYED[item.name], f"d-{item.name.split()[0].lower()}", tip
         )
@@ -151,13 +152,13 @@ def _tip(step: Step) -> str:
     )
     return (
         f"iteration {step.iteration}: {chosen}, {_point(step)}: "
-        f"{accuracy}, {step.latency_ms:.2f} ms{_energy(step)}, score {step.reward:.3f}"
+        f"{accuracy}, {shown_cost(step.latency_ms)} ms{_energy(step)}, score {step.reward:.3f}"
     )
 
 
 def _energy(item: Step | Deployment) -> str:
     energy = _ENERGY[1](item)
-    return "" if energy is None else f", {energy:.2f} µJ"
+    return "" if energy is None else f", {shown_cost(energy)} µJ"
 
 
 def _point(step: Step) -> str:

@@ -20,6 +20,7 @@ from algo.report.facts import Deployment, RunFacts
 from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CONFIG, Q_TABLE, SUMMARY, TRACE
 from algo.runs.summary_text import baseline_name
+from algo.support.figures import shown_cost
 from algo.support.settings import settings_of
 
 _MINUS = "\N{MINUS SIGN}"
@@ -36,7 +37,7 @@ def page(runs: Sequence[RunFacts]) -> str:
     )
     environment.filters |= {
         "without_folder": without_folder,
-        "number": number, "whole": whole, "against": against, "headline": headline, "role": _role,
+        "number": number, "cost": cost, "whole": whole, "against": against, "headline": headline, "role": _role,
         "outcome": outcome, "trainings": trainings, "origin": _origin, "command": repeat_command, "digests": _digests,
     }  # fmt: skip
     source = environment.loader
@@ -99,6 +100,11 @@ def number(value: float | None, digits: int | None = None) -> str:
     return (f"{value:g}" if digits is None else f"{value:.{digits}f}").replace("-", _MINUS)
 
 
+def cost(value: float | None) -> str:
+    """A latency, an energy or a size, see `algo.support.figures.shown_cost`; a dash if it is unknown."""
+    return "–" if value is None or math.isnan(value) else shown_cost(value).replace("-", _MINUS)
+
+
 def whole(value: float | None) -> str:
     """A large number in three digits, with a word for its size; "never" for none."""
     if value is None:
@@ -113,7 +119,7 @@ def against(value: float | None, before: float | None, name: str) -> str:
     """How much less or more than the baseline of this name, in per cent, and the baseline's value."""
     if value is None or before is None:
         return "unavailable"
-    return f"{_change(value, before)} than {name} ({before:.2f})"
+    return f"{_change(value, before)} than {name} ({shown_cost(before)})"
 
 
 def headline(run: RunFacts) -> str:
@@ -125,9 +131,9 @@ def headline(run: RunFacts) -> str:
             f"The best score so far is {best.reward:.3f}, at iteration {best.iteration}."
         )
     found, before, name = run.savings.found, run.savings.baseline, run.savings.baseline_name
-    takes, less = f"{found.latency_ms:.2f} ms", f"{_change(found.latency_ms, before.latency_ms)} time"
+    takes, less = f"{shown_cost(found.latency_ms)} ms", f"{_change(found.latency_ms, before.latency_ms)} time"
     if found.energy_uj is not None and before.energy_uj is not None:
-        takes += f" and {found.energy_uj:.2f} µJ"
+        takes += f" and {shown_cost(found.energy_uj)} µJ"
         less += f" and {_change(found.energy_uj, before.energy_uj)} energy"
     sentences = (
         f"The policy found takes {takes} an inference, {less} than {name}, at an accuracy of {found.accuracy:.3f} "

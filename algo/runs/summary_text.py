@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from algo.space.dimensions import DIMENSIONS, is_int8
+from algo.support.figures import shown_cost
 
 
 def summary_table(summary: Mapping[str, Any]) -> str:
@@ -30,11 +31,12 @@ def summary_table(summary: Mapping[str, Any]) -> str:
         "| --- |" + " --- |" * (len(dimensions) + 6),
     ]
     for name, row in rows:
+        energy = "unavailable" if row["energy_uj"] is None else shown_cost(row["energy_uj"])
         values = " | ".join(_values(row[dimension.name]) for dimension in dimensions)
         lines.append(
             f"| {name} | {values} | {_figure(row['voltage_v'], '.2f')} "
-            f"| {_figure(row['frequency_mhz'], 'g')} | {row['accuracy']:.3f} | {row['latency_ms']:.2f} "
-            f"| {_figure(row['energy_uj'], '.2f')} | {row['score']:.3f} |"
+            f"| {_figure(row['frequency_mhz'], 'g')} | {row['accuracy']:.3f} | {shown_cost(row['latency_ms'])} "
+            f"| {energy} | {row['score']:.3f} |"
         )
     return "\n".join(lines)
 

@@ -40,7 +40,7 @@ from algo.runs.run_folder import (
 from algo.search.loop import Evaluator, search
 from algo.search.methods.registry import method_named
 from algo.search.places import baseline_policy, blocks_of, choices_for, space_of
-from algo.search.scoring import Scorer
+from algo.search.scoring import Scorer, undecided
 from algo.search.searcher import Problem, Searcher
 from algo.search.step import Step
 from algo.search.unit_searcher import UnitSearcher
@@ -154,6 +154,8 @@ def _run(
     # The same point as published, or the fastest of a chip that has fewer.
     baseline = baseline_policy(chip, space, min(INT8_BASELINE.point, len(chip.points) - 1))
     chip.measure(baseline)
+    for sentence in undecided(config.objective.at(0.0), space, chip.measure):
+        say(f"note: {sentence}; rlu chip table shows the costs of the layers")
     if evaluator is None:
         assert task is not None
         evaluator = retrainer_of(task, say)

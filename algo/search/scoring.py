@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from algo.chips.chip import Measurement
+from algo.space.policy import Policy, PolicySpace
+from algo.support.figures import shown_cost
 from rtl.spec.params import RLUParams
 from sim.devices.device import GoldenDevice
 from sim.devices.driver import Driver
@@ -39,6 +42,42 @@ class Scorer:
         """Score of a policy; 0 for an outlier, and for one that was not trained."""
         self.is_outlier(cost)  # hands latency and energy over
         return self._driver.reward(accuracy or 0.0) * 2.0**-self._driver.params.q_frac
+
+
+def undecided(objective: Objective, space: PolicySpace, costs: Callable[[Policy], Measurement]) -> list[str]:
+    """What is wrong with ranges or thresholds under which latency or energy cannot tell one policy from another.
+
+    It looks at the smallest and the largest values in all rows, at every operating point.
+
+    Args:
+        objective: with its ranges and thresholds.
+        space: the policies that will be searched.
+        costs: latency and energy of a policy.
+
+    Returns:
+        A sentence for latency and one for energy, as far as there is something wrong.
+    """
+    ends = []
+    for end in (min, max):
+        actions = [end(range(len(row.choices)), key=row.choices.__getitem__) for row in space.rows[:-1]]
+        ends += [costs(space.decode((*actions, point))) for point in range(space.points)]
+    o = objective
+    kinds = (
+        ("latency", "ms", o.weight_l, o.latency_low_ms, o.latency_high_ms, o.latency_th_ms),
+        ("energy", "uJ", o.weight_e, o.energy_low_uj, o.energy_high_uj, o.energy_th_uj),
+    )
+    found = []
+    for name, unit, weight, low, high, threshold in kinds:
+        values = [cost.latency_ms if name == "latency" else cost.energy_uj for cost in ends]
+        least, most = min(values), max(values)
+        reach = f"the chip's {name} is {shown_cost(least)} to {shown_cost(most)} {unit} in this space"
+        if least >= threshold:
+            found.append(f"{reach}, so every policy misses --{name}-th {threshold:g} and scores 0")
+        elif weight > 0 and most <= low:
+            found.append(f"{reach}, below --{name}-low {low:g}, so {name} scores 1 for every policy")
+        elif weight > 0 and least >= high:
+            found.append(f"{reach}, above --{name}-high {high:g}, so {name} scores 0 for every policy")
+    return found
 
 
 def score(objective: Objective, accuracy: float, latency_ms: float, energy_uj: float) -> float:

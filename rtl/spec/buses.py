@@ -132,7 +132,8 @@ STANDARD = (
         name="apb",
         title="APB",
         component="rtl.bus.apb.ApbRLU",
-        summary="The bus is AMBA APB4, 32 bits, and fits APB3; an access that is refused answers `pslverr`.",
+        summary="The bus is AMBA APB4, 32 bits, and fits APB3 if `s_apb_pstrb` is tied to ones; an access that is "
+        "refused answers `pslverr`.",
         ports=(
             Port("s_apb_psel", "in", 1, "the unit is selected"),
             Port("s_apb_penable", "in", 1, "0 in the setup phase, 1 in the access phase"),

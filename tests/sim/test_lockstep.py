@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import BY_NAME
+from rtl.verilog import generate
 from sim.devices.device import READ, RESET, WAIT, WRITE, GoldenDevice, address_of
 from sim.lockstep import run, run_units
 from sim.simulators.build import generated_verilog
 from sim.stimulus import stimuli, units
 from tb.bugs.catalogue import BUGS
 from tb.kit.designs import CONFIGS
+from tests.chip_samples import rlu
 from tests.planted_bugs import SIMULATOR, broken_unit, caught_by
 from tests.require import require_command
 
@@ -46,6 +48,13 @@ def test_full_size():
 @pytest.mark.parametrize("seed", range(4))
 def test_full_size_for_long(seed):
     assert run(RLUParams(), seed=seed, episodes=400).identical
+
+
+def test_a_file_without_the_unit_is_refused(tmp_path, capsys):
+    behind_a_bus = tmp_path / "rlu_apb.v"
+    behind_a_bus.write_text(generate(SMALL, bus="apb"))
+    code, _, said = rlu(capsys, "lockstep", "--rtl", behind_a_bus)
+    assert code == 2 and "has no module rlu: lockstep takes the unit without a bus" in said
 
 
 def test_icarus_too():

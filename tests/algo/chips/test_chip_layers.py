@@ -3,14 +3,16 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algo.chips.by_name import network_layers, open_chip
+from algo.chips.evolver import EvolverChip
 from algo.nets.registry import NETWORKS, network_builder, published_width
 from algo.published.evolver import vgg8_layers
-from algo.space.layers import Geometry
+from algo.space.layers import Geometry, LayerShape
 from algo.space.policy import Policy
 from tests.chip_samples import DENSE, EVOLVER, TINY, bits, rlu
 
@@ -78,6 +80,30 @@ def test_a_network_in_a_file_can_be_put_on_a_chip(tmp_path):
     )
     conv, last = network_layers(f"{path}:make")
     assert (conv.macs, last.weights) == (15 * 15 * 4 * 3 * 9, 900 * 100)
+
+
+def test_the_layers_can_be_those_that_a_run_trains(tmp_path, capsys):
+    images = np.random.default_rng(1).integers(0, 256, (60, 8, 8), np.uint8)
+    np.savez(tmp_path / "my.npz", images=images, labels=np.arange(60) % 3)
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def make(classes, channels, image_size, width=4):\n"
+        "    values = width * image_size[0] * image_size[1]\n"
+        "    return nn.Sequential(nn.Conv2d(channels, width, 1), nn.Flatten(), nn.Linear(values, classes))\n"
+    )
+    usual = ("chip", "table", "--network", f"{tmp_path / 'net.py'}:make", "--data", tmp_path / "my.npz", "--json")
+    chip = EvolverChip([LayerShape("0", 64 * 2, 2, 64, 128), LayerShape("2", 128 * 3, 128 * 3, 128, 3)])
+    code, out, said = rlu(capsys, *usual, "--width", "2", "--weight-bits", "2", "--point", "0")
+    assert code == 0, said
+    found = [row["latency_ms"] for row in json.loads(out)["rows"]]
+    assert found == [chip.measure_layer(layer, 2, 8, 0).latency_ms for layer in range(2)]
+    for wrong, words in (
+        (("chip", "table", "--width", "2"), "--width is for --data"),
+        ((*usual, "--width", "0"), "width must be in 1..512, not 0"),
+        (("chip", "table", "--network", "vgg8", "--data", "digits"), "--data is for --network FILE.py:FUNCTION"),
+    ):
+        code, _, said = rlu(capsys, *wrong)
+        assert code == 2 and words in said
 
 
 def test_depthwise_layers_cost_what_their_groups_leave():
