@@ -15,7 +15,7 @@ import cocotb
 from rtl.spec.params import DISCOUNT_FRAC, GUARD
 from sim.model.arithmetic import discount, updated
 from sim.model.golden import GoldenModel, QWrite
-from tb.kit.bench import Setup, Testbench, pack, place, places, random_coefficient, random_q
+from tb.kit.bench import Setup, Testbench, pack, place, places, random_coefficient, random_coefficients, random_q
 
 SETUP = Setup()
 PARAMS = SETUP.params
@@ -187,10 +187,28 @@ async def ties(dut: Any) -> None:
     await run(dut, "any", ONE // 2, None)
 
 
-async def run(dut: Any, kind: str, alpha: int | None, gamma: int | None, reward: int | None = None) -> None:
+@cocotb.test()
+async def low_bits_of_the_discount(dut: Any) -> None:
+    """Alpha and gamma are any numbers, so every bit of their product matters, but each only now and then."""
+    await run(dut, "any", None, None, times=4, special=False)
+
+
+async def run(
+    dut: Any,
+    kind: str,
+    alpha: int | None,
+    gamma: int | None,
+    reward: int | None = None,
+    times: int = 1,
+    special: bool = True,
+) -> None:
     bench = UpdaterBench(dut)
     await bench.start()
-    rounds = (4 if PARAMS.states > 100 else 30) * SETUP.effort
+    rounds = (4 if PARAMS.states > 100 else 30) * SETUP.effort * times
+
+    def coefficient() -> int:
+        return random_coefficient(PARAMS) if special else random_coefficients(PARAMS, 1)[0]
+
     for round_ in range(rounds):
         if round_ % 4 == 0:
             bench.fill(kind)
@@ -198,8 +216,8 @@ async def run(dut: Any, kind: str, alpha: int | None, gamma: int | None, reward:
         states = random.choice((1, PARAMS.states, random.randint(1, PARAMS.states)))
         bench.model.registers.update(
             STATES=PARAMS.states if round_ == 0 else states,
-            ALPHA=random_coefficient(PARAMS) if alpha is None else alpha,
-            GAMMA=random_coefficient(PARAMS) if gamma is None else gamma,
+            ALPHA=coefficient() if alpha is None else alpha,
+            GAMMA=coefficient() if gamma is None else gamma,
             MODE=random.randint(0, 1),
             REWARD=random_q(PARAMS) if reward is None else reward,
         )
