@@ -21,7 +21,7 @@ class Deployment:
     """A policy and what was measured with it.
 
     Attributes:
-        name: what it is: INT8 baseline, found, best seen.
+        name: what it is: INT8 (the baseline), found, best seen.
         chosen: values by dimension, one per place.
         voltage_v, frequency_mhz: operating point; ``None`` if unknown.
         accuracy: a fraction.
@@ -39,6 +39,11 @@ class Deployment:
     energy_uj: float | None
     score: float
     size_mb: float | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name, unless that says INT8 and the chip does not know 8 bits in every layer."""
+        return "baseline" if self.name == "INT8" and not is_int8(self.chosen) else self.name
 
 
 @dataclass(frozen=True)

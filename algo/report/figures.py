@@ -116,7 +116,7 @@ def _scatter(run: RunFacts, across: tuple[str, Read], up: tuple[str, Read]) -> M
     chart = Chart(
         f"{y_label.split(' (')[0].capitalize()} over {x_label.split(' (')[0]}, {run.label}",
         f"{len(run.steps)} visited policies, {len(run.front)} of them on the Pareto front, and "
-        f"{', '.join(item.name for item in run.deployments)}.",
+        f"{', '.join(item.label for item in run.deployments)}.",
         x=x, y=y, x_label=x_label, y_label=y_label, width=400, height=350, left=58, kind="chart small",
     )  # fmt: skip
     config = run.config
@@ -136,7 +136,7 @@ def _scatter(run: RunFacts, across: tuple[str, Read], up: tuple[str, Read]) -> M
             f"k-{kind}{' front' if on_front else ''}", _tip(step), data_i=step.iteration,
         )  # fmt: skip
     for item in run.deployments:
-        tip = f"{item.name}: accuracy {item.accuracy:.3f}, {shown_cost(item.latency_ms)} ms{_energy(item)}"
+        tip = f"{item.label}: accuracy {item.accuracy:.3f}, {shown_cost(item.latency_ms)} ms{_energy(item)}"
         chart.mark(
             read_x(item) or 0.0, read_y(item) or 0.0, DEPLOYED[item.name], f"d-{item.name.split()[0].lower()}", tip
         )

@@ -220,11 +220,13 @@ class TuneConfig:
         """
         content = {name: value for name, value in content.items() if name != "experiment"}
         form = content.pop("format", 1)
-        if form == 1:
+        if form == 1 and form is not True:
             known = {one.name for one in settings_of(cls)}
             for name in sorted(set(content) - known - {"unit"}):
                 raise ValueError(f"this version does not know the field {name}")
             return cls.of(**content)
+        if type(form) is not int or form < 1:
+            raise ValueError(f"its format must be a whole number from 1, not {shown(form)}")
         if form != FORMAT:
             raise ValueError(
                 f"it has format {form}: a newer version made it, and this one reads formats 1 and {FORMAT}"

@@ -216,10 +216,25 @@ class RunFolder:
     def load_checkpoint(self) -> tuple[dict[str, Any], bytes] | None:
         """State of unit and evaluator to resume from; ``None`` to begin at 0. The trace is cut to match.
 
+        An interruption leaves one line more than the checkpoint knows. A trace with more of them is put aside first.
+
         Raises:
-            RunFolderError: if the checkpoint is damaged, or says more than the trace.
+            RunFolderError: if the checkpoint is damaged, is missing after the first iteration, or says more than the
+                trace.
         """
-        iterations, unit, evaluator = self.read_checkpoint() or (0, {}, None)
+        saved, trace = self.read_checkpoint(), self.path / TRACE
+        if saved is None and len(self.steps) > 1:
+            raise RunFolderError(
+                f"{trace} has {len(self.steps)} iterations, but {CHECKPOINT} is missing: put it back, or begin again "
+                "with another --out"
+            )
+        iterations, unit, evaluator = saved or (0, {}, None)
+        if len(self.steps) > iterations + 1:
+            aside = put_aside(trace)
+            self.notes.append(
+                f"the checkpoint follows line {iterations} of {trace}, which has {len(self.steps)}: the rest is run "
+                f"again; the trace so far is kept as {aside}"
+            )
         self._keep(iterations)
         return None if evaluator is None else (unit, evaluator)
 
@@ -241,6 +256,33 @@ class RunFolder:
                 f"{iterations}: the trace is damaged, begin again with another --out"
             )
         return iterations, unit, evaluator
+
+    def check_steps(self, expected: Callable[[Step], Step]) -> None:
+        """Refuse a trace that is not of this run.
+
+        Args:
+            expected: the step as it must be, from its actions and accuracy.
+
+        Raises:
+            RunFolderError: naming the first line and field that differ.
+        """
+        for number, step in enumerate(self.steps):
+            try:
+                fields, wanted = step.fields, expected(step).fields
+            except ValueError as error:
+                wrong = str(error)
+            else:
+                wanted["iteration"] = number
+                if not (fields["reward"] and wanted["reward"]):
+                    wanted["reward"] = fields["reward"]  # the threshold of accuracy may be near, on another machine
+                name = next((name for name in wanted if fields.get(name) != wanted[name]), None)
+                if name is None:
+                    continue
+                wrong = f"{name} is {shown(fields.get(name))}, not {shown(wanted[name])}"
+            raise RunFolderError(
+                f"line {number + 1} of {self.path / TRACE} is not of this run: {wrong}; put back what was there, or "
+                "begin again with another --out"
+            )
 
     def write(self, name: str, content: str | bytes) -> None:
         """Write one of the results."""

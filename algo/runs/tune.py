@@ -37,7 +37,7 @@ from algo.runs.run_folder import (
     RunFolder,
     RunFolderError,
 )
-from algo.search.loop import Evaluator, search
+from algo.search.loop import Evaluator, repeated, search
 from algo.search.methods.registry import method_named
 from algo.search.places import baseline_policy, blocks_of, choices_for, space_of
 from algo.search.scoring import Scorer, undecided
@@ -126,13 +126,13 @@ def _run(
     say: Callable[[str], None],
 ) -> dict[str, Any]:
     schedule = config.epsilons
+    earlier = folder.recover_summary(say)
+    if earlier is not None and len(folder.steps) >= len(schedule):
+        say(f"{folder.path} is complete; nothing to do")
+        return earlier
     saved = folder.load_checkpoint()
     for note in folder.notes:
         say(note)
-    earlier = folder.recover_summary(say)
-    if earlier is not None and len(folder.steps) == len(schedule):
-        say(f"{folder.path} is complete; nothing to do")
-        return earlier
     task: Task | None = None
     if chip is None:
         if chip_network_of(config) is None:
@@ -140,6 +140,8 @@ def _run(
         chip = chip_of(config, folder, say, task)
     if isinstance(chip, TableChip) and not (folder.path / CHIP_TABLE).exists():
         folder.write(CHIP_TABLE, chip.table.to_csv())
+    if (table := folder.path / CHIP_TABLE).exists():
+        folder.check_input("chip_table", str(table), hashlib.sha256(table.read_bytes()).hexdigest(), say)
     if evaluator is None and task is None:
         task = task_of(config, folder, say)
     layers = evaluator.layers if evaluator else len(task.layers) if task else 0
@@ -172,6 +174,7 @@ def _run(
             say(f"resuming {folder.path} after iteration {len(folder.steps) - 1}")
         formats = searcher.driver.params if isinstance(searcher, UnitSearcher) else None
         scorer = Scorer(objective, formats)
+        folder.check_steps(lambda step: repeated(step, space, chip, scorer))
         for step in search(searcher, space, chip, evaluator, scorer, len(schedule), first=len(folder.steps)):
             folder.append(step)
             folder.save_checkpoint(searcher.state(), evaluator.state())
@@ -380,8 +383,9 @@ def resumed_config(folder: RunFolder, given: dict[str, Any]) -> TuneConfig:
         stored["device"] = given["device"]
     for name, value in given.items():
         if located_value(name, stored[name]) != located_value(name, value):
+            begun = f"without {name}" if stored[name] is None else f"with {name} = {stored[name]!r}"
             raise RunFolderError(
-                f"{folder.path} was begun with {name} = {stored[name]!r}, not {value!r}: "
+                f"{folder.path} was begun {begun}, not {'with ' if stored[name] is None else ''}{value!r}: "
                 f"leave {flags.get(name, f'--{name}')} out, or begin a new run with another --out"
             )
     return config

@@ -6,6 +6,7 @@ It runs any searcher on any chip with any evaluator: a tuning run with real retr
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Protocol
 
 from algo.chips.chip import Chip
@@ -79,3 +80,18 @@ def search(
             iteration, notes.epsilon, actions, space.by_place(policy), point.voltage_v, point.frequency_mhz, accuracy,
             cost.latency_ms, cost.energy_uj, reward, served, notes.digest,
         )  # fmt: skip
+
+
+def repeated(step: Step, space: PolicySpace, chip: Chip, scorer: Scorer) -> Step:
+    """An earlier step with what follows from its actions and accuracy computed again; ValueError for wrong actions."""
+    policy = space.decode(step.actions)
+    cost, point = chip.measure(policy), chip.points[policy.point]
+    return replace(
+        step,
+        chosen=space.by_place(policy),
+        voltage_v=point.voltage_v,
+        frequency_mhz=point.frequency_mhz,
+        latency_ms=cost.latency_ms,
+        energy_uj=cost.energy_uj,
+        reward=scorer.score(step.accuracy, cost),
+    )

@@ -187,7 +187,7 @@ def _value(config: object, path: tuple[str, ...]) -> Any:
 def _built(defaults: Any, tree: Mapping[str, Any], where: str) -> Any:
     """A configuration from values by field; the rest as in another configuration, or as its class says."""
     if not isinstance(tree, Mapping):
-        raise ValueError(f"{where or 'the configuration'} must be an object, not {shown(tree)}")
+        raise ValueError(f"{where.rstrip('.') or 'the configuration'} must be an object, not {shown(tree)}")
     whole = isinstance(defaults, type)
     fields = {
         field.name: field.default if whole else getattr(defaults, field.name) for field in dataclasses.fields(defaults)

@@ -56,8 +56,8 @@ class Objective:
                 raise ValueError(f"{name} must have 0 <= low < high, not low {low:g} and high {high:g}")
             if high - low < max(threshold, high) / 15.9:
                 raise ValueError(
-                    f"{name}'s range high - low must be at least 1/15.9 of full scale "
-                    f"{max(threshold, high):g}, not {high - low:g}"
+                    f"{name}'s range high - low must be at least 1/15.9 of full scale {max(threshold, high):g} "
+                    f"(the larger of high and the {name} threshold), not {high - low:g}"
                 )
 
     @property

@@ -67,7 +67,7 @@ def pretrain(
 
     Raises:
         ValueError: if the seed is out of range, or the network has no layer to quantise or one that cannot be
-            (it is named).
+            (it is named), cannot be trained, or gives NaN.
     """
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be in 0..2^63-1, not {seed}")
@@ -77,6 +77,8 @@ def pretrain(
             torch.manual_seed(seed)
             model = make_model()
         weight_layers(model)  # before anything is trained
+        if not any(value.requires_grad for value in model.parameters()):
+            raise ValueError("the network cannot be trained: requires_grad is False for all its parameters")
         layout = suited_layout(model, dataset.train_images.shape[1:], device)
         key = _pretraining_key(dataset, config, seed, model, device, layout)
         path = cache_dir / f"pretrained-{key[:24]}.pt" if cache_dir else None
@@ -88,6 +90,8 @@ def pretrain(
         batch = config.pretrain_batch_size
         rate, epochs = config.pretrain_learning_rate, config.pretrain_epochs
         train(model, images, labels, config, epochs, batch, rate, generator, "cosine", "float32")
+        if not all(bool(value.isfinite().all()) for value in model.parameters()):
+            raise ValueError("the network's weights are not finite after pre-training: does it give NaN or infinity?")
         quantise(model)
         rate, epochs = config.int8_learning_rate, config.int8_epochs
         train(model, images, labels, config, epochs, batch, rate, generator, "cosine", "INT8")

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.utils import deterministic
 from tqdm import tqdm
 
+from algo.nets.registry import naming_line
 from algo.nets.train.learning_rate import scheduler
 from algo.nets.training_config import LearningRateSchedule, TrainingConfig
 
@@ -45,6 +46,7 @@ class StepInfo:
 Loss = Callable[[Any, Tensor], Tensor]
 
 
+@naming_line()
 def train(
     model: nn.Module,
     images: Tensor,
@@ -108,6 +110,7 @@ def train(
                     falling.step()
 
 
+@naming_line()
 def accuracy_of(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Fraction of the images the model classifies rightly, 0..1."""
     model.eval()
@@ -208,4 +211,5 @@ def _same(some: Tensor, others: Tensor) -> bool:
     """Whether logits are equal except for the order of sums."""
     if some.shape != others.shape:
         return False
-    return torch.allclose(some, others, rtol=0, atol=1e-3 * float(others.abs().max()), equal_nan=True)
+    greatest = float(others.nan_to_num().abs().max())
+    return torch.allclose(some, others, rtol=0, atol=1e-3 * greatest, equal_nan=True)

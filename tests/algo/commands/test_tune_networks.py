@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from algo.report.load import load_runs
 from tests.chip_samples import rlu
@@ -14,6 +15,48 @@ def make(classes, channels):
     return nn.Sequential(nn.Conv2d(channels, 4, 3, stride=2), nn.ReLU6(), nn.AdaptiveAvgPool2d(2), nn.Flatten(),
                          nn.Linear(16, classes))
 """
+
+
+FAILING = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.last = nn.Linear(64, classes)
+
+    def forward(self, images):
+        if len(images) > 2:
+            raise IndexError("too many images")
+        return self.last(images.flatten(1))
+
+class NaN(Net):
+    def forward(self, images):
+        return self.last(images.flatten(1)) * float("nan")
+
+class Frozen(nn.Sequential):
+    def __init__(self, classes):
+        super().__init__(nn.Flatten(), nn.Linear(64, classes))
+        self.requires_grad_(False)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Net", "your network failed in forward (net.py, line 12): IndexError: too many images"),
+        ("NaN", "the network's weights are not finite after pre-training: does it give NaN or infinity?"),
+        ("Frozen", "the network cannot be trained: requires_grad is False for all its parameters"),
+    ],
+)
+def test_a_network_that_fails_in_training_is_named(name, words, tmp_path, capsys):
+    (tmp_path / "net.py").write_text(FAILING)
+    images = np.random.default_rng(1).integers(0, 256, (60, 8, 8), np.uint8)
+    np.savez(tmp_path / "few.npz", images=images, labels=np.arange(60) % 2)
+    usual = ("--data", tmp_path / "few.npz", "--threads", "1", "--network", f"{tmp_path / 'net.py'}:{name}")
+    code, _, said = rlu(capsys, "tune", *usual, "--iterations", "2", "--out", tmp_path / "run")
+    assert code == 2 and words in said and not (tmp_path / "run").exists()
 
 
 def test_tune_takes_networks_by_name_or_file_and_any_method(tmp_path, capsys):

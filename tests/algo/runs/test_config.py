@@ -362,7 +362,11 @@ def test_a_damaged_configuration_names_the_field(tmp_path):
     folder, _, _ = tuned(tmp_path / "run", stop=3)
     for path, value, said in (
         (("unit", "alpha"), 2, "alpha must be in 0..1, not 2"),
-        (("task", "training"), [], "task.training. must be an object"),
+        (("task", "training"), [], "task.training must be an object"),
+        (("format",), 3, "it has format 3: a newer version made it"),
+        (("format",), 0, "its format must be a whole number from 1, not 0"),
+        (("format",), "2", "its format must be a whole number from 1, not '2'"),
+        (("format",), True, "its format must be a whole number from 1, not True"),
         (("task", "colour"), 1, "does not know the field task.colour"),
     ):
         config = TuneConfig.of(schedule="quick", seed=5, **LIMITS).to_json()

@@ -252,6 +252,51 @@ def test_a_trace_shorter_than_its_checkpoint_is_refused(tmp_path):
         tuned(tmp_path / "run")
 
 
+def test_a_missing_checkpoint_costs_nothing(tmp_path):
+    folder, _, _ = tuned(tmp_path / "run", stop=10)
+    trace = (folder.path / "trace.jsonl").read_bytes()
+    (folder.path / "checkpoint.zip").unlink()
+    with pytest.raises(
+        RunFolderError, match=r"has 10 iterations, but checkpoint\.zip is missing: put it back, or begin"
+    ):
+        tuned(tmp_path / "run")
+    assert (folder.path / "trace.jsonl").read_bytes() == trace
+
+
+def test_lines_after_an_old_checkpoint_are_put_aside(tmp_path):
+    whole, _, _ = tuned(tmp_path / "whole")
+    folder, _, _ = tuned(tmp_path / "run", stop=5)
+    old = (folder.path / "checkpoint.zip").read_bytes()
+    tuned(tmp_path / "run", stop=12)
+    (folder.path / "checkpoint.zip").write_bytes(old)
+    trace = (folder.path / "trace.jsonl").read_bytes()
+    _, _, said = tuned(tmp_path / "run")
+    assert any("which has 12: the rest is run again; the trace so far is kept as" in text for text in said)
+    assert (folder.path / "trace.jsonl.aside-1").read_bytes() == trace
+    assert (folder.path / "trace.jsonl").read_bytes() == (whole.path / "trace.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("method", ["rlu", "evolution"])
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("reward", 0.99, "reward is 0.99, not 0"),
+        ("weight_bits", [3] * 3, r"weight_bits is \(3, 3, 3\), not"),
+        ("actions", [99] * 4, "row 0 has actions 0..2, not 99"),
+        ("iteration", 6, "iteration is 6, not 5"),
+        ("latency_ms", 1.5, "latency_ms is 1.5, not"),
+    ],
+)
+def test_a_changed_trace_is_not_gone_on_with(method, field, value, said, tmp_path):
+    folder, _, _ = tuned(tmp_path / "run", stop=10, method=method)
+    lines = [json.loads(line) for line in (folder.path / "trace.jsonl").read_text().splitlines()]
+    changed = 5 if field != "reward" else next(k for k, line in enumerate(lines) if line["reward"])
+    lines[changed][field] = value
+    (folder.path / "trace.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(RunFolderError, match=rf"line {changed + 1} of .*trace\.jsonl is not of this run: {said}"):
+        tuned(tmp_path / "run", method=method)
+
+
 def test_a_damaged_checkpoint_is_refused(tmp_path):
     tuned(tmp_path / "run", stop=3)
     path = tmp_path / "run" / CHECKPOINT
