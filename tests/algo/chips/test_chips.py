@@ -11,7 +11,7 @@ from algo.chips.by_name import open_chip
 from algo.chips.evolver import EvolverChip
 from algo.published.evolver import PUBLISHED_VGG8
 from algo.runs.config import TuneConfig
-from algo.runs.run_folder import RunFolder
+from algo.runs.run_folder import RunFolder, RunFolderError
 from algo.runs.tune import run
 from algo.search.step import Step
 from algo.search.tables.policy_table import TableEvaluator, synthetic_table
@@ -83,6 +83,11 @@ def test_a_run_keeps_the_figures_it_began_with(tmp_path):
     tuned(tmp_path / "pieces", opened(tmp_path / "pieces"), "0.3,0.7,0")
     for name in ("trace.jsonl", "chip.csv"):
         assert (tmp_path / "pieces" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    (tmp_path / "pieces" / "summary.json").unlink()
+    table = tmp_path / "pieces" / "chip.csv"
+    table.write_text(table.read_text().replace("1.5", "1.25"))
+    with pytest.raises(RunFolderError, match=r"chip\.csv changed after the run in .*pieces began"):
+        tuned(tmp_path / "pieces", opened(tmp_path / "pieces"), "0.3,0.7,0")
 
 
 @pytest.mark.parametrize(
