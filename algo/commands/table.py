@@ -12,7 +12,7 @@ from algo.commands.common import CheckFailed, json_option, options_of, worker_op
 from algo.nets.train.task import TaskConfig
 from algo.runs.config import ChipConfig
 from algo.search.tables.recipe import Recipe, together
-from algo.space.dimensions import WEIGHT_BITS
+from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS
 from algo.support.figures import shown_cost
 
 
@@ -48,6 +48,7 @@ def _build(
 
     from algo.chips.by_name import network_layers, open_chip
     from algo.nets.registry import is_file_network
+    from algo.search.places import fixed_value
     from algo.search.tables.build import Workers, build, task_of
     from algo.search.tables.table_file import write_table
     from sim.files import cache_dir, check_folder
@@ -61,8 +62,11 @@ def _build(
         else network_layers(chip_network or made_of.network)
     )
     opened = open_chip(chip, layers, needs_energy=True)
-    choices = [opened.choices(layer, WEIGHT_BITS.name) for layer in range(len(opened.layer_names))]
-    made_of = dataclasses.replace(made_of, choices=together(choices))
+    numbers = range(len(opened.layer_names))
+    choices = together([opened.choices(number, WEIGHT_BITS.name) for number in numbers])
+    known = [opened.choices(number, ACTIVATION_BITS.name) for number in numbers]
+    fixed = together([fixed_value(values, ACTIVATION_BITS.name) for values in known])
+    made_of = dataclasses.replace(made_of, choices=choices, activation_bits=fixed)
     made = build(made_of, weights, range(1, seeds + 1), workers, opened)
     write_table(made, out)
     _tell(out, made, {}, as_json)

@@ -29,6 +29,7 @@ def train_shared(
     epochs: int,
     choices: Sequence[Sequence[int]],
     seed: int,
+    activation_bits: Sequence[int] | None = None,
 ) -> None:
     """Train a quantised network in place, every batch under bit-widths drawn evenly and independently for each layer.
 
@@ -40,12 +41,14 @@ def train_shared(
         epochs: passes over the images.
         choices: bit-widths that the weights of each layer may take.
         seed: of bit-widths and the order of images, 0..2^63-1.
+        activation_bits: bit-width of each layer's activations, always the same; default 8.
     """
     counts, drawn = [len(known) for known in choices], np.random.default_rng(seed)
+    activations = activation_bits or (ACTIVATION_BITS.usual,) * len(choices)
 
     def draw(step: StepInfo) -> None:
         bits = [known[place] for known, place in zip(choices, drawn.integers(counts), strict=True)]
-        set_bits(step.model, bits, (ACTIVATION_BITS.usual,) * len(bits))
+        set_bits(step.model, bits, activations)
 
     generator = torch.Generator().manual_seed(seed)
     batch, rate, label = config.batch_size, config.learning_rate, "weights shared by all policies"
@@ -103,6 +106,7 @@ def right_answers(
     calibration: Tensor,
     images: Tensor,
     labels: Tensor,
+    activation_bits: Sequence[int] | None = None,
 ) -> NDArray[np.int64]:
     """Test a network under every policy that begins with given bit-widths.
 
@@ -111,16 +115,18 @@ def right_answers(
 
     Args:
         model: a network that went through `quantise`, on the device of the images; its statistics are lost.
-        choices: bit-widths of each layer's weights; activations have 8 bits.
+        choices: bit-widths of each layer's weights.
         prefix: bit-widths of the first layers, any number of them.
         calibration: images to take statistics of, at least 2.
         images, labels: to test with.
+        activation_bits: bit-width of each layer's activations under every policy; default 8.
 
     Returns:
         Number of images classified correctly, one for every combination of the layers after the prefix; the last
         layer's bit-width changes fastest.
     """
     parts = stages(model)
+    activations = activation_bits or (ACTIVATION_BITS.usual,) * len(parts)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = 1.0  # the statistics of one batch alone
@@ -132,7 +138,7 @@ def right_answers(
             return
         part = parts[depth]
         [(_, layer)] = quantised_layers(part)
-        layer.activation_bits = ACTIVATION_BITS.usual
+        layer.activation_bits = activations[depth]
         for bits in prefix[depth : depth + 1] or choices[depth]:
             layer.weight_bits = bits
             layer.seen.fill_(False)  # the next batch sets the range

@@ -127,8 +127,9 @@ def shared(cell: Cell) -> dict[str, NDArray[Any]]:
     with reproducible(recipe.training.threads, device):
         given = tensors(local.train_images, local.train_labels, device)
         epochs = -(-recipe.steps // -(-len(local.train_images) // recipe.training.batch_size))
-        choices = recipe.layer_choices(len(quantised_layers(model)))
-        train_shared(model, *given, recipe.training, epochs, choices, cell.seed)
+        layers = len(quantised_layers(model))
+        choices, activations = recipe.layer_choices(layers), recipe.layer_activation_bits(layers)
+        train_shared(model, *given, recipe.training, epochs, choices, cell.seed, activations)
     return _arrays(model.state_dict())
 
 
@@ -140,8 +141,9 @@ def tested(cell: Cell) -> list[int]:
     with reproducible(recipe.training.threads, device):
         calibration, _ = tensors(local.train_images[: recipe.calibration], local.train_labels, device)
         test = tensors(local.test_images, local.test_labels, device)
-        choices = recipe.layer_choices(len(quantised_layers(model)))
-        right: list[int] = right_answers(model, choices, cell.bits, calibration, *test).tolist()
+        layers = len(quantised_layers(model))
+        choices, activations = recipe.layer_choices(layers), recipe.layer_activation_bits(layers)
+        right: list[int] = right_answers(model, choices, cell.bits, calibration, *test, activations).tolist()
     return right
 
 
@@ -152,7 +154,8 @@ def retrained(cell: Cell) -> float:
     task = task_of(cell.recipe, cell.seed)
     state = {name: torch.from_numpy(value) for name, value in cell.start.arrays.items()}
     start = Pretrained(task.make_model, state, 0.0, repr(cell.start), cached=True)
-    return task.retrainer(start).accuracy(Policy(cell.bits, (ACTIVATION_BITS.usual,) * len(cell.bits), 0), 0)
+    activations = cell.recipe.layer_activation_bits(len(cell.bits))
+    return task.retrainer(start).accuracy(Policy(cell.bits, activations, 0), 0)
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,9 @@ def starts(recipe: Recipe, seeds: Sequence[int], workers: Workers) -> list[Cell]
     parts: tuple[object, ...] = (_FORMAT, torch.__version__, training_device().type, images_digest(recipe))
     if recipe.network != "vgg8":
         parts += (recipe.network, network_builder(recipe.network).digest)
+    activations = recipe.layer_activation_bits(len(weight_layers(_network(recipe))))
+    if set(activations) != {ACTIVATION_BITS.usual}:  # a recipe's text leaves them out
+        parts += (f"{ACTIVATION_BITS.name}={activations}",)
     origin = repr(parts)
     fresh = [Cell(recipe, origin, seed) for seed in seeds]
     states = workers.run(pretrained, fresh, "pre-training")
@@ -228,8 +234,11 @@ def build(
         raise ValueError(
             f"the chip's network has {len(chip.layer_names)} layers with weights; {recipe.network} has {len(names)}"
         )
-    choices = recipe.layer_choices(len(names))
-    values = [{WEIGHT_BITS.name: known, ACTIVATION_BITS.name: (ACTIVATION_BITS.usual,)} for known in choices]
+    choices, activations = recipe.layer_choices(len(names)), recipe.layer_activation_bits(len(names))
+    values = [
+        {WEIGHT_BITS.name: known, ACTIVATION_BITS.name: (fixed,)}
+        for known, fixed in zip(choices, activations, strict=True)
+    ]
     places = [Place(f"layer{layer + 1}", (layer,), known) for layer, known in enumerate(values)]
     space = PolicySpace.of_places(places, len(names), len(chip.points))
     if space.size > MOST_POLICIES:
@@ -238,7 +247,7 @@ def build(
             f"most {MOST_POLICIES:,}; search such a network with rlu tune"
         )
     costs = [  # before the long work, since a chip may not know a bit-width
-        chip.measure(Policy(bits, (ACTIVATION_BITS.usual,) * len(bits), point))
+        chip.measure(Policy(bits, activations, point))
         for bits in itertools.product(*choices)
         for point in range(len(chip.points))
     ]
@@ -249,6 +258,8 @@ def build(
     network, data = network_builder(recipe.network), shown_name(recipe.data)  # a table may be given to others
     described = asdict(recipe) | {"data": data}
     del described["data_folder"]
+    if set(activations) == {ACTIVATION_BITS.usual}:
+        del described["activation_bits"]  # as in tables of earlier versions
     if recipe.network == "vgg8":
         del described["network"]  # as in tables of earlier versions
     elif network.digest is not None:

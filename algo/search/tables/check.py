@@ -27,8 +27,10 @@ def recipe_of(table: PolicyTable, **where: str) -> Recipe:
     """
     try:
         given = dict(table.origin["recipe"])
-        choices = tuple(tuple(one) if isinstance(one, list) else one for one in given["choices"])
-        return Recipe(**given | {"choices": choices, "training": TrainingConfig(**given["training"])} | where)
+        given["choices"] = tuple(tuple(one) if isinstance(one, list) else one for one in given["choices"])
+        if isinstance(given.get("activation_bits"), list):
+            given["activation_bits"] = tuple(given["activation_bits"])
+        return Recipe(**given | {"training": TrainingConfig(**given["training"])} | where)
     except (KeyError, TypeError) as error:
         raise ValueError(
             f"its metadata do not say how the table was built ({error}): only tables of `rlu table build` can be "

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from algo.nets.registry import is_file_network
 from algo.nets.train.task import TaskConfig
 from algo.nets.training_config import TrainingConfig
+from algo.space.dimensions import ACTIVATION_BITS
 from algo.support.settings import check_settings, setting
 
 #: Channels of the first layer of a network with a name: small ones train in seconds.
 WIDTH = 2
 #: Noise on the digits: with the usual noise, nearly every policy reads them equally well.
 DIGITS_NOISE_STD = 2.5
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Recipe:
         steps: batches in the training of shared weights, rounded up to whole passes over the local images.
         calibration: local training images from which each policy's statistics and ranges are taken.
         choices: bit-widths of weights: of all layers, or a tuple for each.
+        activation_bits: bit-width of activations, in every policy: of all layers, or one for each.
         data_folder: where the data set's files lie, if not in the usual place.
         training: recipe of pre-training and retraining.
 
@@ -56,6 +61,7 @@ class Recipe:
     steps: int = setting(500, "Batches to train shared weights on.", low=1)
     calibration: int = setting(256, low=2)
     choices: tuple[int, ...] | tuple[tuple[int, ...], ...] = (2, 4, 8)
+    activation_bits: int | tuple[int, ...] = setting(ACTIVATION_BITS.usual, repr=False)
     data_folder: str | None = setting(TaskConfig.data_folder, repr=False)
     network: str = setting(TaskConfig.network, repr=False)
     training: TrainingConfig = TrainingConfig()
@@ -83,7 +89,16 @@ class Recipe:
             raise ValueError(f"choices are those of {len(each)} layers; the network has {layers}")
         return each or (tuple(one for one in self.choices if isinstance(one, int)),) * layers
 
+    def layer_activation_bits(self, layers: int) -> tuple[int, ...]:
+        """Bit-width of each layer's activations; ValueError if they are of another number of layers."""
+        each = self.activation_bits
+        if isinstance(each, int):
+            return (each,) * layers
+        if len(each) != layers:
+            raise ValueError(f"activation_bits are those of {len(each)} layers; the network has {layers}")
+        return each
 
-def together(choices: Sequence[tuple[int, ...]]) -> tuple[int, ...] | tuple[tuple[int, ...], ...]:
-    """Bit-widths of each layer as a recipe has them: once if all layers have the same."""
-    return choices[0] if len(set(choices)) == 1 else tuple(choices)
+
+def together(each: Sequence[Value]) -> Value | tuple[Value, ...]:
+    """Values of each layer as a recipe has them: once if all layers have the same."""
+    return each[0] if len(set(each)) == 1 else tuple(each)

@@ -249,6 +249,100 @@ def test_each_layer_has_the_bit_widths_that_the_chip_gives_it(weights, tmp_path)
         assert "--data is for --against-retrained" in str(done.exception)
 
 
+@pytest.mark.parametrize("weights", ["shared", "retrained"])
+@pytest.mark.parametrize(
+    ("widths", "choices", "activations"),
+    [
+        ("bit_widths: [2, 4, 6]", [(2, 4, 6)] * 2, (6, 6)),
+        ("bit_widths: [2, 4, 8]\nlayer_bit_widths: {'3': [2, 3]}", [(2, 4, 8), (2, 3)], (8, 3)),
+    ],
+)
+def test_activations_are_at_the_widest_that_the_chip_knows(weights, widths, choices, activations, tmp_path):
+    """As in `rlu tune`; the check retrains with them, so retrained accuracies are the table's own."""
+    rng = np.random.default_rng(1)
+    labels = np.arange(120) % 4
+    images = (rng.random((120, 4, 4)) * 200 + 15 * labels[:, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "mine.npz", images=images, labels=labels)
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def make(classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.ReLU(), nn.Linear(6, classes))\n"
+    )
+    (tmp_path / "chip.yaml").write_text(
+        f"model: bit-scalable\noperating_points: [{{voltage_v: 0.8, frequency_mhz: 200}}]\n{widths}\n"
+        "constants: {macs_per_cycle: 256, memory_gbit_per_s: 50, mac_energy_pj: 0.1, leakage_mw: 1, "
+        "memory_energy_pj_per_bit: 0.2}\n"
+    )
+    given = {"data": str(tmp_path / "mine.npz"), "network": f"{tmp_path / 'net.py'}:make"}
+    own = [part for name, value in given.items() for part in (f"--{name}", value)]
+    out, workers = tmp_path / "t.parquet", Workers(tmp_path / "cells", 1)
+    common = ["--folder", str(workers.folder), "--jobs", "1", "--json"]
+    done = CliRunner().invoke(
+        rlu,
+        ["table", "build", *own, "--chip", str(tmp_path / "chip.yaml"), "--weights", weights, "--seeds", "1",
+         "--steps", "5", "--test-images", "60", "--noise-std", "0.1", "-o", str(out), *common],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.exception
+    table = read_table(out)
+    assert [tuple(sorted(set(row.values("weight_bits")))) for row in table.space.rows[:-1]] == choices
+    assert [set(row.values("activation_bits")) for row in table.space.rows[:-1]] == [{bits} for bits in activations]
+    recipe = recipe_of(table, **given)
+    assert recipe.layer_activation_bits(2) == activations
+    policies = list(itertools.product(*choices))
+    listed = [table.accuracy_of(Policy(bits, activations, 0)) for bits in policies]
+    [cell] = table_build.starts(recipe, [1], workers)
+    [usual] = table_build.starts(replace(recipe, activation_bits=8), [1], workers)
+    assert usual.origin != cell.origin and repr(usual.start) == repr(cell.start)
+    task, (dataset, local), by_hand = table_build.task_of(recipe), table_build.images(recipe), []
+    if weights == "retrained":
+        start = pretrain(dataset, recipe.training, task.make_model)
+        for fixed in (activations, (8, 8)):
+            retrainer = Retrainer(start, local, recipe.training, "restarted", 1)
+            by_hand.append([retrainer.accuracy(Policy(bits, fixed, 0), 0) for bits in policies])
+    else:
+        state, as_usual = State(table_build.shared(cell)), State(table_build.shared(usual))
+        assert repr(state) != repr(as_usual)
+        known = local.train_images[: recipe.calibration], local.test_images, local.test_labels
+        for fixed in (activations, (8, 8)):
+            model = quantise(task.make_model())
+            model.load_state_dict({name: torch.from_numpy(value) for name, value in state.arrays.items()})
+            right = right_answers(model, choices, (), *map(torch.from_numpy, known), fixed)
+            by_hand.append((right / recipe.test_images).tolist())
+    assert listed == by_hand[0] != by_hand[1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(table_check, "FEWEST", 2)
+        done = CliRunner().invoke(
+            rlu, ["table", "check", str(out), *common, *own, "--against-retrained", str(len(policies))]
+        )
+    assert done.exit_code == 0, done.exception
+    if weights == "retrained":
+        found = json.loads(done.stdout)
+        assert found["retrained_mean"] == pytest.approx(found["table_mean"]) and found["spearman"] == pytest.approx(1)
+
+
+def test_shared_training_keeps_activations_at_their_bit_widths():
+    images, labels = image_set(12, 3)
+    model, seen = network(), set()
+    model.register_forward_hook(lambda *_: seen.add(tuple(m.activation_bits for _, m in quantised_layers(model))))
+    for given, expected in (((), (8, 8, 8, 8)), (((6, 3, 8, 2),), (6, 3, 8, 2))):
+        seen.clear()
+        train_shared(model, images, labels, QUICK, 1, ((2, 4),) * 4, 5, *given)
+        assert seen == {expected}
+
+
+def test_activation_bits_are_no_part_of_a_recipes_text():
+    """Cells of recipes with other ones than 8 are told apart by their origin, those with 8 are the earlier ones."""
+    workers = Workers(None, 1)
+    recipes = [replace(TINY, activation_bits=bits) for bits in (8, (8,) * 8, 6, (6,) * 8, (8,) * 7 + (6,))]
+    assert {repr(recipe) for recipe in recipes} == {repr(TINY)} and "activation_bits" not in repr(TINY)
+    origins = [table_build.starts(recipe, [1], workers)[0].origin for recipe in recipes]
+    assert origins[0] == repr(
+        (1, torch.__version__, table_build.training_device().type, table_build.images_digest(TINY))
+    )
+    assert origins[0] == origins[1] and origins[2] == origins[3] and len(set(origins)) == 3
+
+
 def test_cells_of_earlier_versions_are_found():
     """Their keys are made of this text: the recipe of the shipped tables, and one with everything else."""
     training = (
@@ -351,6 +445,8 @@ def test_refuses_bad_recipes():
         Recipe(width=0)
     with pytest.raises(ValueError, match=r"must be in 0\.\.100 \(normalised images have 1\), not nan"):
         Recipe(noise_std=float("nan"))
+    with pytest.raises(ValueError, match="activation_bits are those of 3 layers; the network has 8"):
+        build(replace(TINY, activation_bits=(8, 8, 6)), "shared", [1], Workers())
     with pytest.raises(ValueError, match="at least 1 seed"):
         build(TINY, "shared", [], Workers())
 
