@@ -628,7 +628,7 @@ def own_images(path: Path, seed: int) -> None:
     np.savez(path, images=images.astype(np.uint8), labels=labels)
 
 
-def test_a_run_is_exported_and_gone_on_with_from_its_own_data_alone(
+def test_a_run_is_exported_and_resumed_from_its_own_data_alone(
     rlu, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"

@@ -96,7 +96,7 @@ def tuned(path, evaluator=None, stop=None, then=interrupt, chip=CHIP, **fields):
 
 
 @pytest.mark.parametrize("method", ["rlu", "random"])
-def test_the_progress_bar_of_a_resumed_run_goes_on_where_it_was(method, tmp_path):
+def test_the_progress_bar_of_a_resumed_run_continues_where_it_was(method, tmp_path):
     folder, _, _ = tuned(tmp_path / "run", method=method)
     best = max(range(33), key=lambda k: folder.steps[k].reward)
     with tqdm(initial=best + 2, file=io.StringIO()) as bar:  # one of these was cut short
@@ -287,7 +287,7 @@ def test_lines_after_an_old_checkpoint_are_put_aside(tmp_path):
         ("latency_ms", 1.5, "latency_ms is 1.5, not"),
     ],
 )
-def test_a_changed_trace_is_not_gone_on_with(method, field, value, said, tmp_path):
+def test_a_changed_trace_is_not_resumed(method, field, value, said, tmp_path):
     folder, _, _ = tuned(tmp_path / "run", stop=10, method=method)
     lines = [json.loads(line) for line in (folder.path / "trace.jsonl").read_text().splitlines()]
     changed = 5 if field != "reward" else next(k for k, line in enumerate(lines) if line["reward"])
@@ -431,7 +431,7 @@ def network_file(path, hidden):
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
 
 
-def test_a_run_is_not_gone_on_with_on_the_layers_of_another_file(tmp_path):
+def test_a_run_is_not_resumed_on_the_layers_of_another_file(tmp_path):
     file = tmp_path / "net.onnx"
     network_file(file, 4000)
     settings = {"chip": None, "chip_network": str(file)}

@@ -42,7 +42,7 @@ def steps_of(searcher, scored, first=0, last=BUDGET):
 
 
 @pytest.mark.parametrize("name", [*METHODS, *UNITS])
-def test_a_saved_searcher_goes_on_as_if_nothing_had_been(name):
+def test_a_saved_searcher_continues_as_if_nothing_had_happened(name):
     scored = small_scored()
     whole = steps_of(made(name, scored), scored)
     assert len(whole) == BUDGET and all(scored.table.space.encode(scored.table.space.decode(s.actions)) for s in whole)

@@ -224,7 +224,7 @@ def test_search_with_the_driver_equals_the_method_over_seeds_and_resumes():
     assert [step.line() for step in first + rest] == [step.line() for step in steps]
 
 
-def test_restored_simulated_unit_goes_on_like_the_golden_one():
+def test_restored_simulated_unit_continues_like_the_golden_one():
     """The memory of the RTL, refilled through its registers, holds what the golden model's does."""
     with SimDevice(SMALL, simulator=SIMULATOR) as simulated:
         drivers = [Driver(GoldenDevice(SMALL)), Driver(simulated)]

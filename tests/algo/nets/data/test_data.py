@@ -286,7 +286,7 @@ def test_a_file_with_another_checksum_is_refused_and_removed(server: Server, tmp
     assert not list((tmp_path / "fashion-mnist").iterdir())
 
 
-def test_an_interrupted_download_goes_on_where_it_ended(server: Server, tmp_path: Path) -> None:
+def test_an_interrupted_download_resumes_where_it_ended(server: Server, tmp_path: Path) -> None:
     content = bytes(range(256)) * 40
     server.files, server.cut = {"file": content}, 1000
     checksum = hashlib.sha256(content).hexdigest()

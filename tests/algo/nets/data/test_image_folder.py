@@ -305,7 +305,7 @@ def rlu(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
     return code, capsys.readouterr().err
 
 
-def test_a_run_on_a_folder_goes_on_with_the_same_images_alone(
+def test_a_run_on_a_folder_is_resumed_with_the_same_images_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, run, elsewhere = tmp_path / "cifar100", tmp_path / "run", tmp_path / "elsewhere"

@@ -215,7 +215,7 @@ def test_a_cached_accuracy_is_not_trained_again(trained: Pretrained, monkeypatch
 
 @pytest.mark.parametrize("mode", ["carried", "restarted"])
 @pytest.mark.parametrize("stop", [0, 2, 4])
-def test_a_resumed_run_goes_on_bit_for_bit(trained: Pretrained, mode: RetrainingMode, stop: int) -> None:
+def test_a_resumed_run_continues_bit_for_bit(trained: Pretrained, mode: RetrainingMode, stop: int) -> None:
     whole = Retrainer(trained, NOISY, CONFIG, mode)
     wanted = [whole.accuracy(tried, i) for i, tried in enumerate(WALK)]
     first = Retrainer(trained, NOISY, CONFIG, mode)
