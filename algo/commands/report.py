@@ -24,7 +24,8 @@ from algo.commands.common import CheckFailed, json_option
 def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     """Make one self-contained HTML page of one or more runs of `rlu tune`.
 
-    Exit code 1 if a run's Q-table cannot be reconstructed from its trace; the page is still written.
+    Exit code 1 if a run's Q-table cannot be reconstructed from its trace, or, with a method that has none, if a score
+    does not follow from what was measured; the page is still written.
     """
     from tqdm import tqdm
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from algo.chips.chip import Measurement
 from algo.report.chip_part import ChipFacts, chip_facts
 from algo.report.facts import Deployment, RunFacts, known
+from algo.runs.config import UNITS, TuneConfig
 from algo.runs.q_replay import q_history
 from algo.runs.run_folder import MEASURED, SUMMARY, TRACE, RunFolder, RunFolderError
 from algo.runs.summary_text import found_name
 from algo.runs.tune import config_of
+from algo.search.scoring import Scorer
 from algo.search.step import Step
 from algo.space.dimensions import DIMENSIONS
 
@@ -75,7 +79,10 @@ def _load(path: Path, label: str) -> RunFacts:
                 f"valid ones: curves, maps and counts cover only those"
             )
     deployments.append(_deployment_of(best, chip))
+    accuracy_th = config.get("accuracy_th") if summary is None else summary["accuracy_th"]
     history = q_history(path, steps, run)
+    if run.search.method not in UNITS and accuracy_th is not None:
+        history = replace(history, mismatch=_wrong_score(steps, run, accuracy_th))
     if history.mismatch:
         notes.append(history.mismatch)
     return RunFacts(
@@ -85,7 +92,7 @@ def _load(path: Path, label: str) -> RunFacts:
         steps=tuple(steps),
         planned=planned,
         data=None if summary is None else summary["data"],
-        accuracy_th=config.get("accuracy_th") if summary is None else summary["accuracy_th"],
+        accuracy_th=accuracy_th,
         deployments=tuple(deployments),
         q_history=history,
         notes=tuple(notes),
@@ -93,6 +100,19 @@ def _load(path: Path, label: str) -> RunFacts:
         golden_words=0 if summary is None else summary["golden_words_compared"],
         found_name="" if summary is None else found_name(summary),
     )
+
+
+def _wrong_score(steps: Sequence[Step], run: TuneConfig, accuracy_th: float) -> str:
+    """The first score that does not follow from what was measured, in a sentence; empty if all do."""
+    scorer = Scorer(replace(run.objective.at(0.0), accuracy_th=accuracy_th))
+    for step in steps:
+        score = scorer.score(step.accuracy, Measurement(step.latency_ms, step.energy_uj))
+        if score != step.reward:
+            return (
+                f"the score of iteration {step.iteration} is {step.reward:g}, but accuracy, latency and energy give "
+                f"{score:g}: the trace was changed, or another version made it"
+            )
+    return ""
 
 
 def _sound(folder: RunFolder, notes: list[str]) -> list[Step]:

@@ -317,6 +317,16 @@ def test_a_line_with_an_action_that_the_row_has_not_is_found_out(copy):
     assert "action of row 0" in run.q_history.mismatch and page([run])
 
 
+def test_a_changed_score_of_a_method_without_a_unit_is_found_out(tmp_path):
+    run = make_run(tmp_path / "run", method="evolution", schedule="quick")
+    done = rlu("report", run)
+    assert done.returncode == 0, done.stderr
+    change_line(run, 30, reward=0.995)
+    done = rlu("report", run)
+    assert done.returncode == 1
+    assert "the score of iteration 30 is 0.995, but accuracy, latency and energy give 0." in done.stderr
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
