@@ -47,7 +47,7 @@ def full_width_layers() -> tuple[LayerShape, ...]:
 
 
 def space_of_blocks(chip: EvolverChip) -> PolicySpace:
-    """A row a residual block; the first convolution and the last layer have no row and stay at 8 bits."""
+    """A row per residual block; the first convolution and the last layer have no row and stay at 8 bits."""
     return space_of(chip, chip.layer_names, blocks=blocks_of(chip.layer_names))
 
 

@@ -127,7 +127,7 @@ def is_file_network(name: str) -> bool:
 
 
 @contextmanager
-def naming_line() -> Iterator[None]:
+def naming_users_line() -> Iterator[None]:
     """Say in which line of a user's file an error comes from; others are left as they are. Also a decorator.
 
     Raises:

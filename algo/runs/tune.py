@@ -37,10 +37,10 @@ from algo.runs.run_folder import (
     RunFolder,
     RunFolderError,
 )
-from algo.search.loop import Evaluator, repeated, search
+from algo.search.loop import Evaluator, recomputed, search
 from algo.search.methods.registry import method_named
 from algo.search.places import baseline_policy, blocks_of, choices_for, space_of
-from algo.search.scoring import Scorer, undecided
+from algo.search.scoring import Scorer, range_problems
 from algo.search.searcher import Problem, Searcher
 from algo.search.step import Step
 from algo.search.unit_searcher import UnitSearcher
@@ -156,7 +156,7 @@ def _run(
     # The same point as published, or the fastest of a chip that has fewer.
     baseline = baseline_policy(chip, space, min(INT8_BASELINE.point, len(chip.points) - 1))
     chip.measure(baseline)
-    for sentence in undecided(config.objective.at(0.0), space, chip.measure):
+    for sentence in range_problems(config.objective.at(0.0), space, chip.measure):
         say(f"note: {sentence}; rlu chip table shows the costs of the layers")
     if evaluator is None:
         assert task is not None
@@ -174,7 +174,7 @@ def _run(
             say(f"resuming {folder.path} after iteration {len(folder.steps) - 1}")
         formats = searcher.driver.params if isinstance(searcher, UnitSearcher) else None
         scorer = Scorer(objective, formats)
-        folder.check_steps(lambda step: repeated(step, space, chip, scorer))
+        folder.check_steps(lambda step: recomputed(step, space, chip, scorer))
         for step in search(searcher, space, chip, evaluator, scorer, len(schedule), first=len(folder.steps)):
             folder.append(step)
             folder.save_checkpoint(searcher.state(), evaluator.state())

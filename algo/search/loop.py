@@ -82,7 +82,7 @@ def search(
         )  # fmt: skip
 
 
-def repeated(step: Step, space: PolicySpace, chip: Chip, scorer: Scorer) -> Step:
+def recomputed(step: Step, space: PolicySpace, chip: Chip, scorer: Scorer) -> Step:
     """An earlier step with what follows from its actions and accuracy computed again; ValueError for wrong actions."""
     policy = space.decode(step.actions)
     cost, point = chip.measure(policy), chip.points[policy.point]

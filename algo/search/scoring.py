@@ -44,7 +44,7 @@ class Scorer:
         return self._driver.reward(accuracy or 0.0) * 2.0**-self._driver.params.q_frac
 
 
-def undecided(objective: Objective, space: PolicySpace, costs: Callable[[Policy], Measurement]) -> list[str]:
+def range_problems(objective: Objective, space: PolicySpace, costs: Callable[[Policy], Measurement]) -> list[str]:
     """What is wrong with ranges or thresholds under which latency or energy cannot tell one policy from another.
 
     It looks at the smallest and the largest values in all rows, at every operating point.

@@ -33,7 +33,7 @@ __all__ = [
     "check_noise",
     "load_dataset",
     "local_private_set",
-    "many_tests",
+    "local_set_for_tables",
 ]
 
 LOCAL_SIZES = {"digits": 600}  # the others: the published 6,000, or all there are
@@ -204,7 +204,7 @@ def local_private_set(
     return _noisy(dataset, chosen, size * 5 // 6, noise_std, generator)
 
 
-def many_tests(
+def local_set_for_tables(
     dataset: Dataset, train: int | None, test: int, noise_std: float = NOISE_STD, seed: int = 1
 ) -> tuple[LocalData, Dataset]:
     """Draw a local set with more images to test on, so that policies of nearly equal accuracy can be told apart.

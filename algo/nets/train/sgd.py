@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils import deterministic
 from tqdm import tqdm
 
-from algo.nets.registry import naming_line
+from algo.nets.registry import naming_users_line
 from algo.nets.train.learning_rate import scheduler
 from algo.nets.training_config import LearningRateSchedule, TrainingConfig
 
@@ -46,7 +46,7 @@ class StepInfo:
 Loss = Callable[[Any, Tensor], Tensor]
 
 
-@naming_line()
+@naming_users_line()
 def train(
     model: nn.Module,
     images: Tensor,
@@ -110,7 +110,7 @@ def train(
                     falling.step()
 
 
-@naming_line()
+@naming_users_line()
 def accuracy_of(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     """Fraction of the images the model classifies rightly, 0..1."""
     model.eval()

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from algo.nets.models.vgg8 import VGG8
 from algo.nets.quantisation import quantised_layers, set_bits
-from algo.nets.registry import naming_line
+from algo.nets.registry import naming_users_line
 from algo.nets.train.sgd import StepInfo, train
 from algo.nets.training_config import TrainingConfig
 from algo.space.dimensions import ACTIVATION_BITS
@@ -98,7 +98,7 @@ def _chain(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield name, module
 
 
-@naming_line()
+@naming_users_line()
 def right_answers(
     model: nn.Module,
     choices: Sequence[Sequence[int]],

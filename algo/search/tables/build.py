@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from algo.chips.chip import LayerChip
 from algo.chips.evolver import EvolverChip
-from algo.nets.data.datasets import Dataset, LocalData, load_dataset, many_tests
+from algo.nets.data.datasets import Dataset, LocalData, load_dataset, local_set_for_tables
 from algo.nets.data.names import shown_name
 from algo.nets.quantisation import quantise, quantised_layers, weight_layers
 from algo.nets.registry import network_builder
@@ -80,7 +80,7 @@ class Cell:
 def images(recipe: Recipe) -> tuple[Dataset, LocalData]:
     """Images to pre-train on, and local ones; raises DataError if they cannot be had."""
     dataset = load_dataset(recipe.data, Path(recipe.data_folder) if recipe.data_folder else None)
-    local, rest = many_tests(dataset, recipe.local_images, recipe.test_images, recipe.noise)
+    local, rest = local_set_for_tables(dataset, recipe.local_images, recipe.test_images, recipe.noise)
     few = slice(recipe.pretrain_images)
     return replace(rest, train_images=rest.train_images[few], train_labels=rest.train_labels[few]), local
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from algo.chips.evolver import EvolverChip
-from algo.search.scoring import Scorer, undecided
+from algo.search.scoring import Scorer, range_problems
 from algo.space.policy import PolicySpace
 from sim.devices.objective import Objective
 
@@ -26,7 +26,7 @@ CHANGES = {
 @pytest.mark.parametrize("name", CHANGES)
 def test_ranges_that_decide_nothing_are_named(name):
     change, expected = CHANGES[name]
-    found = undecided(replace(Objective(), **change), SPACE, CHIP.measure)
+    found = range_problems(replace(Objective(), **change), SPACE, CHIP.measure)
     assert len(found) == len(expected) and all(part in text for part, text in zip(expected, found, strict=True))
 
 
