@@ -88,6 +88,7 @@ def train(
         config.momentum,
         weight_decay=config.weight_decay,
         nesterov=config.momentum > 0,
+        foreach=True,  # the same numbers with less overhead
     )
     batches = -(-len(images) // batch_size)
     steps = max(1, epochs * batches)
