@@ -1,5 +1,5 @@
 """Data, networks, quantisation, training, chip model, tuning host and the command line.
 
-`bench` may import: rtl.spec, sim, algo.chips, algo.search.
+`bench` may import: rtl.spec, sim, algo.chips, algo.search, algo.nets.
 `cli` may import: algo.commands.
 """

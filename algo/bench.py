@@ -1,7 +1,9 @@
-"""`rlu bench`: cycles, rates and start-up time, measured here and now."""
+"""`rlu bench`: cycles, rates, start-up time and the price of a training step, measured here and now."""
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import importlib.util
 import statistics
 import subprocess
@@ -27,6 +29,8 @@ from sim.simulators.simulator import SimDevice
 _ROWS = (1, 9, 64, 256)
 _BATCH = 1000
 _STARTS = 7
+_WIDTHS = (8, 16)
+_STEPS = 5  # of one training that is timed
 
 
 def run(seconds: float) -> dict[str, Any]:
@@ -37,7 +41,7 @@ def run(seconds: float) -> dict[str, Any]:
     """
     if not seconds > 0:
         raise ValueError(f"seconds must be above 0, not {seconds:g}")
-    with tqdm(total=6, unit="figure", disable=None, file=sys.stderr) as bar:
+    with tqdm(total=7, unit="figure", disable=None, file=sys.stderr) as bar:
         cycles = _cycles()
         bar.update()
         table = synthetic_table(EvolverChip(), layers=8, seed=1)
@@ -53,11 +57,14 @@ def run(seconds: float) -> dict[str, Any]:
         bar.update()
         load = _load_ms() if importlib.util.find_spec("pyarrow") else None
         bar.update()
+        steps = {str(w): _step_ratios(w, seconds) for w in _WIDTHS} if importlib.util.find_spec("torch") else {}
+        bar.update()
     return {
         "cycles": cycles,
         "iterations_per_s": {"rtl_cocotb_verilator": simulated, "golden": scalar, f"golden_batch_{_BATCH}": batch},
         "help_ms": start,
         "load_table_ms": load,
+        "training_step": steps,
     }
 
 
@@ -79,6 +86,11 @@ def table(figures: dict[str, Any]) -> str:
     rows.append(("`rlu --help`", f"{figures['help_ms']:.0f} ms", "< 300"))
     if figures["load_table_ms"] is not None:
         rows.append(("first table of QVF-Bench, imports included", f"{figures['load_table_ms']:.0f} ms", "< 200"))
+    for width, ratios in figures["training_step"].items():
+        quantised, halved = ratios["quantised_to_float"], ratios["bfloat16_to_float32"]
+        rows.append((f"quantised training step, width {width}", f"{quantised:.2f} float steps", "<= 1.3"))
+        if halved is not None:
+            rows.append((f"the same in bfloat16, width {width}", f"{halved:.2f} of that in float32", ""))
     lines = ["| what | measured | goal |", "| --- | --- | --- |"]
     return "\n".join(lines + [f"| {a} | {b} | {c} |" for a, b, c in rows])
 
@@ -131,6 +143,49 @@ def _rate(job: Callable[[], int], seconds: float) -> float:
         done = job()
         rates.append(done / (time.perf_counter() - begin))
     return statistics.median(rates)
+
+
+def _step_ratios(width: int, seconds: float) -> dict[str, float | None]:
+    """What a retraining step of a VGG8 costs on one thread of the processor: medians of trainings that take turns.
+
+    Other work on the machine slows all of them alike, so ratios hold where times do not.
+    """
+    import torch
+
+    from algo.nets.models.vgg8 import VGG8
+    from algo.nets.quantisation import quantise
+    from algo.nets.train.sgd import check_precision, reproducible, train
+    from algo.nets.training_config import TrainingConfig
+
+    plain = TrainingConfig()
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn((plain.batch_size, 1, 32, 32), generator=generator).contiguous(
+        memory_format=torch.channels_last
+    )
+    labels = torch.randint(10, (len(images),), generator=generator)
+    kinds = {"float": plain, "quantised": plain}
+    with contextlib.suppress(ValueError):
+        check_precision("bfloat16", images.device)
+        kinds["bfloat16"] = dataclasses.replace(plain, precision="bfloat16")
+    with torch.random.fork_rng(devices=()):
+        models = {kind: VGG8(10, 1, width).to(memory_format=torch.channels_last) for kind in kinds}  # type: ignore[call-overload]
+    for kind in kinds.keys() - {"float"}:
+        quantise(models[kind])
+    times: dict[str, list[float]] = {kind: [] for kind in kinds}
+    with reproducible(plain.threads):
+        end = None
+        while end is None or time.perf_counter() < end or len(times["float"]) < _STEPS:
+            for kind, config in kinds.items():
+                begin = time.perf_counter()
+                train(models[kind], images, labels, config, _STEPS, len(images), config.learning_rate, generator)
+                if end is not None:  # the first turn does not count
+                    times[kind].append(time.perf_counter() - begin)
+            end = end or time.perf_counter() + seconds
+    medians = {kind: statistics.median(taken) for kind, taken in times.items()}
+    return {
+        "quantised_to_float": medians["quantised"] / medians["float"],
+        "bfloat16_to_float32": medians["bfloat16"] / medians["quantised"] if "bfloat16" in medians else None,
+    }
 
 
 def _start_ms() -> float:

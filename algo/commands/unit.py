@@ -264,7 +264,7 @@ def fpga(name: str, output: Path, baud: int | None, as_json: bool, **settings: i
 @click.option("--seconds", type=float, default=5.0, show_default=True, help="Time for each rate.")
 @json_option
 def bench(seconds: float, as_json: bool) -> None:
-    """Measure cycles, search iterations per second, and start-up time on this machine."""
+    """Measure cycles, search iterations per second, start-up time and training steps on this machine."""
     from algo.bench import run, table
 
     figures = run(seconds)

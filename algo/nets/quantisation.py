@@ -2,8 +2,8 @@
 
 Weights are quantised per output channel, symmetric about zero; activations (a layer's input) per tensor,
 asymmetric, from the moving average of their smallest and largest value, or from two learned clips. Gradients pass
-straight through. The arithmetic stays in float32: values are rounded to the levels of the integer grid ("fake"
-quantisation).
+straight through. The arithmetic of rounding stays in float32, also where layers compute in bfloat16: values are rounded
+to the levels of the integer grid ("fake" quantisation).
 """
 
 from __future__ import annotations
@@ -145,8 +145,10 @@ class _Round(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, step: Tensor, lowest: int, highest: int, saturates: bool) -> Tensor:
-        ctx.layout = _layout(values)
+    def forward(
+        ctx: Any, values: Tensor, step: Tensor, lowest: int, highest: int, saturates: bool, layout: Any
+    ) -> Tensor:
+        ctx.layout = layout
         level = (values.float() * step.reciprocal()).round_()
         if saturates and ctx.needs_input_grad[0]:
             ctx.save_for_backward(level)
@@ -159,13 +161,13 @@ class _Round(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         [gradient] = gradients
-        if ctx.layout is not None:  # operations on two tensors in different orders are slow
+        if ctx.layout is not None:
             gradient = gradient.contiguous(memory_format=ctx.layout)
         if ctx.saved_tensors:
             [level] = ctx.saved_tensors
             passed = torch.ops.aten.hardtanh_backward(gradient.float(), level, *ctx.within)
             gradient = passed.to(gradient.dtype)
-        return gradient, None, None, None, None
+        return gradient, None, None, None, None, None
 
 
 def _round_to(levels: ActivationLevels, values: Tensor, ends: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -178,7 +180,10 @@ def _round_to(levels: ActivationLevels, values: Tensor, ends: tuple[Tensor, Tens
     if ends is not None:
         below, above = (float((end * levels.step.reciprocal()).round()) for end in ends)
         saturates = not lowest <= below <= above <= highest
-    return cast(Tensor, _Round.apply(values, levels.step, lowest, highest, saturates))
+    # The gradient of a ReLU has the order of its result, but where that of what follows has another it is slow.
+    after_relu = values.grad_fn is not None and values.grad_fn.name() == "ReluBackward0"
+    layout = _layout(values) if after_relu else None
+    return cast(Tensor, _Round.apply(values, levels.step, lowest, highest, saturates, layout))
 
 
 def quantise_activations_learned(values: Tensor, low: Tensor, high: Tensor, bits: int) -> Tensor:
@@ -202,7 +207,7 @@ def quantise_activations_learned(values: Tensor, low: Tensor, high: Tensor, bits
     step = ((high - low) / largest).clamp_min(1e-12)
     exact = -low / step
     zero = cast(Tensor, _Replace.apply(exact, exact.detach().round().clamp(0, largest)))
-    return torch._fake_quantize_learnable_per_tensor_affine(values, step.view(1), zero.view(1), 0, largest, 1.0)
+    return torch._fake_quantize_learnable_per_tensor_affine(values.float(), step.view(1), zero.view(1), 0, largest, 1.0)
 
 
 class _Quantised(nn.Module):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from algo.support.settings import check_settings, setting
 
@@ -11,6 +11,11 @@ ActivationRange = Literal["minmax", "lsq"]
 ACTIVATION_RANGES: tuple[ActivationRange, ...] = ("minmax", "lsq")
 LearningRateSchedule = Literal["constant", "cosine", "k-decay"]
 LEARNING_RATE_SCHEDULES: tuple[LearningRateSchedule, ...] = ("constant", "cosine", "k-decay")
+
+Precision = Literal["float32", "bfloat16"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+#: The widest values whose levels bfloat16, with 8 significant bits, can tell apart.
+BFLOAT16_BITS = 8
 
 RetrainingMode = Literal["carried", "restarted"]
 #: Whether weights are carried from policy to policy, or restart from the pre-trained ones.
@@ -46,6 +51,9 @@ class TrainingConfig:
         threads: CPU threads torch uses, at least 1. Results repeat from run to run for one number of
             threads, but not across numbers, because sums are split differently. Two threads save a quarter on two
             idle cores. On busy cores they wait for each other and may take ten times as long, so the default is 1.
+        precision: what layers compute in while they train: ``float32``, or ``bfloat16``, which is faster on processors
+            that have it. Weights, their gradients, rounding to levels, and tests stay in float32. Values of more than 8
+            bits are refused with bfloat16.
 
     Raises:
         ValueError: naming a field that may not have its value.
@@ -72,6 +80,19 @@ class TrainingConfig:
     momentum: float = setting(0.9, low=0, below=1)
     weight_decay: float = setting(1e-4, low=0)
     threads: int = setting(1, "CPU threads of training.", low=1, high=256)
+    precision: Precision = setting(
+        "float32", "What layers compute in while they train; bfloat16 is faster where there is it.", choices=PRECISIONS
+    )
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+    def described(self) -> dict[str, Any]:
+        """All fields, for keys of stored results; without the precision if it is float32, as in earlier versions."""
+        fields = asdict(self)
+        if self.precision == "float32":
+            del fields["precision"]
+        return fields
+
+    def __repr__(self) -> str:
+        return f"TrainingConfig({', '.join(f'{name}={value!r}' for name, value in self.described().items())})"

@@ -9,7 +9,7 @@ import hashlib
 import io
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from algo.nets.data.datasets import Dataset
 from algo.nets.quantisation import quantise, weight_layers
 from algo.nets.registry import source_of
 from algo.nets.train.device_choice import training_device
-from algo.nets.train.sgd import accuracy_of, reproducible, suited_layout, tensors, train
+from algo.nets.train.sgd import accuracy_of, check_precision, reproducible, suited_layout, tensors, train
 from algo.nets.training_config import RETRAINING_ONLY, TrainingConfig
 from sim.files import write_atomically
 
@@ -67,11 +67,12 @@ def pretrain(
 
     Raises:
         ValueError: if the seed is out of range, or the network has no layer to quantise or one that cannot be
-            (it is named), cannot be trained, or gives NaN.
+            (it is named), cannot be trained, or gives NaN; or the device cannot compute in the recipe's precision.
     """
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be in 0..2^63-1, not {seed}")
     device = training_device()
+    check_precision(config.precision, device)
     with reproducible(config.threads, device):
         with torch.random.fork_rng(devices=()):
             torch.manual_seed(seed)
@@ -125,7 +126,7 @@ def _pretraining_key(
     device: torch.device,
     layout: torch.memory_format = torch.channels_last,
 ) -> str:
-    recipe = {name: value for name, value in asdict(config).items() if name not in RETRAINING_ONLY}
+    recipe = {name: value for name, value in config.described().items() if name not in RETRAINING_ONLY}
     if device.type != "cpu":
         recipe["device"] = device.type
     if layout != torch.channels_last:

@@ -10,7 +10,6 @@ import contextlib
 import copy
 import io
 from collections.abc import Iterator
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -22,9 +21,9 @@ from algo.nets.folding import fold_batch_norm
 from algo.nets.quantisation import apply, policy_of, quantise, quantised_layers
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.pretraining import Pretrained, copied, digest_of, first_line
-from algo.nets.train.sgd import accuracy_of, reproducible, tensors, train
-from algo.nets.training_config import RETRAINING_MODES, RetrainingMode, TrainingConfig
-from algo.space.dimensions import DIMENSIONS
+from algo.nets.train.sgd import accuracy_of, check_precision, reproducible, tensors, train
+from algo.nets.training_config import BFLOAT16_BITS, RETRAINING_MODES, RetrainingMode, TrainingConfig
+from algo.space.dimensions import ACTIVATION_BITS, DIMENSIONS, WEIGHT_BITS
 from algo.space.policy import Policy
 
 
@@ -47,7 +46,8 @@ class Retrainer:
         source: description of the data.
 
     Raises:
-        ValueError: if the mode is unknown or the images do not suit the network.
+        ValueError: if the mode is unknown, the images do not suit the network, or the device cannot compute in the
+            recipe's precision.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Retrainer:
         self._config, self._mode, self._seed = config, mode, seed
         self.source = local.source
         self._device = training_device()
+        check_precision(config.precision, self._device)
         self._train_set = tensors(local.train_images, local.train_labels, self._device, pretrained.layout)
         self._test_set = tensors(local.test_images, local.test_labels, self._device, pretrained.layout)
         with torch.random.fork_rng(devices=()):
@@ -77,7 +78,7 @@ class Retrainer:
                 layer.seen.fill_(False)
         self._start = copied(self._model.state_dict())
         # Everything that must agree before a saved state may be restored.
-        self._identity = digest_of(mode, seed, asdict(config), pretrained.key, local.digest(), self._device.type)
+        self._identity = digest_of(mode, seed, config.described(), pretrained.key, local.digest(), self._device.type)
 
     @property
     def layers(self) -> int:
@@ -105,9 +106,9 @@ class Retrainer:
             Fraction of the local test images classified correctly, 0..1.
 
         Raises:
-            ValueError: if the bit-widths do not suit the network; nothing is changed then.
+            ValueError: if the bit-widths do not suit the network or the precision; nothing is changed then.
         """
-        apply(self._model, policy)
+        self._apply(policy)
         if policy.trained in self.cache:
             return self.cache[policy.trained]
         if self._mode == "restarted":
@@ -127,7 +128,7 @@ class Retrainer:
         Returns:
             A copy on the CPU, in evaluation mode, with the policy's bit-widths; accuracy, 0..1.
         """
-        apply(self._model, policy)
+        self._apply(policy)
         if iteration is None or self._mode == "restarted":
             accuracy = self._retrain_afresh(policy)
         else:
@@ -184,9 +185,19 @@ class Retrainer:
             train(self._model, *self._train_set, config, epochs, batch, rate, generator, config.lr_schedule)
             return accuracy_of(self._model, *self._test_set)
 
+    def _apply(self, policy: Policy) -> None:
+        given = (policy.per_layer.get(bits.name, ()) for bits in (WEIGHT_BITS, ACTIVATION_BITS))
+        widest = max((bits for column in given for bits in column), default=0)
+        if self._config.precision == "bfloat16" and widest > BFLOAT16_BITS:
+            raise ValueError(
+                f"bfloat16 cannot tell apart the levels of {widest} bits, only those of up to {BFLOAT16_BITS}: take "
+                "--precision float32, or fewer bits"
+            )
+        apply(self._model, policy)
+
     def _retrain_afresh(self, policy: Policy) -> float:
         self._model.load_state_dict(self._start)
-        apply(self._model, policy)
+        self._apply(policy)
         return self._retrain(self._seed, policy.trained)
 
     @contextlib.contextmanager

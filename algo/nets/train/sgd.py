@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from algo.nets.registry import naming_users_line
 from algo.nets.train.learning_rate import scheduler
-from algo.nets.training_config import LearningRateSchedule, TrainingConfig
+from algo.nets.training_config import LearningRateSchedule, Precision, TrainingConfig
 
 _deterministic: Any = deterministic  # a module whose one setting no type checker sees
 _TEST_BATCH = 512  # images tested at once; limits memory, does not change results
@@ -72,7 +72,7 @@ def train(
         model: any; it is left in training mode.
         images: (N, ...), laid out as the model wants them (`suited_layout`).
         labels: (N,).
-        config: momentum, weight decay and the power of ``k-decay``.
+        config: momentum, weight decay, the power of ``k-decay`` and the precision.
         epochs: passes over the images.
         batch_size: images per step; a single last image is left out, because batch normalisation needs two.
         rate: first step size.
@@ -105,10 +105,33 @@ def train(
                 if on_step is not None:
                     on_step(StepInfo(model, optimiser, epoch, epoch * batches + number, steps))
                 optimiser.zero_grad(set_to_none=True)
-                loss(model(images[chosen]), labels[chosen]).backward()
+                with computing_in(config.precision, images.device):
+                    lost = loss(model(images[chosen]), labels[chosen])
+                lost.backward()
                 optimiser.step()
                 if falling:
                     falling.step()
+
+
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Raise ValueError, which says what to do, if layers cannot be trained in a precision on a device."""
+    if precision == "float32":
+        return
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported()
+    else:  # without oneDNN's kernels it would be many times slower
+        able = (
+            device.type == "cpu"
+            and torch.backends.mkldnn.is_available()
+            and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+        )
+    if not able:
+        raise ValueError(f"this machine cannot train in bfloat16 on {device.type}: take --precision float32")
+
+
+def computing_in(precision: Precision, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """Layers compute in a precision, from parameters in float32, while this lasts."""
+    return contextlib.nullcontext() if precision == "float32" else torch.autocast(device.type, torch.bfloat16)
 
 
 @naming_users_line()

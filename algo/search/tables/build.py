@@ -256,7 +256,7 @@ def build(
     else:
         accuracy = retrained_accuracy(recipe, seeds, list(itertools.product(*choices)), workers)
     network, data = network_builder(recipe.network), shown_name(recipe.data)  # a table may be given to others
-    described = asdict(recipe) | {"data": data}
+    described = asdict(recipe) | {"data": data, "training": recipe.training.described()}
     del described["data_folder"]
     if set(activations) == {ACTIVATION_BITS.usual}:
         del described["activation_bits"]  # as in tables of earlier versions

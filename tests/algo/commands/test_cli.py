@@ -254,7 +254,13 @@ def test_score():
 def test_bench_sets_goals_beside_what_it_measured():
     cycles = {"9": {"sample": 17, "update": 18}}
     rates = {"rtl_cocotb_verilator": 512.3, "golden": 2190.0, "golden_batch_1000": 100000.0}
-    shown = table({"cycles": cycles, "iterations_per_s": rates, "help_ms": 122.0, "load_table_ms": 151.0})
+    figures = {"cycles": cycles, "iterations_per_s": rates, "help_ms": 122.0, "load_table_ms": 151.0}
+    steps = {"8": {"quantised_to_float": 1.234, "bfloat16_to_float32": None}}
+    steps["16"] = {"quantised_to_float": 1.5, "bfloat16_to_float32": 0.625}
+    shown = table(figures | {"training_step": steps})
+    assert "| quantised training step, width 8 | 1.23 float steps | <= 1.3 |" in shown
+    assert "| the same in bfloat16, width 16 | 0.62 of that in float32 |  |" in shown
+    assert "in bfloat16, width 8" not in shown and "training step" not in table(figures | {"training_step": {}})
     assert "| update a policy of 9 rows | 18 cycles | <= T + 12 = 21 |" in shown
     assert "| search with a table, rtl cocotb verilator | 512 iterations/s | >= 500 |" in shown
     assert "| the published search from 1,000 seeds | 3.3 s | < 15 |" in shown
@@ -270,6 +276,7 @@ def test_bench_measures_what_was_asked_for():
         assert cycles["sample"] <= int(rows) + 8 and cycles["update"] <= int(rows) + 12
     assert all(rate > 0 for rate in figures["iterations_per_s"].values()) and figures["help_ms"] > 0
     assert figures["load_table_ms"] > 0
+    assert all(step["quantised_to_float"] > 0 for step in figures["training_step"].values())
 
 
 @pytest.mark.parametrize(

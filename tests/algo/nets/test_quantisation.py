@@ -12,6 +12,8 @@ from hypothesis.extra import numpy as arrays
 from torch import nn
 
 from algo.nets import quantisation
+from algo.nets.models.mobilenetv2 import MobileNetV2
+from algo.nets.models.resnet34 import ResNet34
 from algo.nets.models.vgg8 import VGG8
 from algo.nets.quantisation import (
     QuantisedConv2d,
@@ -24,6 +26,7 @@ from algo.nets.quantisation import (
     quantised_layers,
     set_bits,
 )
+from algo.nets.train.sgd import reproducible
 
 weights = arrays.arrays(
     np.float32,
@@ -227,6 +230,89 @@ def test_clips_that_training_drove_past_zero_are_taken_as_zero() -> None:
     layer.low.data.fill_(0.3)
     layer.high.data.fill_(2.0)
     assert (int(layer.input_levels().zero), float(layer.input_levels().step)) == (0, pytest.approx(2 / 255))
+
+
+@given(
+    arrays.arrays(
+        np.float32,
+        arrays.array_shapes(min_dims=1, max_dims=4, max_side=6),
+        elements=st.floats(-300, 500, width=32, allow_subnormal=False),
+    ),
+    RANGES,
+    st.integers(2, 16),
+    st.booleans(),
+)
+def test_rounding_and_its_gradient_are_to_the_bit_those_of_the_kernel_of_pytorch(
+    values: np.ndarray, ends: tuple[float, float], bits: int, last: bool
+) -> None:
+    low, high = map(torch.tensor, ends)
+    levels = quantisation.activation_levels(low, high, bits)
+    given_values = torch.from_numpy(values)
+    if last and values.ndim == 4:
+        given_values = given_values.contiguous(memory_format=torch.channels_last)
+    upstream = torch.linspace(-1, 2, values.size).view(values.shape)
+    ours, theirs = (given_values.clone().requires_grad_() for _ in range(2))
+    made = quantise_activations(ours, low, high, bits)
+    wanted = torch.fake_quantize_per_tensor_affine(theirs, levels.step, levels.zero, 0, levels.largest)
+    made.backward(upstream)
+    wanted.backward(upstream)
+    assert torch.equal(made, wanted) and torch.equal(ours.grad, theirs.grad)
+    assert torch.equal(quantise_activations(given_values, low, high, bits), wanted)  # without a gradient
+
+
+class Scalar(quantisation._Quantised):
+    """How layers rounded their input before they did it in several passes: the reference of the next test."""
+
+    def _quantise_input(self, values: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            if self.training:
+                low, high = torch.aminmax(values)
+                share = torch.where(self.seen, quantisation.RANGE_MOMENTUM, 1.0)
+                self.low.lerp_(low.clamp_max(0), share)
+                self.high.lerp_(high.clamp_min(0), share)
+                self.seen.fill_(True)
+            levels = quantisation.activation_levels(self.low, self.high, self.activation_bits)
+        return torch.fake_quantize_per_tensor_affine(values, levels.step, levels.zero, 0, levels.largest)
+
+
+class ScalarConv2d(Scalar, QuantisedConv2d):
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        weight = quantise_weights(self.weight, self.weight_bits)
+        return self._conv_forward(self._quantise_input(input), weight, self.bias)
+
+
+class ScalarLinear(Scalar, QuantisedLinear):
+    pass
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format], ids=["last", "usual"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("kind", [VGG8, MobileNetV2, ResNet34])
+def test_training_gives_the_same_bits_as_with_the_kernel_of_pytorch(
+    kind: type[nn.Module], channels: int, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(1)
+    model = quantise(kind(10, channels, 4)).to(memory_format=layout).train()
+    before = copy.deepcopy(model)
+    for _, layer in quantised_layers(before):
+        layer.__class__ = ScalarConv2d if isinstance(layer, QuantisedConv2d) else ScalarLinear
+    drawn, count = np.random.default_rng(1), len(quantised_layers(model))
+    models = model, before
+    optimisers = [torch.optim.SGD(one.parameters(), 0.05) for one in models]
+    images = [torch.randn(8, channels, 32, 32).mul(scale).contiguous(memory_format=layout) for scale in (1, 3, 2)]
+    with reproducible(1):
+        for given_images in images:
+            bits = drawn.integers(2, 17, (2, count)).tolist()
+            for one, optimiser in zip(models, optimisers, strict=True):
+                set_bits(one, *bits)
+                optimiser.zero_grad()
+                one(given_images).square().mean().backward()
+                optimiser.step()
+            for ours, theirs in zip(model.parameters(), before.parameters(), strict=True):
+                assert torch.equal(ours.grad, theirs.grad)
+            state, wanted = model.state_dict(), before.state_dict()
+            assert all(torch.equal(value, wanted[name]) for name, value in state.items())
+        assert torch.equal(model.eval()(images[0]), before.eval()(images[0]))
 
 
 def test_quantise_keeps_parameters_and_order() -> None:

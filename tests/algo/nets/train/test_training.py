@@ -15,7 +15,7 @@ from algo.nets.models.vgg8 import VGG8
 from algo.nets.train.device_choice import VARIABLE, training_device
 from algo.nets.train.pretraining import Pretrained, _pretraining_key, pretrain
 from algo.nets.train.retrainer import Retrainer
-from algo.nets.train.sgd import StepInfo, tensors, train
+from algo.nets.train.sgd import StepInfo, check_precision, tensors, train
 from algo.nets.training_config import RetrainingMode, TrainingConfig
 from algo.space.policy import Policy
 
@@ -401,6 +401,66 @@ def test_a_search_adds_costs_of_its_parameters_and_freezes_them_at_first(cheaper
     assert len(chosen) == 32 and all(torch.equal(some, torch.zeros(2)) for some in chosen[:17])
     assert model.choice.softmax(0)[cheaper].item() > 0.9
     assert float((model(images).argmax(1) == labels).float().mean()) > 0.9
+
+
+# --- precision -------------------------------------------------------------------------------------------
+
+
+HALF = replace(CONFIG, precision="bfloat16")
+
+
+def has_bfloat16() -> bool:
+    try:
+        check_precision("bfloat16", torch.device("cpu"))
+    except ValueError:
+        return False
+    return True
+
+
+needs_bfloat16 = pytest.mark.skipif(not has_bfloat16(), reason="this processor has no kernels for bfloat16")
+
+
+@needs_bfloat16
+def test_training_in_bfloat16_learns_repeats_and_resumes_bit_for_bit(tmp_path: Path) -> None:
+    first, again = (pretrain(DATA, HALF, make_model) for _ in range(2))
+    assert first.accuracy > 0.9 and weights_of(first) == weights_of(again)
+    assert {value.dtype for value in first.state.values() if value.is_floating_point()} == {torch.float32}
+    whole, begun, resumed = (Retrainer(first, NOISY, HALF) for _ in range(3))
+    wanted = [whole.accuracy(tried, i) for i, tried in enumerate(WALK)]
+    assert [begun.accuracy(WALK[i], i) for i in range(2)] == wanted[:2]
+    resumed.restore(begun.state())
+    assert [resumed.accuracy(WALK[i], i) for i in range(2, 5)] == wanted[2:]
+
+
+@needs_bfloat16
+def test_the_precision_changes_weights_and_refuses_anothers_state(trained: Pretrained) -> None:
+    plain, half = Retrainer(trained, NOISY, CONFIG), Retrainer(trained, NOISY, HALF)
+    weights = [t.network(WALK[1], 0)[0].state_dict()["classifier.0.weight"] for t in (plain, half)]
+    assert not torch.equal(*weights) and torch.allclose(*weights, atol=0.05)
+    with pytest.raises(ValueError, match="belongs to another configuration"):
+        half.restore(plain.state())
+
+
+@needs_bfloat16
+def test_bfloat16_refuses_more_bits_than_it_can_tell_apart(trained: Pretrained) -> None:
+    half = Retrainer(trained, NOISY, HALF)
+    for wide in (Policy((9,) * 8, (8,) * 8), Policy((8,) * 8, (8,) * 7 + (16,))):
+        with pytest.raises(ValueError, match=r"bfloat16 cannot tell apart the levels of (9|16) bits.*--precision"):
+            half.accuracy(wide, 0)
+
+
+def test_a_device_without_bfloat16_is_named() -> None:
+    with pytest.raises(ValueError, match="cannot train in bfloat16 on meta: take --precision float32"):
+        check_precision("bfloat16", torch.device("meta"))
+    check_precision("float32", torch.device("meta"))
+
+
+def test_keys_of_float32_are_those_of_earlier_versions_and_bfloat16_has_its_own() -> None:
+    torch.manual_seed(1)
+    keys = {c.precision: _pretraining_key(DATA, c, 1, make_model(), torch.device("cpu")) for c in (CONFIG, HALF)}
+    assert keys["float32"] != keys["bfloat16"]
+    assert "precision" not in repr(CONFIG) and repr(HALF).endswith(", threads=1, precision='bfloat16')")
+    assert "precision" not in CONFIG.described() and HALF.described()["precision"] == "bfloat16"
 
 
 # --- devices -----------------------------------------------------------------------------------------------
