@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from algo.published.evolver import INT8_BASELINE, PUBLISHED_VGG8
 from algo.search.schedules import episodic_schedule, stretched_schedule
+from algo.search.scoring import register_words
 from algo.search.searcher import Floats, Ints, Outcomes, Problem
 from algo.search.tables.policy_table import PolicyTable
-from algo.search.tables.scored_table import register_words
 from algo.space.dimensions import WEIGHT_BITS
 from algo.space.policy import PolicySpace
 from rtl.spec.params import ALPHA, GAMMA, RLUParams
