@@ -10,14 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
 from algo.search.known_costs import KnownCosts
 from algo.search.scoring import UNIT, Floats, Ints, register_words
 from sim.devices.objective import Objective
 from sim.model.batch import BatchModel
-
-Bools = npt.NDArray[np.bool_]
 
 #: Policies of a space that is enumerated, at most.
 MOST_POLICIES = 500_000
@@ -60,6 +57,21 @@ class Worth:
         # The costs of one that is not accurate enough matter only beside another as accurate.
         low: Ints = _TOO_LOW + words * (1 << 8) + np.maximum(costs, 0) // (1 << 23)
         return np.where(words > self._threshold, worth, np.where(costs < 0, costs, low))
+
+    def expected(self, accuracy: Floats, std: Floats, costs: Ints) -> Floats:
+        """Expected worth of policies whose accuracy is normal with these means and standard deviations.
+
+        The clip of accuracy to 0..1 is left out. Those that miss latency or energy are worth less than any other.
+        """
+        from scipy.special import ndtr
+
+        above = (accuracy - self._threshold / UNIT.coef_one) / std
+        inside = ndtr(above)
+        density = np.exp(-0.5 * above**2) * (2 * np.pi) ** -0.5
+        slope = self._weight * UNIT.coef_one
+        worth: Floats = (slope * accuracy + costs) * inside + slope * std * density
+        # Where none is likely to be accurate enough, the least unlikely.
+        return np.where(costs < 0, -np.inf, worth + 1e-6 * np.minimum(above, 0.0))
 
 
 class Enumeration:
@@ -104,17 +116,17 @@ class Enumeration:
             total = (total[:, :, None] + effects[:, row, None, :count]).reshape(len(constant), -1)
         return total
 
-    def best(self, accuracy: Floats, left_out: Bools | None = None) -> Ints:
-        """The best choice of each model, (models,), the first of several.
+    def best(self, accuracy: Floats, tried: Ints | None = None) -> Ints:
+        """The best policy of each model, (models, rows), the first of several.
 
         Args:
             accuracy: predicted, (models, choices).
-            left_out: choices not to take, of the same shape; all may be taken again if all are left out.
+            tried: numbers of choices not to take, (models, k); they may be taken again when nothing else is left.
         """
         worth = self.rule.of(accuracy, self.worth)
-        if left_out is not None:
-            worth[left_out & ~left_out.all(axis=1, keepdims=True)] = _NEVER
-        chosen: Ints = worth.argmax(axis=1)
+        if tried is not None and tried.size:
+            np.put_along_axis(worth, tried, np.take_along_axis(worth, tried, 1) + _NEVER, 1)
+        chosen: Ints = self.policies[worth.argmax(axis=1)]
         return chosen
 
     def best_of_model(self, accuracy: Floats, left_out: Ints) -> Ints:
@@ -298,3 +310,152 @@ class Programme:
             if value > 0.5:
                 policy[row] = action
         return policy
+
+
+class Choice:
+    """The best policies of a space for models of accuracy, as a search needs them: nothing tried is taken again.
+
+    Args:
+        costs: of the problem.
+
+    Attributes:
+        costs: see above.
+        enumeration: of the space; ``None`` if it has more than `MOST_POLICIES` policies.
+        rule: the `Worth`.
+    """
+
+    def __init__(self, costs: KnownCosts) -> None:
+        self.costs = costs
+        self._exact = ExactChoice(costs)
+        self.enumeration = self._exact.enumeration
+        self.rule = Worth(costs.objective)
+        self._ascent = Ascent(costs, self.rule)
+
+    def with_point(self, layers: Ints) -> Ints:
+        """Policies (..., rows) of the layers' actions (..., rows - 1), each at the point that suits it best."""
+        points = self.costs.points
+        every = np.empty((*layers.shape[:-1], points, layers.shape[-1] + 1), np.int64)
+        every[..., :-1], every[..., -1] = layers[..., None, :], np.arange(points)
+        best = self.rule.of_costs(*self.costs.of(every)).argmax(axis=-1)
+        return np.concatenate([layers, best[..., None]], axis=-1)
+
+    def best(self, constant: Floats, effects: Floats, tried: Ints | None = None, exact: bool = False) -> Ints:
+        """The best policy of each model, (models, rows).
+
+        Args:
+            constant, effects: as in `ExactChoice.best`.
+            tried: policies whose layers' actions are not to be taken, (models, k, rows); they may be taken again when
+                nothing else is left.
+            exact: in a space that cannot be enumerated, solve an integer programme a model and not `Ascent`.
+        """
+        tried = np.zeros((len(constant), 0, len(self.costs.action_counts)), np.int64) if tried is None else tried
+        if self.enumeration is None:
+            if exact:
+                everywhere = tried.copy()
+                everywhere[..., -1] = EVERY_POINT
+                try:
+                    return self._exact.best(constant, effects, everywhere)
+                except ValueError:
+                    pass
+            return self._ascent.best(constant, effects, tried)
+        chosen = np.empty((len(constant), len(self.costs.action_counts)), np.int64)
+        for part in self.enumeration.chunks(len(constant)):
+            accuracy = self.enumeration.accuracy(constant[part], effects[part])
+            chosen[part] = self.enumeration.best(accuracy, self.enumeration.places(tried[part]))
+        return chosen
+
+
+class Ascent:
+    """A good policy for each of many models, in a space too large to enumerate: not exact.
+
+    Where nothing is clipped, worth is a sum over the rows, and the best action of each row is known at each point. It
+    begins there, with several prices of latency and energy (a clip makes them free) and of accuracy (the threshold
+    makes it dear). The best of these are improved by changing one row, at the best point, while that helps.
+
+    Args:
+        costs: of the problem.
+        rule: of the objective.
+        starts: number of policies that are improved.
+    """
+
+    _PRICES = (0.0, 0.5, 1.0, 2.0)
+    _ACCURACY = (1.0, 3.0, 10.0, 100.0)
+
+    def __init__(self, costs: KnownCosts, rule: Worth, starts: int = 6) -> None:
+        o = costs.objective
+        self._costs, self._rule, self._starts = costs, rule, starts
+        pairs = [(row, action) for row, count in enumerate(costs.action_counts[:-1]) for action in range(count)]
+        self._rows, self._actions = (np.array(column, int) for column in zip(*pairs, strict=True))
+        self._keys = np.random.default_rng(0).integers(1 << 62, size=costs.latency_ms.shape[1:])
+        legal = np.zeros(costs.latency_ms.shape[1:], bool)
+        legal[self._rows, self._actions] = True
+        self._illegal = np.where(legal, 0.0, -np.inf)
+        self._energy = np.nan_to_num(costs.energy_uj, nan=0.0)
+        prices = [
+            latency * o.weight_l / (o.latency_high_ms - o.latency_low_ms) * costs.latency_ms
+            + energy * o.weight_e / (o.energy_high_uj - o.energy_low_uj) * self._energy
+            for latency in self._PRICES
+            for energy in self._PRICES
+        ]
+        self._price: Floats = np.concatenate(prices)  # (prices x points, rows - 1, actions)
+
+    def best(self, constant: Floats, effects: Floats, tried: Ints) -> Ints:
+        """The best policy found for each model, (models, rows); arguments as in `Choice.best`."""
+        return np.concatenate(
+            [
+                self._one(constant[k : k + 1], effects[k : k + 1], tried[k : k + 1]) for k in range(len(constant))
+            ]
+        )  # fmt: skip
+
+    def _one(self, constant: Floats, effects: Floats, tried: Ints) -> Ints:
+        rows = np.arange(effects.shape[1])
+        legal = effects[0] + self._illegal
+        weight = self._costs.objective.weight_a
+        layers = np.unique(
+            np.concatenate([(dear * weight * legal - self._price).argmax(axis=-1) for dear in self._ACCURACY]), axis=0
+        )
+        gone = self._keys[rows, tried[0, :, :-1]].sum(axis=-1)
+
+        def worth(accuracy: Floats, latency: Floats, energy: Floats, key: Ints) -> tuple[Ints, Ints]:
+            costs = self._rule.of_costs(latency, energy)
+            value = self._rule.of(accuracy, costs.max(axis=-1)) + np.where(np.isin(key, gone), _NEVER, 0)
+            return value, costs.argmax(axis=-1)
+
+        def state(layers: Ints) -> tuple[Floats, Floats, Floats, Ints]:
+            latency = self._costs.base_latency_ms + self._costs.latency_ms[:, rows, layers].sum(axis=-1).T
+            energy = np.nan_to_num(self._costs.base_energy_uj) + self._energy[:, rows, layers].sum(axis=-1).T
+            return (
+                constant[0] + effects[0][rows, layers].sum(axis=-1), latency, energy,
+                self._keys[rows, layers].sum(axis=-1),
+            )  # fmt: skip
+
+        def changes(added: Floats, old: Ints) -> Floats:
+            """What each change of one row adds: (policies, changes, points)."""
+            change: Floats = np.moveaxis(
+                added[:, self._rows, self._actions][:, None] - added[:, self._rows, old], 0, -1
+            )
+            return change
+
+        value, _ = worth(*state(layers))
+        first = np.argsort(-value, kind="stable")[: self._starts]
+        layers, value = layers[first], value[first]
+        moving = np.arange(len(layers))
+        while len(moving):
+            now = layers[moving]
+            accuracy, latency, energy, key = state(now)
+            old = now[:, self._rows]
+            there, _ = worth(
+                accuracy[:, None] + effects[0][self._rows, self._actions] - effects[0][self._rows, old],
+                latency[:, None] + changes(self._costs.latency_ms, old),
+                energy[:, None] + changes(self._energy, old),
+                key[:, None] + self._keys[self._rows, self._actions] - self._keys[self._rows, old],
+            )
+            best = there.argmax(axis=1)
+            reached = there[np.arange(len(best)), best]
+            better = reached > value[moving]
+            moving, best = moving[better], best[better]
+            layers[moving, self._rows[best]] = self._actions[best]
+            value[moving] = reached[better]
+        chosen = layers[value.argmax()]
+        _, point = worth(*state(chosen[None]))
+        return np.array([[*chosen, point[0]]])

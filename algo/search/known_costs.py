@@ -67,8 +67,7 @@ class KnownCosts:
             policies: actions, (..., rows).
             accuracy: of each, (...,), fractions.
         """
-        scores: Floats = rewards_of(accuracy, *self.of(policies), self.objective) * 2.0**-UNIT.q_frac
-        return scores
+        return np.asarray(rewards_of(accuracy, *self.of(policies), self.objective) * 2.0**-UNIT.q_frac, np.float64)
 
 
 def known_costs(problem: Problem) -> KnownCosts:

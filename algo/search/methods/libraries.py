@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from algo.search.methods.simple import POPULATION, TOURNAMENT
-from algo.search.searcher import Ints, Outcomes, Problem
+from algo.search.searcher import DeploysBestSeen, Ints, Outcomes, Problem
 
 
-class Optuna:
+class Optuna(DeploysBestSeen):
     """Searches by a sampler of Optuna over categories, one study per seed; see `Batch`.
 
     Args:
@@ -89,7 +89,7 @@ def nsga2_pareto(problem: Problem, seeds: Sequence[int], *, population: int = PO
     return nsga2(problem, seeds, population=population, pareto=True)
 
 
-class PyGloveEvolution:
+class PyGloveEvolution(DeploysBestSeen):
     """PyGlove's regularised evolution; its mutation may draw the action a row already has. See `Batch`."""
 
     def __init__(
