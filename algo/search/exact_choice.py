@@ -58,18 +58,24 @@ class Worth:
         low: Ints = _TOO_LOW + words * (1 << 8) + np.maximum(costs, 0) // (1 << 23)
         return np.where(words > self._threshold, worth, np.where(costs < 0, costs, low))
 
-    def expected(self, accuracy: Floats, std: Floats, costs: Ints) -> Floats:
-        """Expected worth of policies whose accuracy is normal with these means and standard deviations.
+    def expected(self, accuracy: Floats, std: Floats, costs: Ints, best: float = 0.0) -> Floats:
+        """Expected worth of policies above a best one, where their accuracy is normal: expected improvement.
 
         The clip of accuracy to 0..1 is left out. Those that miss latency or energy are worth less than any other.
+
+        Args:
+            accuracy, std: mean and standard deviation of each policy's accuracy, (policies,).
+            costs: what `of_costs` gives, (policies,).
+            best: worth that counts as none; with 0 it is the expected worth.
         """
         from scipy.special import ndtr
 
-        above = (accuracy - self._threshold / UNIT.coef_one) / std
+        slope = self._weight * UNIT.coef_one
+        least = np.maximum(self._threshold / UNIT.coef_one, (best - costs) / max(slope, 1))
+        above = (accuracy - least) / std
         inside = ndtr(above)
         density = np.exp(-0.5 * above**2) * (2 * np.pi) ** -0.5
-        slope = self._weight * UNIT.coef_one
-        worth: Floats = (slope * accuracy + costs) * inside + slope * std * density
+        worth: Floats = (slope * accuracy + costs - best) * inside + slope * std * density
         # Where none is likely to be accurate enough, the least unlikely.
         return np.where(costs < 0, -np.inf, worth + 1e-6 * np.minimum(above, 0.0))
 
@@ -331,13 +337,20 @@ class Choice:
         self.rule = Worth(costs.objective)
         self._ascent = Ascent(costs, self.rule)
 
-    def with_point(self, layers: Ints) -> Ints:
-        """Policies (..., rows) of the layers' actions (..., rows - 1), each at the point that suits it best."""
+    def pointed(self, layers: Ints) -> tuple[Ints, Ints]:
+        """Policies of the layers' actions (..., rows - 1), each at the point that suits it best.
+
+        Returns:
+            Policies, (..., rows), and what their costs are worth, (...,); see `Worth`.
+        """
+        if self.enumeration is not None:
+            places = self.enumeration.places(np.concatenate([layers, layers[..., :1]], axis=-1))
+            return self.enumeration.policies[places], self.enumeration.worth[places]
         points = self.costs.points
         every = np.empty((*layers.shape[:-1], points, layers.shape[-1] + 1), np.int64)
         every[..., :-1], every[..., -1] = layers[..., None, :], np.arange(points)
-        best = self.rule.of_costs(*self.costs.of(every)).argmax(axis=-1)
-        return np.concatenate([layers, best[..., None]], axis=-1)
+        worth = self.rule.of_costs(*self.costs.of(every))
+        return np.concatenate([layers, worth.argmax(axis=-1)[..., None]], axis=-1), worth.max(axis=-1)
 
     def best(self, constant: Floats, effects: Floats, tried: Ints | None = None, exact: bool = False) -> Ints:
         """The best policy of each model, (models, rows).

@@ -25,7 +25,7 @@ def widest_actions(space: PolicySpace) -> Ints:
 #: What accuracy is counted from, and the prior standard deviation of the widest policy's, in units of an effect's.
 CENTRE, CONSTANT = 0.8, 10.0
 #: Part of the model's error that is the network's and not the measurement's, when a policy is deployed.
-MISFIT = 0.5
+MISFIT = 0.05
 
 
 class Told:
@@ -84,7 +84,7 @@ class OneAtATime:
         ]
         first = np.array([widest.tolist(), *single])
         orders = [np.r_[0, 1 + np.random.default_rng(seed).permutation(len(single))] for seed in seeds]
-        self._first = self._choice.with_point(first)[np.array(orders)]
+        self._first = self._choice.pointed(first)[0][np.array(orders)]
         self._features = Features(self._counts, widest)
         self._told = Told(len(seeds), problem.budget, counts)
         self._asked: Ints = self._first[:, 0]
@@ -161,7 +161,8 @@ class BayesLinear:
         problem: what is searched.
         seeds: of the draws.
         first: random policies after the widest.
-        boldness: standard deviations of the draws, as a part of the posterior's.
+        boldness: standard deviations of the draws, as a part of the posterior's: at the beginning, later, and after how
+            many policies.
         shared, of_row: variance of the shared part and of a row's, in units of an action's own.
     """
 
@@ -175,9 +176,9 @@ class BayesLinear:
         problem: Problem,
         seeds: Sequence[int],
         *,
-        first: int = 3,
-        boldness: float = 1.0,
-        shared: float = 1.0,
+        first: int = 1,
+        boldness: tuple[float, float, int] = (0.2, 1.5, 50),
+        shared: float = 4.0,
         of_row: float = 1.0,
     ) -> None:
         space = problem.space
@@ -189,7 +190,7 @@ class BayesLinear:
         self._generators = [np.random.default_rng(seed) for seed in seeds]
         random = np.array([drawn(rng, space.action_counts[:-1], first) for rng in self._generators])
         layers = np.concatenate([np.tile(widest, (len(seeds), 1, 1)), random], axis=1)
-        self._begin = self._choice.with_point(layers)
+        self._begin = self._choice.pointed(layers)[0]
         self._asked: Ints = self._begin[:, 0]
         size = self._features.number
         self._gram, self._moment = np.zeros((len(seeds), size, size)), np.zeros((len(seeds), size))
@@ -206,7 +207,9 @@ class BayesLinear:
             return self._asked
         mean, root, scale, _ = self._posterior()
         normal = np.array([rng.standard_normal(mean.shape[1]) for rng in self._generators])
-        weights = mean + self._boldness * np.sqrt(scale)[:, None] * np.einsum("nij,nj->ni", root, normal)
+        low, high, until = self._boldness
+        bold = low + (high - low) * min(1.0, told.number / until)
+        weights = mean + bold * np.sqrt(scale)[:, None] * np.einsum("nij,nj->ni", root, normal)
         constant, effects = self._features.split(weights)
         self._asked = self._choice.best(CENTRE + constant, effects, told.policies[:, : told.number])
         return self._asked

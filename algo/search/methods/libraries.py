@@ -38,13 +38,13 @@ class Optuna(DeploysBestSeen):
             for row, n in enumerate(problem.space.action_counts)
         }
         directions: Any = ["maximize", "minimize", "minimize"] if pareto else ["maximize"]
-        with _quiet():
+        with quiet_optuna():
             self._studies = [optuna.create_study(directions=directions, sampler=sampler(seed)) for seed in seeds]
         self._trials: list[Any] = []
 
     def ask(self) -> Ints:
         """The next policy of each search, (searches, rows)."""
-        with _quiet():
+        with quiet_optuna():
             self._trials = [study.ask(self._distributions) for study in self._studies]
         chosen = [trial.params for trial in self._trials]  # a copy each time
         return np.array([[params[name] for name in self._distributions] for params in chosen], dtype=np.int64)
@@ -52,7 +52,7 @@ class Optuna(DeploysBestSeen):
     def tell(self, outcomes: Outcomes) -> None:
         """Tell each study the outcome of its trial."""
         wanted = self._objective
-        with _quiet():
+        with quiet_optuna():
             for k, (study, trial) in enumerate(zip(self._studies, self._trials, strict=True)):
                 if not self._pareto:
                     study.tell(trial, [float(outcomes.score[k])])
@@ -119,7 +119,7 @@ class PyGloveEvolution(DeploysBestSeen):
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
     """Without Optuna's logging, and without its warning that a multivariate TPE is an experiment."""
     import optuna
 

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from algo.search.methods import additive, libraries, simple, units
+from algo.search.methods import additive, costed, gaussian_process, libraries, simple, units
 from algo.search.scoring import UNIT, rewards_of
 from algo.search.searcher import Batch, Floats, Ints, OneOfBatch, Outcomes, Problem
 from algo.search.tables.scored_table import ScoredTable
@@ -181,6 +181,16 @@ METHODS: dict[str, Method] = {
             additive.BayesLinear,
             "Bayesian linear model of accuracy, Thompson sampling, exact choice",
             believes=True,
+        ),
+        Method("evolution-costs", costed.EvolutionCosts, "evolution that knows latency and energy"),
+        Method("tpe-costs", costed.TpeCosts, "TPE by Optuna that knows latency and energy", 10),
+        Method(
+            "gp",
+            gaussian_process.GaussianProcess,
+            "Gaussian process of accuracy by scikit-learn, expected improvement of the score with known costs",
+            5,
+            believes=True,
+            most=80,
         ),
         Method("pyglove-evolution", libraries.PyGloveEvolution, "regularised evolution by PyGlove", 5),
         Method("tpe", libraries.tpe, "tree-structured Parzen estimator by Optuna", 10),
