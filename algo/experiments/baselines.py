@@ -11,7 +11,7 @@ from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, markdown_t
 from algo.experiments.plots import COLOURS, figure
 from algo.experiments.statistics import shown
 from algo.experiments.tables import BUDGET, digests, methods, objectives, regrets, scored, seeds_of
-from algo.search.compare.regret import CHECKPOINTS, arrival, as_json, mean_regret
+from algo.search.compare.regret import CHECKPOINTS, EARLY, arrival, as_json, mean_regret
 from algo.search.methods.registry import METHODS
 
 #: Where curves are sampled for the plot.
@@ -25,7 +25,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 def compute(settings: Settings) -> dict[str, Any]:
     """Mean regret with its interval, and evaluations to within 1 % of the optimum."""
-    return compute_of(settings, methods(settings.scale), CHECKPOINTS)
+    return compute_of(settings, methods(settings.scale), (*EARLY, *CHECKPOINTS))
 
 
 def configuration_of(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
@@ -54,12 +54,18 @@ def compute_of(settings: Settings, names: Sequence[str], checkpoints: Sequence[i
             },
         )  # fmt: skip
         arrived = arrival(regret, known.optimum, range(1, regret.shape[1] + 1))
+        mean = regret.mean(axis=1)
         case["methods"][method] = {
             "seeds": regret.shape[1],
-            "regret": {str(at): as_json(found) for at, found in mean_regret(regret, checkpoints).items()},
+            "regret": {
+                str(at): as_json(found)
+                for at, found in mean_regret(regret, [at for at in checkpoints if at <= len(regret)]).items()
+            },
             "arrival": as_json(arrived.median),
             "not_arrived": len(arrived.censored),
-            "curve": np.round(regret.mean(axis=1)[np.array(_CURVE) - 1], 6).tolist(),
+            "curve": np.round(
+                regret.mean(axis=1)[np.array([at for at in _CURVE if at <= len(regret)]) - 1], 6
+            ).tolist(),
         }
     return {"cases": list(cases.values()), "checkpoints": list(checkpoints)}
 
@@ -89,8 +95,8 @@ def title(case: Mapping[str, Any]) -> str:
 
 
 def method_table(case: Mapping[str, Any], checkpoints: Sequence[int]) -> str:
-    """Regrets of a case, a row per method, best at the end first."""
-    found_by = sorted(case["methods"].items(), key=lambda item: float(item[1]["regret"][str(checkpoints[-1])]["value"]))
+    """Regrets of a case, a row per method, best at its end first."""
+    found_by = sorted(case["methods"].items(), key=lambda item: float(list(item[1]["regret"].values())[-1]["value"]))
     body = []
     for name, found in found_by:
         never = f"; {found['not_arrived']} of {found['seeds']} never" if found["not_arrived"] else ""
@@ -98,7 +104,7 @@ def method_table(case: Mapping[str, Any], checkpoints: Sequence[int]) -> str:
             (
                 name,
                 f"{found['seeds']:,}",
-                *(shown(found["regret"][str(at)], 4) for at in checkpoints),
+                *(shown(found["regret"][str(at)], 4) if str(at) in found["regret"] else "-" for at in checkpoints),
                 f"{shown(found['arrival'], 0)}{never}",
             )
         )
@@ -120,7 +126,7 @@ def curves(data: Mapping[str, Any]) -> bytes:
     with figure(len(data["cases"])) as drawn:
         for axes, case in zip(drawn.axes, data["cases"], strict=True):
             for number, (name, found) in enumerate(case["methods"].items()):
-                axes.plot(_CURVE, found["curve"], color=COLOURS[number % len(COLOURS)],
+                axes.plot(_CURVE[: len(found["curve"])], found["curve"], color=COLOURS[number % len(COLOURS)],
                           linestyle="-" if number < len(COLOURS) else "--", label=name)  # fmt: skip
             axes.set(xlabel="evaluations", yscale="log")
             axes.set_title(title(case).replace(", ", ",\n"), fontsize="small")

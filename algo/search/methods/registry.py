@@ -18,6 +18,7 @@ import numpy as np
 from algo.search.methods import additive, costed, gaussian_process, libraries, simple, units
 from algo.search.scoring import UNIT, rewards_of
 from algo.search.searcher import Batch, Floats, Ints, OneOfBatch, Outcomes, Problem
+from algo.search.tables.policy_table import PolicyTable
 from algo.search.tables.scored_table import ScoredTable
 from rtl.spec.params import ATTEMPTS
 
@@ -43,6 +44,20 @@ class Noise:
         if self.std is not None and not 0.0 <= self.std < math.inf:
             raise ValueError(f"noise must be a standard deviation of 0 or more, or 'table', not {self.std:g}")
 
+    @classmethod
+    def named(cls, text: str) -> Noise:
+        """The noise that ``table`` or a number says; raises ValueError for anything else."""
+        try:
+            return cls(None if text == "table" else float(text))
+        except ValueError:
+            raise ValueError(f"noise must be a standard deviation of 0 or more, or 'table', not {text!r}") from None
+
+    def check(self, table: PolicyTable) -> Floats:
+        """The table's standard deviations, (size,); ValueError if they are asked for and it has none."""
+        if self.std is None and table.accuracy_std is None:
+            raise ValueError("the table has no accuracy_std: give --noise a standard deviation, such as 0.014")
+        return np.zeros(table.space.size) if table.accuracy_std is None else table.accuracy_std
+
     def errors(self, seed: int, budget: int) -> Floats:
         """Errors of a seed's evaluations, (budget,), in standard deviations."""
         return np.random.default_rng((seed, _OF_NOISE)).standard_normal(budget)
@@ -51,16 +66,10 @@ class Noise:
         """Outcomes of policies at places of a table, (n,), as a search with these errors sees them.
 
         Raises:
-            ValueError: if the table does not have the standard deviations that are asked for.
+            ValueError: as `check`.
         """
-        std = self.std
-        if std is None:
-            if scored.table.accuracy_std is None:
-                raise ValueError("the table has no accuracy_std: give --noise a standard deviation, such as 0.014")
-            errors = errors * scored.table.accuracy_std[places]
-        else:
-            errors = errors * std
-        accuracy = np.clip(outcomes.accuracy + errors, 0.0, 1.0)
+        std = self.check(scored.table)[places] if self.std is None else self.std
+        accuracy = np.clip(outcomes.accuracy + errors * std, 0.0, 1.0)
         rewards = rewards_of(accuracy, outcomes.latency_ms, outcomes.energy_uj, scored.objective)
         return replace(outcomes, accuracy=accuracy, score=np.ldexp(rewards.astype(float), -UNIT.q_frac))
 
@@ -72,11 +81,13 @@ class Found:
     Attributes:
         chosen: of the policies tried, (budget, seeds).
         deployed: of those that would be deployed, (numbers of evaluations, seeds): what the method's model of accuracy
-            believes best, or without a model that of the best score seen, noise and all.
+            believes best, or without a model the luckiest.
+        luckiest: of those of the best score seen until then, noise and all, of the same shape.
     """
 
     chosen: Ints
     deployed: Ints
+    luckiest: Ints
 
 
 @dataclass(frozen=True)
@@ -126,8 +137,8 @@ class Method:
         table = scored.table
         searches = self.make(Problem(table.space, scored.objective, budget, table.measure), seeds)
         chosen = np.empty((budget, len(seeds)), dtype=np.int64)
-        deployed = np.empty((len(at), len(seeds)), dtype=np.int64)
-        luckiest, best = np.zeros(len(seeds), np.int64), np.full(len(seeds), -1.0)
+        deployed, luckiest = np.empty((2, len(at), len(seeds)), dtype=np.int64)
+        lucky, best = np.zeros(len(seeds), np.int64), np.full(len(seeds), -1.0)
         errors = None if noise is None else np.stack([noise.errors(seed, budget) for seed in seeds], axis=1)
         for n in range(budget):
             chosen[n] = places = searches.ask() @ table.space.strides
@@ -135,12 +146,12 @@ class Method:
             if noise is not None and errors is not None:
                 outcomes = noise.on(outcomes, places, errors[n], scored)
             searches.tell(outcomes)
-            lucky = outcomes.score > best
-            luckiest, best = np.where(lucky, places, luckiest), np.where(lucky, outcomes.score, best)
+            better = outcomes.score > best
+            lucky, best = np.where(better, places, lucky), np.where(better, outcomes.score, best)
             for k in np.flatnonzero(np.array(at, int) == n + 1):
                 believed = searches.recommend()
-                deployed[k] = luckiest if believed is None else believed @ table.space.strides
-        return Found(chosen, deployed)
+                luckiest[k], deployed[k] = lucky, lucky if believed is None else believed @ table.space.strides
+        return Found(chosen, deployed, luckiest)
 
     def searcher(self, problem: Problem, seed: int) -> OneOfBatch:
         """A searcher for one seed."""

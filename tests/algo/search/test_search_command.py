@@ -85,7 +85,7 @@ def test_what_an_earlier_version_of_a_method_found_is_not_taken(table, tmp_path,
 
 def test_cells_of_seeds_join_to_one_sweep(table):
     scored = small_scored()
-    found = sweep(str(table), scored, ["nsga2"], seeds=60, budget=4, jobs=1)["nsga2"]
+    found = sweep(str(table), scored, ["nsga2"], seeds=60, budget=4, jobs=1)["nsga2"].chosen
     assert found.shape == (4, 60) and (found == METHODS["nsga2"].run(scored, range(1, 61), 4)).all()
 
 
