@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, markdown_table
 from algo.experiments.plots import COLOURS, figure
 from algo.experiments.statistics import shown
@@ -63,9 +61,7 @@ def compute_of(settings: Settings, names: Sequence[str], checkpoints: Sequence[i
             },
             "arrival": as_json(arrived.median),
             "not_arrived": len(arrived.censored),
-            "curve": np.round(
-                regret.mean(axis=1)[np.array([at for at in _CURVE if at <= len(regret)]) - 1], 6
-            ).tolist(),
+            "curve": [round(float(mean[at - 1]), 6) for at in _CURVE if at <= len(mean)],
         }
     return {"cases": list(cases.values()), "checkpoints": list(checkpoints)}
 

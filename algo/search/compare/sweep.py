@@ -152,15 +152,15 @@ def sweep(
     digest = table_digest(scored.table)
     results = {}
     for one in methods:
-        method = METHODS[one]
-        step, most = method.seeds_per_cell, min(budget, method.most or budget)
+        known = METHODS[one]
+        step, most = known.seeds_per_cell, min(budget, known.most or budget)
         cells = [
-            SearchCell(name, digest, scored.objective, one, first, min(step, seeds - first + 1), most, method.version)
+            SearchCell(name, digest, scored.objective, one, first, min(step, seeds - first + 1), most, known.version)
             for first in range(1, seeds + 1, step)
         ]
         quick = len(cells) == 1 or step >= 1000
         where: Any = {"folder": folder, "jobs": 1 if quick else jobs, "ray": None if quick else ray, "label": one}
-        if noise is None and not method.believes:
+        if noise is None and not known.believes:
             found = run_cells(run_cell, cells, **where)
         else:
             deploying = [DeployingCell(cell, noise, tuple(n for n in at if n <= most)) for cell in cells]

@@ -155,7 +155,7 @@ class BayesLinear:
 
     Effects are relative to the widest action. A priori they are correlated: all rows share a part, the actions of a row
     share another, and each has one of its own; all in proportion to ``ratio`` to the power of an action's rank from the
-    narrowest. ``ratio`` and the noise are the most probable of a grid, by the evidence; the scale is integrated out.
+    narrowest. ``ratio`` and the noise are drawn from a grid in proportion to their evidence, without the scale.
 
     Args:
         problem: what is searched.
@@ -205,8 +205,11 @@ class BayesLinear:
         if told.number <= self._first:
             self._asked = self._begin[:, told.number]
             return self._asked
-        mean, root, scale, _ = self._posterior()
-        normal = np.array([rng.standard_normal(mean.shape[1]) for rng in self._generators])
+        evidence, means, roots, scales = self._posterior()
+        normal = np.array([rng.standard_normal(means.shape[2]) for rng in self._generators])
+        chance = np.array([rng.gumbel(size=len(evidence)) for rng in self._generators]).T
+        drawn_of, each = (evidence + chance).argmax(axis=0), np.arange(len(normal))
+        mean, root, scale = means[drawn_of, each], roots[drawn_of, each], scales[drawn_of, each]
         low, high, until = self._boldness
         bold = low + (high - low) * min(1.0, told.number / until)
         weights = mean + bold * np.sqrt(scale)[:, None] * np.einsum("nij,nj->ni", root, normal)
@@ -231,24 +234,30 @@ class BayesLinear:
 
         Expected over what the model does not know: a policy whose accuracy may lie below the threshold counts less.
         """
-        mean, root, scale, noise = self._posterior()
-        constant, effects = self._features.split(mean)
-        constant, root = CENTRE + constant, root * np.sqrt(scale)[:, None, None]
-        misfit = MISFIT * noise * scale
+        evidence, means, roots, scales = self._posterior()
+        shares = np.exp(evidence - evidence.max(axis=0))
+        shares /= shares.sum(axis=0)
+        misfits = MISFIT * scales * np.array([noise for noise, _ in self._grid])[:, None]
         choice, enumeration = self._choice, self._choice.enumeration
-        chosen = np.empty((len(mean), self._told.policies.shape[2]), np.int64)
-        for k in range(len(mean)):
+        chosen = np.empty((means.shape[1], self._told.policies.shape[2]), np.int64)
+        for k in range(len(chosen)):
+            likely = np.flatnonzero(shares[:, k] > 0.01)
             if enumeration is not None:
                 policies, costs = enumeration.policies, enumeration.worth
-            else:  # the tried, and those that the mean prefers if it is a little wrong
-                lower = constant[k] - np.sqrt(misfit[k]) * np.arange(4.0)
-                best = choice.best(lower, np.tile(effects[k], (len(lower), 1, 1)))
-                policies = np.concatenate([best, self._told.policies[k, : self._told.number]])
+            else:  # the tried, and those that the means prefer if they are a little wrong
+                best = []
+                for one in likely:
+                    constant, effects = self._features.split(means[one, k])
+                    lower = CENTRE + constant - np.sqrt(misfits[one, k]) * np.arange(4.0)
+                    best.append(choice.best(lower, np.tile(effects, (len(lower), 1, 1))))
+                policies = np.concatenate([*best, self._told.policies[k, : self._told.number]])
                 costs = choice.rule.of_costs(*choice.costs.of(policies))
             design = self._features.of(policies)
-            accuracy = design @ np.r_[mean[k, 0] + CENTRE, mean[k, 1:]]
-            std = np.sqrt(((design @ root[k]) ** 2).sum(axis=1) + misfit[k])
-            expected = choice.rule.expected(accuracy, std, costs)
+            expected = np.zeros(len(policies))
+            for one in likely:
+                variance = ((design @ roots[one, k]) ** 2).sum(axis=1) * scales[one, k] + misfits[one, k]
+                accuracy = CENTRE + design @ means[one, k]
+                expected += shares[one, k] * choice.rule.expected(accuracy, np.sqrt(variance), costs)
             chosen[k] = policies[expected.argmax()]
         return chosen
 
@@ -267,7 +276,12 @@ class BayesLinear:
         return covariance
 
     def _posterior(self) -> tuple[Floats, Floats, Floats, Floats]:
-        """Of n searches: mean (n, columns), a root of the covariance (n, columns, columns), scale and noise (n,)."""
+        """For each hyper-parameters of the grid (g) and search (n): what is believed.
+
+        Returns:
+            Logarithm of the evidence (g, n); mean of constant and effects (g, n, columns); a root of their covariance
+            (g, n, columns, columns) in units of the scale; and the scale (g, n), an action's own variance.
+        """
         found: list[tuple[Any, Any, Any, Any]] = []
         for noise, prior in self._grid:
             precision = np.linalg.inv(prior) + self._gram / noise
@@ -283,10 +297,6 @@ class BayesLinear:
                 - logs
                 - shape * np.log(scale * shape)
             )
-            found.append((evidence, mean, lower, scale))
-        best = np.argmax([one[0] for one in found], axis=0)
-        each = np.arange(len(best))
-        mean, lower, scale = (np.array([one[k] for one in found])[best, each] for k in (1, 2, 3))
-        root = np.linalg.inv(lower).swapaxes(1, 2)
-        noises = np.array([noise for noise, _ in self._grid])[best]
-        return mean, root, scale, noises
+            found.append((evidence, mean, np.linalg.inv(lower).swapaxes(1, 2), scale))
+        evidence, mean, root, scale = (np.array([one[k] for one in found], np.float64) for k in range(4))
+        return evidence, mean, root, scale

@@ -53,11 +53,15 @@ class Hopeful:
         return may
 
     def drawn(self, search: int, otherwise: Ints) -> Ints:
-        """Random actions of the layers (rows - 1,) that a search may propose, or others if none was found."""
+        """Random actions of the layers (rows - 1,) that a search may propose; else untried ones; else the others."""
         layers = drawn(self._generators[search], self._counts, _DRAWN)
         may = self.may(np.full(_DRAWN, search), layers)
-        found: Ints = layers[may.argmax()] if may.any() else otherwise
-        return found
+        untried = ~(self._tried[search, : self._number] == layers[:, None]).all(axis=2).any(axis=1)
+        for fit in (may, untried):
+            if fit.any():
+                found: Ints = layers[fit.argmax()]
+                return found
+        return otherwise
 
     def with_point(self, layers: Ints) -> Ints:
         """Policies (n, rows) of the layers' actions, each at its best point."""

@@ -27,6 +27,9 @@ class GaussianProcess:
     is exact (`Worth.expected`). The kernel is linear in the rows' actions, with parts that rows and actions share, plus
     a smooth one (RBF) for interactions, plus noise. The widest policy first, then random ones. See `Batch`.
 
+    Why scikit-learn: on three synthetic landscapes BoTorch, with a sampled composite objective, came to the same regret
+    after 50 policies (0) in 18 to 37 times the time. Optuna's GPSampler takes no composite objective.
+
     In a space too large to enumerate the candidates are random policies and changes of those tried.
 
     Args:
@@ -75,11 +78,14 @@ class GaussianProcess:
         if len(accuracy) < 2:
             return policies[-1] if not improving else self._random(search)
         process = self._process(search, self._features(policies[trained]), accuracy)
+        if improving:
+            self._kernels[search] = process.kernel_
         enumeration = self._choice.enumeration
         if enumeration is not None:
             candidates, costs, features = enumeration.policies, enumeration.worth, self._every
         else:
-            candidates, costs = self._choice.pointed(self._pool(search, policies))
+            rng = self._generators[search] if improving else np.random.default_rng(0)
+            candidates, costs = self._choice.pointed(self._pool(policies, rng))
             features = self._features(candidates)
         mean, std = process.predict(features, return_std=True)
         noise = process.kernel_.k2.noise_level * np.var(accuracy)
@@ -115,7 +121,6 @@ class GaussianProcess:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # a hyper-parameter at its limit is no harm
             process.fit(features, accuracy)
-        self._kernels[search] = process.kernel_
         return process
 
     def _features(self, policies: Ints) -> Floats:
@@ -128,8 +133,7 @@ class GaussianProcess:
         chosen: Ints = self._choice.pointed(drawn(self._generators[search], self._counts, 1))[0][0]
         return chosen
 
-    def _pool(self, search: int, policies: Ints) -> Ints:
-        rng = self._generators[search]
+    def _pool(self, policies: Ints, rng: np.random.Generator) -> Ints:
         random = drawn(rng, self._counts, _POOL)
         parents = policies[rng.integers(len(policies), size=_POOL // 2), :-1]
         kept = rng.random(parents.shape) > 2 / len(self._counts)
