@@ -155,7 +155,8 @@ class BayesLinear:
 
     Effects are relative to the widest action. A priori they are correlated: all rows share a part, the actions of a row
     share another, and each has one of its own; all in proportion to ``ratio`` to the power of an action's rank from the
-    narrowest. ``ratio`` and the noise are drawn from a grid in proportion to their evidence, without the scale.
+    narrowest. ``ratio`` and the noise come from a grid: for the draws those of the highest evidence, for what is
+    deployed all of them, weighted by it. The scale is estimated with each.
 
     Args:
         problem: what is searched.
@@ -207,9 +208,8 @@ class BayesLinear:
             return self._asked
         evidence, means, roots, scales = self._posterior()
         normal = np.array([rng.standard_normal(means.shape[2]) for rng in self._generators])
-        chance = np.array([rng.gumbel(size=len(evidence)) for rng in self._generators]).T
-        drawn_of, each = (evidence + chance).argmax(axis=0), np.arange(len(normal))
-        mean, root, scale = means[drawn_of, each], roots[drawn_of, each], scales[drawn_of, each]
+        best, each = evidence.argmax(axis=0), np.arange(len(normal))
+        mean, root, scale = means[best, each], roots[best, each], scales[best, each]
         low, high, until = self._boldness
         bold = low + (high - low) * min(1.0, told.number / until)
         weights = mean + bold * np.sqrt(scale)[:, None] * np.einsum("nij,nj->ni", root, normal)
