@@ -21,7 +21,7 @@ from algo.search.methods.simple import POPULATION, TOURNAMENT, Evolution
 from algo.search.searcher import DeploysBestSeen, Floats, Ints, Outcomes, Problem, drawn
 
 #: Proposals of a method that may be refused, one after the other, before one is drawn at random.
-_REFUSED = 16
+_REFUSED = 8
 #: Random policies among which one is looked for that may be proposed.
 _DRAWN = 512
 
@@ -52,16 +52,41 @@ class Hopeful:
         may: npt.NDArray[np.bool_] = hopeful & ~tried
         return may
 
+    def left(self, search: int) -> bool:
+        """Whether a search may still propose something; in a space too large to enumerate always true."""
+        enumeration = self._choice.enumeration
+        return enumeration is None or bool(self._may_of_all(search).any())
+
     def drawn(self, search: int, otherwise: Ints) -> Ints:
         """Random actions of the layers (rows - 1,) that a search may propose; else untried ones; else the others."""
-        layers = drawn(self._generators[search], self._counts, _DRAWN)
+        rng, enumeration = self._generators[search], self._choice.enumeration
+        if enumeration is not None:
+            untried = np.ones(enumeration.size, bool)
+            untried[self._places(search)] = False
+            for fit in (self._may_of_all(search), untried):
+                if fit.any():
+                    chosen: Ints = enumeration.policies[rng.choice(np.flatnonzero(fit)), :-1]
+                    return chosen
+            return otherwise
+        layers = drawn(rng, self._counts, _DRAWN)
         may = self.may(np.full(_DRAWN, search), layers)
-        untried = ~(self._tried[search, : self._number] == layers[:, None]).all(axis=2).any(axis=1)
-        for fit in (may, untried):
-            if fit.any():
-                found: Ints = layers[fit.argmax()]
-                return found
-        return otherwise
+        found: Ints = layers[may.argmax()]  # the first, if none may: in such a space it is hardly a tried one
+        return found
+
+    def _places(self, search: int) -> Ints:
+        """Numbers of the choices tried."""
+        assert self._choice.enumeration is not None
+        tried = self._tried[search, : self._number]
+        return self._choice.enumeration.places(np.concatenate([tried, tried[:, :1]], axis=1))
+
+    def _may_of_all(self, search: int) -> npt.NDArray[np.bool_]:
+        """Which choices of an enumerated space may be proposed."""
+        assert self._choice.enumeration is not None
+        costs = self._choice.enumeration.worth
+        accuracy = self._accuracy[search] if self._accuracy[search] >= 0 else 1.0
+        may: npt.NDArray[np.bool_] = self._choice.rule.of(np.full(len(costs), accuracy), costs) > self._best[search]
+        may[self._places(search)] = False
+        return may
 
     def with_point(self, layers: Ints) -> Ints:
         """Policies (n, rows) of the layers' actions, each at its best point."""
@@ -92,14 +117,16 @@ class EvolutionCosts(Evolution):
         """The next policy of each search, (searches, rows)."""
         n, chosen, everyone = self._next, self._chosen, np.arange(len(self._generators))
         super().ask()
-        again = everyone[~self._hopeful.may(everyone, chosen[n, :, :-1])]
+        refused = everyone[~self._hopeful.may(everyone, chosen[n, :, :-1])]
+        lost = [k for k in refused if n < self._first or not self._hopeful.left(k)]
+        again = np.setdiff1d(refused, lost)
         for _ in range(_REFUSED):
-            if not len(again) or n < self._first:
+            if not len(again):
                 break
             numbers = np.stack([self._generators[k].random(self._tournament + 2) for k in again])
             chosen[n, again] = self._children(n, again, numbers)
             again = again[~self._hopeful.may(again, chosen[n, again, :-1])]
-        for k in again:
+        for k in (*lost, *again):
             chosen[n, k, :-1] = self._hopeful.drawn(k, chosen[n, k, :-1])
         self._asked = self._hopeful.with_point(chosen[n, :, :-1])
         return self._asked
@@ -147,7 +174,8 @@ class TpeCosts(DeploysBestSeen):
 
         study = self._studies[search]
         self._trials = self._trials if search else []
-        for _ in range(_REFUSED):
+        layers: Ints = self._asked[search, :-1]
+        for _ in range(_REFUSED if self._hopeful.left(search) else 0):
             trial = study.ask(self._distributions)
             params = trial.params
             layers = np.array([params[name] for name in self._distributions])

@@ -194,7 +194,7 @@ METHODS: dict[str, Method] = {
             believes=True,
         ),
         Method("evolution-costs", costed.EvolutionCosts, "evolution that knows latency and energy"),
-        Method("tpe-costs", costed.TpeCosts, "TPE by Optuna that knows latency and energy", 10),
+        Method("tpe-costs", costed.TpeCosts, "TPE by Optuna that knows latency and energy", 5, most=80),
         Method(
             "gp",
             gaussian_process.GaussianProcess,
