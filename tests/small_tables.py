@@ -22,11 +22,14 @@ def small_scored(seed=5, layers=3, accuracy_th=None):
     return score_table(table, Objective(accuracy_th=default_accuracy_th(table) if accuracy_th is None else accuracy_th))
 
 
-def tiny_table():
-    """Two layers of 4 or 8 bits, one operating point: four policies, the third of them the best."""
+def tiny_table(*, adds_up=False):
+    """Two layers of 4 or 8 bits, one operating point: four policies, the third of them the best.
+
+    Latency and energy are no sums over the layers, unless they should be.
+    """
     space = PolicySpace.of_bit_widths(layers=2, points=1, weight_choices=(4, 8))
     return PolicyTable(
         space, (OperatingPoint(0.8, 200.0),),
-        accuracy=np.array([0.60, 0.70, 0.80, 0.81]), latency_ms=np.array([4.0, 5.0, 5.0, 9.0]),
-        energy_uj=np.array([50.0, 90.0, 60.0, 200.0]), source="made up",
+        accuracy=np.array([0.60, 0.70, 0.80, 0.81]), latency_ms=np.array([4.0, 5.0, 5.0, 6.0 if adds_up else 9.0]),
+        energy_uj=np.array([50.0, 90.0, 60.0, 100.0 if adds_up else 200.0]), source="made up",
     )  # fmt: skip

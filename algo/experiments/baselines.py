@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, markdown_table
 from algo.experiments.plots import COLOURS, figure
 from algo.experiments.statistics import shown
 from algo.experiments.tables import BUDGET, digests, methods, objectives, regrets, scored, seeds_of
-from algo.search.compare.regret import CHECKPOINTS, arrival, as_json, mean_regret
+from algo.search.compare.regret import CHECKPOINTS, EARLY, arrival, as_json, mean_regret
 from algo.search.methods.registry import METHODS
 
 #: Where curves are sampled for the plot.
@@ -25,7 +23,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 
 def compute(settings: Settings) -> dict[str, Any]:
     """Mean regret with its interval, and evaluations to within 1 % of the optimum."""
-    return compute_of(settings, methods(settings.scale), CHECKPOINTS)
+    return compute_of(settings, methods(settings.scale), (*EARLY, *CHECKPOINTS))
 
 
 def configuration_of(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
@@ -54,12 +52,16 @@ def compute_of(settings: Settings, names: Sequence[str], checkpoints: Sequence[i
             },
         )  # fmt: skip
         arrived = arrival(regret, known.optimum, range(1, regret.shape[1] + 1))
+        mean = regret.mean(axis=1)
         case["methods"][method] = {
             "seeds": regret.shape[1],
-            "regret": {str(at): as_json(found) for at, found in mean_regret(regret, checkpoints).items()},
+            "regret": {
+                str(at): as_json(found)
+                for at, found in mean_regret(regret, [at for at in checkpoints if at <= len(regret)]).items()
+            },
             "arrival": as_json(arrived.median),
             "not_arrived": len(arrived.censored),
-            "curve": np.round(regret.mean(axis=1)[np.array(_CURVE) - 1], 6).tolist(),
+            "curve": [round(float(mean[at - 1]), 6) for at in _CURVE if at <= len(mean)],
         }
     return {"cases": list(cases.values()), "checkpoints": list(checkpoints)}
 
@@ -78,9 +80,16 @@ def present(data: Mapping[str, Any]) -> Page:
             "Regret is the optimum less the best score seen so far, mean over seeds, with its 95 % bootstrap interval; "
             "the last column is the median number of evaluations to within 1 % of the optimum.",
             "Every evaluation counts, including those of outliers and of policies seen before.",
+            *(("A dash: more evaluations than the search is good for on a table.",) if _cut_short(data) else ()),
             *(exclusions(case) for case in data["cases"]),
         ),
     )  # fmt: skip
+
+
+def _cut_short(data: Mapping[str, Any]) -> bool:
+    """Whether a search of any case ends before the last number of evaluations."""
+    last = str(data["checkpoints"][-1])
+    return any(last not in found["regret"] for case in data["cases"] for found in case["methods"].values())
 
 
 def title(case: Mapping[str, Any]) -> str:
@@ -89,8 +98,8 @@ def title(case: Mapping[str, Any]) -> str:
 
 
 def method_table(case: Mapping[str, Any], checkpoints: Sequence[int]) -> str:
-    """Regrets of a case, a row per method, best at the end first."""
-    found_by = sorted(case["methods"].items(), key=lambda item: float(item[1]["regret"][str(checkpoints[-1])]["value"]))
+    """Regrets of a case, a row per method, best at its end first."""
+    found_by = sorted(case["methods"].items(), key=lambda item: float(list(item[1]["regret"].values())[-1]["value"]))
     body = []
     for name, found in found_by:
         never = f"; {found['not_arrived']} of {found['seeds']} never" if found["not_arrived"] else ""
@@ -98,7 +107,7 @@ def method_table(case: Mapping[str, Any], checkpoints: Sequence[int]) -> str:
             (
                 name,
                 f"{found['seeds']:,}",
-                *(shown(found["regret"][str(at)], 4) for at in checkpoints),
+                *(shown(found["regret"][str(at)], 4) if str(at) in found["regret"] else "-" for at in checkpoints),
                 f"{shown(found['arrival'], 0)}{never}",
             )
         )
@@ -120,7 +129,7 @@ def curves(data: Mapping[str, Any]) -> bytes:
     with figure(len(data["cases"])) as drawn:
         for axes, case in zip(drawn.axes, data["cases"], strict=True):
             for number, (name, found) in enumerate(case["methods"].items()):
-                axes.plot(_CURVE, found["curve"], color=COLOURS[number % len(COLOURS)],
+                axes.plot(_CURVE[: len(found["curve"])], found["curve"], color=COLOURS[number % len(COLOURS)],
                           linestyle="-" if number < len(COLOURS) else "--", label=name)  # fmt: skip
             axes.set(xlabel="evaluations", yscale="log")
             axes.set_title(title(case).replace(", ", ",\n"), fontsize="small")

@@ -50,6 +50,8 @@ def objectives(scale: Scale) -> tuple[str, ...]:
 def seeds_of(settings: Settings, method: str) -> int:
     """How many seeds a method is run with: fewer for those that search one seed at a time, except at full scale."""
     slow = METHODS[method].seeds_per_cell < 1000
+    if METHODS[method].most is not None:  # seconds a seed
+        return settings.pick(quick=1, cpu=20, full=100)
     return settings.pick(quick=1 if slow else 20, cpu=100 if slow else 1000, full=100 if method == _CHECK else 1000)
 
 
@@ -69,5 +71,5 @@ def regrets(settings: Settings, methods: Sequence[str]) -> dict[tuple[str, str, 
                     table, known, [method], seeds=seeds_of(settings, method), budget=BUDGET,
                     folder=settings.out / "cells", jobs=settings.jobs, ray=settings.ray,
                 )  # fmt: skip
-                found[table, objective, method] = known.regret(chosen[method])
+                found[table, objective, method] = known.regret(chosen[method].chosen)
     return found

@@ -1,4 +1,4 @@
 """The search: one loop, its schedules.
 
-May import: rtl.spec, sim.devices, algo.support, algo.space, algo.published, algo.chips.
+May import: rtl.spec, sim.model, sim.devices, algo.support, algo.space, algo.published, algo.chips.
 """

@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
+
 from algo.chips.chip import Measurement
 from algo.space.policy import Policy, PolicySpace
 from algo.support.figures import shown_cost
@@ -12,6 +15,13 @@ from rtl.spec.params import RLUParams
 from sim.devices.device import GoldenDevice
 from sim.devices.driver import Driver
 from sim.devices.objective import Objective
+from sim.model.batch import BatchModel
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+#: The formats that rewards are computed in.
+UNIT = RLUParams(states=1, actions=2)
 
 
 class Scorer:
@@ -88,3 +98,34 @@ def score(objective: Objective, accuracy: float, latency_ms: float, energy_uj: f
 def weighed_energy(objective: Objective, energy_uj: float) -> float:
     """Energy for the unit: 0 if it is unavailable and the objective gives it no weight."""
     return 0.0 if math.isnan(energy_uj) and objective.weight_e == 0.0 else energy_uj
+
+
+def register_words(
+    accuracy: Floats, latency_ms: Floats, energy_uj: Floats, objective: Objective, params: RLUParams
+) -> tuple[Ints, Ints, Ints]:
+    """Register values of accuracies, latencies and energies, of any shape."""
+
+    def words(values: Floats, full_scale: float) -> Ints:
+        fixed: Ints = np.rint(np.minimum(1.0, values / full_scale) * params.coef_one).astype(int)
+        return fixed
+
+    return (
+        words(accuracy, 1.0),
+        words(latency_ms, objective.latency_full_scale_ms),
+        words(energy_uj, objective.energy_full_scale_uj),
+    )
+
+
+def rewards_of(accuracy: Floats, latency_ms: Floats, energy_uj: Floats, objective: Objective) -> Ints:
+    """Rewards of many measurements in the unit's integers, in steps of 2**-14; 0 for an outlier.
+
+    Args:
+        accuracy: fractions, of any shape.
+        latency_ms, energy_uj: of the same shape; energy may be NaN if the objective gives it no weight.
+        objective: weights, thresholds and ranges.
+    """
+    if objective.weight_e == 0.0:
+        energy_uj = np.nan_to_num(energy_uj, nan=0.0)
+    model = BatchModel(UNIT, [1], objective.registers(UNIT))
+    model.compute_reward(*register_words(accuracy, latency_ms, energy_uj, objective, UNIT))
+    return model.reward

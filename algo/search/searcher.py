@@ -124,6 +124,24 @@ class Batch(Protocol):
         """Take the outcomes of the policies that were asked for last."""
         ...
 
+    def recommend(self) -> Ints | None:
+        """The policy of each search to deploy, (searches, rows), at any time after the first; ``None``: the best seen.
+
+        A batch with a model of accuracy recommends what the model believes best. It changes nothing in the search.
+        """
+        ...
+
+
+class DeploysBestSeen:
+    """What a `Batch` without a model of accuracy recommends."""
+
+    def recommend(self) -> None:
+        """The best seen."""
+
+
+#: How the policy to deploy is found by a batch with a model.
+BELIEVED = "best by the model of accuracy, retrained"
+
 
 class OneOfBatch:
     """A searcher that is one search of a `Batch`, on the host.
@@ -161,8 +179,10 @@ class OneOfBatch:
         self._told.append((self._asked, outcome))
         return Notes()
 
-    def recommend(self) -> None:
-        """The best seen."""
+    def recommend(self) -> tuple[tuple[int, ...], str] | None:
+        """What the batch recommends, and that its model of accuracy says so; ``None`` for the best seen."""
+        found = self._batch.recommend() if self._told else None
+        return None if found is None else (tuple(found[0].tolist()), BELIEVED)
 
     def state(self) -> dict[str, Any]:
         """The method, and all that was asked and told."""

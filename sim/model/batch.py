@@ -77,14 +77,20 @@ class BatchModel:
         s = self._settings
         return (latency >= s["LATENCY_TH"]) | (energy >= s["ENERGY_TH"])
 
-    def compute_reward(self, accuracy: Ints, latency: Ints, energy: Ints) -> None:
-        """Rewards from the measurements; all (n,), register values."""
+    def cost_terms(self, latency: Ints, energy: Ints) -> Ints:
+        """What latency and energy (register values) add to a reward before it is rounded, in 2**-(2 coef_frac)."""
         p, s = self.params, self._settings
-        total = s["WEIGHT_A"] * accuracy
+        total: Ints = np.zeros_like(latency)
         for name, measured in (("LATENCY", latency), ("ENERGY", energy)):
             margin = np.maximum(0, s[f"{name}_HIGH"] - measured)
             term = np.minimum(p.coef_one, round_half_even(margin * s[f"{name}_GAIN"], p.gain_frac))
             total = total + s[f"WEIGHT_{name[0]}"] * term
+        return total
+
+    def compute_reward(self, accuracy: Ints, latency: Ints, energy: Ints) -> None:
+        """Rewards from the measurements; all (n,), register values."""
+        p, s = self.params, self._settings
+        total = s["WEIGHT_A"] * accuracy + self.cost_terms(latency, energy)
         shift = 2 * p.coef_frac - p.q_frac
         score = round_half_even(total, shift) if shift >= 0 else total << -shift
         missed = self.outlier(latency, energy) | (accuracy <= s["ACCURACY_TH"])

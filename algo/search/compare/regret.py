@@ -14,6 +14,8 @@ from algo.search.tables.policy_table import Floats
 
 #: Numbers of evaluations after which regret is given.
 CHECKPOINTS = (25, 50, 100, 200, 330)
+#: Earlier ones, for searches with a model of accuracy.
+EARLY = (10, 15)
 #: A search has arrived when its best score is within this fraction of the optimum.
 NEAR = 0.01
 _RESAMPLES = 2000

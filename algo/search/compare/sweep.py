@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from algo.chips.evolver import EvolverChip
-from algo.search.compare.regret import Arrival, Estimate, arrival, as_json, checkpoints, mean_regret
-from algo.search.methods.registry import METHODS, method_named
+from algo.search.compare.regret import Arrival, Estimate, arrival, as_json, mean_regret
+from algo.search.methods.registry import METHODS, Found, Noise, method_named
 from algo.search.tables.policy_table import PolicyTable, synthetic_table
 from algo.search.tables.scored_table import Ints, ScoredTable, score_table
 from algo.space.dimensions import DIMENSIONS, WEIGHT_BITS
@@ -49,16 +49,35 @@ class SearchCell:
 
 
 @dataclass(frozen=True)
-class MethodResult:
-    """One method over all seeds.
+class DeployingCell:
+    """A `SearchCell` whose searches say what they would deploy.
 
     Attributes:
-        regret: mean simple regret by number of evaluations.
+        cell: the seeds, method and table.
+        noise: see `Noise`; ``None`` without noise.
+        at: numbers of evaluations after which they say it.
+    """
+
+    cell: SearchCell
+    noise: Noise | None
+    at: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """One method over all seeds. All regrets are of true scores, even where the searches saw noisy ones.
+
+    Attributes:
+        regret: mean simple regret of the best policy evaluated, by number of evaluations.
+        deployed: mean regret of the policy that would be deployed, by number of evaluations; empty if not asked for.
+        luckiest: the same of the policy of the best score that the search saw.
         arrival: evaluations to within 1 % of the optimum.
         trainings: mean number of evaluations that cost a training: all but those skipped for latency or energy.
     """
 
     regret: dict[int, Estimate]
+    deployed: dict[int, Estimate]
+    luckiest: dict[int, Estimate]
     arrival: Arrival
     trainings: float
 
@@ -96,8 +115,12 @@ def sweep(
     folder: Path | None = None,
     jobs: int | None = None,
     ray: str | None = None,
-) -> dict[str, Ints]:
-    """Run each method for seeds 1, 2 ...; the policies evaluated, (budget, seeds), by method.
+    noise: Noise | None = None,
+    at: Sequence[int] = (),
+) -> dict[str, Found]:
+    """Run each method for seeds 1, 2 ...; what they found, by method.
+
+    A method that is good for fewer evaluations than the budget (`Method.most`) makes only those.
 
     Args:
         name: of the table, by which other processes find it.
@@ -108,9 +131,13 @@ def sweep(
         folder: where finished cells are kept; see `run_cells`.
         jobs: processes for the methods that search for one seed at a time; the others take one.
         ray: see `run_cells`.
+        noise: of the accuracies that the searches see.
+        at: numbers of evaluations, rising, after which the searches say what they would deploy, if there is noise or
+            the method has a model of accuracy.
 
     Raises:
-        ValueError: for an unknown method, or seeds, budget or jobs below 1.
+        ValueError: for an unknown method, seeds, budget or jobs below 1, or numbers of evaluations that are not rising
+            from at least 1 to at most the budget. Also for the table's own noise if it has none.
         ModuleNotFoundError: without the library of a method.
     """
     for method in methods:
@@ -118,19 +145,31 @@ def sweep(
     for what, value in (("seeds", seeds), ("budget", budget), ("jobs", 1 if jobs is None else jobs)):
         if value < 1:
             raise ValueError(f"{what} must be at least 1, not {value}")
+    if list(at) != sorted({n for n in at if 1 <= n <= budget}):
+        raise ValueError(f"numbers of evaluations must rise from at least 1 to at most {budget}, not {list(at)}")
+    if noise is not None:
+        noise.check(scored.table)
     digest = table_digest(scored.table)
     results = {}
-    for method in methods:
-        step, version = METHODS[method].seeds_per_cell, METHODS[method].version
+    for one in methods:
+        known = METHODS[one]
+        step, most = known.seeds_per_cell, min(budget, known.most or budget)
         cells = [
-            SearchCell(name, digest, scored.objective, method, first, min(step, seeds - first + 1), budget, version)
+            SearchCell(name, digest, scored.objective, one, first, min(step, seeds - first + 1), most, known.version)
             for first in range(1, seeds + 1, step)
         ]
         quick = len(cells) == 1 or step >= 1000
-        found = run_cells(
-            run_cell, cells, folder=folder, jobs=1 if quick else jobs, ray=None if quick else ray, label=method
-        )
-        results[method] = np.concatenate([cell["chosen"] for cell in found], axis=1).astype(np.int64)
+        where: Any = {"folder": folder, "jobs": 1 if quick else jobs, "ray": None if quick else ray, "label": one}
+        if noise is None and not known.believes:
+            found = run_cells(run_cell, cells, **where)
+        else:
+            deploying = [DeployingCell(cell, noise, tuple(n for n in at if n <= most)) for cell in cells]
+            found = run_cells(run_deploying_cell, deploying, **where)
+        parts = [
+            np.concatenate([cell.get(kind, np.empty((0, cell["chosen"].shape[1]))) for cell in found], axis=1)
+            for kind in ("chosen", "deployed", "luckiest")
+        ]
+        results[one] = Found(*(part.astype(np.int64) for part in parts))
     return results
 
 
@@ -142,6 +181,20 @@ def run_cell(cell: SearchCell) -> dict[str, Any]:
     return {"chosen": METHODS[cell.method].run(scored, seeds, cell.budget).astype(np.int32)}
 
 
+@kept_as("algo.search_sweep.run_deploying_cell")
+def run_deploying_cell(one: DeployingCell) -> dict[str, Any]:
+    """The policies evaluated in a cell, as in `Found`."""
+    cell = one.cell
+    scored = _scored(cell.table, cell.digest, cell.objective)
+    seeds = range(cell.first_seed, cell.first_seed + cell.seeds)
+    found = METHODS[cell.method].search(scored, seeds, cell.budget, noise=one.noise, at=one.at)
+    return {
+        "chosen": found.chosen.astype(np.int32),
+        "deployed": found.deployed.astype(np.int32),
+        "luckiest": found.luckiest.astype(np.int32),
+    }
+
+
 @lru_cache(maxsize=4)
 def _scored(name: str, digest: str, objective: Objective) -> ScoredTable:
     table = named_table(name)
@@ -150,21 +203,37 @@ def _scored(name: str, digest: str, objective: Objective) -> ScoredTable:
     return score_table(table, objective)
 
 
-def result_of(scored: ScoredTable, chosen: Ints) -> MethodResult:
-    """The figures of one method's searches for seeds 1, 2 ..."""
-    budget, seeds = chosen.shape
-    regret = scored.regret(chosen)
+def result_of(scored: ScoredTable, found: Found, at: Sequence[int]) -> MethodResult:
+    """The figures of one method's searches for seeds 1, 2 ..., after some numbers of evaluations."""
+    budget, seeds = found.chosen.shape
+    regret, within = scored.regret(found.chosen), [n for n in at if n <= budget]
+
+    def true(places: Ints) -> dict[int, Estimate]:
+        """Mean regrets of policies at places (numbers of evaluations, seeds)."""
+        regrets = mean_regret(scored.optimum - scored.scores[places], range(1, len(places) + 1))
+        return dict(zip(within, regrets.values(), strict=False))
+
     return MethodResult(
-        mean_regret(regret, checkpoints(budget)),
+        mean_regret(regret, within),
+        true(found.deployed),
+        true(found.luckiest),
         arrival(regret, scored.optimum, range(1, seeds + 1)),
-        float((~scored.skipped[chosen]).sum(axis=0).mean()),
+        float((~scored.skipped[found.chosen]).sum(axis=0).mean()),
     )
 
 
-def summary(name: str, scored: ScoredTable, results: dict[str, Ints]) -> dict[str, Any]:
+def summary(
+    name: str,
+    scored: ScoredTable,
+    results: dict[str, Found],
+    *,
+    budget: int,
+    at: Sequence[int],
+    noise: Noise | None = None,
+) -> dict[str, Any]:
     """Everything about a sweep, as `rlu search --json` prints it."""
-    found = {method: result_of(scored, chosen) for method, chosen in results.items()}
-    budget, seeds = next(iter(results.values())).shape
+    found = {method: result_of(scored, one, at) for method, one in results.items()}
+    seeds = next(iter(results.values())).chosen.shape[1]
     return {
         "table": name,
         "source": scored.table.source,
@@ -175,9 +244,15 @@ def summary(name: str, scored: ScoredTable, results: dict[str, Ints]) -> dict[st
         "best_policy": scored.describe(scored.best),
         "seeds": seeds,
         "budget": budget,
+        **({} if noise is None else {"noise": "table" if noise.std is None else noise.std}),
         "methods": {
             method: {
-                "regret": {str(at): as_json(estimate) for at, estimate in result.regret.items()},
+                "regret": {str(n): as_json(estimate) for n, estimate in result.regret.items()},
+                **{
+                    kind: {str(n): as_json(estimate) for n, estimate in estimates.items()}
+                    for kind, estimates in (("deployed", result.deployed), ("luckiest", result.luckiest))
+                    if estimates and (kind == "deployed" or noise is not None)
+                },
                 "evaluations_to_1_percent": as_json(result.arrival.median),
                 "censored_seeds": list(result.arrival.censored),
                 "trainings": result.trainings,
@@ -187,10 +262,12 @@ def summary(name: str, scored: ScoredTable, results: dict[str, Ints]) -> dict[st
     }
 
 
-def text(answer: dict[str, Any]) -> str:
-    """The summary as Markdown: mean regret with its 95 % interval, a row per method."""
+def text(answer: dict[str, Any], at: Sequence[int]) -> str:
+    """The summary as Markdown: mean regret with its 95 % interval, a row per method.
+
+    What would be deployed has a table of its own, of the methods that it is known of.
+    """
     objective, excluded, best = answer["objective"], answer["excluded"], answer["best_policy"]
-    at = list(next(iter(answer["methods"].values()))["regret"])
     weights = ", ".join(f"{objective[name]:g}" for name in ("weight_a", "weight_l", "weight_e"))
     thresholds = ", ".join(
         f"{name} {objective[name]:.4g} excludes {excluded[name]:,}"
@@ -208,18 +285,40 @@ def text(answer: dict[str, Any]) -> str:
         f"optimum {answer['optimum']:.4f}: {where}",
         f"{answer['seeds']:,} seeds; mean regret (95 % interval) by number of evaluations:",
         "",
-        "| method | " + " | ".join(at) + " | to within 1 % (median) | seeds that never are | trainings |",
+        "| method | " + " | ".join(map(str, at)) + " | to within 1 % (median) | seeds that never are | trainings |",
         "| --- |" + " --- |" * (len(at) + 3),
     ]
     for method, figures in answer["methods"].items():
-        cells = [_shown(figures["regret"][n], ".4f") for n in at]
-        cells += [
+        cells = [
+            *_cells(figures["regret"], at),
             _shown(figures["evaluations_to_1_percent"], ".0f"),
             f"{len(figures['censored_seeds']):,}",
             f"{figures['trainings']:.1f}",
         ]
         lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    rows = [
+        (method if kind == "deployed" else f"{method}, luckiest", one[kind])
+        for method, one in answer["methods"].items()
+        for kind in ("deployed", "luckiest")
+        if kind in one and (kind == "deployed" or METHODS[method].believes)
+    ]
+    if rows:
+        noise = answer.get("noise", 0.0)
+        error = "of the table's accuracy_std" if noise == "table" else f"of {noise:g}" if noise else ""
+        seen = f"accuracies seen with a normal error {error}" if error else "accuracies seen without error"
+        lines += [
+            "",
+            f"Mean regret of the policy that would be deployed, {seen}:",
+            "",
+            "| method | " + " | ".join(map(str, at)) + " |",
+            "| --- |" + " --- |" * len(at),
+            *(f"| {name} | " + " | ".join(_cells(regret, at)) + " |" for name, regret in rows),
+        ]
     return "\n".join(lines)
+
+
+def _cells(regret: dict[str, Any], at: Sequence[int]) -> list[str]:
+    return [_shown(regret[str(n)], ".4f") if str(n) in regret else "-" for n in at]
 
 
 def _shown(estimate: dict[str, float | None], form: str) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from algo.search.methods.simple import POPULATION, TOURNAMENT
-from algo.search.searcher import Ints, Outcomes, Problem
+from algo.search.searcher import DeploysBestSeen, Ints, Outcomes, Problem
 
 
-class Optuna:
+class Optuna(DeploysBestSeen):
     """Searches by a sampler of Optuna over categories, one study per seed; see `Batch`.
 
     Args:
@@ -38,13 +38,13 @@ class Optuna:
             for row, n in enumerate(problem.space.action_counts)
         }
         directions: Any = ["maximize", "minimize", "minimize"] if pareto else ["maximize"]
-        with _quiet():
+        with quiet_optuna():
             self._studies = [optuna.create_study(directions=directions, sampler=sampler(seed)) for seed in seeds]
         self._trials: list[Any] = []
 
     def ask(self) -> Ints:
         """The next policy of each search, (searches, rows)."""
-        with _quiet():
+        with quiet_optuna():
             self._trials = [study.ask(self._distributions) for study in self._studies]
         chosen = [trial.params for trial in self._trials]  # a copy each time
         return np.array([[params[name] for name in self._distributions] for params in chosen], dtype=np.int64)
@@ -52,7 +52,7 @@ class Optuna:
     def tell(self, outcomes: Outcomes) -> None:
         """Tell each study the outcome of its trial."""
         wanted = self._objective
-        with _quiet():
+        with quiet_optuna():
             for k, (study, trial) in enumerate(zip(self._studies, self._trials, strict=True)):
                 if not self._pareto:
                     study.tell(trial, [float(outcomes.score[k])])
@@ -89,7 +89,7 @@ def nsga2_pareto(problem: Problem, seeds: Sequence[int], *, population: int = PO
     return nsga2(problem, seeds, population=population, pareto=True)
 
 
-class PyGloveEvolution:
+class PyGloveEvolution(DeploysBestSeen):
     """PyGlove's regularised evolution; its mutation may draw the action a row already has. See `Batch`."""
 
     def __init__(
@@ -119,7 +119,7 @@ class PyGloveEvolution:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_optuna() -> Iterator[None]:
     """Without Optuna's logging, and without its warning that a multivariate TPE is an experiment."""
     import optuna
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from algo.search.schedules import stretched_schedule
-from algo.search.searcher import Floats, Ints, Outcomes, Problem, drawn
+from algo.search.searcher import DeploysBestSeen, Floats, Ints, Outcomes, Problem, drawn
 from rtl.spec.params import ALPHA, GAMMA
 
 #: Of regularised evolution: the best on synthetic tables for 330 evaluations (docs/use/search.md).
 POPULATION, TOURNAMENT = 20, 10
 
 
-class Random:
+class Random(DeploysBestSeen):
     """Uniform draws with replacement, as the published exploration draws."""
 
     def __init__(self, problem: Problem, seeds: Sequence[int]) -> None:
@@ -32,7 +32,7 @@ class Random:
         """Nothing is learned."""
 
 
-class Grid:
+class Grid(DeploysBestSeen):
     """The space from one policy to the next, the operating point changing fastest; the seed says from where."""
 
     def __init__(self, problem: Problem, seeds: Sequence[int]) -> None:
@@ -57,7 +57,7 @@ class Grid:
         """Nothing is learned."""
 
 
-class Evolution:
+class Evolution(DeploysBestSeen):
     """Regularised evolution (Real et al., AAAI 2019), for all seeds at once.
 
     ``population`` random policies first. Then the best of ``tournament``, drawn with replacement from the last
@@ -119,7 +119,7 @@ class Evolution:
         return child
 
 
-class FloatQ:
+class FloatQ(DeploysBestSeen):
     """The published Q-learning in double precision with NumPy's generator, for all seeds at once."""
 
     def __init__(self, problem: Problem, seeds: Sequence[int]) -> None:

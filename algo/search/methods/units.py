@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from algo.published.evolver import INT8_BASELINE, PUBLISHED_VGG8
 from algo.search.schedules import episodic_schedule, stretched_schedule
-from algo.search.searcher import Floats, Ints, Outcomes, Problem
+from algo.search.scoring import register_words
+from algo.search.searcher import DeploysBestSeen, Floats, Ints, Outcomes, Problem
 from algo.search.tables.policy_table import PolicyTable
-from algo.search.tables.scored_table import register_words
 from algo.space.dimensions import WEIGHT_BITS
 from algo.space.policy import PolicySpace
 from rtl.spec.params import ALPHA, GAMMA, RLUParams
@@ -21,7 +21,7 @@ from sim.model.arithmetic import to_fixed, updated
 from sim.model.batch import BatchModel, Rule
 
 
-class Units:
+class Units(DeploysBestSeen):
     """Searches by RL units, one per seed; see `Batch`.
 
     Args:
@@ -50,7 +50,7 @@ class Units:
         self.model.update()
 
 
-class ModelSize:
+class ModelSize(DeploysBestSeen):
     """The published comparison: the same unit rewarded for a small model instead of low latency and energy.
 
     The weight of accuracy stays. The model's size takes the weights of latency and energy together; the largest model

@@ -1,4 +1,4 @@
 """Policy tables: accuracy and cost of every policy, built, kept and scored.
 
-May import: rtl.spec, sim.files, sim.model, sim.devices, algo.support, algo.space, algo.nets, algo.chips, algo.search.
+May import: sim.files, sim.devices, algo.support, algo.space, algo.nets, algo.chips, algo.search.
 """

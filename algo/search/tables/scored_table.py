@@ -11,17 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from algo.search.objective import ObjectiveConfig
+from algo.search.scoring import UNIT, register_words, rewards_of
 from algo.search.searcher import Outcomes
 from algo.search.tables.policy_table import Floats, PolicyTable
 from algo.space.policy import Policy, PolicySpace
-from rtl.spec.params import RLUParams
 from sim.devices.objective import Objective
-from sim.model.batch import BatchModel
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-
-_UNIT = RLUParams(states=1, actions=2)  # the formats that rewards are computed in
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class ScoredTable:
     @cached_property
     def scores(self) -> Floats:
         """Rewards as numbers, (size,), in 0..1."""
-        return np.asarray(self.rewards * 2.0**-_UNIT.q_frac, dtype=np.float64)
+        return np.asarray(self.rewards * 2.0**-UNIT.q_frac, dtype=np.float64)
 
     @property
     def optimum(self) -> float:
@@ -108,17 +105,15 @@ def score_table(table: PolicyTable, objective: Objective) -> ScoredTable:
     missed = _missed(table, objective)
     if _any(missed).all():
         raise ValueError(_nothing_left(table, objective, missed))
-    model = BatchModel(_UNIT, [1], objective.registers(_UNIT))
-    words = _words(table, objective)
-    model.compute_reward(*words)
-    if not model.reward.any():
+    rewards = rewards_of(table.accuracy, table.latency_ms, table.energy_uj, objective)
+    if not rewards.any():
         ranges = ("latency_low_ms", "latency_high_ms", "energy_low_uj", "energy_high_uj")
         raise ValueError(
             "every policy scores 0, so there is nothing to search for: latency and energy are scored over "
             + ", ".join(f"{name} = {getattr(objective, name):g}" for name in ranges)
             + f"; the table's are {_range(table.latency_ms)} ms and {_range(table.energy_uj)} uJ"
         )
-    return ScoredTable(table, objective, model.reward, missed["latency_th_ms"] | missed["energy_th_uj"])
+    return ScoredTable(table, objective, rewards, missed["latency_th_ms"] | missed["energy_th_uj"])
 
 
 def default_accuracy_th(table: PolicyTable) -> float:
@@ -134,7 +129,7 @@ def policy_at(space: PolicySpace, index: int) -> Policy:
 
 def _missed(table: PolicyTable, objective: Objective) -> dict[str, Bools]:
     """Which policies miss each threshold, (size,) each, decided on register values as the unit decides."""
-    settings = objective.registers(_UNIT)
+    settings = objective.registers(UNIT)
     accuracy, latency, energy = _words(table, objective)
     return {
         "accuracy_th": accuracy <= settings["ACCURACY_TH"],
@@ -177,31 +172,15 @@ def _first_let_in(table: PolicyTable, objective: Objective, name: str, among: Bo
     step = 1e-4
     if name == "accuracy_th":
         # Half a register step, or the two might round to the same word.
-        best = float(table.accuracy[among].max()) - 2.0**-_UNIT.coef_frac
+        best = float(table.accuracy[among].max()) - 2.0**-UNIT.coef_frac
         return f"{max(0.0, math.floor(best / step) * step):.4f}"
     measured, high = {
         "latency_th_ms": (table.latency_ms, objective.latency_high_ms),
         "energy_th_uj": (table.energy_uj, objective.energy_high_uj),
     }[name]
     least = float(measured[among].min())
-    return f"{math.ceil((least + max(least, high) * 2.0 ** -(_UNIT.coef_frac - 1)) / step) * step:.4f}"
-
-
-def register_words(
-    accuracy: Floats, latency_ms: Floats, energy_uj: Floats, objective: Objective, params: RLUParams
-) -> tuple[Ints, Ints, Ints]:
-    """Register values of accuracies, latencies and energies, of any shape."""
-
-    def words(values: Floats, full_scale: float) -> Ints:
-        fixed: Ints = np.rint(np.minimum(1.0, values / full_scale) * params.coef_one).astype(int)
-        return fixed
-
-    return (
-        words(accuracy, 1.0),
-        words(latency_ms, objective.latency_full_scale_ms),
-        words(energy_uj, objective.energy_full_scale_uj),
-    )
+    return f"{math.ceil((least + max(least, high) * 2.0 ** -(UNIT.coef_frac - 1)) / step) * step:.4f}"
 
 
 def _words(table: PolicyTable, objective: Objective) -> tuple[Ints, Ints, Ints]:
-    return register_words(table.accuracy, table.latency_ms, table.energy_uj, objective, _UNIT)
+    return register_words(table.accuracy, table.latency_ms, table.energy_uj, objective, UNIT)

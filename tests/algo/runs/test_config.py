@@ -23,6 +23,7 @@ from algo.runs.summary_text import summary_table
 from algo.runs.tune import config_of, resumed_config, run
 from algo.search.methods.registry import METHODS
 from algo.search.schedules import schedule_of
+from algo.search.searcher import BELIEVED
 from algo.support.settings import settings_of
 from tests.algo.runs.test_tuning import LIMITS, tuned
 from tests.report_runs import MadeUp
@@ -56,10 +57,11 @@ def test_a_run_that_an_earlier_version_began_opens_resumes_and_reports(unit, tmp
         assert (tmp_path / "old" / name).read_bytes() == (whole.path / name).read_bytes()
 
 
-@pytest.mark.parametrize("method", ["evolution", "random", "tpe"])
+@pytest.mark.parametrize("method", ["evolution", "random", "tpe", "bayes-linear"])
 def test_a_search_on_the_host_resumes_to_the_same_bytes(method, tmp_path):
     whole, summary, _ = tuned(tmp_path / "whole", method=method)
-    assert summary["found_how"] == "best seen, retrained" and not (whole.path / "q_table.json").exists()
+    assert summary["found_how"] == (BELIEVED if method == "bayes-linear" else "best seen, retrained")
+    assert f"found ({summary['found_how']})" in summary_table(summary) and not (whole.path / "q_table.json").exists()
     assert {step.epsilon for step in whole.steps} == {None} and {step.q_digest for step in whole.steps} == {""}
     tuned(tmp_path / "pieces", stop=7, method=method)
     tuned(tmp_path / "pieces", stop=20, method=method)

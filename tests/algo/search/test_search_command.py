@@ -9,7 +9,7 @@ import pytest
 
 from algo.cli import main
 from algo.search.compare.sweep import SearchCell, run_cell, sweep, table_digest
-from algo.search.methods.registry import METHODS
+from algo.search.methods.registry import METHODS, Noise
 from algo.search.tables.table_file import write_table
 from tests.places import ROOT
 from tests.small_tables import small_scored, small_table
@@ -85,7 +85,7 @@ def test_what_an_earlier_version_of_a_method_found_is_not_taken(table, tmp_path,
 
 def test_cells_of_seeds_join_to_one_sweep(table):
     scored = small_scored()
-    found = sweep(str(table), scored, ["nsga2"], seeds=60, budget=4, jobs=1)["nsga2"]
+    found = sweep(str(table), scored, ["nsga2"], seeds=60, budget=4, jobs=1)["nsga2"].chosen
     assert found.shape == (4, 60) and (found == METHODS["nsga2"].run(scored, range(1, 61), 4)).all()
 
 
@@ -120,6 +120,14 @@ def test_the_digest_is_of_the_figures():
         (["--accuracy-th", "0.9"], "accuracy_th = 0.9 excludes 243 of 243 policies; with the others unchanged, 0.69"),
         (["--latency-th", "0.1"], "latency_th_ms = 0.1 excludes 243 of 243 policies"),
         (["--jobs", "0"], "jobs must be at least 1, not 0"),
+        (["--noise", "-0.1"], "noise must be a standard deviation of 0 or more, or 'table', not '-0.1'"),
+        (["--noise", "loud"], "noise must be a standard deviation of 0 or more, or 'table', not 'loud'"),
+        (["--noise", "nan"], "noise must be a standard deviation of 0 or more"),
+        (["--noise", "table"], "the table has no accuracy_std: give --noise a standard deviation, such as 0.014"),
+        (["--at", "0,3"], "numbers of evaluations must rise from at least 1 to at most 5, not [0, 3]"),
+        (["--at", "3,6"], "numbers of evaluations must rise from at least 1 to at most 5, not [3, 6]"),
+        (["--at", "3,2"], "numbers of evaluations must rise"),
+        (["--at", "often"], "is not a list of whole numbers"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -128,6 +136,36 @@ def test_bad_use_ends_with_2_and_says_what_is_allowed(capsys, table, given, said
     arguments |= dict(zip(given[::2], given[1::2], strict=True))
     code, out, err = rlu(capsys, "search", *(part for pair in arguments.items() for part in pair))
     assert code == 2 and not out and said in err and "Traceback" not in err
+
+
+def test_with_noise_the_regret_of_what_would_be_deployed_is_given_too(capsys, table):
+    arguments = (
+        "search", "--table", table, "--method", "bayes-linear,random", "--seeds", 6, "--budget", 12, "--at", "5,12",
+        "--noise", 0.02,
+    )  # fmt: skip
+    code, out, _ = rlu(capsys, *arguments, "--json")
+    answer, scored = json.loads(out), small_scored()
+    assert code == 0 and answer["noise"] == 0.02 and answer["budget"] == 12
+    for name, figures in answer["methods"].items():
+        found = METHODS[name].search(scored, range(1, 7), 12, noise=Noise(0.02), at=[5, 12])
+        for kind in ("deployed", "luckiest"):
+            regret = (scored.optimum - scored.scores[getattr(found, kind)]).mean(axis=1)
+            assert [figures[kind][at]["value"] for at in ("5", "12")] == regret.tolist()
+        assert figures["regret"]["12"]["value"] == scored.regret(found.chosen)[-1].mean()
+    code, out, _ = rlu(capsys, *arguments)
+    assert "would be deployed, accuracies seen with a normal error of 0.02:" in out
+    assert [line.split(" | ")[0] for line in out.splitlines()[-3:]] == [
+        "| bayes-linear", "| bayes-linear, luckiest", "| random",
+    ]  # fmt: skip
+
+
+def test_a_method_that_is_good_for_fewer_evaluations_has_a_dash_beyond_them(capsys, table, monkeypatch):
+    monkeypatch.setitem(METHODS, "grid", replace(METHODS["grid"], most=6))
+    code, out, _ = rlu(
+        capsys, "search", "--table", table, "--method", "grid,random", "--seeds", 2, "--budget", 9, "--at", "6,9"
+    )
+    few, all_of_them = (line.split(" | ") for line in out.splitlines()[-2:])
+    assert code == 0 and few[2] == "-" and all_of_them[2] != "-" and few[1] != "-"
 
 
 def test_the_documented_refusal_is_what_is_printed(capsys):

@@ -58,7 +58,7 @@ def test_a_seed_gives_one_search_whatever_is_beside_it_and_another_seed_another(
 
 @pytest.mark.parametrize("name", METHODS)
 def test_finds_the_best_of_four_policies(name):
-    table = tiny_table()
+    table = tiny_table(adds_up=True)
     scored = score_table(table, Objective(accuracy_th=0.65))
     budget = 40 if name in QUICK else 24
     chosen = METHODS[name].run(scored, [11, 12], budget)
