@@ -10,6 +10,7 @@ from dataclasses import dataclass
 MAX_STATES = 256
 MAX_ACTIONS = 16
 MAX_EPISODES = 1024
+MAX_POINTS = MAX_ACTIONS
 
 #: Bits of an action's number, and of a number of actions.
 ACTION_WIDTH = (MAX_ACTIONS - 1).bit_length()
@@ -27,6 +28,20 @@ WEIGHTS = (0.25, 0.10, 0.65)
 
 #: The same of an episodic unit: stored episodes drawn for a candidate, candidates drawn for a policy, replays.
 TOURNAMENT, CANDIDATES, REPLAYS = 32, 2, 16
+
+#: The same of a planning unit (docs/understand/planning.md): climbs of a plan, sweeps of a climb, passes over the
+#: stored episodes, caution, the doubt about an action never tried, the share of rows that the start of a climb changes.
+CLIMBS, SWEEPS, PASSES, CAUTION, DOUBT, VARIED_ROWS = 16, 2, 2, 3, 80 / 2**15, 0.5
+
+#: How much of the doubt is left after 0, 1, 2 ... trials: 1 / sqrt(1 + 3 trials), in units of 2**-DOUBT_FRAC.
+DOUBT_FRAC = 8
+DOUBTS = (256, 128, 97, 81, 71, 64, 59, 55, 51, 48, 46, 44, 42, 40, 39, 38)
+
+#: Where a plan looks at the accuracy of a candidate: quarters of its doubt above the prediction, and the weight there.
+HOPES = ((8, 1), (4, 2), (1, 2), (-2, 2))
+
+#: Bits of a count of trials; it stays at its largest value.
+TRIALS_WIDTH = 8
 
 #: Draws of a candidate; the last one is taken even if it has been tried already.
 ATTEMPTS = 16
@@ -62,6 +77,8 @@ class RLUParams:
         lfsr_width: bits of the random number generator, 8, 16 or 32.
         episodes: episodes that the unit remembers, 0 or a power of two in 2..1024. With 0 it is the published unit;
             otherwise MODE.episodic turns on what docs/understand/episodic.md describes.
+        points: operating points whose costs the unit can hold, 0..16. Above 0, MODE.planning turns on what
+            docs/understand/planning.md describes, and the unit needs ``episodes``.
 
     Raises:
         ValueError: for a value outside its range; the message names the value, the range and the field.
@@ -76,6 +93,7 @@ class RLUParams:
     gain_frac: int = 12
     lfsr_width: int = 16
     episodes: int = 0
+    points: int = 0
 
     def __post_init__(self) -> None:
         _check_range("states", self.states, 1, MAX_STATES)
@@ -89,6 +107,13 @@ class RLUParams:
         _check_range("episodes", self.episodes, 0, MAX_EPISODES)
         if self.episodes == 1 or self.episodes & (self.episodes - 1):
             raise ValueError(f"episodes must be 0 or a power of two in 2..{MAX_EPISODES}, not {self.episodes}")
+        _check_range("points", self.points, 0, MAX_POINTS)
+        if self.points and not self.episodes:
+            raise ValueError(
+                f"a unit with points ({self.points}) plans from its episodes: give it episodes of 2 or more"
+            )
+        if self.points and self.states < 2:
+            raise ValueError("a unit with points needs at least 2 states: its last row chooses the operating point")
         if self.action_counts is not None:
             object.__setattr__(self, "action_counts", tuple(self.action_counts))
             if len(self.action_counts) != self.states:
@@ -151,7 +176,10 @@ class RLUParams:
 
     def to_json(self) -> str:
         """All fields as one line of JSON with sorted keys."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+        fields = dataclasses.asdict(self)
+        if not self.points:
+            del fields["points"]  # as in earlier versions, so that what they saved still fits
+        return json.dumps(fields, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> RLUParams:

@@ -213,7 +213,7 @@ def _field(field: Field, params: RLUParams) -> dict[str, Any]:
         "lsb": field.lsb,
         "width": field.width,
         "doc": field.text,
-        "episodic": field.episodic,
+        "needs": field.needs,
         "reset": field.reset_value(params),
     }
 

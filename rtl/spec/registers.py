@@ -17,18 +17,24 @@ from rtl.spec.params import (
     ACTION_WIDTH,
     ALPHA,
     CANDIDATES,
+    CAUTION,
+    CLIMBS,
     COUNT_WIDTH,
+    DOUBT,
     GAMMA,
     MAX_ACTIONS,
     MAX_STATES,
+    PASSES,
     REPLAYS,
+    SWEEPS,
     TOURNAMENT,
     WEIGHTS,
     RLUParams,
+    words_of_policy,
 )
 
 ID_VALUE = 0x524C5531  # "RLU1"
-VERSION_VALUE = 0x0001_0002  # major.minor: 16 bit each
+VERSION_VALUE = 0x0001_0003  # major.minor: 16 bit each
 
 #: A number of a unit: the same in all units, the name of a parameter, or a function of the parameters.
 OfUnit = int | str | Callable[[RLUParams], int]
@@ -63,7 +69,7 @@ class Field:
         width: number of bits.
         doc: what it means.
         access: what a master may do with it, ``None`` for the same as with the register.
-        episodic: only units with an episode memory have it; in others it reads 0 and accepts only 0.
+        needs: parameter of the unit, ``episodes`` or ``points``, without which it reads 0 and accepts only 0.
         reset: value after reset, in a unit that has it.
     """
 
@@ -72,7 +78,7 @@ class Field:
     width: int
     doc: str
     access: Access | None = None
-    episodic: bool = False
+    needs: str = ""
     reset: OfUnit = 0
 
     @property
@@ -91,7 +97,7 @@ class Field:
 
     def present(self, params: RLUParams) -> bool:
         """Whether a unit has the field."""
-        return not self.episodic or params.episodes > 0
+        return not self.needs or _of_unit(self.needs, params) > 0
 
     def reset_value(self, params: RLUParams) -> int:
         """Value after reset; 0 in a unit without the field."""
@@ -352,6 +358,13 @@ REGISTERS: tuple[Register, ...] = (
             Field(name="reward", lsb=1, width=1, doc="compute REWARD and SHARE from ACCURACY, LATENCY and ENERGY"),
             Field(name="update", lsb=2, width=1, doc="update the Q-table along the policy, last row first"),
             Field(name="sample", lsb=3, width=1, doc="draw a new policy, first row first"),
+            Field(
+                name="recommend",
+                lsb=4,
+                width=1,
+                needs="points",
+                doc="only with MODE.planning: make POLICY the one that is believed to be best",
+            ),
         ),
     ),
     Register(
@@ -393,8 +406,15 @@ REGISTERS: tuple[Register, ...] = (
                 name="episodic",
                 lsb=1,
                 width=1,
-                episodic=True,
+                needs="episodes",
                 doc="update stores the episode and replays stored ones; sample varies the better stored ones",
+            ),
+            Field(
+                name="planning",
+                lsb=2,
+                width=1,
+                needs="points",
+                doc="update learns effects on accuracy; sample plans with known costs; `episodic` does not matter then",
             ),
         ),
     ),
@@ -572,7 +592,7 @@ REGISTERS: tuple[Register, ...] = (
                 name="tournament",
                 lsb=0,
                 width=8,
-                episodic=True,
+                needs="episodes",
                 reset=TOURNAMENT,
                 doc="stored episodes drawn for a candidate; it varies the best of them",
             ),
@@ -580,7 +600,7 @@ REGISTERS: tuple[Register, ...] = (
                 name="candidates",
                 lsb=8,
                 width=4,
-                episodic=True,
+                needs="episodes",
                 reset=CANDIDATES,
                 doc="candidates drawn by a sample; the one with the largest Q-values wins",
             ),
@@ -588,7 +608,7 @@ REGISTERS: tuple[Register, ...] = (
                 name="replays",
                 lsb=16,
                 width=8,
-                episodic=True,
+                needs="episodes",
                 reset=REPLAYS,
                 doc="stored episodes that an update draws and learns from again",
             ),
@@ -606,6 +626,115 @@ REGISTERS: tuple[Register, ...] = (
                 name="capacity", lsb=16, width=16, reset="episodes", doc="episodes it has room for, 0 without a memory"
             ),
         ),
+    ),
+    Register(
+        name="PLANNING",
+        offset=0x80,
+        access=Access.RW,
+        doc="How a planning unit plans. A 0 counts as 1, except in `caution` and `trust`.",
+        fields=(
+            Field(
+                name="climbs",
+                lsb=0,
+                width=8,
+                needs="points",
+                reset=CLIMBS,
+                doc="starts from which a plan changes row after row for the better",
+            ),
+            Field(
+                name="sweeps", lsb=8, width=4, needs="points", reset=SWEEPS, doc="times that a climb visits all rows"
+            ),
+            Field(
+                name="passes",
+                lsb=12,
+                width=4,
+                needs="points",
+                reset=PASSES,
+                doc="times that an update learns from all stored episodes",
+            ),
+            Field(
+                name="caution",
+                lsb=16,
+                width=4,
+                needs="points",
+                reset=CAUTION,
+                doc="how many times its doubt is taken off an accuracy that must not be too low",
+            ),
+            Field(
+                name="trust",
+                lsb=20,
+                width=1,
+                needs="points",
+                doc="measured accuracies have no error: an episode is worth what was measured",
+            ),
+        ),
+    ),
+    Register(
+        name="DOUBT",
+        offset=0x84,
+        access=Access.RW,
+        doc="Doubt about accuracy for each row whose action was never tried, a fraction.",
+        fields=(
+            Field(
+                name="doubt",
+                lsb=0,
+                width=16,
+                needs="points",
+                reset=_coefficient(DOUBT),
+                doc="in units of 2^-coef_frac; after n trials 1 / sqrt(1 + 3 n) of it is left",
+            ),
+        ),
+    ),
+    Register(
+        name="RIDGE",
+        offset=0x88,
+        access=Access.RW,
+        doc="Variance of a measured accuracy's error, in units of the variance of one action's effect.",
+        fields=(
+            Field(name="ridge", lsb=0, width=16, needs="points", reset=_gain(0x1000), doc="in units of 2^-gain_frac"),
+        ),
+    ),
+    Register(
+        name="PLAN",
+        offset=0x8C,
+        access=Access.RO,
+        external=True,
+        doc="What the last plan is, and where the next episode goes.",
+        fields=(
+            Field(
+                name="accuracy", lsb=0, width=16, needs="points", doc="accuracy predicted for the policy, 2^-coef_frac"
+            ),
+            Field(name="next", lsb=16, width=16, needs="points", doc="place of the next episode in memory"),
+        ),
+    ),
+    Register(
+        name="MEMORY_ADDRESS",
+        offset=0x90,
+        access=Access.RW,
+        external=True,
+        doc="Which word of a planning unit's memories MEMORY_DATA is. A write of MEMORY_DATA adds 1 to `word`.",
+        fields=(
+            Field(
+                name="word",
+                lsb=0,
+                width=16,
+                needs="points",
+                doc="costs: 4096 point + 16 row + action; trials: 16 row + action; policies: 32 episode + row / 8; "
+                "results: episode",
+            ),
+            Field(name="memory", lsb=16, width=2, needs="points", doc="0 costs, 1 trials, 2 policies, 3 results"),
+        ),
+    ),
+    Register(
+        name="MEMORY_DATA",
+        offset=0x94,
+        access=Access.RW,
+        external=True,
+        doc="A word of a memory. Costs: latency in bits 15..0, energy in bits 31..16, what the action adds, of full "
+        "scale. Trials: how often the action was tried. Policies: eight actions. Results: accuracy in bits 15..0, "
+        "0xFFFF if it was not measured, and in bits 31..16 the episode's part of the effects, sign-extended; the "
+        "episode counts as the newest then.",
+        fields=(Field(name="data", lsb=0, width=32, needs="points", doc="the word"),),
     ),
 )
 
@@ -646,6 +775,43 @@ WINDOWS: tuple[Window, ...] = (
 )
 POLICY, ACTION_COUNT, Q_TABLE = WINDOWS
 
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """A memory of a planning unit, which MEMORY_ADDRESS and MEMORY_DATA reach word by word.
+
+    Attributes:
+        name: lower-case name.
+        parts: what a word's number is made of, the lowest bits first: width in bits, and how many there are.
+    """
+
+    name: str
+    parts: tuple[tuple[int, OfUnit], ...]
+
+    def holds(self, word: int, params: RLUParams) -> bool:
+        """Whether a unit has the word of a number."""
+        for width, count in self.parts:
+            part, word = word & (1 << width) - 1, word >> width
+            if part >= _of_unit(count, params):
+                return False
+        return word == 0
+
+    def word(self, *numbers: int) -> int:
+        """Number of a word from its parts, the highest bits first: of point, row and action, or of episode and word."""
+        found = 0
+        for (width, _), number in zip(reversed(self.parts), numbers, strict=True):
+            found = found << width | number
+        return found
+
+
+#: The memories, by MEMORY_ADDRESS.memory.
+MEMORIES: tuple[Memory, ...] = (
+    Memory(name="costs", parts=((4, "actions"), (8, "states"), (4, "points"))),
+    Memory(name="trials", parts=((4, "actions"), (8, "states"))),
+    Memory(name="policies", parts=((5, lambda params: words_of_policy(params.states)), (11, "episodes"))),
+    Memory(name="results", parts=((11, "episodes"),)),
+)
+
 BY_NAME: dict[str, Register] = {register.name: register for register in REGISTERS}
 WINDOW_BY_NAME: dict[str, Window] = {window.name: window for window in WINDOWS}
 
@@ -656,7 +822,9 @@ def field_of(register: str, field: str) -> Field:
 
 
 #: Bits of COMMAND.
-CLEAR, REWARD, UPDATE, SAMPLE = (field_of("COMMAND", name).mask for name in ("clear", "reward", "update", "sample"))
+CLEAR, REWARD, UPDATE, SAMPLE, RECOMMEND = (
+    field_of("COMMAND", name).mask for name in ("clear", "reward", "update", "sample", "recommend")
+)
 #: The sticky error flags of STATUS.
 ERROR_FLAGS: tuple[Field, ...] = tuple(f for f in BY_NAME["STATUS"].fields if f.access is not Access.RO)
 

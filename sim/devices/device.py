@@ -15,8 +15,10 @@ from rtl.spec.params import RLUParams, clear_cycles, reward_cycles, share_cycles
 from rtl.spec.registers import (
     BY_NAME,
     CLEAR,
+    MEMORIES,
     POLICY,
     Q_TABLE,
+    RECOMMEND,
     REGISTERS,
     REWARD,
     SAMPLE,
@@ -30,6 +32,7 @@ from rtl.spec.registers import (
 from sim.model.golden import Event, GoldenModel
 
 READ, WRITE, WAIT, RESET = range(4)
+MEMORY_DATA = BY_NAME["MEMORY_DATA"]
 _DONE, _ERROR = (field_of("IRQ_STATUS", name).mask for name in ("done", "error"))
 
 
@@ -129,6 +132,8 @@ class GoldenDevice:
         before = self.model
         self.model = GoldenModel(self.params, record=self._record)
         self.model.q, self.model.policy, self.model.counts = before.q, before.policy, before.counts
+        self.model.memory = before.memory
+        self.model.planner.costs, self.model.planner.trials = before.planner.costs, before.planner.trials
         self.model.events = before.events
         self.irq_status = self._flags = self._cycles = 0
         self._work = None
@@ -155,7 +160,7 @@ class GoldenDevice:
         """One bus read: the word, 0 for an address that does not exist."""
         register = self._by_address.get(address)
         if register is not None:
-            return self._register_value(register) & 0xFFFF_FFFF
+            return self._memory_read() if register is MEMORY_DATA else self._register_value(register) & 0xFFFF_FFFF
         place = self._window(address)
         if place is None:
             self._set_flag("error_address")
@@ -215,6 +220,8 @@ class GoldenDevice:
             return self.irq_status
         if register.name == "EPISODES":
             return register.reset_value(self.params) | len(self.model.episodes)
+        if register.name == "PLAN" and self.params.points:
+            return self.model.planner.predicted | self.model.next << field_of("PLAN", "next").lsb
         return self.model.registers.get(register.name, register.reset_value(self.params))
 
     def _write_register(self, register: Register, word: int) -> None:
@@ -236,6 +243,8 @@ class GoldenDevice:
         elif register.name == "COMMAND":
             if value:
                 self._begin(partial(self._command, value))
+        elif register is MEMORY_DATA:
+            self._memory_write(value)
         else:
             self.model.registers[register.name] = value
             if register.name in ("REWARD", "STATES"):
@@ -263,6 +272,7 @@ class GoldenDevice:
             (REWARD, self.model.compute_reward, reward_cycles(self.params)),
             (UPDATE, self.model.update, None),
             (SAMPLE, self.model.sample, None),
+            (RECOMMEND, self.model.recommend, None),
         )
         self._cycles = 0
         bad_action_before, self.model.bad_action = self.model.bad_action, False
@@ -272,6 +282,35 @@ class GoldenDevice:
                 self._cycles += self.model.cycles if cycles is None else cycles
         self.irq_status |= _ERROR if self.model.bad_action else 0
         self.model.bad_action |= bad_action_before
+
+    def _memory_read(self) -> int:
+        """The word of a planning unit's memory that MEMORY_ADDRESS selects."""
+        if self.params.points and self.busy:
+            self._set_flag("error_busy")
+            return 0
+        place = self._memory_place()
+        if place is None:
+            if self.params.points:
+                self._set_flag("error_address")
+            return 0
+        return self.model.planner.read(*place)
+
+    def _memory_write(self, word: int) -> None:
+        place = self._memory_place()
+        if place is not None:
+            self.model.planner.write(*place, word)
+            field = field_of("MEMORY_ADDRESS", "word")
+            address = self.model.registers["MEMORY_ADDRESS"]
+            self.model.registers["MEMORY_ADDRESS"] = address & ~field.mask | (address + 1) & field.mask
+        elif self.params.points:
+            self._set_flag("error_address")
+
+    def _memory_place(self) -> tuple[str, int] | None:
+        """Memory and word that MEMORY_ADDRESS selects; ``None`` if the unit has no such word."""
+        address = self.model.registers["MEMORY_ADDRESS"]
+        memory = MEMORIES[field_of("MEMORY_ADDRESS", "memory").of(address)]
+        word = field_of("MEMORY_ADDRESS", "word").of(address)
+        return (memory.name, word) if memory.holds(word, self.params) else None
 
     def _window(self, address: int) -> tuple[Window, int, int] | None:
         """Window, row and column of the first entry at an address."""

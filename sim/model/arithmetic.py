@@ -29,6 +29,16 @@ def round_half_even(value: IntLike, shift: int) -> IntLike:
     return rounded
 
 
+def round_half_up(value: IntLike, shift: int) -> IntLike:
+    """``value / 2**shift`` rounded to the nearest integer, ties upwards; ``shift`` above 0.
+
+    >>> [round_half_up(v, 1) for v in (-3, -1, 1, 3)]
+    [-1, 0, 1, 2]
+    """
+    rounded: IntLike = (value + (1 << shift - 1)) >> shift
+    return rounded
+
+
 def divide_half_even(value: IntLike, divisor: int) -> IntLike:
     """``value / divisor`` rounded to the nearest integer, ties to the even one; ``divisor`` above 0.
 

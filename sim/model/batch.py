@@ -12,7 +12,7 @@ from rtl.spec.registers import BY_NAME, field_of
 from sim.model.arithmetic import discount, divide_half_even, explore_limit, next_draws, round_half_even, updated
 from sim.model.golden import GoldenModel
 
-_KEY_ROWS = 15  # actions that one key of a policy holds, four bits each
+KEY_ROWS = 15  #: Actions that one key of a policy holds, four bits each.
 _PER_UNIT = ("LFSR", "EPSILON", "REWARD", "ACCURACY", "LATENCY", "ENERGY")  # arguments, not settings
 Ints = npt.NDArray[np.int64]
 Rule = Callable[[Ints, Ints, Ints, int, int, int], Ints]
@@ -70,7 +70,7 @@ class BatchModel:
         if self._episodic:
             self._policies = np.zeros((n, params.episodes, rows), dtype=np.int64)
             self._rewards = np.zeros((n, params.episodes), dtype=np.int64)
-            self._keys = np.zeros((n, params.episodes, -(-rows // _KEY_ROWS)), dtype=np.int64)
+            self._keys = np.zeros((n, params.episodes, -(-rows // KEY_ROWS)), dtype=np.int64)
 
     def outlier(self, latency: Ints, energy: Ints) -> npt.NDArray[np.bool_]:
         """Which units need no training: latency or energy misses its threshold. All (n,), register values."""
@@ -102,7 +102,7 @@ class BatchModel:
         if not self._episodic:
             return
         self._policies[:, self._place], self._rewards[:, self._place] = self.policy, self.reward
-        self._keys[:, self._place] = _keys(self.policy)
+        self._keys[:, self._place] = keys_of(self.policy)
         self._place = (self._place + 1) % self.params.episodes
         self.stored = min(self.stored + 1, self.params.episodes)
         for _ in range(self._setting("replays")):
@@ -153,7 +153,7 @@ class BatchModel:
                 parents = self._policies[units, self._drawn(units, max(1, self._setting("tournament")))]
             self._draw(units, limit if self.stored else self.params.lfsr_max, parents)
             keys = self._keys[units, : self.stored]
-            seen = (keys == _keys(self.policy[units])[:, None]).all(axis=2).any(axis=1)
+            seen = (keys == keys_of(self.policy[units])[:, None]).all(axis=2).any(axis=1)
             units = units[seen]
             if not len(units):
                 break
@@ -188,8 +188,8 @@ class BatchModel:
         return field_of("EPISODIC", field).of(self._settings["EPISODIC"])
 
 
-def _keys(policies: Ints) -> Ints:
+def keys_of(policies: Ints) -> Ints:
     """Policies (n, t) packed into fewer numbers (n, k), equal if and only if the policies are."""
     rows = policies.shape[1]
-    blocks = [policies[:, i : i + _KEY_ROWS] for i in range(0, rows, _KEY_ROWS)]
+    blocks = [policies[:, i : i + KEY_ROWS] for i in range(0, rows, KEY_ROWS)]
     return np.stack([(block << 4 * np.arange(block.shape[1])).sum(axis=1) for block in blocks], axis=1)

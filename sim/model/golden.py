@@ -19,6 +19,8 @@ from rtl.spec.params import (
 )
 from rtl.spec.registers import POLICY, REGISTERS, Access, field_of
 from sim.model.arithmetic import discount, divide_half_even, explore_limit, next_draw, round_half_even, updated
+from sim.model.episode import Episode
+from sim.model.planner import Planner
 
 
 class Draw(NamedTuple):
@@ -51,14 +53,6 @@ class RewardEvent(NamedTuple):
     value: int
 
 
-class Episode(NamedTuple):
-    """An episode: a policy, its reward, and each row's share of it."""
-
-    actions: Sequence[int]
-    reward: int
-    share: int
-
-
 Event = Draw | Action | QWrite | RewardEvent
 
 
@@ -73,7 +67,10 @@ class GoldenModel:
         counts: number of actions of every row.
         share: reward of each row.
         bad_action: an update met an action that its row does not have.
-        episodes: stored episodes, by their place in memory.
+        memory: the episode memory; a clear leaves it as it is.
+        stored: number of stored episodes, which take the first places of the memory.
+        next: place of the next episode.
+        planner: what MODE.planning adds.
         cycles: clock cycles that the last update or sample takes the hardware.
         events: what happened, in order, when ``record`` is set.
     """
@@ -87,8 +84,11 @@ class GoldenModel:
         self.counts = list(params.counts)
         self.share = 0
         self.bad_action = False
-        self.episodes: list[Episode] = []
-        self._oldest = 0  # place of the next episode if the memory is full
+        nothing = Episode((0,) * len(self.policy), 0, 0)
+        self.memory = [nothing] * params.episodes
+        self.stored = 0
+        self.next = 0  # place of the next episode
+        self.planner = Planner(self)
         self.cycles = 0
         self.events: list[Event] = []
 
@@ -105,27 +105,42 @@ class GoldenModel:
         """Set every Q-value to 0, and forget all episodes."""
         for row in self.q:
             row[:] = [0] * len(row)
-        self.episodes.clear()
-        self._oldest = 0
+        self.stored = self.next = 0
+        self.planner.clear()
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """The stored episodes, by their place in memory."""
+        return self.memory[: self.stored]
 
     @property
     def episodic(self) -> bool:
         """Whether MODE.episodic is set."""
         return bool(self.registers["MODE"] & field_of("MODE", "episodic").mask)
 
+    @property
+    def planning(self) -> bool:
+        """Whether MODE.planning is set."""
+        return bool(self.registers["MODE"] & field_of("MODE", "planning").mask)
+
     def compute_reward(self) -> None:
         """REWARD and the share of a row, from the measurements (docs/understand/arithmetic.md, "Reward")."""
+        r = self.registers
+        score = self.score(r["ACCURACY"], r["LATENCY"], r["ENERGY"])
+        r["REWARD"] = 0 if any(self.outlier()) else score
+        self._note(RewardEvent(r["REWARD"]))
+        self.compute_share()
+
+    def score(self, accuracy: int, latency: int, energy: int) -> int:
+        """Score of measurements that pass all thresholds, in units of 2**-q_frac."""
         p, r = self.params, self.registers
-        total = r["WEIGHT_A"] * r["ACCURACY"]
-        for name in ("LATENCY", "ENERGY"):
-            margin = max(0, r[f"{name}_HIGH"] - r[name])
+        total = r["WEIGHT_A"] * accuracy
+        for name, measured in (("LATENCY", latency), ("ENERGY", energy)):
+            margin = max(0, r[f"{name}_HIGH"] - measured)
             term = min(p.coef_one, round_half_even(margin * r[f"{name}_GAIN"], p.gain_frac))
             total += r[f"WEIGHT_{name[0]}"] * term
         shift = 2 * p.coef_frac - p.q_frac
-        score = round_half_even(total, shift) if shift >= 0 else total << -shift
-        r["REWARD"] = 0 if any(self.outlier()) else min(p.q_max, score)
-        self._note(RewardEvent(r["REWARD"]))
-        self.compute_share()
+        return min(p.q_max, round_half_even(total, shift) if shift >= 0 else total << -shift)
 
     def compute_share(self) -> None:
         """The share of each row: REWARD / STATES, rounded."""
@@ -133,13 +148,16 @@ class GoldenModel:
 
     def update(self) -> None:
         """Learn from the policy and its reward; if episodic, store the episode and learn from stored ones again."""
+        if self.planning:
+            self.planner.update()
+            return
         states = self.registers["STATES"]
         episode = Episode(self.policy, self.registers["REWARD"], self.share)
         self._learn(episode)
         self.cycles = update_cycles(states)
         if not self.episodic:
             return
-        self._store(episode._replace(actions=tuple(self.policy)))
+        self.store(tuple(self.policy), episode.first, episode.second)
         replays = self._setting("replays")
         for _ in range(replays):
             self._learn(self._drawn(1))
@@ -158,8 +176,7 @@ class GoldenModel:
             values, action, count = self.q[row], episode.actions[row], self.counts[row]
             if action < count:
                 exact = updated(values[action], reward, following, r["ALPHA"], p.coef_frac, row)
-                values[action] = max(p.q_min, min(p.q_max, exact))
-                self._note(QWrite(row, action, values[action]))
+                self.write_q(row, action, max(p.q_min, min(p.q_max, exact)))
             else:
                 self.bad_action = True
             maximum = max(values[:count])
@@ -167,8 +184,11 @@ class GoldenModel:
     def sample(self) -> None:
         """Draw a new policy: row by row, or the best of several candidates (docs/understand/episodic.md)."""
         self.cycles = sample_cycles(self.registers["STATES"])
+        if self.planning:
+            self.planner.sample()
+            return
         if not self.episodic:
-            self._draw(None)
+            self.draw(None)
             return
         r = self.registers
         candidates = max(1, self._setting("candidates"))
@@ -178,7 +198,7 @@ class GoldenModel:
             for _ in range(ATTEMPTS):
                 seed = r["LFSR"]
                 self._vary()
-                if not self._seen():
+                if not self.seen():
                     break
             self.cycles += 1
             if candidates == 1:
@@ -197,22 +217,22 @@ class GoldenModel:
     def _vary(self) -> None:
         """Draw a variation of a stored policy: rows that explore take a random action, the others keep theirs."""
         self.cycles += sample_cycles(self.registers["STATES"])
-        if not self.episodes:
+        if not self.stored:
             self.cycles += 1
-            self._draw(())
+            self.draw(())
             return
         draws = max(1, self._setting("tournament"))
         self.cycles += tournament_cycles(draws)
-        self._draw(self._drawn(draws).actions)
+        self.draw(self._drawn(draws).actions)
 
-    def _draw(self, parent: Sequence[int] | None) -> None:
+    def draw(self, parent: Sequence[int] | None, *, vary: bool = True) -> None:
         """Draw a policy from the first row to the last (docs/understand/arithmetic.md, "Drawing").
 
         Rows that do not explore take the action of ``parent``, or with ``None`` the greedy one; with an empty
-        parent every row explores.
+        parent every row explores. Without ``vary`` no row does, but the numbers are drawn.
         """
         p, r = self.params, self.registers
-        limit = explore_limit(r["EPSILON"], p.coef_frac, p.lfsr_width)
+        limit = explore_limit(r["EPSILON"] if vary else 0, p.coef_frac, p.lfsr_width)
         for row in range(r["STATES"]):
             decision = next_draw(r["LFSR"], p.lfsr_width)
             choice = next_draw(decision, p.lfsr_width)
@@ -230,10 +250,10 @@ class GoldenModel:
             self.policy[row] = action
             self._note(Action(row, action, int(explored)))
 
-    def _seen(self) -> bool:
+    def seen(self) -> bool:
         """Whether the policy is stored already; only rows in use count."""
         states = self.registers["STATES"]
-        self.cycles += seen_cycles(states, len(self.episodes)) if self.episodes else 0
+        self.cycles += seen_cycles(states, self.stored) if self.stored else 0
         return any(list(episode.actions[:states]) == self.policy[:states] for episode in self.episodes)
 
     def _score(self) -> int:
@@ -249,19 +269,31 @@ class GoldenModel:
         found: Episode | None = None
         for _ in range(draws):
             r["LFSR"] = next_draw(r["LFSR"], p.lfsr_width)
-            episode = self.episodes[r["LFSR"] * len(self.episodes) >> p.lfsr_width]
+            episode = self.memory[r["LFSR"] * self.stored >> p.lfsr_width]
             if found is None or episode.reward > found.reward:
                 found = episode
         assert found is not None
         return found
 
-    def _store(self, episode: Episode) -> None:
+    def store(self, actions: Sequence[int], first: int, second: int) -> None:
         """Store an episode, in place of the oldest if the memory is full."""
-        if len(self.episodes) < self.params.episodes:
-            self.episodes.append(episode)
-        else:
-            self.episodes[self._oldest] = episode
-            self._oldest = (self._oldest + 1) % self.params.episodes
+        self.memory[self.next] = Episode(actions, first, second)
+        self.next = (self.next + 1) % self.params.episodes
+        self.stored = min(self.stored + 1, self.params.episodes)
+
+    def newest_first(self) -> list[int]:
+        """Places of all stored episodes, the last one stored first."""
+        return [(self.next - 1 - k) % self.params.episodes for k in range(self.stored)]
+
+    def recommend(self) -> None:
+        """Make POLICY the one that is believed to be best; without MODE.planning nothing changes."""
+        if self.planning:
+            self.planner.recommend()
+
+    def write_q(self, row: int, action: int, value: int) -> None:
+        """Replace a Q-value."""
+        self.q[row][action] = value
+        self._note(QWrite(row, action, value))
 
     def _setting(self, field: str) -> int:
         """A field of EPISODIC."""
