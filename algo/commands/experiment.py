@@ -26,6 +26,9 @@ from algo.commands.common import json_option
 @click.option("--quick", is_flag=True, help="Seconds instead of minutes, to try the commands out.")
 @click.option("--docs", type=click.Path(path_type=Path, file_okay=False, exists=True),
               help="Also put tables and plots into this folder's results/results.md.")  # fmt: skip
+@click.option("--data", metavar="NAME|FILE", help="Other data for the runs with retraining, as for rlu tune.")
+@click.option("--width", type=click.IntRange(1), help="Channels of VGG8's first layer in these runs; default 8.")
+@click.option("--noise-std", type=float, help="Noise on the local images of these runs; default 1.5.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; default: every core.")
 @click.option("--ray", metavar="ADDRESS|local", help="Spread independent runs over Ray; machines must share --out.")
 @json_option

@@ -22,7 +22,7 @@ _FORMAT = 2  # raise it when what `compute` gives changes: older data are then m
 
 @dataclass(frozen=True)
 class Settings:
-    """How experiments are run; results depend only on ``device`` and ``scale``.
+    """How experiments are run; results do not depend on ``out``, ``jobs`` and ``ray``.
 
     Attributes:
         device: where the RL unit is: the golden model, or the simulated RTL checked against it.
@@ -30,6 +30,8 @@ class Settings:
         out: folder of all experiments.
         jobs: processes for independent runs; ``None`` for every core.
         ray: address of a Ray cluster, or ``local``.
+        data: data set or file for runs with retraining, in place of the scale's.
+        width, noise_std: of the network and of the local images, in place of the scale's.
     """
 
     device: Literal["golden", "sim"] = "golden"
@@ -37,6 +39,9 @@ class Settings:
     out: Path = Path("runs/experiments")
     jobs: int | None = None
     ray: str | None = None
+    data: str | None = None
+    width: int | None = None
+    noise_std: float | None = None
 
     def pick(self, *, quick: int, cpu: int, full: int) -> int:
         """The number for the scale."""

@@ -10,7 +10,7 @@ import numpy as np
 from algo.chips.evolver import EvolverChip
 from algo.experiments.base import Page, Row, Settings, bits, markdown_table
 from algo.experiments.plots import COLOURS, figure
-from algo.experiments.runs import Finished, Study, config_of, data_of, description, policy_line, tuned
+from algo.experiments.runs import Finished, Study, description, policy_line, run_of, tuned
 from algo.experiments.statistics import mean_of_few, shown
 from algo.published.evolver import INT8_BASELINE, PUBLISHED_VGG8, evolver_facts
 from algo.search.scoring import score
@@ -32,7 +32,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 def compute(settings: Settings) -> dict[str, Any]:
     """For every seed, the policy that each search deploys and the best it saw."""
     found = tuned(settings, *TASKS)
-    config = config_of("energy", settings.scale, settings.device, data_of(settings.scale), 1)
+    config = run_of(settings, "energy", 1).config
     deployments: dict[str, list[dict[str, Any]]] = {SMALLEST: [], BEST_BY_SIZE: [], ENERGY: [], LATENCY: []}
     for proxy in found["model-size"]:
         scored = by_size(proxy, config.objective.at(proxy.summary["accuracy_th"]))

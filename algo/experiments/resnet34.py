@@ -9,7 +9,7 @@ from algo.chips.evolver import EvolverChip
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, bits, markdown_table
 from algo.experiments.plots import COLOURS, figure, score_axis
 from algo.experiments.resnet34_setup import FULL_WIDTH, full_width_layers, network, scaled_ranges, space_of_blocks
-from algo.experiments.runs import Finished, Study, config_of, data_of, description, policy_line, tuned
+from algo.experiments.runs import Finished, Study, description, policy_line, run_of, tuned
 from algo.published.evolver import INT8_BASELINE, evolver_facts
 from algo.search.scoring import score
 from sim.devices.objective import Objective
@@ -26,7 +26,7 @@ def configuration(settings: Settings) -> dict[str, Any]:
 def compute(settings: Settings) -> dict[str, Any]:
     """Both searches; policies of the model-size search are scored like the others, at its operating point."""
     found = tuned(settings, *TASKS)
-    config = config_of("resnet34", settings.scale, settings.device, data_of(settings.scale), 1)
+    config = run_of(settings, "resnet34", 1).config
     seeds = []
     for ours, proxy in zip(found["resnet34"], found["resnet34-size"], strict=True):
         scores = proxy_scores(proxy, config.objective.at(proxy.summary["accuracy_th"]))

@@ -45,6 +45,7 @@ class Run:
         device: where the RL unit is.
         data: name of the data set.
         folder: of the run.
+        width, noise_std: of the network and of the local images; ``None`` for the scale's.
     """
 
     task: Study
@@ -53,6 +54,13 @@ class Run:
     device: Literal["golden", "sim"]
     data: str
     folder: str
+    width: int | None = None
+    noise_std: float | None = None
+
+    @property
+    def config(self) -> TuneConfig:
+        """Its configuration."""
+        return config_of(self.task, self.scale, self.device, self.data, self.seed, self.width, self.noise_std)
 
 
 @dataclass(frozen=True)
@@ -78,18 +86,13 @@ def seeds_of(settings: Settings, task: Study) -> tuple[int, ...]:
 
 def description(settings: Settings, task: Study) -> dict[str, Any]:
     """What a task's runs depend on, for an experiment's configuration."""
-    config = config_of(task, settings.scale, settings.device, data_of(settings.scale), 1).to_json()
+    config = run_of(settings, task, 1).config.to_json()
     return {"task": task, "seeds": seeds_of(settings, task), "run": config} | _network(task, settings.scale)
 
 
 def tuned(settings: Settings, *tasks: Study) -> dict[Study, list[Finished]]:
     """The runs of tasks, one per seed; unfinished runs are resumed, missing ones are made."""
-    data = data_of(settings.scale)
-    runs = [
-        Run(task, seed, settings.scale, settings.device, data, str(folder_of(settings, task, seed).resolve()))
-        for task in tasks
-        for seed in seeds_of(settings, task)
-    ]
+    runs = [run_of(settings, task, seed) for task in tasks for seed in seeds_of(settings, task)]
     # The longest first, which leaves cores idle for the shortest time; then by seed: an interrupted experiment has
     # complete tasks for the first seeds.
     runs.sort(key=lambda one: (one.task not in _RESNET_TASKS, one.seed))
@@ -115,6 +118,17 @@ def folder_of(settings: Settings, task: Study, seed: int) -> Path:
     return settings.out / "runs" / f"{task}-{settings.device}-seed{seed}"
 
 
+def run_of(settings: Settings, task: Study, seed: int) -> Run:
+    """A run of a task at the settings' scale; ValueError for ResNet34 with other data than its own."""
+    given = {"data": settings.data, "width": settings.width, "noise_std": settings.noise_std}
+    if task in _RESNET_TASKS and any(value is not None for value in given.values()):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None)
+        raise ValueError(f"{named}: the runs of ResNet34 have data and a width of their own; leave that experiment out")
+    folder = str(folder_of(settings, task, seed).resolve())
+    data = settings.data or data_of(settings.scale)
+    return Run(task, seed, settings.scale, settings.device, data, folder, settings.width, settings.noise_std)
+
+
 @cache
 def data_of(scale: Scale) -> str:
     """The data set of a scale: digits; or CIFAR-100 if its files are available, then Fashion-MNIST."""
@@ -131,8 +145,16 @@ def data_of(scale: Scale) -> str:
     return "digits"
 
 
-def config_of(task: Study, scale: Scale, device: Literal["golden", "sim"], data: str, seed: int) -> TuneConfig:
-    """The configuration of a run."""
+def config_of(
+    task: Study,
+    scale: Scale,
+    device: Literal["golden", "sim"],
+    data: str,
+    seed: int,
+    width: int | None = None,
+    noise_std: float | None = None,
+) -> TuneConfig:
+    """The configuration of a run; ``width`` and ``noise_std`` are the scale's unless they are given."""
     fields: dict[str, Any] = {"device": device, "data": data, "seed": seed, "threads": 1}
     if scale == "quick":
         fields |= {"schedule": "quick", "width": 2, "local_size": 60}
@@ -144,6 +166,7 @@ def config_of(task: Study, scale: Scale, device: Literal["golden", "sim"], data:
         from algo.experiments import resnet34_setup
 
         fields |= resnet34_setup.settings(scale)
+    fields |= {name: value for name, value in (("width", width), ("noise_std", noise_std)) if value is not None}
     if task == "latency":
         fields["objective"] = "latency"
     elif task == "activations":
@@ -165,7 +188,7 @@ def perform_run(one: Run) -> None:
     """Run a cell, or resume it; a folder of another configuration is put aside."""
     from tqdm import tqdm
 
-    config = config_of(one.task, one.scale, one.device, one.data, one.seed)
+    config = one.config
     path = Path(one.folder)
     stored = config.to_json() | _network(one.task, one.scale)
     with _opened(path, json.loads(json.dumps(stored))) as folder:

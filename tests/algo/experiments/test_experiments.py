@@ -80,6 +80,23 @@ def test_full_and_quick_exclude_each_other(capsys):
     assert end.value.code == 2 and "exclude each other" in capsys.readouterr().err
 
 
+def test_runs_take_other_data_and_another_width(tmp_path):
+    images = tmp_path / "mine.npz"
+    one = runs.run_of(Settings(out=tmp_path, data=str(images), width=16, noise_std=0.3), "latency", 2)
+    task = one.config.task
+    assert (task.data, task.width, task.noise_std) == (str(images), 16, 0.3)
+    usual = runs.run_of(Settings(out=tmp_path), "latency", 2).config
+    assert (usual.task.data, usual.task.noise_std) == ("digits", None)
+    assert one.config.objective == usual.objective and one.config.seed == usual.seed == 2
+
+
+def test_resnet34_refuses_other_data(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["experiment", "resnet34", "--quick", "--data", "mine.npz", "--width", "2"])
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "--data, --width: the runs of ResNet34 have data and a width of their own" in said
+
+
 def test_killed_and_called_again_ends_in_the_same_bytes(out, tmp_path, capsys):
     main(experiment("latency-first", "--out", out))
     capsys.readouterr()
