@@ -17,6 +17,9 @@ class MadeUp:
     def retrained_baseline(self, policy):
         return 0.9
 
+    def error_std(self, accuracy):
+        return 0.0
+
     def is_cached(self, policy):
         return False
 

@@ -33,13 +33,14 @@ from algo.support.user_files import shown
 from rtl.spec.buses import BUSES
 from rtl.spec.params import ALPHA, GAMMA, LFSR_TAPS, RLUParams
 from sim.devices.episodic import Episodic
+from sim.devices.planning import Planning
 
 #: Format of ``config.json``. Format 1 was one flat object.
 FORMAT = 2
 #: Prefix of a device on a serial port.
 SERIAL = "serial:"
 #: Methods that are the RL unit, on the device of the run.
-UNITS = {"rlu": "published", "rlu-plus": "episodic"}
+UNITS = {"rlu": "published", "rlu-plus": "episodic", "planning": "planning"}
 #: The other way round.
 UNIT_METHODS = {name: method for method, name in UNITS.items()}
 #: Settings that may name a file or a folder.
@@ -92,6 +93,14 @@ class UnitConfig:
     replays: int = setting(
         Episodic.replays, "For rlu-plus: stored episodes replayed after each policy.", low=0, high=255
     )
+    climbs: int = setting(Planning.climbs, "For planning: starts of a plan.", low=1, high=255)
+    sweeps: int = setting(Planning.sweeps, "For planning: times that a climb visits all rows.", low=1, high=15)
+    passes: int = setting(
+        Planning.passes, "For planning: times that the unit learns from all episodes after each policy.", low=1, high=15
+    )
+    caution: int = setting(
+        Planning.caution, "For planning: how many times its doubt is taken off an accuracy.", low=0, high=15
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +112,7 @@ class SearchConfig:
     )
     schedule: str | None = setting(
         None,
-        "330 iterations as published, 33, or 1200; default published, for rlu-plus episodic.",
+        "330 iterations as published, 33, or 1200; default published, for rlu-plus episodic, for planning 25.",
         choices=tuple(SCHEDULES),
     )
     iterations: int | None = setting(
@@ -149,7 +158,7 @@ class TuneConfig:
         from algo.search.methods.registry import method_named
 
         if self.search.schedule is None:
-            usual = "episodic" if self.search.method == "rlu-plus" else "published"
+            usual = {"rlu-plus": "episodic", "planning": "planning"}.get(self.search.method, "published")
             object.__setattr__(self, "search", replace(self.search, schedule=usual))
         check_settings(self)
         device, method = self.device.device, self.search.method
@@ -254,6 +263,14 @@ def episodic_of(config: TuneConfig) -> Episodic | None:
         return None
     unit = config.unit
     return Episodic(tournament=unit.tournament, candidates=unit.candidates, replays=unit.replays)
+
+
+def planning_of(config: TuneConfig, noise: float = 0.0) -> Planning | None:
+    """Settings of the planning unit for accuracies with an error; ``None`` for a run with another searcher."""
+    if config.search.method != "planning":
+        return None
+    unit = config.unit
+    return Planning(climbs=unit.climbs, sweeps=unit.sweeps, passes=unit.passes, caution=unit.caution, noise=noise)
 
 
 def chip_network_of(config: TuneConfig) -> str | None:

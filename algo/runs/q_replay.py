@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from algo.runs.config import UNITS, TuneConfig, episodic_of
+from algo.runs.config import UNITS, TuneConfig, episodic_of, planning_of
 from algo.runs.run_folder import CHECKPOINT, Q_TABLE
 from algo.search.step import Step
 from algo.support.user_files import check_object, check_type, parse_json, reading
@@ -80,7 +80,7 @@ def replay(steps: Sequence[Step], params: RLUParams, counts: Sequence[int], conf
 
 def q_history(folder: Path, steps: Sequence[Step], config: TuneConfig) -> QHistory:
     """The Q-table over time of a run folder; ``mismatch`` says what went wrong, if anything."""
-    if config.search.method not in UNITS:
+    if config.search.method not in UNITS or planning_of(config):  # a planning unit's table holds no Q-values
         return QHistory(0, (), "")
     try:
         params, counts = _unit(folder, config)

@@ -26,6 +26,7 @@ from algo.runs.config import (
     is_path,
     located_value,
     path_of,
+    planning_of,
 )
 from algo.runs.run_folder import (
     CHECKPOINT,
@@ -37,13 +38,15 @@ from algo.runs.run_folder import (
     RunFolder,
     RunFolderError,
 )
+from algo.search.known_costs import known_costs
 from algo.search.loop import Evaluator, recomputed, search
+from algo.search.methods.planning import first_policy, planning_params, unit_costs
 from algo.search.methods.registry import method_named
 from algo.search.places import baseline_policy, blocks_of, choices_for, space_of
 from algo.search.scoring import Scorer, range_problems
 from algo.search.searcher import Problem, Searcher
 from algo.search.step import Step
-from algo.search.unit_searcher import UnitSearcher
+from algo.search.unit_searcher import PlanningSearcher, UnitSearcher
 from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, dimension_named
 from algo.space.policy import MOST_ACTIONS, Policy, PolicySpace
 from algo.support.settings import settings_of
@@ -52,7 +55,6 @@ from rtl.spec.params import MAX_STATES, RLUParams
 from sim.devices.device import Device, GoldenDevice
 from sim.devices.driver import Driver, DriverError
 from sim.devices.episodic import EPISODES
-from sim.devices.objective import Objective
 from sim.devices.serial_device import SerialDevice
 from sim.devices.shadow import ShadowedDevice
 from sim.files import cache_dir
@@ -163,7 +165,8 @@ def _run(
         evaluator = retrainer_of(task, say)
     baseline_accuracy = evaluator.retrained_baseline(baseline)
     objective = config.objective.at(max(0.0, baseline_accuracy - config.objective.accuracy_drop))
-    with _searcher(config, params, space, objective, chip) as (searcher, device):
+    problem = Problem(space, objective, len(schedule), chip.measure, evaluator.error_std(baseline_accuracy))
+    with _searcher(config, params, problem) as (searcher, device):
         if saved is not None:
             try:
                 searcher.restore(saved[0], len(folder.steps))
@@ -179,7 +182,7 @@ def _run(
             folder.append(step)
             folder.save_checkpoint(searcher.state(), evaluator.state())
             on_step(step, len(schedule))
-        if isinstance(searcher, UnitSearcher):
+        if isinstance(searcher, UnitSearcher) and not isinstance(searcher, PlanningSearcher):
             q_table = {"q_frac": searcher.driver.params.q_frac, "rows": searcher.driver.q_table()}
             folder.write(Q_TABLE, json.dumps(q_table) + "\n")
         best = max(folder.steps, key=lambda step: step.reward)
@@ -221,27 +224,32 @@ def _run(
 
 @contextmanager
 def _searcher(
-    config: TuneConfig, params: RLUParams | None, space: PolicySpace, objective: Objective, chip: Chip
+    config: TuneConfig, params: RLUParams | None, problem: Problem
 ) -> Iterator[tuple[Searcher, Device | None]]:
     """The searcher of a run, and the device that it is on, if it is a unit."""
     unit, schedule = config.unit, config.epsilons
     if params is None:
-        problem = Problem(space, objective, len(schedule), chip.measure)
         yield method_named(config.search.method).searcher(problem, config.seed), None
         return
-    episodic = episodic_of(config)
+    episodic, planning = episodic_of(config), planning_of(config, problem.noise)
+    known = known_costs(problem) if planning else None
     with open_device(params, config) as device:
         driver = Driver(device)
         driver.configure(
-            action_counts=space.action_counts,
+            action_counts=problem.space.action_counts,
             seed=config.seed,
-            objective=objective,
+            objective=problem.objective,
             alpha=unit.alpha,
             gamma=unit.gamma,
             full_last_reward=unit.full_last_reward,
             episodic=episodic,
+            planning=planning,
+            costs=unit_costs(known) if known else None,
         )
-        yield UnitSearcher(driver, schedule, greedy=episodic is None), device
+        if known:
+            yield PlanningSearcher(driver, first_policy(problem, known)), device
+        else:
+            yield UnitSearcher(driver, schedule, greedy=episodic is None), device
 
 
 def unit_params(config: TuneConfig, space: PolicySpace) -> RLUParams | None:
@@ -261,6 +269,8 @@ def unit_params(config: TuneConfig, space: PolicySpace) -> RLUParams | None:
             f"the policies have {len(counts)} rows, and the unit has at most {MAX_STATES}: choose --rows block, or a "
             "--method without a unit, such as evolution"
         )
+    if planning_of(config):
+        return planning_params(counts, len(config.epsilons), config.unit.lfsr_width)
     return RLUParams(
         states=len(counts),
         actions=max(2, *counts),

@@ -42,6 +42,10 @@ class Evaluator(Protocol):
         """Accuracy (a fraction) under the policy's bit-widths in this iteration of the search."""
         ...
 
+    def error_std(self, accuracy: float) -> float:
+        """Standard deviation of the error of a measured accuracy, as far as it is known; 0 without one."""
+        ...
+
     def state(self) -> bytes:
         """Everything that later accuracies depend on."""
         ...

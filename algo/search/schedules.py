@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from algo.published.evolver import evolver_facts
+from rtl.spec.params import VARIED_ROWS
 
 
 def published_schedule() -> tuple[float, ...]:
@@ -29,6 +30,11 @@ def episodic_schedule(iterations: int) -> tuple[float, ...]:
     return tuple(1.0 if k < EXPLORING else VARIED for k in range(iterations))
 
 
+def planning_schedule(iterations: int) -> tuple[float, ...]:
+    """Share of the rows that a climb of the planning unit draws anew, the same in all iterations."""
+    return (VARIED_ROWS,) * iterations
+
+
 #: By name: the function that gives the epsilons, and the usual number of iterations. The published epsilons of ResNet34
 #: are unknown: VGG8's proportions are assumed.
 SCHEDULES: dict[str, tuple[Callable[[int], tuple[float, ...]], int]] = {
@@ -36,6 +42,7 @@ SCHEDULES: dict[str, tuple[Callable[[int], tuple[float, ...]], int]] = {
     "quick": (stretched_schedule, 33),
     "long": (stretched_schedule, 1200),
     "episodic": (episodic_schedule, 330),
+    "planning": (planning_schedule, 25),
 }
 
 

@@ -31,12 +31,14 @@ class Problem:
         objective: what they are rewarded for.
         budget: number of policies that will be asked for.
         costs: latency and energy of any policy, which need no training.
+        noise: standard deviation of the error of an accuracy that is told, as far as it is known; 0 without one.
     """
 
     space: PolicySpace
     objective: Objective
     budget: int
     costs: Callable[[Policy], Measurement]
+    noise: float = 0.0
 
 
 #: What a saved search holds of each policy, and of which type.

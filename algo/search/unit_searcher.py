@@ -50,7 +50,7 @@ class UnitSearcher:
             raise Disagreement(
                 f"the unit rewards policy {self._next} with {reward}, the golden reward calculator with {outcome.score}"
             )
-        epsilon = self._schedule[self._next]
+        epsilon = self._schedule[self._next] if self._schedule else None
         self._next += 1
         return Notes(epsilon, learned.digest)
 
@@ -66,6 +66,35 @@ class UnitSearcher:
         """Put the unit back to what `state` returned after ``count`` policies; the schedule continues from there."""
         self.driver.restore(state, self.driver.objective)
         self._next = count
+
+
+class PlanningSearcher(UnitSearcher):
+    """A unit that plans, configured, behind its driver.
+
+    Args:
+        driver: of the unit.
+        first: the policy to begin with, an action a row; the unit plans all others.
+    """
+
+    def __init__(self, driver: Driver, first: Sequence[int]) -> None:
+        super().__init__(driver, (), greedy=False)
+        self._first = tuple(first)
+
+    def ask(self) -> tuple[int, ...]:
+        """The next policy, as the unit plans it."""
+        if self._next:
+            return self.driver.plan()
+        self.driver.write_policy(self._first)
+        return self._first
+
+    def recommend(self) -> tuple[tuple[int, ...], str]:
+        """What the unit believes to be best, with the accuracy that it predicts."""
+        found = self.driver.recommend()
+        tried = " ".join(map(str, found.trials))
+        return found.actions, (
+            f"best by the unit's own prediction (accuracy {found.accuracy:.3f}; its choices were tried {tried} times), "
+            "retrained"
+        )
 
 
 def search_with_unit(

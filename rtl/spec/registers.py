@@ -699,12 +699,20 @@ REGISTERS: tuple[Register, ...] = (
         offset=0x8C,
         access=Access.RO,
         external=True,
-        doc="What the last plan is, and where the next episode goes.",
+        doc="What the last plan is, where the next episode goes, and for how many operating points there is room.",
         fields=(
             Field(
                 name="accuracy", lsb=0, width=16, needs="points", doc="accuracy predicted for the policy, 2^-coef_frac"
             ),
-            Field(name="next", lsb=16, width=16, needs="points", doc="place of the next episode in memory"),
+            Field(name="next", lsb=16, width=11, needs="points", doc="place of the next episode in memory"),
+            Field(
+                name="points",
+                lsb=27,
+                width=5,
+                needs="points",
+                reset="points",
+                doc="operating points whose costs the unit can hold",
+            ),
         ),
     ),
     Register(

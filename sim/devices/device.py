@@ -32,7 +32,7 @@ from rtl.spec.registers import (
 from sim.model.golden import Event, GoldenModel
 
 READ, WRITE, WAIT, RESET = range(4)
-MEMORY_DATA = BY_NAME["MEMORY_DATA"]
+MEMORY_DATA, _NEXT = BY_NAME["MEMORY_DATA"], field_of("PLAN", "next")
 _DONE, _ERROR = (field_of("IRQ_STATUS", name).mask for name in ("done", "error"))
 
 
@@ -221,7 +221,7 @@ class GoldenDevice:
         if register.name == "EPISODES":
             return register.reset_value(self.params) | len(self.model.episodes)
         if register.name == "PLAN" and self.params.points:
-            return self.model.planner.predicted | self.model.next << field_of("PLAN", "next").lsb
+            return register.reset_value(self.params) | self.model.planner.predicted | self.model.next << _NEXT.lsb
         return self.model.registers.get(register.name, register.reset_value(self.params))
 
     def _write_register(self, register: Register, word: int) -> None:

@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rtl.spec.params import ALPHA, GAMMA, RLUParams
+from rtl.spec.params import ALPHA, GAMMA, TRIALS_WIDTH, RLUParams
 from rtl.spec.registers import (
     ACTION_COUNT,
     CLEAR,
     ERROR_FLAGS,
     ID_VALUE,
+    MEMORIES,
     POLICY,
     Q_TABLE,
+    RECOMMEND,
     REGISTERS,
     REWARD,
     SAMPLE,
@@ -27,10 +29,13 @@ from rtl.spec.registers import (
 from sim.devices.device import READ, WAIT, WRITE, Device, Op, address_of
 from sim.devices.episodic import Episodic, variant_registers
 from sim.devices.objective import Objective
+from sim.devices.planning import Costs, Planning, Recommended
 from sim.model.arithmetic import to_fixed
 
 # What a task depends on. REWARD and STATES are saved separately; interrupts belong to the system, not to the task.
-_SAVED = tuple(r.name for r in REGISTERS if r.access is Access.RW and r.name not in ("REWARD", "STATES", "IRQ_ENABLE"))
+_NOT_SAVED = ("REWARD", "STATES", "IRQ_ENABLE", "MEMORY_ADDRESS", "MEMORY_DATA")
+_PLANNING = ("PLANNING", "DOUBT", "RIDGE")
+_SAVED = tuple(r.name for r in REGISTERS if r.access is Access.RW and r.name not in (*_NOT_SAVED, *_PLANNING))
 
 
 class DriverError(RuntimeError):
@@ -74,6 +79,8 @@ class Driver:
     def __init__(self, device: Device) -> None:
         self.device = device
         words = self._read("ID", "VERSION", "CONFIG", "FORMATS", "EPISODES")
+        # Earlier versions of the register map have no PLAN.
+        words |= self._read("PLAN") if words["VERSION"] & 0xFFFF >= 3 else {"PLAN": 0}
         if words["ID"] != ID_VALUE:
             raise DriverError(f"no RL unit answers: ID is 0x{words['ID']:08X}, not 0x{ID_VALUE:08X}")
         if words["VERSION"] >> 16 != VERSION_VALUE >> 16:
@@ -88,9 +95,14 @@ class Driver:
             coef_frac=field_of("FORMATS", "coef_frac").of(formats),
             gain_frac=field_of("FORMATS", "gain_frac").of(formats),
             episodes=field_of("EPISODES", "capacity").of(words["EPISODES"]),
+            points=field_of("PLAN", "points").of(words["PLAN"]),
         )
         self.objective = Objective()
         self.action_counts: tuple[int, ...] = ()
+        self._saved = (*_SAVED, *_PLANNING) if self.params.points else _SAVED
+        self._planning: Planning | None = None
+        self._costs: list[list[list[int]]] = []
+        self._told = 0
         # An episodic unit's memory cannot be read, so a copy is kept here for `save`.
         self._episodic = False
         self._episodes: list[tuple[list[int], int]] = []
@@ -108,6 +120,8 @@ class Driver:
         gamma: float = GAMMA,
         full_last_reward: bool = False,
         episodic: Episodic | None = None,
+        planning: Planning | None = None,
+        costs: Costs | None = None,
     ) -> None:
         """Set the unit to a new task and clear its Q-table.
 
@@ -118,15 +132,23 @@ class Driver:
             alpha: learning rate, 0..1.
             gamma: discount, 0..1.
             full_last_reward: give the last row the whole reward instead of its share.
-            episodic: settings of the episodic mode; ``None`` for the published mode.
+            episodic: settings of the episodic mode.
+            planning: settings of the planning mode, which has a learning rate of its own. Without either, the unit is
+                the published one.
+            costs: for the planning mode, what each action adds to latency and energy.
 
         Raises:
-            ValueError: for a value outside its range, or for ``episodic`` on a unit without an episode memory.
+            ValueError: for a value outside its range, for ``episodic`` on a unit without an episode memory, or for
+                ``planning`` on one that has no room for the costs, without costs, or together with ``episodic``.
         """
         p = self.params
         if episodic is not None and not p.episodes:
             raise ValueError("this unit has no episode memory: build one with episodes of 2..1024, such as 512")
-        _check_whole("number of rows", len(action_counts), 1, p.states)
+        if planning is not None and not p.points:
+            raise ValueError("this unit cannot plan: build one with episodes, such as 64, and points, such as 9")
+        if planning is not None and (costs is None or episodic is not None):
+            raise ValueError("a planning unit needs costs, and is not episodic at the same time")
+        _check_whole("number of rows", len(action_counts), 1 if planning is None else 2, p.states)
         for row, count in enumerate(action_counts):
             _check_whole(f"number of actions of row {row}", count, 1, p.actions)
         _check_whole("seed", seed, 1, p.lfsr_max)
@@ -140,7 +162,9 @@ class Driver:
             "GAMMA": to_fixed(gamma, p.coef_frac),
             "LFSR": seed,
             **self.objective.registers(p),
+            **(planning.registers(len(action_counts), p) if planning is not None else {}),
         }
+        words = costs.words(action_counts, self.objective, p) if planning is not None and costs is not None else []
         # Writing STATES starts a division of the old reward: wait for its end before anything else.
         ops = [_write("STATUS", sum(f.mask for f in ERROR_FLAGS))]
         for name, value in values.items():
@@ -149,7 +173,11 @@ class Driver:
                 ops.append(Op(WAIT))
         ops += _window_ops(ACTION_COUNT, action_counts)
         ops += [_write("COMMAND", CLEAR), Op(WAIT)]
+        for point, of_point in enumerate(words):
+            for row, of_row in enumerate(of_point):
+                ops += _memory_ops("costs", (point, row, 0), of_row)
         self._transact(ops)
+        self._planning, self._costs, self._told = planning, words, 0
         self._set_counts(list(action_counts))
         self._episodic, self._episodes = episodic is not None, []
 
@@ -167,6 +195,45 @@ class Driver:
         )
         self._policy = words
         return POLICY.unpack(words, rows)
+
+    def plan(self) -> tuple[int, ...]:
+        """Make a planning unit plan the next policy: one action per row, first row first."""
+        return self._planned(SAMPLE, self._told)[0]
+
+    def recommend(self) -> Recommended:
+        """The policy that a planning unit believes to be best; the policy to learn from stays the same."""
+        policy = self._policy
+        lfsr = self._read("LFSR")["LFSR"]
+        actions, plan = self._planned(RECOMMEND, 0)
+        places = [(row, action) for row, action in enumerate(actions)]
+        trials = self._read_memory("trials", places)
+        self._transact([_write("LFSR", lfsr), *_window_ops(POLICY, policy)])
+        self._policy = policy
+        accuracy = field_of("PLAN", "accuracy").of(plan) / self.params.coef_one
+        return Recommended(actions, accuracy, tuple(trials))
+
+    def _planned(self, command: int, episodes: int) -> tuple[tuple[int, ...], int]:
+        """The policy that a command makes with the doubt of so many episodes, and the PLAN register."""
+        if self._planning is None:
+            raise ValueError("the unit is not set to plan: configure it with planning and costs")
+        rows = len(self.action_counts)
+        *words, plan = self._transact(
+            [
+                _write("EPSILON", to_fixed(self._planning.varied, self.params.coef_frac)),
+                _write("DOUBT", self._planning.doubt_after(episodes, self.params)),
+                _write("COMMAND", command),
+                Op(WAIT),
+                *(Op(READ, address) for address in POLICY.addresses(rows)),
+                Op(READ, address_of("PLAN")),
+            ]
+        )
+        self._policy = words
+        return POLICY.unpack(words, rows), plan
+
+    def _read_memory(self, memory: str, places: Sequence[tuple[int, ...]]) -> list[int]:
+        """Words of a planning unit's memory."""
+        ops = [op for place in places for op in (_memory_address(memory, place), Op(READ, address_of("MEMORY_DATA")))]
+        return self._transact(ops)
 
     def is_outlier(self, latency_ms: float, energy_uj: float) -> bool:
         """Give the unit latency and energy; returns whether either misses its threshold, so training is useless."""
@@ -230,12 +297,13 @@ class Driver:
         """
         return {
             "params": self.params.to_json(),
-            "registers": self._read(*_SAVED),
+            "registers": self._read(*self._saved),
             "reward": _signed(self._read("REWARD")["REWARD"]),
             "policy": self._read_window(POLICY, len(self.action_counts)),
             "action_counts": list(self.action_counts),
             "q_table": [list(row) for row in self.q_table()],
             "episodes": [[list(words), reward] for words, reward in self._episodes] if self._episodic else None,
+            **({"plan": self._save_plan()} if self._planning is not None else {}),
         }
 
     def restore(self, state: Mapping[str, object], objective: Objective) -> None:
@@ -247,17 +315,26 @@ class Driver:
         if state.get("params") != self.params.to_json():
             raise ValueError(f"the saved unit {state.get('params')!r:.200} is not this one, {self.params.to_json()}")
         self._check_saved(state)
+        plan: Any = state.get("plan")
+        if (plan is None) != (self._planning is None):
+            raise ValueError(
+                f"the saved unit {'does not plan' if plan is None else 'plans'}, and this one is set otherwise"
+            )
         registers: Any = state["registers"]
         counts: Any = state["action_counts"]
         policy: Any = state["policy"]
         q_table: Any = state["q_table"]
         episodes: Any = state["episodes"]
         reward: Any = state["reward"]
+        if plan is not None:
+            self._check_plan(plan, counts)
+        self._set_counts(counts)
         self._transact(
             [
                 _write("STATUS", sum(f.mask for f in ERROR_FLAGS)),
                 _write("STATES", len(counts)), Op(WAIT),
                 *_window_ops(ACTION_COUNT, counts),
+                *([] if plan is None else [_write("COMMAND", CLEAR), Op(WAIT), *self._plan_ops(plan)]),
                 *_store_ops(episodes or []),
                 _write("REWARD", reward), Op(WAIT),
                 *(_write(name, value) for name, value in registers.items()),
@@ -266,9 +343,78 @@ class Driver:
             ]
         )  # fmt: skip
         self.objective = objective
-        self._set_counts(counts)
         self._episodic, self._policy = episodes is not None, list(policy)
         self._episodes = [(list(words), reward) for words, reward in episodes or []]
+        self._told = plan["told"] if plan is not None else 0
+
+    def _save_plan(self) -> dict[str, Any]:
+        """What a planning unit has in its own memories, and what the host counts."""
+        words = self._read("EPISODES", "PLAN")
+        stored, following = (
+            field_of("EPISODES", "stored").of(words["EPISODES"]),
+            field_of("PLAN", "next").of(words["PLAN"]),
+        )
+        oldest_first = [(following - stored + k) % self.params.episodes for k in range(stored)]
+        length = len(POLICY.addresses(len(self.action_counts)))
+        policies = self._read_memory("policies", [(place, word) for place in oldest_first for word in range(length)])
+        results = self._read_memory("results", [(place,) for place in oldest_first])
+        places = [(row, action) for row, count in enumerate(self.action_counts) for action in range(count)]
+        return {
+            "told": self._told,
+            "places": oldest_first,
+            "policies": policies,
+            "results": results,
+            "trials": self._read_memory("trials", places),
+            "costs": self._costs,
+        }
+
+    def _plan_ops(self, plan: Mapping[str, Any]) -> list[Op]:
+        """Operations that put back what `_save_plan` returned; results last, oldest first."""
+        length = len(POLICY.addresses(len(self.action_counts)))
+        ops = []
+        for number, (place, result) in enumerate(zip(plan["places"], plan["results"], strict=True)):
+            ops += _memory_ops("policies", (place, 0), plan["policies"][length * number : length * (number + 1)])
+            ops += _memory_ops("results", (place,), [result])
+        start = 0
+        for row, count in enumerate(self.action_counts):
+            ops += _memory_ops("trials", (row, 0), plan["trials"][start : start + count])
+            start += count
+        return ops
+
+    def _check_plan(self, plan: object, counts: Sequence[int]) -> None:
+        """Raise ValueError, naming the part, unless it is what `_save_plan` returns, with the costs of this task."""
+        names = {"told", "places", "policies", "results", "trials", "costs"}
+        if not isinstance(plan, dict) or set(plan) != names:
+            raise ValueError(f"plan of the saved unit is damaged: {plan!r:.80}")
+        word, places = range(1 << 32), plan["places"]
+        stored = len(places) if isinstance(places, list) else -1
+        first = places[0] if stored > 0 else 0
+        sound = {
+            "told": type(plan["told"]) is int and plan["told"] >= stored,
+            "places": 0 <= stored <= self.params.episodes
+            and places == [(first + k) % self.params.episodes for k in range(stored)],
+            "policies": _whole(plan["policies"], stored * len(POLICY.addresses(len(counts))), word),
+            "results": _whole(plan["results"], stored, word),
+            "trials": _whole(plan["trials"], sum(counts), range(1 << TRIALS_WIDTH)),
+        }
+        for name, right in sound.items():
+            if not right:
+                raise ValueError(f"{name} of the saved unit are damaged: {plan[name]!r:.80}")
+        if plan["costs"] == self._costs:
+            return
+        for point, of_point in enumerate(self._costs):
+            for row, of_row in enumerate(of_point):
+                for action, cost in enumerate(of_row):
+                    try:
+                        saved = plan["costs"][point][row][action]
+                    except (IndexError, TypeError):
+                        saved = None
+                    if saved != cost:
+                        raise ValueError(
+                            f"the saved search planned with other costs: those of action {action} in row {row} at "
+                            f"operating point {point} are not the chip's; resume it with the chip it was begun with"
+                        )
+        raise ValueError(f"costs of the saved unit are damaged: {plan['costs']!r:.80}")
 
     def _check_saved(self, state: Mapping[str, object]) -> None:
         """Raise ValueError, naming the part, unless a state looks like what `save` returns."""
@@ -281,8 +427,8 @@ class Driver:
         registers, episodes, table = state.get("registers"), state.get("episodes"), state.get("q_table")
         sound = {
             "registers": isinstance(registers, dict)
-            and set(registers) == set(_SAVED)
-            and _whole(list(registers.values()), len(_SAVED), word),
+            and set(registers) == set(self._saved)
+            and _whole(list(registers.values()), len(self._saved), word),
             "reward": _whole([state.get("reward")], 1, q_value),
             "policy": _whole(state.get("policy"), words, word),
             "q_table": isinstance(table, list)
@@ -322,6 +468,7 @@ class Driver:
 
     def _remember(self, reward: int) -> None:
         """Record the episode that an episodic unit has just stored."""
+        self._told += 1
         if self._episodic:
             self._episodes.append((list(self._policy), reward))
 
@@ -355,6 +502,17 @@ class Driver:
             self.device.transact([_write("STATUS", sum(f.mask for f in ERROR_FLAGS))])
             raise DriverError(f"the unit refused an access: {', '.join(names)}")
         return words
+
+
+def _memory_address(memory: str, place: Sequence[int]) -> Op:
+    """A write of MEMORY_ADDRESS that selects a word; see `MEMORIES` for the numbers of its place."""
+    number, found = next((n, one) for n, one in enumerate(MEMORIES) if one.name == memory)
+    return _write("MEMORY_ADDRESS", number << field_of("MEMORY_ADDRESS", "memory").lsb | found.word(*place))
+
+
+def _memory_ops(memory: str, place: Sequence[int], words: Sequence[int]) -> list[Op]:
+    """Operations that write words of a memory, one after the other from a place."""
+    return [_memory_address(memory, place), *(_write("MEMORY_DATA", word) for word in words)]
 
 
 def _whole(values: object, count: int, among: range) -> bool:

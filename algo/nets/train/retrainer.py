@@ -149,6 +149,13 @@ class Retrainer:
         with self._aside():
             return self._retrain_afresh(policy or Policy(eight, eight))
 
+    def error_std(self, accuracy: float) -> float:
+        """Standard deviation of a measured accuracy that comes from the choice of test images alone: binomial."""
+        images = len(self._test_set[1])
+        # One image more of either kind, so that a network which is always right has an error too.
+        share = (accuracy * images + 1) / (images + 2)
+        return float((share * (1 - share) / images) ** 0.5)
+
     def state(self) -> bytes:
         """All that later accuracies depend on: the weights when carried, else the cache."""
         weights = copied(self._model.state_dict()) if self._mode == "carried" else None

@@ -15,7 +15,7 @@ from functools import partial
 
 import numpy as np
 
-from algo.search.methods import additive, costed, gaussian_process, libraries, simple, units
+from algo.search.methods import additive, costed, gaussian_process, libraries, planning, simple, units
 from algo.search.scoring import UNIT, rewards_of
 from algo.search.searcher import Batch, Floats, Ints, OneOfBatch, Outcomes, Problem
 from algo.search.tables.policy_table import PolicyTable
@@ -57,6 +57,10 @@ class Noise:
         if self.std is None and table.accuracy_std is None:
             raise ValueError("the table has no accuracy_std: give --noise a standard deviation, such as 0.014")
         return np.zeros(table.space.size) if table.accuracy_std is None else table.accuracy_std
+
+    def usual(self, table: PolicyTable) -> float:
+        """The standard deviation that a search is told of: the mean over the policies; ValueError as `check`."""
+        return float(self.check(table).mean()) if self.std is None else self.std
 
     def errors(self, seed: int, budget: int) -> Floats:
         """Errors of a seed's evaluations, (budget,), in standard deviations."""
@@ -135,7 +139,8 @@ class Method:
             at: numbers of evaluations, rising, after which a search says what it would deploy.
         """
         table = scored.table
-        searches = self.make(Problem(table.space, scored.objective, budget, table.measure), seeds)
+        error = 0.0 if noise is None else noise.usual(table)
+        searches = self.make(Problem(table.space, scored.objective, budget, table.measure, error), seeds)
         chosen = np.empty((budget, len(seeds)), dtype=np.int64)
         deployed, luckiest = np.empty((2, len(at), len(seeds)), dtype=np.int64)
         lucky, best = np.zeros(len(seeds), np.int64), np.full(len(seeds), -1.0)
@@ -168,6 +173,12 @@ METHODS: dict[str, Method] = {
             units.rlu_plus,
             "the unit with an episode memory, by the golden model, bit-exact with the RTL",
             version=2,
+        ),
+        Method(
+            "planning",
+            planning.PlanningUnits,
+            "the unit that knows costs and learns effects, by the golden model, bit-exact with the RTL",
+            believes=True,
         ),
         Method("float", simple.FloatQ, "the published search in double precision"),
         Method("random", simple.Random, "uniform draws with replacement"),
