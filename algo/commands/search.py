@@ -15,7 +15,7 @@ from algo.support.settings import whole_numbers
 
 @click.command()
 @click.option(
-    "--table", required=True, metavar="NAME|FILE", help="digits, fashion-mnist, synthetic, or a Parquet file."
+    "--table", required=True, metavar="NAME|FILE", help="cifar10, digits, fashion-mnist, synthetic, or a Parquet file."
 )
 @click.option("--method", required=True, metavar="NAME,...", help="Search methods; an unknown name lists them.")
 @click.option("--seeds", type=int, default=1000, show_default=True, help="Number of seeds: 1, 2, ...")

@@ -2,7 +2,7 @@
 
 >>> from algo.search.tables import qvf_bench
 >>> qvf_bench.names()
-('digits', 'fashion-mnist')
+('cifar10', 'digits', 'fashion-mnist')
 >>> qvf_bench.load("digits").accuracy.shape
 (59049,)
 

@@ -459,13 +459,15 @@ def test_the_command_checks_tables(tiny, tmp_path):
     done = CliRunner().invoke(rlu, ["table", "check", "digits", "--json"])
     assert done.exit_code == 0 and json.loads(done.stdout)["policies"] == 59049
     done = CliRunner().invoke(rlu, ["table", "check", "no-such"])
-    assert "unknown table 'no-such': choose digits, fashion-mnist, or give a Parquet file" in str(done.exception)
+    assert "unknown table 'no-such': choose cifar10, digits, fashion-mnist, or give a Parquet file" in str(
+        done.exception
+    )
     path.write_bytes(b"no table")
     done = CliRunner().invoke(rlu, ["table", "check", str(path), "--json"])
     assert type(done.exception).__name__ == "CheckFailed" and json.loads(done.stdout)["ok"] is False
 
 
-@pytest.mark.parametrize("name", ["digits", "fashion-mnist"])
+@pytest.mark.parametrize("name", ["cifar10", "digits", "fashion-mnist"])
 def test_shipped_tables_are_whole_and_match_their_card(name):
     assert name in qvf_bench.names()
     table = qvf_bench.load(name)
@@ -486,5 +488,5 @@ def test_shipped_tables_are_small_and_all_documented():
     assert sum(path.stat().st_size for path in qvf_bench.FOLDER.iterdir()) < 5_000_000
     documented = re.findall(r"^\| `([\w-]+)` \|.* `[0-9a-f]{64}` \|$", CARD.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(documented) == list(qvf_bench.names())
-    with pytest.raises(ValueError, match="unknown table 'imagenet': choose digits"):
+    with pytest.raises(ValueError, match="unknown table 'imagenet': choose cifar10, digits"):
         qvf_bench.load("imagenet")
