@@ -158,7 +158,7 @@ class TuneConfig:
         from algo.search.methods.registry import method_named
 
         if self.search.schedule is None:
-            usual = {"rlu-plus": "episodic", "planning": "planning"}.get(self.search.method, "published")
+            usual = next((name for of, name in UNITS.items() if of == self.search.method), "published")
             object.__setattr__(self, "search", replace(self.search, schedule=usual))
         check_settings(self)
         device, method = self.device.device, self.search.method

@@ -191,7 +191,7 @@ def test_every_setting_with_a_help_text_is_an_option_with_its_default():
             "does not use the unit: leave out --device sim",
         ),
         ({"unit": "episodic", "method": "tpe"}, "unit episodic is the method rlu-plus, not tpe"),
-        ({"unit": "fast"}, "unit must be one of published, episodic, not 'fast'"),
+        ({"unit": "fast"}, "unit must be one of published, episodic, planning, not 'fast'"),
         ({"bit_widths": "8,4"}, "bit_widths must be whole numbers in 2..16 that rise, such as 4,8, not '8,4'"),
         ({"network": "lenet"}, "unknown network 'lenet': choose vgg8, mobilenetv2, resnet34, or FILE.py:FUNCTION"),
         ({"tournament": 0}, "tournament must be in 1..255, not 0"),

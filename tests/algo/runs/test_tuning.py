@@ -118,7 +118,7 @@ def test_the_published_schedule_is_the_published_one():
 def test_a_schedule_has_as_many_iterations_as_wanted():
     assert all(len(schedule_of(name, 80)) == 80 for name in SCHEDULES)
     assert {name: len(schedule_of(name)) for name in SCHEDULES} == {
-        "published": 330, "quick": 33, "long": 1200, "episodic": 330
+        "published": 330, "quick": 33, "long": 1200, "episodic": 330, "planning": 25
     }  # fmt: skip
     assert schedule_of("published") == published_schedule() and schedule_of("published", 33) == schedule_of("quick")
     assert schedule_of("episodic", 80) == schedule_of("episodic")[:80]  # to end early is to have searched less
@@ -512,7 +512,7 @@ def test_a_full_disk_leaves_the_run_resumable(tmp_path, monkeypatch):
         ({"seed": 256, "lfsr_width": 8}, r"seed must be in 1\.\.255 with an LFSR of 8 bits, not 256"),
         ({"objective": "0.5,0.5,0.5"}, "the weights a,b,c must sum to 1"),
         ({"objective": "speed"}, "energy, latency or three weights a,b,c, not 'speed'"),
-        ({"schedule": "short"}, "schedule must be one of published, quick, long, episodic, not 'short'"),
+        ({"schedule": "short"}, "schedule must be one of published, quick, long, episodic, planning, not 'short'"),
         ({"alpha": 2.0}, r"alpha must be in 0\.\.1, not 2"),
         ({"lfsr_width": 12}, "lfsr_width must be one of 8, 16, 32, not 12"),
         ({"iterations": 0}, r"iterations must be in 1\.\.100000, not 0"),

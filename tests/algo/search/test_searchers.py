@@ -6,21 +6,24 @@ import json
 import numpy as np
 import pytest
 
+from algo.search.known_costs import known_costs
 from algo.search.loop import search
+from algo.search.methods.planning import first_policy, planning_params, unit_costs
 from algo.search.methods.registry import METHODS, Method
 from algo.search.schedules import schedule_of
 from algo.search.scoring import Scorer
 from algo.search.searcher import Problem
 from algo.search.tables.policy_table import TableEvaluator
-from algo.search.unit_searcher import UnitSearcher
+from algo.search.unit_searcher import PlanningSearcher, UnitSearcher
 from rtl.spec.params import RLUParams
 from sim.devices.device import GoldenDevice
 from sim.devices.driver import Driver
 from sim.devices.episodic import Episodic
+from sim.devices.planning import Planning
 from tests.small_tables import small_scored
 
 BUDGET = 14
-UNITS = {"unit": None, "episodic unit": Episodic()}
+UNITS = ("unit", "episodic unit", "planning unit")
 
 
 def made(name, scored, seed=3):
@@ -28,7 +31,15 @@ def made(name, scored, seed=3):
     table, objective = scored.table, scored.objective
     if name in METHODS:
         return METHODS[name].searcher(Problem(table.space, objective, BUDGET, table.measure), seed)
-    counts, episodic = table.space.action_counts, UNITS[name]
+    counts, episodic = table.space.action_counts, Episodic() if name == "episodic unit" else None
+    if name == "planning unit":
+        problem = Problem(table.space, objective, BUDGET, table.measure)
+        known = known_costs(problem)
+        driver = Driver(GoldenDevice(planning_params(counts, BUDGET)))
+        driver.configure(
+            action_counts=counts, seed=seed, objective=objective, planning=Planning(), costs=unit_costs(known)
+        )
+        return PlanningSearcher(driver, first_policy(problem, known))
     params = RLUParams(states=len(counts), actions=max(counts), action_counts=counts, episodes=512 if episodic else 0)
     driver = Driver(GoldenDevice(params))
     driver.configure(action_counts=counts, seed=seed, objective=objective, episodic=episodic)
@@ -50,7 +61,7 @@ def test_a_saved_searcher_continues_as_if_nothing_had_happened(name):
     first = steps_of(early, scored, last=6)
     saved = json.loads(json.dumps(early.state()))
     late = made(name, scored)
-    if name in UNITS:
+    if name in ("unit", "episodic unit"):
         late = UnitSearcher(late.driver, schedule_of("quick", BUDGET), greedy=name == "unit")
     late.restore(saved, 6)
     assert first + steps_of(late, scored, first=6) == whole
@@ -66,16 +77,21 @@ def test_one_search_in_the_loop_is_the_fast_path_bit_for_bit(name):
     assert METHODS[name].run(scored, [1, 3], BUDGET)[:, 1].tolist() == slow
 
 
-@pytest.mark.parametrize(("name", "unit"), [("rlu", "unit"), ("rlu-plus", "episodic unit")])
+@pytest.mark.parametrize(
+    ("name", "unit"), [("rlu", "unit"), ("rlu-plus", "episodic unit"), ("planning", "planning unit")]
+)
 def test_the_unit_on_a_device_is_the_method(name, unit):
     scored = small_scored()
     searcher = made(unit, scored)
     if name == "rlu-plus":
         searcher = UnitSearcher(searcher.driver, schedule_of("episodic", BUDGET), greedy=False)
-    else:
+    elif name == "rlu":
         searcher = UnitSearcher(searcher.driver, schedule_of("published", BUDGET))
     ours = [scored.table.index(step.actions) for step in steps_of(searcher, scored)]
     assert METHODS[name].run(scored, [3], BUDGET)[:, 0].tolist() == ours
+    if name == "planning":
+        found = METHODS[name].search(scored, [3], BUDGET, at=(BUDGET,))
+        assert scored.table.index(searcher.recommend()[0]) == found.deployed[0, 0]
 
 
 def test_the_state_of_another_search_is_refused():
