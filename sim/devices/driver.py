@@ -317,9 +317,8 @@ class Driver:
         self._check_saved(state)
         plan: Any = state.get("plan")
         if (plan is None) != (self._planning is None):
-            raise ValueError(
-                f"the saved unit {'does not plan' if plan is None else 'plans'}, and this one is set otherwise"
-            )
+            saved, here = ("does not plan" if one is None else "plans" for one in (plan, self._planning))
+            raise ValueError(f"the saved unit {saved}, and this one {here}")
         registers: Any = state["registers"]
         counts: Any = state["action_counts"]
         policy: Any = state["policy"]
@@ -388,7 +387,7 @@ class Driver:
             raise ValueError(f"plan of the saved unit is damaged: {plan!r:.80}")
         word, places = range(1 << 32), plan["places"]
         stored = len(places) if isinstance(places, list) else -1
-        first = places[0] if stored > 0 else 0
+        first = places[0] if stored > 0 and type(places[0]) is int else 0
         sound = {
             "told": type(plan["told"]) is int and plan["told"] >= stored,
             "places": 0 <= stored <= self.params.episodes
