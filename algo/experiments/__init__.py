@@ -13,6 +13,7 @@ EXPERIMENTS: dict[str, str] = {
     "baselines": "every search on every table: regret against the known optimum",
     "ablation": "the unit's choices, one factor at a time",
     "better-unit": "the published unit, the better one, evolution and TPE",
+    "planning": "the planning unit with 15 and 25 trainings, beside what an expert would try first",
     "policies": "the four deployments, each tuned with retraining",
     "latency-first": "the latency-first task, tuned with retraining",
     "long-term": "tuning cost against 20 days of inference",

@@ -22,7 +22,10 @@ from algo.runs.tune import run
 from algo.search.step import Step
 from algo.support.cells import run_cells
 
-Study = Literal["energy", "latency", "model-size", "activations", "excluding", "episodic", "resnet34", "resnet34-size"]
+Study = Literal[
+    "energy", "latency", "model-size", "activations", "excluding", "episodic", "resnet34", "resnet34-size", "planning",
+    "planning-15", "one-at-a-time", "bayes-linear", "evolution", "evolution-80",
+]  # fmt: skip
 
 #: A unit knows only latency and energy, so model size takes the place of energy, in percent of the INT8 model. The
 #: weight of accuracy stays 0.25; size takes the rest.
@@ -31,6 +34,14 @@ _SIZE_OBJECTIVE: dict[str, Any] = {
 }  # fmt: skip
 #: Evaluations after which the episodic unit should be as good as the published one after 330.
 EARLY = 80
+#: Trainings of a search that plans, and of those beside it.
+PLANNED = 25
+#: Method and number of iterations of the studies that compare searches.
+_COMPARED: dict[Study, tuple[str, int]] = {
+    "planning": ("planning", PLANNED), "planning-15": ("planning", 15), "one-at-a-time": ("one-at-a-time", PLANNED),
+    "bayes-linear": ("bayes-linear", PLANNED), "evolution": ("evolution", PLANNED),
+    "evolution-80": ("evolution", EARLY),
+}  # fmt: skip
 _RESNET_TASKS: tuple[Study, ...] = ("resnet34", "resnet34-size")
 
 
@@ -81,7 +92,8 @@ def seeds_of(settings: Settings, task: Study) -> tuple[int, ...]:
     """The seeds of a task at a scale."""
     if task in _RESNET_TASKS:
         return tuple(range(1, 1 + settings.pick(quick=1, cpu=1, full=3)))
-    return tuple(range(1, 1 + settings.pick(quick=1, cpu=3, full=5)))
+    few = 5 if task in _COMPARED else 3
+    return tuple(range(1, 1 + settings.pick(quick=1, cpu=few, full=5)))
 
 
 def description(settings: Settings, task: Study) -> dict[str, Any]:
@@ -173,6 +185,10 @@ def config_of(
         fields["activations"] = "searched"
     elif task == "episodic":
         fields |= {"unit": "episodic", "schedule": "episodic", "iterations": 15 if scale == "quick" else EARLY}
+    elif task in _COMPARED:
+        method, iterations = _COMPARED[task]
+        fields |= {"method": method, "iterations": 6 if scale == "quick" else iterations}
+        fields.pop("schedule", None)
     elif task == "excluding":
         fields |= excluding_thresholds()
     elif task == "resnet34":

@@ -31,6 +31,7 @@ __all__ = [
     "Dataset",
     "LocalData",
     "check_noise",
+    "fresh_images",
     "load_dataset",
     "local_private_set",
     "local_set_for_tables",
@@ -202,6 +203,29 @@ def local_private_set(
     generator = np.random.default_rng(seed)
     chosen = generator.permutation(most)[:size]
     return _noisy(dataset, chosen, size * 5 // 6, noise_std, generator)
+
+
+def fresh_images(
+    dataset: Dataset, local: LocalData, count: int, seed: int = 1
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Test images that are not in a local set of `local_private_set`, with noise like its, and their labels.
+
+    Args:
+        dataset: where the local set comes from.
+        local: the local set.
+        count: number of images; if there are fewer, they are used again with other noise.
+        seed: of the local set; another stream of it gives the noise.
+
+    Raises:
+        DataError: if the local set has all test images.
+    """
+    most = len(dataset.test_images)
+    size = len(local.train_images) + len(local.test_images)
+    left = np.random.default_rng(seed).permutation(most)[size:]
+    if not len(left):
+        raise DataError(f"all {most} test images of {dataset.name} are in the local set: give --local-size fewer")
+    drawn = _noisy(dataset, np.resize(left, count), count, local.noise_std, np.random.default_rng((seed, 1)))
+    return drawn.train_images, drawn.train_labels
 
 
 def local_set_for_tables(
