@@ -81,6 +81,8 @@ class Planner(wiring.Component):
         The episode memory.
     read_row : Out(row_width)
         Row wanted from Q-table, policy store and episode memory.
+    store_row : In(row_width)
+        Row that the policy store reads, which is another one while policies are compared.
     action, last, word : In
         The policy store's answers, a cycle later.
     tried_word : Out(32)
@@ -119,6 +121,7 @@ class Planner(wiring.Component):
                 "host": In(HostSignature(params)),
                 "episodes": Out(PlannerPort(params)),
                 "read_row": Out(row),
+                "store_row": In(row),
                 "action": In(ACTION_WIDTH),
                 "last": In(ACTION_WIDTH),
                 "word": In(32),
@@ -176,7 +179,7 @@ class Planner(wiring.Component):
         wiring.connect(m, valuer.score, wiring.flipped(self.score))
 
         # The policy, with the row that is being tried.
-        answered_row = later(m, self.read_row, 1)
+        answered_row = later(m, self.store_row, 1)
         here = search.trying & (answered_row == search.try_row)
         same_word = search.trying & (answered_row[LANE_WIDTH:] == search.try_row[LANE_WIDTH:])
         for i in range(ACTIONS_PER_WORD):

@@ -240,6 +240,8 @@ class RLUCore(wiring.Component):
             read_row = Mux(planned, planner.read_row, read_row)
         if p.episodes:
             read_row = Mux(episodes.scanning, episodes.scan_row, read_row)
+            if p.points:
+                m.d.comb += planner.store_row.eq(read_row)
         m.d.comb += [
             q_table.read_row.eq(read_row),
             store.read_row.eq(read_row),
