@@ -369,7 +369,7 @@ class _Stimulus:
             ops += [self._while_busy() for _ in range(self.rng.randint(1, _WHILE_BUSY))]
         # Work that has changed a memory cannot be dropped; reward and share come first, and take the longest.
         early = UPDATE if self.params.points else 0  # in planning mode it begins with storing
-        dropped = command and not command & CLEAR and (len(ops) == 1 and not command & early or command & REWARD)
+        dropped = command and not command & CLEAR and ((len(ops) == 1 and not command & early) or command & REWARD)
         if dropped and self._chance(0.03):
             return ops + self._reset()
         return [*ops, Op(WAIT), Op(READ, address_of("STATUS"))]
