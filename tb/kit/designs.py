@@ -120,6 +120,13 @@ BENCHES: dict[str, Bench] = {
             "a unit with an episode memory, as the whole unit",
             source="rlu",
         ),
+        Bench(
+            "planning",
+            "rtl.unit.top.RLU",
+            ("planner", "planning"),
+            "a unit that plans, as the whole unit",
+            source="rlu",
+        ),
         # The unit's size hardly matters to a wrapper.
         *(Bench(bus.name, bus.component, ("narrow",), f"the unit behind {bus.title}") for bus in STANDARD),
     )
