@@ -307,8 +307,9 @@ class _Stimulus:
     def _cost(self) -> int:
         """Latency and energy of an action; mostly small, so that a policy passes the thresholds."""
         usual = self.params.coef_one // self.params.states
-        low, high = (self.rng.choice((self.rng.randint(0, usual), self._coefficient() // 4)) for _ in range(2))
-        return low | high << 16
+        rng = self.rng
+        numbers = (rng.randint(0, usual), rng.randint(0, usual), self._coefficient() // 4, rng.getrandbits(16))
+        return rng.choice(numbers) | rng.choice(numbers) << 16
 
     def _actions(self) -> int:
         """A word of a policy."""

@@ -410,12 +410,12 @@ _BUGS = (
     PlantedBug(
         "the sum of latencies wraps", "rtl.planning.policy_walk",
         '"latency": 16 + params.row_width', '"latency": 16',
-        (lockstep("planner"),),
+        (lockstep("planner"), proof("planner-sums", quick=True)),
     ),
     PlantedBug(
         "an effect wraps", "rtl.planning.learner",
         "self.write_value.eq(saturated(visit.effect + step, q))", "self.write_value.eq(visit.effect + step)",
-        (bench("planning", "planner"), lockstep("planning")),
+        (bench("planning", "planner"), lockstep("planning"), proof("planner-effects", quick=True)),
     ),
     PlantedBug(
         "a policy that missed a threshold counts as tried", "rtl.planning.learner",
