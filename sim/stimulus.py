@@ -5,15 +5,17 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from rtl.spec.buses import ADDRESS_WIDTH
+from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH
 from rtl.spec.params import DISCOUNT_FRAC, LFSR_TAPS, RLUParams
 from rtl.spec.registers import (
     ACTION_COUNT,
     BY_NAME,
     CLEAR,
     ERROR_FLAGS,
+    MEMORIES,
     POLICY,
     Q_TABLE,
+    RECOMMEND,
     REGISTERS,
     REWARD,
     SAMPLE,
@@ -26,9 +28,9 @@ from sim.devices.device import READ, RESET, WAIT, WRITE, Op, address_of
 from sim.model.arithmetic import to_fixed
 
 #: Read after every episode.
-_RESULTS = ("STATUS", "REWARD", "SHARE", "LFSR", "CYCLES", "EPISODES", "IRQ_STATUS")
+_RESULTS = ("STATUS", "REWARD", "SHARE", "LFSR", "CYCLES", "EPISODES", "IRQ_STATUS", "PLAN")
 #: Registers that change while a command runs.
-_MOVING = ("LFSR", "CYCLES", "EPISODES")
+_MOVING = ("LFSR", "CYCLES", "EPISODES", "PLAN")
 #: Number of accesses, of 2 cycles each, that end before any command does, except a clear of a few rows.
 _WHILE_BUSY = 3
 _SHORT_CLEAR = 8
@@ -123,7 +125,7 @@ class _Stimulus:
 
     def episode(self) -> list[Op]:
         """One round of a run, mistakes included."""
-        ops = [*self._settings(), *self._memories(), *self._sample()]
+        ops = [*self._settings(), *self._memories(), *self._planning(), *self._sample()]
         for _ in range(self.rng.randint(0, 3)):  # rewards alone cost little
             ops += [*self._measurements(), *self._work(self._write("COMMAND", REWARD))]
             ops += [Op(READ, address_of(name)) for name in ("REWARD", "SHARE")]
@@ -231,6 +233,17 @@ class _Stimulus:
             settings["replays"] = rng.choice((0, 1, 2, 3, 20, 1 << rng.randrange(8)))
             word = sum(value << field_of("EPISODIC", name).lsb for name, value in settings.items())
             ops.append(self._write("EPISODIC", word))
+        if p.points and self._chance(0.3):
+            ops.append(self._write("MODE", field_of("MODE", "planning").mask | rng.randint(0, 3)))
+        if p.points and self._chance(0.3):
+            # A plan of many climbs would take long.
+            plan = {"climbs": rng.choice((0, 1, 2, 3)), "sweeps": rng.choice((0, 1, 2, 3))}
+            plan |= {"passes": rng.choice((0, 1, 2, 15)), "caution": rng.getrandbits(4), "trust": rng.getrandbits(1)}
+            ops.append(self._write("PLANNING", sum(v << field_of("PLANNING", k).lsb for k, v in plan.items())))
+        if p.points and self._chance(0.3):
+            ops.append(self._write("DOUBT", rng.choice((0, 0xFFFF, 1 << rng.randrange(16), self._coefficient() // 16))))
+        if p.points and self._chance(0.3):
+            ops.append(self._write("RIDGE", rng.choice((0, 0xFFFF, rng.getrandbits(16), 1 << p.gain_frac))))
         if self._chance(0.3):
             ops.append(self._write("IRQ_ENABLE", rng.randint(0, 3)))
         if self._chance(0.1):
@@ -251,6 +264,58 @@ class _Stimulus:
             ops += [op for row in range(self.params.states) for op in self._q_row(row)]
         return ops
 
+    def _planning(self) -> list[Op]:
+        """Writes and reads of a planning unit's memories, and now and then a recommendation."""
+        p, rng = self.params, self.rng
+        if not p.points:
+            return []
+        ops: list[Op] = []
+        if self._chance(0.3):  # a whole row's costs, or any words, some of which the unit does not have
+            point, row = rng.randrange(p.points), self._row()
+            ops += self._memory("costs", point, row, 0, values=[self._cost() for _ in range(p.actions)])
+        if self._chance(0.3):
+            ops += self._memory("trials", self._row(), rng.randrange(p.actions), values=[rng.choice((0, 254, 255, 3))])
+        if self._chance(0.2):
+            ops += self._memory("policies", rng.randrange(p.episodes), 0, values=[self._actions()])
+        if self._chance(0.1):
+            accuracy = rng.choice((0xFFFF, p.coef_one, rng.getrandbits(16), self._coefficient()))
+            ops += self._memory("results", rng.randrange(p.episodes), values=[accuracy | rng.getrandbits(16) << 16])
+        for _ in range(rng.randint(0, 3)):
+            ops += [self._write("MEMORY_ADDRESS", self._memory_word()), Op(READ, address_of("MEMORY_DATA"))]
+            if self._chance(0.1):
+                ops += [self._write("MEMORY_DATA", rng.getrandbits(32)), Op(READ, address_of("MEMORY_ADDRESS"))]
+        if self._chance(0.2):
+            ops += self._work(self._write("COMMAND", RECOMMEND))
+        return ops
+
+    def _memory(self, name: str, *numbers: int, values: list[int]) -> list[Op]:
+        """Writes of words that follow one another."""
+        index = next(i for i, memory in enumerate(MEMORIES) if memory.name == name)
+        word = MEMORIES[index].word(*numbers)
+        address = word | index << field_of("MEMORY_ADDRESS", "memory").lsb
+        return [self._write("MEMORY_ADDRESS", address), *(self._write("MEMORY_DATA", value) for value in values)]
+
+    def _memory_word(self) -> int:
+        """A value of MEMORY_ADDRESS: mostly a word that the unit has, sometimes one bit away from it."""
+        rng = self.rng
+        index = rng.randrange(len(MEMORIES))
+        bounds = MEMORIES[index].bounds(self.params)
+        word = sum(rng.randrange(count) << lsb for lsb, _, count in bounds)
+        word |= index << field_of("MEMORY_ADDRESS", "memory").lsb
+        return word ^ 1 << rng.randrange(16) if self._chance(0.2) else word
+
+    def _cost(self) -> int:
+        """Latency and energy of an action; mostly small, so that a policy passes the thresholds."""
+        usual = self.params.coef_one // self.params.states
+        rng = self.rng
+        numbers = (rng.randint(0, usual), rng.randint(0, usual), self._coefficient() // 4, rng.getrandbits(16))
+        return rng.choice(numbers) | rng.choice(numbers) << 16
+
+    def _actions(self) -> int:
+        """A word of a policy."""
+        highest = self.rng.choice((self.params.actions - 1, 15))
+        return POLICY.pack([self.rng.randint(0, highest) for _ in range(POLICY.entries_per_word)])[0]
+
     def _sample(self) -> list[Op]:
         rng = self.rng
         ops = []
@@ -259,9 +324,7 @@ class _Stimulus:
             ops += self._work(self._write("COMMAND", SAMPLE))
         if self._chance(0.2):  # often with actions that the rows do not have
             for address in rng.sample(self.windows["POLICY"], min(2, len(self.windows["POLICY"]))):
-                highest = rng.choice((self.params.actions - 1, 15))
-                actions = [rng.randint(0, highest) for _ in range(POLICY.entries_per_word)]
-                ops.append(Op(WRITE, address, POLICY.pack(actions)[0]))
+                ops.append(Op(WRITE, address, self._actions()))
         return ops
 
     def _measurements(self) -> list[Op]:
@@ -295,17 +358,19 @@ class _Stimulus:
         if kind < 0.85:
             reward = self._work(self._write("REWARD", self._q_value()))
             return reward + self._work(self._write("COMMAND", UPDATE))
-        return self._work(self._write("COMMAND", self.rng.randint(0, CLEAR | REWARD | UPDATE | SAMPLE)))
+        return self._work(self._write("COMMAND", self.rng.randint(0, BY_NAME["COMMAND"].limits(self.params)[1])))
 
     def _work(self, begin: Op) -> list[Op]:
         """A write that starts work, and the wait for its end; sometimes with accesses or a reset in between."""
         ops = [begin]
         command = begin.value if begin.address == address_of("COMMAND") else REWARD
-        short = command == 0 or (command == CLEAR and self.params.states < _SHORT_CLEAR)
+        longer = command & ~RECOMMEND  # which takes a cycle in other modes
+        short = longer == 0 or (longer == CLEAR and self.params.states < _SHORT_CLEAR)
         if self._chance(0.2) and not short:
             ops += [self._while_busy() for _ in range(self.rng.randint(1, _WHILE_BUSY))]
         # Work that has changed a memory cannot be dropped; reward and share come first, and take the longest.
-        dropped = command and not command & CLEAR and (len(ops) == 1 or command & REWARD)
+        early = UPDATE if self.params.points else 0  # in planning mode it begins with storing
+        dropped = command and not command & CLEAR and ((len(ops) == 1 and not command & early) or command & REWARD)
         if dropped and self._chance(0.03):
             return ops + self._reset()
         return [*ops, Op(WAIT), Op(READ, address_of("STATUS"))]
@@ -332,7 +397,8 @@ class _Stimulus:
         rng = self.rng
         kind = rng.random()
         if kind < 0.4:
-            register = rng.choice([r for r in REGISTERS if r.access.writable])
+            any_word = (0, (1 << DATA_WIDTH) - 1)
+            register = rng.choice([r for r in REGISTERS if r.access.writable and r.limits(self.params) != any_word])
             op = Op(WRITE, register.offset, rng.choice(self._illegal_values(register)))
         elif kind < 0.5:
             op = Op(WRITE, rng.choice([r.offset for r in REGISTERS if not r.access.writable]), rng.getrandbits(32))

@@ -32,6 +32,7 @@ _UNIT_HELP = {
     "gain_frac": "Fraction bits of gains.",
     "lfsr_width": "Bits of the LFSR: 8, 16 or 32.",
     "episodes": "Episodes to remember: 0, or 2, 4 ... 1024.",
+    "points": "Operating points with known costs, 0..16: with 1 and more the unit can plan. Needs --episodes.",
 }
 
 

@@ -12,7 +12,7 @@ from rtl.bus.apb import ApbRLU
 from rtl.bus.axi4lite import OKAY, SLVERR, AXI4LiteRLU
 from rtl.bus.wishbone import WishboneRLU
 from rtl.spec.params import RLUParams
-from rtl.spec.registers import CLEAR, POLICY, Q_TABLE, REWARD, SAMPLE, UPDATE
+from rtl.spec.registers import CLEAR, POLICY, Q_TABLE, REWARD, SAMPLE, UPDATE, field_of
 from rtl.unit.policy_store import PolicyStore
 from rtl.unit.q_table import QTable
 from rtl.unit.reward import RewardCalculator
@@ -401,6 +401,44 @@ def _episode_control() -> str:
     return recorder.run(stimulus)
 
 
+def _planner() -> str:
+    unit = _Unit(RLUParams(states=2, actions=2, episodes=2, points=2))
+    planner = unit.core_blocks.planner
+    blocks = _opened(planner)
+    walk, valuer, search = blocks.walk, blocks.valuer, blocks.search
+    recorder = Recorder(
+        unit.design,
+        [
+            bit(search.trying, "trying"),
+            number(search.try_row, "try_row", when=search.trying),
+            number(search.try_action, "try_action", when=search.trying),
+            bit(walk.walking, "walking"),
+            number(walk.read_row, "read_row", when=walk.walking),
+            number(walk.visit.row, "visit.row", when=walk.visit.valid),
+            bit(valuer.start, "value"),
+            bit(valuer.score.start, "score.start"),
+            bit(valuer.score.scored, "scored"),
+            bit(valuer.done, "value_done"),
+            bit(search.compare, "compare"),
+            bit(search.compared & ~search.seen, "new"),
+        ],
+    )
+
+    async def stimulus(r: Recorder) -> None:
+        planning = field_of("MODE", "planning").mask
+        one_climb = 1 | 1 << field_of("PLANNING", "sweeps").lsb
+        for name, value in (("MODE", planning), ("PLANNING", one_climb), ("EPSILON", 0), ("ACCURACY", 1 << 14)):
+            await unit.write(r, name, value)
+        await unit.write(r, "COMMAND", UPDATE)  # learns from the policy that chooses action 0 twice
+        await unit.access(r, address_of("COMMAND"), SAMPLE)
+        while not r.get(search.trying):
+            await r.skip()
+        while r.get(search.trying):
+            await r.cycle()
+
+    return recorder.run(stimulus)
+
+
 def _top() -> str:
     unit = _Unit(_SMALL)
     bus = unit.design.bus
@@ -546,6 +584,7 @@ DIAGRAMS: dict[str, Callable[[], str]] = {
     "updater": _updater,
     "sampler": _sampler,
     "episode-control": _episode_control,
+    "planner": _planner,
     "core": _core,
     "top": _top,
     "axi4lite": _axi4lite,

@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.episodes.episode_memory import EpisodeMemory
+from rtl.episodes.planner_port import PlannerPort
 from rtl.episodes.policy_scan import ScoreScan, SeenScan
 from rtl.episodes.tournament import Tournament
 from rtl.primitives.pipeline import later
@@ -78,6 +79,8 @@ class EpisodeControl(wiring.Component):
         See above.
     product : In(lfsr_width + stored_width)
         The LFSR's state a cycle ago times ``stored``.
+    planner : In(PlannerPort(params))
+        Only in a planning unit, and served only while neither of the above runs.
     """
 
     def __init__(self, params: RLUParams):
@@ -115,6 +118,7 @@ class EpisodeControl(wiring.Component):
                 "lfsr_load": Out(1),
                 "lfsr_value": Out(params.lfsr_width),
                 "product": In(params.lfsr_width + params.stored_width),
+                **({"planner": In(PlannerPort(params))} if params.points else {}),
             }
         )
 
@@ -187,10 +191,15 @@ class EpisodeControl(wiring.Component):
             memory.write_row.eq(later(m, self.scan_row, 1)),
             memory.write_word.eq(self.policy_word),
             memory.write_word_en.eq(later(m, storing, 1)),
-            memory.write_reward.eq(self.reward),
-            memory.write_share.eq(self.share),
-            memory.write_reward_en.eq(storing),
         ]
+        if not p.points:
+            m.d.comb += [
+                memory.write_reward.eq(self.reward),
+                memory.write_share.eq(self.share),
+                memory.write_reward_en.eq(storing),
+            ]
+        else:
+            self._serve(m, memory, seen, place, storing, comparing)
 
         with m.FSM():
             with m.State("IDLE"):
@@ -202,6 +211,9 @@ class EpisodeControl(wiring.Component):
                     m.next = "LEARN"
                 with m.Elif(self.start_sample):
                     m.next = "VARY"
+                if p.points:
+                    with m.Elif(self.planner.store):
+                        m.next = "STORE"
 
             # Update.
             with m.State("LEARN"), m.If(self.update_done):
@@ -219,6 +231,11 @@ class EpisodeControl(wiring.Component):
                 with m.If(self.stored != p.episodes):
                     m.d.sync += self.stored.eq(self.stored + 1)
                 m.next = "REPLAY"
+                if p.points:
+                    with m.If(self.planner.active):
+                        m.d.comb += self.planner.stored_now.eq(1)
+                        m.d.sync += self.replaying.eq(0)
+                        m.next = "IDLE"
             with m.State("REPLAY"):
                 with m.If(replays == 0):
                     m.d.comb += self.done.eq(1)
@@ -301,3 +318,48 @@ class EpisodeControl(wiring.Component):
                 m.d.comb += self.done.eq(1)
                 m.next = "IDLE"
         return m
+
+    def _serve(self, m, memory, seen, place, storing, comparing):
+        """The planner's access to the memory, and the numbers of an episode that is stored, with 16 bits each."""
+        p, planner = self.params, self.planner
+        m.d.comb += [
+            memory.write_first.eq(Mux(planner.active, planner.accuracy, self.reward)),
+            memory.write_second.eq(Mux(planner.active, 0, self.share)),
+            memory.write_first_en.eq(storing),
+            memory.write_second_en.eq(storing),
+            planner.word.eq(memory.word),
+            planner.action.eq(memory.action),
+            planner.first.eq(memory.first),
+            planner.second.eq(memory.second),
+            planner.compared.eq(seen.done),
+            planner.seen.eq(seen.seen),
+            planner.stored.eq(self.stored),
+            planner.place.eq(place),
+        ]
+        with m.If(planner.active & ~storing & ~planner.compare):
+            m.d.comb += [memory.read_episode.eq(planner.read_episode), memory.read_row.eq(planner.read_row)]
+        with m.If(planner.compare_start):
+            m.d.comb += seen.start.eq(1)
+        with m.If(planner.compare):
+            m.d.comb += [comparing.eq(1)]
+        with m.If(planner.write_word_en):
+            m.d.comb += [
+                memory.write_episode.eq(planner.write_episode),
+                memory.write_row.eq(planner.write_row),
+                memory.write_word.eq(planner.write_word),
+                memory.write_word_en.eq(1),
+            ]
+        with m.If(planner.write_first_en | planner.write_second_en):
+            m.d.comb += [
+                memory.write_episode.eq(planner.write_episode),
+                memory.write_first.eq(planner.write_first),
+                memory.write_second.eq(planner.write_second),
+                memory.write_first_en.eq(planner.write_first_en),
+                memory.write_second_en.eq(planner.write_second_en),
+            ]
+        with m.If(planner.write_first_en):
+            newest = Signal(p.stored_width)
+            m.d.comb += newest.eq(planner.write_episode + 1)
+            m.d.sync += place.eq(newest)
+            with m.If(self.stored < newest):
+                m.d.sync += self.stored.eq(newest)

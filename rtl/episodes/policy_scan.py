@@ -7,13 +7,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.primitives.pipeline import later
-from rtl.spec.params import ACTION_WIDTH, ACTIONS_PER_WORD, LANE_WIDTH, RLUParams
+from rtl.spec.params import ACTION_WIDTH, ACTIONS_PER_WORD, LANE_WIDTH, RLUParams, seen_registers
 
 
 class SeenScan(wiring.Component):
     """Compares the rows in use of the policy with those of every stored one.
 
-    Latency: ``done`` comes ``stored * ceil(states / 8) + 2`` cycles after ``start``. Throughput: eight rows per cycle.
+    Latency: ``done`` comes ``stored * ceil(states / 8) + 2`` cycles after ``start``, in a planning unit a cycle later:
+    there a register takes the memory's answer before it is compared. Throughput: eight rows per cycle.
 
     Parameters
     ----------
@@ -61,29 +62,31 @@ class SeenScan(wiring.Component):
         p = self.params
         last_row = Signal(p.row_width)
         m.d.comb += last_row.eq(self.states - 1)
-        word = Signal(range(max(2, p.policy_words)))
+        number = Signal(range(max(2, p.policy_words)), name="word")
         episode = Signal(range(p.episodes))
         running, last_word, last_episode = Signal(), Signal(), Signal()
         m.d.comb += [
-            last_word.eq(word == last_row[LANE_WIDTH:]),
+            last_word.eq(number == last_row[LANE_WIDTH:]),
             last_episode.eq(episode == self.stored - 1),
             self.read_episode.eq(episode),
-            self.read_row.eq(word << LANE_WIDTH),
+            self.read_row.eq(number << LANE_WIDTH),
         ]
         with m.If(running):
-            m.d.sync += word.eq(word + 1)
+            m.d.sync += number.eq(number + 1)
             with m.If(last_word):
-                m.d.sync += [word.eq(0), episode.eq(episode + 1)]
+                m.d.sync += [number.eq(0), episode.eq(episode + 1)]
                 with m.If(last_episode):
                     m.d.sync += [episode.eq(0), running.eq(0)]
         with m.Elif(self.start):
             m.d.sync += running.eq(1)
 
         # Actions beyond the last row in use do not count.
-        valid, final = later(m, running, 1), later(m, last_word, 1)
+        ahead = seen_registers(p)
+        valid, final = later(m, running, 1 + ahead), later(m, last_word, 1 + ahead)
+        word, policy_word = later(m, self.word, ahead), later(m, self.policy_word, ahead)
         counts = Cat(~final | (i <= last_row[:LANE_WIDTH]) for i in range(ACTIONS_PER_WORD))
         differing = Cat(
-            (self.word.word_select(i, ACTION_WIDTH) != self.policy_word.word_select(i, ACTION_WIDTH)) & counts[i]
+            (word.word_select(i, ACTION_WIDTH) != policy_word.word_select(i, ACTION_WIDTH)) & counts[i]
             for i in range(ACTIONS_PER_WORD)
         )
         differs, before = Signal(), Signal()
@@ -95,7 +98,7 @@ class SeenScan(wiring.Component):
             m.d.sync += before.eq((before | differs) & ~whole)
             with m.If(whole & ~before & ~differs):
                 m.d.sync += self.seen.eq(1)
-        m.d.comb += self.done.eq(later(m, running & last_word & last_episode, 3))
+        m.d.comb += self.done.eq(later(m, running & last_word & last_episode, 3 + ahead))
         return m
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Value
+from amaranth.hdl import Cat, Mux, Value
 
 
 def round_half_even(value: Value, shift: int) -> Value:
@@ -41,3 +41,17 @@ def signed_of(value: Value, width: int) -> Value:
 def sign_extended(value: Value, width: int) -> Value:
     """A signed value widened to ``width`` bits, as the unsigned word a bus carries."""
     return Cat(value, value[-1].replicate(width - len(value))) if len(value) < width else value[:width]
+
+
+def saturated(value: Value, width: int) -> Value:
+    """A signed value limited to what ``width`` bits hold, as a signed value of that width (combinational)."""
+    if len(value) <= width:
+        return value
+    sign = value[-1]
+    fits = ~(value[width - 1 :] ^ sign.replicate(len(value) - width + 1)).any()
+    return Mux(fits, value[:width], Cat((~sign).replicate(width - 1), sign)).as_signed()
+
+
+def shifted(value: Value, shift: int) -> Value:
+    """``value * 2**shift``, rounded down (combinational)."""
+    return value << shift if shift >= 0 else value >> -shift

@@ -43,6 +43,9 @@ HOPES = ((8, 1), (4, 2), (1, 2), (-2, 2))
 #: Bits of a count of trials; it stays at its largest value.
 TRIALS_WIDTH = 8
 
+#: Accuracy of an episode that was not measured.
+UNKNOWN = 0xFFFF
+
 #: Draws of a candidate; the last one is taken even if it has been tried already.
 ATTEMPTS = 16
 
@@ -205,6 +208,36 @@ def words_of_policy(states: int) -> int:
     return -(-states // ACTIONS_PER_WORD)
 
 
+def effect_shift(params: RLUParams) -> int:
+    """Left shift from an accuracy's unit, 2**-coef_frac, to that of effects, 2**-(q_width - 1)."""
+    return params.q_width - 1 - params.coef_frac
+
+
+def accuracy_width(params: RLUParams) -> int:
+    """Bits of a predicted accuracy, signed: -4..4 - 2**-coef_frac, beyond which it is limited."""
+    return params.coef_frac + 3
+
+
+def doubt_width(params: RLUParams) -> int:
+    """Bits of the doubt about a predicted accuracy: 0..4 - 2**-coef_frac, beyond which it is limited."""
+    return params.coef_frac + 2
+
+
+def error_width(params: RLUParams) -> int:
+    """Bits of the error from which a step is made, signed: four times the range of effects; beyond it is limited."""
+    return params.q_width + 2
+
+
+def worth_width(params: RLUParams) -> int:
+    """Bits of a policy's worth, signed: eight times the largest score, and `missed_worth`."""
+    return max(params.q_width, params.coef_frac) + 3
+
+
+def missed_worth(params: RLUParams) -> int:
+    """Worth of a policy that misses the threshold of latency or energy: below all others."""
+    return -4 * params.coef_one
+
+
 # The timing contract: how many clock cycles each command keeps the unit busy, from the cycle after the bus
 # write is accepted. The CYCLES register shows them; the golden model uses these formulas.
 
@@ -239,9 +272,14 @@ def tournament_cycles(draws: int) -> int:
     return draws + 6
 
 
-def seen_cycles(states: int, stored: int) -> int:
+def seen_registers(params: RLUParams) -> int:
+    """Registers between the episode memory and the comparison with what it holds."""
+    return 1 if params.points else 0
+
+
+def seen_cycles(params: RLUParams, states: int, stored: int) -> int:
     """Comparing a policy with every stored one: eight rows per cycle."""
-    return stored * words_of_policy(states) + 3
+    return stored * words_of_policy(states) + 3 + seen_registers(params)
 
 
 def score_cycles(states: int) -> int:
@@ -252,3 +290,54 @@ def score_cycles(states: int) -> int:
 def store_cycles(params: RLUParams) -> int:
     """Storing an episode: all rows of the unit, eight per cycle."""
     return params.policy_words + 2
+
+
+# The same of a planning unit.
+
+
+def walk_cycles(states: int) -> int:
+    """Walking along a policy: one row per cycle."""
+    return states + 5
+
+
+def value_cycles(hopes: int) -> int:
+    """Finding what a policy is worth from ``hopes`` scores; with none, because its costs miss a threshold."""
+    return 12 + 7 * hopes if hopes else 2
+
+
+def stored_policy_cycles(states: int, hopes: int) -> int:
+    """Finding what a stored policy is worth that was measured; for one that was not, see `UNMEASURED_CYCLES`."""
+    return walk_cycles(states) + value_cycles(hopes) + 3
+
+
+def candidate_cycles(states: int, hopes: int) -> int:
+    """Finding what a candidate is worth, and weighing it against the others."""
+    return walk_cycles(states) + value_cycles(hopes) + 2
+
+
+def keep_cycles(states: int) -> int:
+    """Keeping a policy: eight rows per cycle."""
+    return words_of_policy(states)
+
+
+def count_cycles(states: int) -> int:
+    """Counting the trials of a policy's actions."""
+    return walk_cycles(states)
+
+
+def learn_cycles(states: int) -> int:
+    """Learning effects from a stored episode that was measured; for another see `UNMEASURED_CYCLES`."""
+    return 2 * walk_cycles(states) + 6
+
+
+#: Passing over a stored episode that was not measured.
+UNMEASURED_CYCLES = 3
+
+
+def longest_plan_cycles(params: RLUParams) -> int:
+    """Cycles that no plan of a unit is much longer than, with any settings; 0 for a unit that does not plan."""
+    if not params.points:
+        return 0
+    candidates = 255 * 15 * params.states * params.actions
+    learned = 15 * params.episodes * learn_cycles(params.states)
+    return candidates * (candidate_cycles(params.states, len(HOPES)) + 4) + learned

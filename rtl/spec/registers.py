@@ -796,13 +796,19 @@ class Memory:
     name: str
     parts: tuple[tuple[int, OfUnit], ...]
 
+    def bounds(self, params: RLUParams) -> list[tuple[int, int, int]]:
+        """Of each part of a word's number: its lowest bit, its width, and how many there are in a unit."""
+        found, lsb = [], 0
+        for width, count in self.parts:
+            found.append((lsb, width, _of_unit(count, params)))
+            lsb += width
+        return found
+
     def holds(self, word: int, params: RLUParams) -> bool:
         """Whether a unit has the word of a number."""
-        for width, count in self.parts:
-            part, word = word & (1 << width) - 1, word >> width
-            if part >= _of_unit(count, params):
-                return False
-        return word == 0
+        parts = self.bounds(params)
+        top = sum(width for _, width, _ in parts)
+        return word >> top == 0 and all(word >> lsb & (1 << width) - 1 < count for lsb, width, count in parts)
 
     def word(self, *numbers: int) -> int:
         """Number of a word from its parts, the highest bits first: of point, row and action, or of episode and word."""

@@ -1,4 +1,4 @@
 """The RL unit: its blocks, the core that joins them, the register file and the top.
 
-May import: rtl.spec, rtl.primitives, rtl.episodes.
+May import: rtl.spec, rtl.primitives, rtl.episodes, rtl.planning.
 """

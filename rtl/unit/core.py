@@ -9,6 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.episodes.episode_control import EpisodeControl
+from rtl.planning.planner import Planner
 from rtl.primitives.fixed import signed_of
 from rtl.primitives.pipeline import later
 from rtl.spec.params import RLUParams
@@ -51,7 +52,8 @@ class Job(enum.IntEnum):
     REWARD = field_of("COMMAND", "reward").lsb
     UPDATE = field_of("COMMAND", "update").lsb
     SAMPLE = field_of("COMMAND", "sample").lsb
-    DIVIDE = 4  #: Computes the share of a reward that the host wrote.
+    RECOMMEND = field_of("COMMAND", "recommend").lsb  #: Only in a planning unit.
+    DIVIDE = -1  #: The last one: computes the share of a reward that the host wrote.
 
 
 class RLUCore(wiring.Component):
@@ -98,11 +100,12 @@ class RLUCore(wiring.Component):
         settings = self.settings
 
         # Sequencer: one bit per job, the lowest runs first.
-        pending = Signal(len(Job))
-        active = Signal(len(Job))
+        jobs = len(self.command) + len(self.divide)
+        pending = Signal(jobs)
+        active = Signal(jobs)
         started = Signal()
         finished = Signal()
-        start = Signal(len(Job))
+        start = Signal(jobs)
         m.d.comb += [
             active.eq(Cat(pending[i] & ~pending[:i].any() for i in range(len(pending)))),
             start.eq(Mux(started, 0, active)),
@@ -132,9 +135,20 @@ class RLUCore(wiring.Component):
         policy_action, share, whole_reward = store.action, reward.share, reward.reward
         lfsr_load, lfsr_value = self.lfsr_load, self.word
         factor_b = sampler.factor_b
+        policy_word, epsilon = store.word, settings.epsilon
         if p.episodes:
             m.submodules.episodes = episodes = EpisodeControl(p)
             episodic = settings.mode[field_of("MODE", "episodic").lsb]
+            vary, explore = episodic, episodic & episodes.explore
+            if p.points:
+                m.submodules.planner = planner = Planner(p)
+                planning = settings.mode[field_of("MODE", "planning").lsb]
+                planned = Signal()  # the planner is at work
+                m.d.comb += planned.eq(planning & (active[Job.UPDATE] | active[Job.SAMPLE] | active[Job.RECOMMEND]))
+                episodic = episodic & ~planning
+                vary, explore = episodic | planning, Mux(planning, planner.explore, episodic & episodes.explore)
+                policy_word = planner.tried_word
+                epsilon = Mux(planned & planner.still, 0, settings.epsilon)
             with m.If(episodic & (active[Job.UPDATE] | active[Job.SAMPLE])):
                 m.d.comb += finished.eq(episodes.done)
             m.d.comb += [
@@ -146,15 +160,15 @@ class RLUCore(wiring.Component):
                 episodes.update_done.eq(updater.done),
                 episodes.sample_done.eq(sampler.done),
                 episodes.worker_row.eq(Mux(active[Job.SAMPLE], sampler.read_row, updater.read_row)),
-                episodes.policy_word.eq(store.word),
+                episodes.policy_word.eq(policy_word),
                 episodes.old.eq(reader.old),
                 episodes.legal.eq(reader.legal),
                 episodes.reward.eq(reward.reward),
                 episodes.share.eq(reward.share),
                 episodes.lfsr.eq(sampler.lfsr),
                 episodes.product.eq(reward.product),
-                sampler.vary.eq(episodic),
-                sampler.explore.eq(episodic & episodes.explore),
+                sampler.vary.eq(vary),
+                sampler.explore.eq(explore),
                 sampler.parent.eq(episodes.episode_action),
                 sampler.lfsr_advance.eq(episodes.lfsr_advance),
                 self.episodes_stored.eq(episodes.stored),
@@ -168,6 +182,16 @@ class RLUCore(wiring.Component):
             whole_reward = Mux(episodes.replaying, episodes.winner_reward, reward.reward)
             lfsr_load = self.lfsr_load | episodes.lfsr_load
             lfsr_value = Mux(episodes.lfsr_load, episodes.lfsr_value, self.word)
+            if p.points:
+                self._plan(m, planner, planning, planned, start, active, store, reader, reward, sampler, episodes)
+                m.d.comb += [planner.clear.eq(clearing), planner.clear_row.eq(clear_row)]
+                with m.If(planned):
+                    m.d.comb += finished.eq(planner.done)
+                with m.Elif(active[Job.RECOMMEND]):
+                    m.d.comb += finished.eq(1)
+                start_update = start_update & ~planning
+                start_sample = Mux(planning, planner.sample, start_sample)
+                policy_action = Mux(planned, planner.reader_action, policy_action)
             # The LFSR's state times the number of episodes stored, in cycles in which the sampler does not multiply.
             factor_b = Mux(later(m, episodes.lfsr_advance, 1), episodes.stored, sampler.factor_b)
 
@@ -191,7 +215,7 @@ class RLUCore(wiring.Component):
             updater.full_last_reward.eq(settings.mode[0]),
             sampler.start.eq(start_sample),
             sampler.states.eq(settings.states),
-            sampler.epsilon.eq(settings.epsilon),
+            sampler.epsilon.eq(epsilon),
             sampler.lfsr_load.eq(lfsr_load),
             sampler.lfsr_value.eq(lfsr_value),
             self.lfsr.eq(sampler.lfsr),
@@ -212,8 +236,12 @@ class RLUCore(wiring.Component):
 
         # The memories serve the block at work, or the bus if none is.
         read_row = Mux(active[Job.SAMPLE], sampler.read_row, Mux(active[Job.UPDATE], updater.read_row, self.row))
+        if p.points:
+            read_row = Mux(planned, planner.read_row, read_row)
         if p.episodes:
             read_row = Mux(episodes.scanning, episodes.scan_row, read_row)
+            if p.points:
+                m.d.comb += planner.store_row.eq(read_row)
         m.d.comb += [
             q_table.read_row.eq(read_row),
             store.read_row.eq(read_row),
@@ -238,6 +266,15 @@ class RLUCore(wiring.Component):
             store.write_count.eq(self.word),
             store.write_count_en.eq(self.count_write),
         ]
+        if p.points:
+            with m.If(planner.write_action_en | planner.write_word_en):
+                m.d.comb += [
+                    store.write_row.eq(planner.write_row),
+                    store.write_action.eq(planner.write_action),
+                    store.write_action_en.eq(planner.write_action_en),
+                    store.write_word.eq(planner.write_word),
+                    store.write_word_en.eq(planner.write_word_en),
+                ]
         # The bus writes a cycle late, because decoding takes one. Nothing reads earlier than the next access.
         bus_row = Signal.like(self.row)
         bus_word = Signal.like(self.word)
@@ -261,6 +298,15 @@ class RLUCore(wiring.Component):
                 q_table.write_odd.eq(signed_of(odd, p.q_width)),
             ]
 
+        if p.points:
+            with m.If(planner.effect_en):
+                m.d.comb += [
+                    q_table.write_row.eq(planner.effect_row),
+                    q_table.write_mask.eq(1 << planner.effect_action),
+                    q_table.write_even.eq(planner.effect),
+                    q_table.write_odd.eq(planner.effect),
+                ]
+
         m.d.comb += [
             self.probe.draw.eq(sampler.draw_en),
             self.probe.draw_row.eq(sampler.draw_row),
@@ -277,4 +323,37 @@ class RLUCore(wiring.Component):
             self.probe.reward.eq(reward.reward_valid),
             self.probe.reward_value.eq(reward.reward),
         ]
+        if p.points:
+            with m.If(planner.effect_en):
+                m.d.comb += [
+                    self.probe.write.eq(1),
+                    self.probe.write_row.eq(planner.effect_row),
+                    self.probe.write_action.eq(planner.effect_action),
+                    self.probe.write_value.eq(planner.effect),
+                ]
         return m
+
+    def _plan(self, m, planner, planning, planned, start, active, store, reader, reward, sampler, episodes):
+        """Connect the planner of a unit that has one."""
+        m.d.comb += [
+            planner.update.eq(start[Job.UPDATE] & planning),
+            planner.plan.eq(start[Job.SAMPLE] & planning),
+            planner.recommend.eq(start[Job.RECOMMEND] & planning),
+            planner.planning.eq(planned),
+            planner.recommending.eq(active[Job.RECOMMEND]),
+            planner.other_mode.eq(~planning & (active[Job.UPDATE] | active[Job.SAMPLE])),
+            planner.missed.eq(reward.latency_outlier | reward.energy_outlier),
+            planner.action.eq(store.action),
+            planner.last.eq(store.last),
+            planner.word.eq(store.word),
+            planner.old.eq(reader.old),
+            planner.legal.eq(reader.legal),
+            planner.sample_done.eq(sampler.done),
+            planner.sampler_row.eq(sampler.read_row),
+            *(planner.settings[name].eq(self.settings[name]) for name in planner.settings.shape().members),
+            self.predicted.eq(planner.predicted),
+            self.episode_place.eq(planner.episodes.place),
+        ]
+        wiring.connect(m, wiring.flipped(self.memory), planner.host)
+        wiring.connect(m, planner.score, reward.planned)
+        wiring.connect(m, planner.episodes, episodes.planner)

@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
 
+from rtl.planning.planner import HostSignature
 from rtl.primitives.fixed import sign_extended
 from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH
 from rtl.spec.params import COUNT_WIDTH, RLUParams
@@ -14,6 +15,7 @@ from rtl.spec.registers import (
     ACTION_COUNT,
     BY_NAME,
     ERROR_FLAGS,
+    MEMORIES,
     POLICY,
     Q_TABLE,
     REGISTERS,
@@ -36,13 +38,17 @@ BUS = wiring.Signature(
     }
 )
 
+#: Registers that the planner holds.
+_PLANNER = ("PLAN", "MEMORY_ADDRESS", "MEMORY_DATA")
+
 #: Bits of IRQ_STATUS and IRQ_ENABLE.
 _DONE, _ERROR = (field_of("IRQ_STATUS", name).lsb for name in ("done", "error"))
 
 
-def stored(register: Register) -> bool:
-    """Whether the register file itself holds the register's bits."""
-    return register.access is Access.RW and not register.external
+def stored(register: Register, params: RLUParams) -> bool:
+    """Whether the register file itself holds the register's bits; it holds none of the planner's without one."""
+    planners = register.fields and all(field.needs == "points" for field in register.fields)
+    return register.access is Access.RW and not register.external and not (planners and not params.points)
 
 
 def halves_of(word: Value) -> tuple[Value, Value]:
@@ -52,7 +58,7 @@ def halves_of(word: Value) -> tuple[Value, Value]:
 
 def settings_layout(params: RLUParams) -> data.StructLayout:
     """The registers that the register file holds, by lower-case name."""
-    return data.StructLayout({r.name.lower(): r.width(params) for r in REGISTERS if stored(r)})
+    return data.StructLayout({r.name.lower(): r.width(params) for r in REGISTERS if stored(r, params)})
 
 
 class CoreSignature(wiring.Signature):
@@ -82,6 +88,9 @@ class CoreSignature(wiring.Signature):
         A command is running: there are no strobes, and writes and window reads are refused.
     episodes_stored : In(stored_width)
         Number of stored episodes; 0 in a unit without an episode memory.
+    memory, predicted, episode_place
+        Only in a planning unit: access to its memories (`HostSignature`), the accuracy predicted for the last plan, and
+        the place of the next episode.
     lfsr : In(lfsr_width)
         State of the random number generator.
     reward, share : In(signed(q_width))
@@ -116,6 +125,15 @@ class CoreSignature(wiring.Signature):
                 "latency_outlier": In(1),
                 "energy_outlier": In(1),
                 "bad_action": In(1),
+                **(
+                    {
+                        "memory": Out(HostSignature(params)),
+                        "predicted": In(params.coef_width),
+                        "episode_place": In(range(params.episodes)),
+                    }
+                    if params.points
+                    else {}
+                ),
             }
         )
 
@@ -168,7 +186,7 @@ class RegisterFile(wiring.Component):
         bus = self.bus
 
         registers = {
-            r.name: Signal(r.width(p), name=r.name.lower(), init=r.reset_value(p)) for r in REGISTERS if stored(r)
+            r.name: Signal(r.width(p), name=r.name.lower(), init=r.reset_value(p)) for r in REGISTERS if stored(r, p)
         }
         m.d.comb += [self.values[name.lower()].eq(register) for name, register in registers.items()]
         flags = {f.name: Signal(name=f.name) for f in ERROR_FLAGS}
@@ -235,6 +253,15 @@ class RegisterFile(wiring.Component):
         with m.If(is_window):
             m.d.comb += writable.eq(1)
 
+        # A word of a planning unit's memories is accessed like one of a window.
+        memory_lacks = Const(0, 1)
+        if p.points:
+            memory_lacks = Signal()
+            in_memory = Signal()
+            m.d.comb += in_memory.eq(word_address == BY_NAME["MEMORY_DATA"].offset // 4)
+            with m.If(in_memory):
+                m.d.comb += [is_window.eq(1), memory_lacks.eq(~self._memory_has(m, self.memory.address))]
+
         # The first error that applies to the access, which then changes nothing else.
         wrong = Signal()
         with m.If(access):
@@ -245,6 +272,9 @@ class RegisterFile(wiring.Component):
                 m.d.sync += flags["error_busy"].eq(1)
             with m.Elif(bus.we & ~legal):
                 m.d.sync += flags["error_value"].eq(1)
+            if p.points:
+                with m.Elif(memory_lacks):
+                    m.d.sync += flags["error_address"].eq(1)
             with m.Else():
                 m.d.comb += wrong.eq(0)
             m.d.sync += bus.err.eq(wrong)
@@ -277,6 +307,8 @@ class RegisterFile(wiring.Component):
             self.lfsr_load.eq(strobes["LFSR"]),
             self.reward_load.eq(strobes["REWARD"]),
         ]
+        if p.points:
+            self._memory_address(m, strobes)
 
         # The answer: registers were read in the first cycle, memories answer in the second.
         answer = Signal(DATA_WIDTH)
@@ -308,7 +340,34 @@ class RegisterFile(wiring.Component):
             m.d.comb += bus.rdata.eq(q_word)
         with m.Else():
             m.d.comb += bus.rdata.eq(answer)
+        if p.points:
+            from_memory = Signal()
+            m.d.sync += from_memory.eq(readable & in_memory)
+            with m.If(from_memory):
+                m.d.comb += bus.rdata.eq(self.memory.data)
         return m
+
+    def _memory_address(self, m, strobes):
+        """MEMORY_ADDRESS: written by the host; a write of MEMORY_DATA goes on to the next word."""
+        address, word = self.memory.address, field_of("MEMORY_ADDRESS", "word")
+        m.d.comb += [self.memory.write.eq(strobes["MEMORY_DATA"]), self.memory.write_data.eq(self.bus.wdata)]
+        with m.If(strobes["MEMORY_ADDRESS"]):
+            m.d.sync += address.eq(self.bus.wdata)
+        with m.Elif(strobes["MEMORY_DATA"]):
+            m.d.sync += address[word.lsb : word.lsb + word.width].eq(address[word.lsb : word.lsb + word.width] + 1)
+
+    def _memory_has(self, m, address):
+        """Whether the unit has the word that MEMORY_ADDRESS selects."""
+        found = Signal()
+        word, select = (field_of("MEMORY_ADDRESS", name) for name in ("word", "memory"))
+        with m.Switch(address[select.lsb : select.lsb + select.width]):
+            for i, memory in enumerate(MEMORIES):
+                bounds = memory.bounds(self.params)
+                top = sum(width for _, width, _ in bounds)
+                parts = [address[lsb : lsb + width] < count for lsb, width, count in bounds]
+                with m.Case(i):
+                    m.d.comb += found.eq(Cat(*parts, address[top : word.width] == 0).all())
+        return found
 
     @staticmethod
     def _window(window: Window, word_address):
@@ -345,7 +404,14 @@ class RegisterFile(wiring.Component):
             return pending
         if register.name == "EPISODES":
             return self.episodes_stored | register.reset_value(self.params)
-        if register.external:
+        if self.params.points and register.name in _PLANNER:
+            place = field_of("PLAN", "next").lsb
+            return {
+                "PLAN": self.predicted | self.episode_place << place,
+                "MEMORY_ADDRESS": self.memory.address,
+                "MEMORY_DATA": Const(0, DATA_WIDTH),  # memories answer a cycle later
+            }[register.name]
+        if register.external and register.name not in _PLANNER:
             value = getattr(self, register.name.lower())
             return sign_extended(value, DATA_WIDTH) if register.signed else value
         if register.name in registers:

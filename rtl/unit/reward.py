@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.planning.valuer import ScoreSignature
 from rtl.primitives.fixed import round_half_even
 from rtl.spec.params import RLUParams
 
@@ -58,6 +59,8 @@ class RewardCalculator(wiring.Component):
         Reward of the policy, and of each of its rows.
     reward_valid : Out(1)
         High for one cycle when a computed reward appears.
+    planned : In(ScoreSignature(params))
+        Only in a planning unit: scores of a planner's predictions, which change neither reward nor share.
     """
 
     def __init__(self, params: RLUParams):
@@ -97,6 +100,7 @@ class RewardCalculator(wiring.Component):
                 "reward": Out(signed(params.q_width)),
                 "share": Out(signed(params.q_width)),
                 "reward_valid": Out(1),
+                **({"planned": In(ScoreSignature(params))} if params.points else {}),
             }
         )
 
@@ -112,13 +116,32 @@ class RewardCalculator(wiring.Component):
             outlier.eq(self.accuracy_outlier | self.latency_outlier | self.energy_outlier),
         ]
 
+        accuracy, latency, energy, start = self.accuracy, self.latency, self.energy, self.start
+        if p.points:
+            # The measurements are the planner's until the next reward is computed.
+            planned = Signal()
+            start = self.start | self.planned.start
+            with m.If(start):
+                m.d.sync += planned.eq(self.planned.start)
+            accuracy, latency, energy = (
+                Mux(planned, getattr(self.planned, name), getattr(self, name))
+                for name in ("accuracy", "latency", "energy")
+            )
+            m.d.comb += [
+                self.planned.low.eq(~(self.accuracy_th < self.planned.accuracy)),
+                self.planned.missed.eq(
+                    ~(self.planned.latency < self.latency_th) | ~(self.planned.energy < self.energy_th)
+                ),
+            ]
+            m.d.sync += self.planned.scored.eq(0)
+
         # The products in order: latency's term, its weight, energy's term, its weight, accuracy's weight.
         step = Signal(3, init=5)
         latency_term, latency_weight, energy_term, energy_weight, accuracy_weight, none = range(6)
         of_energy = step == energy_term
         high = Mux(of_energy, self.energy_high, self.latency_high)
         margin = Signal(signed(p.coef_width + 1))
-        m.d.comb += margin.eq(high - Mux(of_energy, self.energy, self.latency))
+        m.d.comb += margin.eq(high - Mux(of_energy, energy, latency))
         factor_a = Signal(max(p.coef_width, p.lfsr_width))
         factor_b = Signal(max(p.coef_width, p.gain_width, p.stored_width))
         product = Signal(p.coef_width + len(factor_b))
@@ -130,7 +153,7 @@ class RewardCalculator(wiring.Component):
                 with m.Case(case):
                     m.d.sync += [factor_a.eq(term), factor_b.eq(weight)]
             with m.Case(accuracy_weight):
-                m.d.sync += [factor_a.eq(self.accuracy), factor_b.eq(self.weight_a)]
+                m.d.sync += [factor_a.eq(accuracy), factor_b.eq(self.weight_a)]
             with m.Case(latency_term, energy_term):
                 # A measurement above `high` scores 0, never a negative number.
                 m.d.sync += [
@@ -149,6 +172,7 @@ class RewardCalculator(wiring.Component):
         half = 1 << (excess - 1) if excess > 0 else 0
         tie = total[:excess] == 0 if excess > 0 else Const(0)
         score = Cat(total[excess] & ~tie, total[excess + 1 :]) if excess >= 0 else total << -excess
+        limited = Mux(score[p.q_width - 1 :].any(), p.q_max, score)
 
         rounding = Signal()
         signing = Signal()
@@ -168,10 +192,15 @@ class RewardCalculator(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [self.done.eq(0), total.eq(half), step.eq(none)]
-                with m.If(self.start):
+                # A planner may ask again for the sum with another accuracy, so it is kept.
+                m.d.sync += [self.done.eq(0), total.eq(Mux(start, half, total) if p.points else half), step.eq(none)]
+                with m.If(start):
                     m.d.sync += step.eq(latency_term)
                     m.next = "FACTORS"
+                if p.points:
+                    with m.Elif(self.planned.again):
+                        m.d.sync += step.eq(accuracy_weight)
+                        m.next = "FACTORS"
                 with m.Elif(self.load):
                     m.d.sync += self.reward.eq(self.load_value)
                 with m.Elif(self.divide):
@@ -189,8 +218,14 @@ class RewardCalculator(wiring.Component):
                 m.next = "FACTORS"
                 with m.If(step == accuracy_weight):
                     m.next = "REWARD"
+                    if p.points:
+                        with m.If(planned):
+                            m.next = "SCORE"
+            if p.points:
+                with m.State("SCORE"):
+                    m.d.sync += [self.planned.score.eq(limited), total.eq(total - product), self.planned.scored.eq(1)]
+                    m.next = "IDLE"
             with m.State("REWARD"):
-                limited = Mux(score[p.q_width - 1 :].any(), p.q_max, score)
                 m.d.sync += [self.reward.eq(Mux(outlier, 0, limited)), self.reward_valid.eq(1)]
                 m.next = "MAGNITUDE"
             with m.State("MAGNITUDE"):

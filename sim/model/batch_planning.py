@@ -7,11 +7,21 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from rtl.spec.params import DOUBT_FRAC, DOUBTS, HOPES, TRIALS_WIDTH, RLUParams
+from rtl.spec.params import (
+    DOUBT_FRAC,
+    DOUBTS,
+    HOPES,
+    TRIALS_WIDTH,
+    RLUParams,
+    accuracy_width,
+    doubt_width,
+    effect_shift,
+    error_width,
+    missed_worth,
+)
 from rtl.spec.registers import field_of
 from sim.model.arithmetic import explore_limit, next_draws, round_half_even, round_half_up
 from sim.model.batch import KEY_ROWS, BatchModel, Ints, keys_of
-from sim.model.planner import effect_shift, missed_worth
 
 _NEVER = np.iinfo(np.int64).min
 _DOUBTS = np.array(DOUBTS)
@@ -77,14 +87,14 @@ class BatchPlanner(BatchModel):
         effects = self.q[units, rows, actions]
         expected = round_half_up(field_of("RIDGE", "ridge").of(s["RIDGE"]) * part, p.gain_frac)
         error = self._as_effect(self._accuracy[:, place]) - effects.sum(axis=1) - constant - expected
+        error = _within(error, error_width(p))
         step = np.where(self._known[:, place], round_half_up(s["ALPHA"] * error, p.coef_frac), 0)
         self._part[:, place] = self._limited(part + step)
         self.q[units, rows, actions] = self._limited(effects + step[:, None])
         constant[:] = self._limited(constant + step)
 
     def _limited(self, values: Ints) -> Ints:
-        limited: Ints = np.clip(values, self.params.q_min, self.params.q_max)
-        return limited
+        return _within(values, self.params.q_width)
 
     def _as_effect(self, accuracy: Ints) -> Ints:
         shift = effect_shift(self.params)
@@ -112,10 +122,11 @@ class BatchPlanner(BatchModel):
 
     def _accuracy_of(self, effects: Ints) -> Ints:
         shift = effect_shift(self.params)
-        return effects >> shift if shift >= 0 else effects << -shift
+        return _within(effects >> shift if shift >= 0 else effects << -shift, accuracy_width(self.params))
 
     def _worth(self, rule: Worth, effects: Ints, doubts: Ints, latency: Ints, energy: Ints) -> Ints:
         doubt = field_of("DOUBT", "doubt").of(self._settings["DOUBT"]) * doubts >> DOUBT_FRAC
+        doubt = np.minimum((1 << doubt_width(self.params)) - 1, doubt)
         return self._worth_at(rule, self._accuracy_of(effects), doubt, latency, energy)
 
     def _worth_at(self, rule: Worth, accuracy: Ints, doubt: Ints, latency: Ints, energy: Ints) -> Ints:
@@ -297,3 +308,9 @@ class BatchPlanner(BatchModel):
 
     def _planning(self, field: str) -> int:
         return field_of("PLANNING", field).of(self._settings["PLANNING"])
+
+
+def _within(values: Ints, width: int) -> Ints:
+    """Values limited to what a signed number of ``width`` bits holds."""
+    limited: Ints = np.clip(values, -(1 << width - 1), (1 << width - 1) - 1)
+    return limited

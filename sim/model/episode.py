@@ -19,15 +19,13 @@ class Episode(NamedTuple):
     first: int
     second: int
 
-    @property
-    def reward(self) -> int:
-        """Reward, in units of 2**-q_frac."""
-        return _signed16(self.first)
+    def reward(self, q_width: int) -> int:
+        """Reward, in units of 2**-q_frac: the low bits."""
+        return _signed(self.first, q_width)
 
-    @property
-    def share(self) -> int:
-        """Each row's share of the reward."""
-        return _signed16(self.second)
+    def share(self, q_width: int) -> int:
+        """Each row's share of the reward: the low bits."""
+        return _signed(self.second, q_width)
 
     @property
     def accuracy(self) -> int:
@@ -37,8 +35,9 @@ class Episode(NamedTuple):
     @property
     def part(self) -> int:
         """What the policy has added to the effects of its actions."""
-        return _signed16(self.second)
+        return _signed(self.second, 16)
 
 
-def _signed16(word: int) -> int:
-    return ((word & 0xFFFF) ^ 0x8000) - 0x8000
+def _signed(word: int, width: int) -> int:
+    sign = 1 << width - 1
+    return (word & 2 * sign - 1 ^ sign) - sign

@@ -71,7 +71,7 @@ class GoldenModel:
         stored: number of stored episodes, which take the first places of the memory.
         next: place of the next episode.
         planner: what MODE.planning adds.
-        cycles: clock cycles that the last update or sample takes the hardware.
+        cycles: clock cycles that the last update, sample or recommendation takes the hardware.
         events: what happened, in order, when ``record`` is set.
     """
 
@@ -171,7 +171,7 @@ class GoldenModel:
         maximum = 0
         for row in range(last, -1, -1):
             whole = row == last and r["MODE"] & field_of("MODE", "full_last_reward").mask
-            reward = episode.reward if whole else episode.share
+            reward = episode.reward(p.q_width) if whole else episode.share(p.q_width)
             following = coefficient * maximum >> DISCOUNT_FRAC - GUARD if row < last else 0
             values, action, count = self.q[row], episode.actions[row], self.counts[row]
             if action < count:
@@ -253,7 +253,7 @@ class GoldenModel:
     def seen(self) -> bool:
         """Whether the policy is stored already; only rows in use count."""
         states = self.registers["STATES"]
-        self.cycles += seen_cycles(states, self.stored) if self.stored else 0
+        self.cycles += seen_cycles(self.params, states, self.stored) if self.stored else 0
         return any(list(episode.actions[:states]) == self.policy[:states] for episode in self.episodes)
 
     def _score(self) -> int:
@@ -270,7 +270,7 @@ class GoldenModel:
         for _ in range(draws):
             r["LFSR"] = next_draw(r["LFSR"], p.lfsr_width)
             episode = self.memory[r["LFSR"] * self.stored >> p.lfsr_width]
-            if found is None or episode.reward > found.reward:
+            if found is None or episode.reward(p.q_width) > found.reward(p.q_width):
                 found = episode
         assert found is not None
         return found
@@ -286,7 +286,8 @@ class GoldenModel:
         return [(self.next - 1 - k) % self.params.episodes for k in range(self.stored)]
 
     def recommend(self) -> None:
-        """Make POLICY the one that is believed to be best; without MODE.planning nothing changes."""
+        """Make POLICY the one that is believed to be best; without MODE.planning nothing changes, in one cycle."""
+        self.cycles = 1
         if self.planning:
             self.planner.recommend()
 

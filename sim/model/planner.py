@@ -8,13 +8,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from rtl.spec.params import DOUBT_FRAC, DOUBTS, HOPES, TRIALS_WIDTH, RLUParams
+from rtl.spec.params import (
+    ACTIONS_PER_WORD,
+    DOUBT_FRAC,
+    DOUBTS,
+    HOPES,
+    TRIALS_WIDTH,
+    UNKNOWN,
+    UNMEASURED_CYCLES,
+    RLUParams,
+    accuracy_width,
+    candidate_cycles,
+    count_cycles,
+    doubt_width,
+    effect_shift,
+    error_width,
+    keep_cycles,
+    learn_cycles,
+    missed_worth,
+    sample_cycles,
+    store_cycles,
+    stored_policy_cycles,
+    walk_cycles,
+    words_of_policy,
+)
 from rtl.spec.registers import POLICY, field_of
 from sim.model.arithmetic import round_half_up
 from sim.model.episode import Episode
-
-#: Accuracy of an episode that was not measured.
-UNKNOWN = 0xFFFF
 
 _MOST_TRIALS = (1 << TRIALS_WIDTH) - 1
 
@@ -23,8 +43,8 @@ class Appraisal(NamedTuple):
     """What is predicted of a policy, in units of 2**-coef_frac.
 
     Attributes:
-        accuracy: not limited to 0..1.
-        doubt: about the accuracy, 0 or more.
+        accuracy: -4..4.
+        doubt: about the accuracy, 0..4.
         latency, energy: of full scale, at most 1.
     """
 
@@ -32,6 +52,18 @@ class Appraisal(NamedTuple):
     doubt: int
     latency: int
     energy: int
+
+
+class Worth(NamedTuple):
+    """What a policy is worth.
+
+    Attributes:
+        value: in units of 2**-q_frac, as a score; negative if the score would be 0.
+        scores: number of scores that it took.
+    """
+
+    value: int
+    scores: int
 
 
 class Unit(Protocol):
@@ -45,6 +77,7 @@ class Unit(Protocol):
     memory: list[Episode]
     stored: int
     next: int
+    cycles: int
 
     @property
     def episodes(self) -> list[Episode]: ...  # noqa: D102 (described there)
@@ -119,15 +152,19 @@ class Planner:
         missed = any(model.outlier()[1:])
         accuracy = UNKNOWN if missed else r["ACCURACY"]
         model.store(tuple(model.policy), accuracy, 0)
+        model.cycles = store_cycles(model.params)
         if not missed:
+            model.cycles += count_cycles(r["STATES"])
             for row in range(r["STATES"]):
                 trials, action = self.trials[row], model.policy[row]
                 if action < model.counts[row]:
                     trials[action] = min(_MOST_TRIALS, trials[action] + 1)
         if not missed and not self.started:
             self.started = True
+            model.cycles += 1
             self._set_effect(r["STATES"] - 1, 0, self._as_effect(accuracy))
         for _ in range(max(1, self._setting("passes"))):
+            model.cycles += 1
             for place in model.newest_first():
                 self._learn(place)
 
@@ -136,10 +173,12 @@ class Planner:
         model, p, r = self._model, self._model.params, self._model.registers
         episode = model.memory[place]
         if episode.accuracy == UNKNOWN:
+            model.cycles += UNMEASURED_CYCLES
             return
+        model.cycles += learn_cycles(r["STATES"])
         expected = round_half_up(field_of("RIDGE", "ridge").of(r["RIDGE"]) * episode.part, p.gain_frac)
         error = self._as_effect(min(episode.accuracy, p.coef_one)) - self._effects(episode.actions) - expected
-        step = round_half_up(r["ALPHA"] * error, p.coef_frac)
+        step = round_half_up(r["ALPHA"] * _within(error, error_width(p)), p.coef_frac)
         model.memory[place] = episode._replace(second=self._limited(episode.part + step))
         for row, action in self._own(episode.actions):
             self._set_effect(row, action, model.q[row][action] + step)
@@ -157,7 +196,7 @@ class Planner:
         self._model.write_q(row, action, self._limited(value))
 
     def _limited(self, value: int) -> int:
-        return max(self._model.params.q_min, min(self._model.params.q_max, value))
+        return _within(value, self._model.params.q_width)
 
     def _as_effect(self, accuracy: int) -> int:
         """An accuracy in the unit of effects, 2**-(q_width - 1)."""
@@ -190,22 +229,22 @@ class Planner:
         shift = effect_shift(p)
         accuracy = self._effects(actions)
         return Appraisal(
-            accuracy >> shift if shift >= 0 else accuracy << -shift,
-            field_of("DOUBT", "doubt").of(r["DOUBT"]) * doubt >> DOUBT_FRAC,
+            _within(accuracy >> shift if shift >= 0 else accuracy << -shift, accuracy_width(p)),
+            min((1 << doubt_width(p)) - 1, field_of("DOUBT", "doubt").of(r["DOUBT"]) * doubt >> DOUBT_FRAC),
             min(p.coef_one, latency),
             min(p.coef_one, energy),
         )
 
-    def cautious(self, of: Appraisal) -> int:
+    def cautious(self, of: Appraisal) -> Worth:
         """What a policy is worth if its accuracy is lower than predicted: its score, negative if it would be 0."""
         p, r = self._model.params, self._model.registers
         if self._missed(of):
-            return missed_worth(p)
+            return Worth(missed_worth(p), 0)
         accuracy = self._fraction(of.accuracy - self._setting("caution") * of.doubt)
         score = self._model.score(accuracy, of.latency, of.energy)
-        return score if accuracy > r["ACCURACY_TH"] else accuracy - p.coef_one - 1
+        return Worth(score if accuracy > r["ACCURACY_TH"] else accuracy - p.coef_one - 1, 1)
 
-    def hopeful(self, of: Appraisal, best: int) -> int:
+    def hopeful(self, of: Appraisal, best: int) -> Worth:
         """What is to be gained from trying a policy.
 
         ``best`` plus what it may gain on it, weighed over several accuracies about the prediction; if it cannot be
@@ -213,19 +252,18 @@ class Planner:
         """
         p, r = self._model.params, self._model.registers
         if self._missed(of):
-            return missed_worth(p)
-        gain = top = 0
+            return Worth(missed_worth(p), 0)
+        gain = 0
         for quarters, weight in HOPES:
             accuracy = self._fraction(of.accuracy + (quarters * of.doubt >> 2))
             score = self._model.score(accuracy, of.latency, of.energy) if accuracy > r["ACCURACY_TH"] else 0
             if quarters == HOPES[0][0]:
-                top = score
                 if accuracy <= r["ACCURACY_TH"]:
-                    return accuracy - p.coef_one - 1
-                if top <= best:
-                    return top
+                    return Worth(accuracy - p.coef_one - 1, 1)
+                if score <= best:
+                    return Worth(score, 1)
             gain += weight * max(0, score - best)
-        return best + gain
+        return Worth(best + gain, len(HOPES))
 
     def _missed(self, of: Appraisal) -> bool:
         r = self._model.registers
@@ -238,10 +276,12 @@ class Planner:
 
     def sample(self) -> None:
         """Make POLICY the untried policy from which most is to be gained, as far as the climbs find it."""
+        model = self._model
         parent, worth = self._incumbent()
         best = max(0, worth)
         if parent is None or not self._climb(parent, lambda of: self.hopeful(of, best), untried=True):
-            self._model.draw(())
+            model.draw(())
+            model.cycles += sample_cycles(model.registers["STATES"])
         self._foresee()
 
     def recommend(self) -> None:
@@ -252,70 +292,81 @@ class Planner:
         self._foresee()
 
     def _foresee(self) -> None:
-        self.predicted = self._fraction(self.appraise(self._model.policy).accuracy)
+        model = self._model
+        model.cycles += walk_cycles(model.registers["STATES"])
+        self.predicted = self._fraction(self.appraise(model.policy).accuracy)
 
     def _incumbent(self) -> tuple[tuple[int, ...] | None, int]:
         """The best stored policy that was measured, and its worth; the first in memory, if several are as good."""
+        model = self._model
         found: tuple[tuple[int, ...] | None, int] = None, 0
-        for episode in self._model.episodes:
+        model.cycles = 2
+        for episode in model.episodes:
             if episode.accuracy == UNKNOWN:
+                model.cycles += UNMEASURED_CYCLES
                 continue
             of = self.appraise(episode.actions)
             if self._setting("trust"):
                 of = of._replace(accuracy=min(episode.accuracy, self._model.params.coef_one), doubt=0)
-            worth = self.cautious(of)
+            worth, scores = self.cautious(of)
+            model.cycles += stored_policy_cycles(model.registers["STATES"], scores)
             if found[0] is None or worth > found[1]:
                 found = tuple(episode.actions), worth
         return found
 
     def _climb(
-        self, parent: tuple[int, ...], worth_of: Callable[[Appraisal], int], *, untried: bool, best: int | None = None
+        self, parent: tuple[int, ...], worth_of: Callable[[Appraisal], Worth], *, untried: bool, best: int | None = None
     ) -> bool:
         """Put the best policy that climbs from a parent meet into POLICY; whether there was one above ``best``.
 
-        Without one POLICY is the parent. A climb visits row after row and takes the row's best action. The first climb
-        starts from the parent, the others from policies with some rows drawn.
+        A recommendation without one is the parent. Whole words that have rows in use are copied. A climb visits row
+        after row and takes the row's best action. The first climb starts from the parent, the others from policies with
+        some rows drawn.
         """
         model, states = self._model, self._model.registers["STATES"]
         found, policy = parent, model.policy
 
-        def keep(worth: int) -> None:
+        def judged() -> int:
             nonlocal best, found
+            worth, scores = worth_of(self.appraise(policy))
+            model.cycles += candidate_cycles(states, scores)
             if (best is None or worth > best) and not (untried and model.seen()):
                 best, found = worth, tuple(policy)
+                model.cycles += keep_cycles(states)
+            return worth
 
         for climb in range(max(1, self._setting("climbs"))):
             model.draw(parent, vary=climb > 0)
-            current = worth_of(self.appraise(policy))
-            keep(current)
+            model.cycles += 2 + sample_cycles(states)
+            current = judged()
             for _ in range(max(1, self._setting("sweeps"))):
+                model.cycles += 1
                 moved = False
                 for row in range(states):
                     here = chosen = policy[row]
+                    model.cycles += 3 + model.counts[row]
                     for action in range(model.counts[row]):
                         if action == here:
                             continue
                         policy[row] = action
-                        worth = worth_of(self.appraise(policy))
-                        keep(worth)
+                        worth = judged()
                         if worth > current:
                             current, chosen = worth, action
                     policy[row] = chosen
                     moved |= chosen != here
                 if not moved:
                     break
-        policy[: len(found)] = found
-        return found is not parent
+        if found is parent and untried:
+            return False
+        whole = words_of_policy(states) * ACTIONS_PER_WORD
+        policy[:whole] = found[:whole]
+        model.cycles += 1 + keep_cycles(states)
+        return True
 
     def _setting(self, field: str) -> int:
         return field_of("PLANNING", field).of(self._model.registers["PLANNING"])
 
 
-def effect_shift(params: RLUParams) -> int:
-    """Left shift from an accuracy's unit, 2**-coef_frac, to that of effects, 2**-(q_width - 1)."""
-    return params.q_width - 1 - params.coef_frac
-
-
-def missed_worth(params: RLUParams) -> int:
-    """Worth of a policy that misses the threshold of latency or energy: below all others."""
-    return -4 * params.coef_one
+def _within(value: int, width: int) -> int:
+    """A value limited to what a signed number of ``width`` bits holds."""
+    return max(-(1 << width - 1), min((1 << width - 1) - 1, value))

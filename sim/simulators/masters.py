@@ -15,7 +15,6 @@ from cocotb.triggers import FallingEdge, Timer
 from rtl.spec.buses import front_end
 
 HALF_PERIOD_NS = 5
-_HANG_CYCLES = 20_000  # far more than the longest command takes
 _ANSWER_CYCLES = 100  # far more than an access takes
 
 
@@ -64,13 +63,13 @@ class BusMaster(ABC):
         self._drive(rst=0)
         await FallingEdge(self.dut.clk)
 
-    async def watch(self) -> None:
-        """End the simulation if the unit stays busy forever."""
+    async def watch(self, cycles: int) -> None:
+        """End the simulation if the unit stays busy for so many cycles, which no command takes."""
         while True:
             waited_for = self._waits
-            await Timer(_HANG_CYCLES * 2 * HALF_PERIOD_NS, "ns")
+            await Timer(cycles * 2 * HALF_PERIOD_NS, "ns")
             if self._waiting and self._waits == waited_for:
-                raise RuntimeError(f"the unit has been busy for {_HANG_CYCLES} cycles: it hangs")
+                raise RuntimeError(f"the unit has been busy for {cycles} cycles: it hangs")
 
     async def wait_idle(self) -> None:
         """Release the bus and wait until the unit is not busy."""

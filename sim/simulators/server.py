@@ -26,7 +26,7 @@ async def serve(dut: Any) -> None:
     connection: Connection[Any, Any] = Connection(link.detach())
     bus = MASTERS[os.environ["RLU_BUS"]](dut)
     await bus.reset()
-    cocotb.start_soon(bus.watch())
+    cocotb.start_soon(bus.watch(int(os.environ["RLU_HANG_CYCLES"])))
     events: list[tuple[int, int]] = []
     accesses: list[tuple[int, int, int, int]] = []
     pins: tuple[Any, ...] = ()

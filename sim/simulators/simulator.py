@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rtl.spec.buses import front_end
-from rtl.spec.params import RLUParams
+from rtl.spec.params import RLUParams, longest_plan_cycles
 from sim.devices.device import DeviceError, Op, Pins, check_ops
 from sim.files import scratch_folder, temporary_folder
 from sim.model.golden import Action, Draw, Event, QWrite, RewardEvent
@@ -75,6 +75,7 @@ class SimDevice:
         self._connection: Connection[Any, Any] | None = None
         variables = {
             "RLU_BUS": bus,
+            "RLU_HANG_CYCLES": str(20_000 + 4 * longest_plan_cycles(params)),
             "RLU_SOCKET": str(self._folder / "socket"),
             "RLU_RECORD": "1" if record else "0",
             "RLU_PROBE_VALID": str(_valid_mask(params)) if record else "0",

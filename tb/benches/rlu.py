@@ -8,18 +8,23 @@ Q-table write and reward on the probe port, in order, within the time of its com
 from __future__ import annotations
 
 import copy
+import itertools
 import random
+from collections.abc import Callable
 from typing import Any
 
 import cocotb
 
+from rtl.spec.params import UNKNOWN
 from rtl.spec.registers import (
     ACTION_COUNT,
     BY_NAME,
     CLEAR,
     GAIN,
+    MEMORIES,
     POLICY,
     Q_TABLE,
+    RECOMMEND,
     REGISTERS,
     REWARD,
     SAMPLE,
@@ -29,7 +34,7 @@ from rtl.spec.registers import (
     field_of,
 )
 from rtl.unit.top import probe_layout
-from sim.devices.device import GoldenDevice, address_of
+from sim.devices.device import MEMORY_DATA, GoldenDevice, address_of
 from sim.model.golden import Action, Draw, Event, QWrite, RewardEvent
 from sim.simulators.simulator import decode_probe
 from tb.kit.bench import Setup, Testbench, random_coefficient, random_q
@@ -48,6 +53,7 @@ from tb.kit.bus import (
     compare,
     describe,
     random_address,
+    random_plan,
     random_word,
     region,
 )
@@ -55,19 +61,22 @@ from tb.kit.bus import (
 SETUP = Setup()
 PARAMS = SETUP.params
 ONE = PARAMS.coef_one
+PLANNING = field_of("MODE", "planning")
 EPISODIC = field_of("MODE", "episodic")
+COMMANDS = range(1, BY_NAME["COMMAND"].limits(PARAMS)[1] + 1)
+JOBS = [field.name for field in BY_NAME["COMMAND"].fields]
 CANDIDATES = field_of("EPISODIC", "candidates")
 BIG = PARAMS.states > 100
 COVER = SETUP.cover
 KINDS = {Draw: "draw", Action: "action", QWrite: "write", RewardEvent: "reward"}
 COVER.points(
-    command=range(1, 16),
+    command=COMMANDS,
     job=["REWARD written", "STATES written"],
     states=[1] if PARAMS.states == 1 else [1, "between", "all"],
     alpha=["zero", "between", "one"],
     gamma=["zero", "between", "one"],
     epsilon=["zero", "between", "one"],
-    mode=range(4 if PARAMS.episodes else 2),
+    mode=range(BY_NAME["MODE"].limits(PARAMS)[1] + 1),
     reward=["negative", "zero", "positive"],
     event=list(KINDS.values()),
     explored=[0, 1],
@@ -93,9 +102,18 @@ if PARAMS.episodes:
         replayed=["none", "some"],
         kept=["an action of the row", "one the row has lost"],
     )
+if PARAMS.points:
+    COVER.points(
+        learned=["the first accuracy", "a later one", "none, for it missed"],
+        planned=["without an episode", "a policy that was met", "every row drawn"],
+        recommended=["without an episode", "a stored policy", "a policy that was met"],
+        memory_read=[memory.name for memory in MEMORIES],
+        memory_write=[memory.name for memory in MEMORIES],
+        memory_lacks=[memory.name for memory in MEMORIES],
+    )
 
 _VALID = sum(1 << probe_layout(PARAMS)[name].offset for name in ("draw", "action", "write", "reward"))
-_SAVED = [r.name for r in REGISTERS if r.access is Access.RW]
+_SAVED = [r.name for r in REGISTERS if r.access is Access.RW and r.name != "MEMORY_DATA"]
 
 
 class RluBench(Testbench):
@@ -207,7 +225,7 @@ class RluBench(Testbench):
         self._busy_from, self._busy_cycles = self.cycle + 1, self.device.read(address_of("CYCLES"))
         if address == address_of("COMMAND"):
             COVER.hit("command", value)
-            self._jobs = [name for bit, name in enumerate(("clear", "reward", "update", "sample")) if value >> bit & 1]
+            self._jobs = [name for bit, name in enumerate(JOBS) if value >> bit & 1]
         else:
             COVER.hit("job", f"{region(address)} written")
             self._jobs = ["share"]
@@ -225,6 +243,8 @@ class RluBench(Testbench):
             COVER.hit("epsilon", {0: "zero", ONE: "one"}.get(self.register("EPSILON"), "between"))
         if address == address_of("COMMAND") and self.device.model.episodic:
             self._note_episodes(value)
+        if address == address_of("COMMAND") and self.device.model.planning:
+            self._note_plan(value)
 
     def _note_episodes(self, command: int) -> None:
         """Cover an episodic command: its settings, and its work."""
@@ -243,6 +263,23 @@ class RluBench(Testbench):
             asked = self.register("STATES") * max(1, settings["candidates"])
             COVER.hit("drawn", "as many as candidates" if draws == asked else "one again")
 
+    def _note_plan(self, command: int) -> None:
+        """Cover a planning command that does nothing else."""
+        model = self.device.model
+        measured = {tuple(e.actions[: self.register("STATES")]) for e in model.episodes if e.accuracy != UNKNOWN}
+        draws = len(self._expected[Draw]) // self.register("STATES")
+        if command == UPDATE:
+            missed, first = model.episodes[-1].accuracy == UNKNOWN, len(model.episodes) == 1
+            COVER.hit("learned", "none, for it missed" if missed else "the first accuracy" if first else "a later one")
+        policy = tuple(model.policy[: self.register("STATES")])
+        if command == SAMPLE:
+            climbs = max(1, field_of("PLANNING", "climbs").of(self.register("PLANNING")))
+            drawn = "without an episode" if not measured else "every row drawn"
+            COVER.hit("planned", "a policy that was met" if draws == climbs and measured else drawn)
+        if command == RECOMMEND:
+            met = "a stored policy" if policy in measured else "a policy that was met"
+            COVER.hit("recommended", met if measured else "without an episode")
+
     def _note_event(self, event: Event) -> None:
         COVER.hit("event", KINDS[type(event)])
         if isinstance(event, Action):
@@ -255,6 +292,10 @@ class RluBench(Testbench):
         for flag, mask in ERRORS.items():
             if raised & mask:
                 COVER.hit("raised", flag)
+        if name == "MEMORY_DATA" and PARAMS.points and not busy:
+            memory = MEMORIES[field_of("MEMORY_ADDRESS", "memory").of(self.register("MEMORY_ADDRESS"))].name
+            if not raised & ERRORS["error_value"]:
+                COVER.hit("memory_lacks" if error else f"memory_{what}", memory)
         if busy:
             place = "register" if address in BY_ADDRESS else "window" if name in WINDOW_BY_NAME else None
             COVER.hit("while_busy", f"{place} {what}" if place else "no address")
@@ -273,12 +314,24 @@ class RluBench(Testbench):
     async def set_up(self) -> None:
         """Bring unit and model to the same state, whatever an earlier test left in the memories."""
         await self.start()
+        if PARAMS.points:
+            await self.write("PLANNING", random_plan(PARAMS))
+            for memory in range(len(MEMORIES)):
+                await self.fill(memory, lambda: 0)
         await self.command(CLEAR)
         for row in range(PARAMS.states):
             count = random.randint(1, PARAMS.actions)
             await self.access(ACTION_COUNT.address(row), count)
         for address in POLICY.addresses(PARAMS.states):
             await self.access(address, 0)
+
+    async def fill(self, index: int, value: Callable[[], int]) -> None:
+        """Write every word of one of the planner's memories."""
+        bounds = MEMORIES[index].bounds(PARAMS)
+        for numbers in itertools.product(*(range(count) for _, _, count in bounds)):
+            word = sum(number << lsb for number, (lsb, _, _) in zip(numbers, bounds, strict=True))
+            await self.write("MEMORY_ADDRESS", word | index << field_of("MEMORY_ADDRESS", "memory").lsb)
+            await self.write("MEMORY_DATA", value())
 
     async def read_back(self, at_most: int = 10_000) -> None:
         """Compare every register, and all words of the windows or a number of them."""
@@ -365,8 +418,8 @@ async def episodes(dut: Any, alpha: int | None, gamma: int | None) -> None:
     bench = RluBench(dut)
     await bench.set_up()
     await bench.write("LFSR", random.randint(1, PARAMS.lfsr_max))
-    commands = list(range(1, 16)) if alpha is None and gamma is None else [SAMPLE, REWARD | UPDATE]
-    for _ in range((1 if BIG else 6) * SETUP.effort):
+    commands = list(COMMANDS) if alpha is None and gamma is None else [SAMPLE, REWARD | UPDATE]
+    for _ in range((1 if BIG else 2 if PARAMS.points else 6) * SETUP.effort):
         random.shuffle(commands)
         for command in commands:
             await bench.write("ALPHA", random_coefficient(PARAMS) if alpha is None else alpha)
@@ -375,6 +428,8 @@ async def episodes(dut: Any, alpha: int | None, gamma: int | None) -> None:
             await bench.write("MODE", random.randint(0, BY_NAME["MODE"].limits(PARAMS)[1]))
             if PARAMS.episodes and random.random() < 0.5:
                 await bench.write("EPISODIC", random_settings())
+            if PARAMS.points and random.random() < 0.5:
+                await bench.write("PLANNING", random_plan(PARAMS))
             if random.random() < 0.4:
                 await bench.write("STATES", random.choice((1, PARAMS.states, random.randint(1, PARAMS.states))))
                 await bench.idle()
@@ -419,6 +474,39 @@ async def episode_memory(dut: Any) -> None:
             await bench.command(random.choice((UPDATE | SAMPLE, UPDATE | SAMPLE, SAMPLE, UPDATE)))
             await bench.read("EPISODES")
         await bench.read_windows(at_most=300)
+
+
+@cocotb.test(skip=not PARAMS.points)
+async def plans(dut: Any) -> None:
+    """Searches that plan: costs, many episodes, some of which miss a threshold, until all policies have been tried."""
+    bench = RluBench(dut)
+    await bench.set_up()
+    usual = ONE // PARAMS.states
+    for round_ in range(3 * SETUP.effort):
+        await bench.command(CLEAR)
+        await bench.fill(0, lambda: random.randrange(2 * usual) | random.randrange(2 * usual) << 16)
+        rows = PARAMS.states if round_ % 3 else random.randint(1, 3)
+        await bench.write("STATES", rows)
+        await bench.idle()
+        await bench.write("MODE", PLANNING.mask | random.getrandbits(2))
+        await bench.write("ALPHA", ONE // (rows + 1))
+        await bench.write("DOUBT", random.choice((0, ONE // 16, ONE // 64)))
+        for row in range(rows):
+            await bench.access(ACTION_COUNT.address(row), random.randint(1, 1 + PARAMS.actions // 2))
+        for command in (RECOMMEND, *[SAMPLE, UPDATE, RECOMMEND] * (2 * PARAMS.episodes)):
+            await bench.write("PLANNING", random_plan(PARAMS))
+            await bench.write("EPSILON", random.choice((0, ONE // 2, ONE)))
+            await bench.random_measurements()
+            await bench.command(command)
+            await bench.read("PLAN")
+        for index, memory in enumerate(MEMORIES):
+            for _ in range(10):
+                bounds = memory.bounds(PARAMS)
+                word = sum(random.randrange(count) << lsb for lsb, _, count in bounds)
+                word ^= random.choice((0, 0, 1 << random.randrange(16)))
+                await bench.write("MEMORY_ADDRESS", word | index << field_of("MEMORY_ADDRESS", "memory").lsb)
+                await bench.access(MEMORY_DATA.offset)
+        await bench.read_back(at_most=300)
 
 
 @cocotb.test()

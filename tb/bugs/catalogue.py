@@ -391,6 +391,87 @@ _BUGS = (
         "Cat(self.read_row[3 : 3 + word_bits], self.read_episode)", "self.read_episode",
         (lockstep("episodic"),),
     ),
+    # The planning unit.
+    PlantedBug(
+        "the costs of another operating point are added", "rtl.planning.policy_walk",
+        "self.cost_point.eq(self.action)", "self.cost_point.eq(0)",
+        (bench("planning", "planner"), lockstep("planner")),
+    ),
+    PlantedBug(
+        "the operating point has an effect of its own in place of the constant", "rtl.planning.policy_walk",
+        "Mux(answers_last, 0, self.action)", "self.action",
+        (bench("planning", "planner"), lockstep("planner", quick=True)),
+    ),
+    PlantedBug(
+        "costs of actions that a row does not have are added", "rtl.planning.policy_walk",
+        "known.eq(~(last < action) & (self.cost_point < p.points))", "known.eq(self.cost_point < p.points)",
+        (lockstep("planner"),),
+    ),
+    PlantedBug(
+        "the sum of latencies wraps", "rtl.planning.policy_walk",
+        '"latency": 16 + params.row_width', '"latency": 16',
+        (lockstep("planner"), proof("planner-sums", quick=True)),
+    ),
+    PlantedBug(
+        "an effect wraps", "rtl.planning.learner",
+        "self.write_value.eq(saturated(visit.effect + step, q))", "self.write_value.eq(visit.effect + step)",
+        (bench("planning", "planner"), lockstep("planning"), proof("planner-effects", quick=True)),
+    ),
+    PlantedBug(
+        "a policy that missed a threshold counts as tried", "rtl.planning.learner",
+        "with m.If(~self.missed):", "with m.If(1):",
+        (bench("planning", "planner"),),
+    ),
+    PlantedBug(
+        "a count of trials wraps", "rtl.planning.learner",
+        "Mux(visit.trials.all(), visit.trials, visit.trials + 1)", "visit.trials + 1",
+        (lockstep("planner"),),
+    ),
+    PlantedBug(
+        "a second score has the first one's accuracy in it", "rtl.unit.reward",
+        "total.eq(total - product)", "total.eq(total)",
+        (bench("planning", "planner"), lockstep("planner")),
+    ),
+    PlantedBug(
+        "a plan may be a policy that was tried", "rtl.planning.plan_search",
+        "with m.If(self.seen):", "with m.If(0):",
+        (bench("planning", "planner"), lockstep("planner")),
+    ),
+    PlantedBug(
+        "the row being tried is compared in the wrong word", "rtl.planning.planner",
+        "later(m, self.store_row, 1)", "later(m, self.read_row, 1)",
+        (lockstep("planning"),),
+    ),
+    PlantedBug(
+        "the last of equal stored policies is the parent", "rtl.planning.plan_search",
+        "less(best, self.worth)", "~less(self.worth, best)",
+        (lockstep("planner"),),
+    ),
+    PlantedBug(
+        "the first climb varies its parent", "rtl.planning.plan_search",
+        "self.still.eq(climb == 0)", "self.still.eq(0)",
+        (bench("planning", "planner"),),
+    ),
+    PlantedBug(
+        "a climb ends after a sweep that changed something", "rtl.planning.plan_search",
+        "~moved | (sweep == 1)", "moved | (sweep == 1)",
+        (lockstep("planner"),),
+    ),
+    PlantedBug(
+        "a word of a memory that the unit does not have is accepted", "rtl.unit.register_file",
+        "with m.Elif(memory_lacks):", "with m.Elif(0):",
+        (bench("planning", "planner"),),
+    ),
+    PlantedBug(
+        "MEMORY_ADDRESS does not go on after a write", "rtl.unit.register_file",
+        'with m.Elif(strobes["MEMORY_DATA"]):', "with m.Elif(0):",
+        (bench("planning", "planner"),),
+    ),
+    PlantedBug(
+        "trials stay when the Q-table is cleared", "rtl.planning.planner",
+        "with m.If(self.clear):", "with m.If(0):",
+        (bench("planning", "planner"),),
+    ),
     # The front ends.
     PlantedBug(
         "an answer to a read does not wait for ready", "rtl.bus.axi4lite",

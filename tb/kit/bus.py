@@ -18,7 +18,7 @@ from rtl.spec.registers import (
     Register,
     field_of,
 )
-from sim.devices.device import GoldenDevice, address_of
+from sim.devices.device import MEMORY_DATA, GoldenDevice, address_of
 from tb.kit.bench import Coverage, Testbench
 
 WORD_MASK = 0xFFFF_FFFF
@@ -78,10 +78,13 @@ class BusModel:
         """Carry out an access, or refuse it; ``value`` is ``None`` for a read."""
         if self._missing(address, value):
             return self._refuse("error_address")
-        if busy and (value is not None or address not in BY_ADDRESS):
+        in_memory = self.params.points and address == MEMORY_DATA.offset
+        if busy and (value is not None or address not in BY_ADDRESS or in_memory):
             return self._refuse("error_busy")
         if value is None:
             data = self.device.read(address)
+            if in_memory and self._raised():
+                return self._refuse("error_address")
             if address == STATUS:
                 data = data & ~ALL_ERRORS | self.sticky | (BUSY if busy else 0)
             elif address == IRQ_STATUS:
@@ -89,8 +92,9 @@ class BusModel:
             return Answer(False, data)
         self.device.write(address, value)
         raised = self._raised()
-        if raised & ERRORS["error_value"]:
-            return self._refuse("error_value")
+        for flag in ("error_value", "error_address"):
+            if raised & ERRORS[flag]:
+                return self._refuse(flag)
         if raised:  # an update met an action that its row does not have
             self.note_error("error_policy")
         if address == STATUS:
@@ -245,11 +249,20 @@ def window_address(params: RLUParams) -> int:
     return (window.offset + 4 * word) % (1 << ADDRESS_WIDTH)
 
 
+def random_plan(params: RLUParams) -> int:
+    """A value of PLANNING with which a plan does not take long; 0 for a unit that does not plan."""
+    few = {"climbs": random.randrange(4), "sweeps": random.randrange(3), "passes": random.randrange(3)}
+    words = (few.get(field.name, random.getrandbits(field.width)) << field.lsb for field in BY_NAME["PLANNING"].fields)
+    return sum(words) if params.points else 0
+
+
 def random_word(params: RLUParams, address: int) -> int:
     """A random word to write: mostly an allowed one, often at the ends of the range or just beyond."""
     register = BY_ADDRESS.get(address)
     if register is not None:
         low, high = register.limits(params)
+        if register.name == "PLANNING" and random.random() < 0.9:
+            return random_plan(params)
         if register.number is None:
             fields = random.getrandbits(32) & high
             return random.choice((fields, fields, fields, high, fields | 1 << random.randrange(32)))

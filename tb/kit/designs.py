@@ -43,6 +43,14 @@ CONFIGS: dict[str, RLUParams] = {
     "episodic": RLUParams(states=11, actions=3, action_counts=(2, 1, 3, 2, 1, 3, 2, 2, 1, 3, 2), episodes=4, **_SHORT),
 }
 
+#: Units that plan: few rows and actions, so that plans meet policies that were tried, and memories that are soon full.
+CONFIGS |= {
+    "planning": RLUParams(
+        states=11, actions=3, action_counts=(2, 1, 3, 2, 1, 3, 2, 2, 1, 3, 3), episodes=4, points=3, **_SHORT
+    ),
+    "planner": RLUParams(states=5, actions=4, action_counts=(3, 2, 4, 1, 4), episodes=8, points=4),
+}
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -110,6 +118,13 @@ BENCHES: dict[str, Bench] = {
             "rtl.unit.top.RLU",
             ("episodic",),
             "a unit with an episode memory, as the whole unit",
+            source="rlu",
+        ),
+        Bench(
+            "planning",
+            "rtl.unit.top.RLU",
+            ("planner", "planning"),
+            "a unit that plans, as the whole unit",
             source="rlu",
         ),
         # The unit's size hardly matters to a wrapper.

@@ -6,7 +6,7 @@ from functools import partial
 
 from rtl.spec.params import RLUParams
 from tb.bugs.catalogue import companions
-from tb.proofs import bridges, register_file, reward, row_max, sampler, unit, updater
+from tb.proofs import bridges, planning, register_file, reward, row_max, sampler, unit, updater
 from tb.proofs.harness import Proof, free_products, induction, unbounded, unrolled
 
 FULL = RLUParams()
@@ -139,6 +139,20 @@ _PROOFS = (
         unrolled(32, "one calculation"),
         partial(reward.reward, params=RLUParams(states=4, actions=2, q_width=8, q_frac=6, coef_frac=4, gain_frac=4)),
         quick=False,
+    ),
+    Proof(
+        "planner-sums",
+        "The sums of effects, doubts, latency and energy over a policy's rows are exact: they never wrap.",
+        "5 rows, effects of 16 bit, every effect, cost and legal doubt",
+        unrolled(7, "one whole walk"),
+        partial(planning.sums, params=RLUParams(states=5, actions=4, episodes=2, points=4)),
+    ),
+    Proof(
+        "planner-effects",
+        "A new effect is the old one and the step, limited to the range of a Q-value: it never wraps.",
+        "effects of 16 bit, every effect and step",
+        induction(1, 16),
+        partial(planning.effects, params=RLUParams(states=5, actions=4, episodes=2, points=4)),
     ),
     Proof(
         "idle",

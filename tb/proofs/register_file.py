@@ -100,7 +100,7 @@ def accesses(h: Harness, params: RLUParams) -> None:
         h.prove(bus.err == h.delayed(verdict.access & ~verdict.allowed, 1))
         h.prove(~bus.err | (bus.rdata == 0))
         for register in REGISTERS:
-            if stored(register):
+            if stored(register, params):
                 value = dut.values[register.name.lower()]
                 written = verdict.written(bus, register.name)
                 h.prove(value == h.delayed(Mux(written, word[: len(value)], value), 1))

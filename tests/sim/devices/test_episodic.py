@@ -156,7 +156,7 @@ def test_the_oldest_episode_is_forgotten_first_and_clear_forgets_all():
     for reward in range(6):
         made.sample()
         learn(made, reward)
-    assert [episode.reward for episode in made.episodes] == [4, 5, 2, 3]
+    assert [episode.first for episode in made.episodes] == [4, 5, 2, 3]
     made.clear()
     assert made.episodes == []
 

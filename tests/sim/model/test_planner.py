@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtl.spec.params import RLUParams
+from rtl.spec.params import UNKNOWN, RLUParams, missed_worth
 from rtl.spec.registers import field_of
 from sim.devices.objective import Objective
 from sim.devices.planning import Planning
@@ -185,7 +185,7 @@ def test_a_policy_that_missed_a_threshold_teaches_nothing_but_is_not_tried_again
     missed = tuple(model.policy[: SMALL.states])
     tell(model, 0, missed=True)
     assert model.planner.trials == trials
-    assert (model.episodes[-1].accuracy, model.episodes[-1].part) == (planner.UNKNOWN, 0)
+    assert (model.episodes[-1].accuracy, model.episodes[-1].part) == (UNKNOWN, 0)
     for _ in range(10):
         model.sample()
         assert tuple(model.policy[: SMALL.states]) != missed
@@ -228,13 +228,15 @@ def test_hopes_come_from_the_highest_down_and_their_weights_count():
     scores = [round(a * 2**14) for a in accuracies]
     best = round(0.5 * 2**14)
     gains = [max(0, score - best) for score in scores]
-    assert model.planner.hopeful(of, best) == best + gains[0] + 2 * sum(gains[1:])
-    assert model.planner.hopeful(of, scores[0]) == scores[0]
-    assert model.planner.hopeful(of._replace(accuracy=0, doubt=0), best) == -params.coef_one - 1
-    assert model.planner.cautious(of) == round((0.5 - 3 * 0.125) * 2**15) - params.coef_one - 1  # below the threshold
-    assert model.planner.cautious(of._replace(doubt=1024)) == round((0.5 - 3 / 32) * 2**14)
-    one = planner.missed_worth(params)
-    assert model.planner.hopeful(of._replace(latency=params.coef_one), best) == one < -params.coef_one - 1
+    assert model.planner.hopeful(of, best).value == best + gains[0] + 2 * sum(gains[1:])
+    assert model.planner.hopeful(of, scores[0]).value == scores[0]
+    assert model.planner.hopeful(of._replace(accuracy=0, doubt=0), best).value == -params.coef_one - 1
+    assert (
+        model.planner.cautious(of).value == round((0.5 - 3 * 0.125) * 2**15) - params.coef_one - 1
+    )  # below the threshold
+    assert model.planner.cautious(of._replace(doubt=1024)).value == round((0.5 - 3 / 32) * 2**14)
+    one = missed_worth(params)
+    assert model.planner.hopeful(of._replace(latency=params.coef_one), best).value == one < -params.coef_one - 1
 
 
 def test_the_reset_values_are_those_of_the_settings():
@@ -242,3 +244,56 @@ def test_the_reset_values_are_those_of_the_settings():
     trust = field_of("PLANNING", "trust").mask
     assert model.registers["PLANNING"] == chosen["PLANNING"] & ~trust and model.registers["RIDGE"] == chosen["RIDGE"]
     assert model.registers["DOUBT"] == Planning().doubt_after(0, SMALL)
+
+
+def small_unit(**registers):
+    model = GoldenModel(RLUParams(states=3, actions=2, episodes=8, points=2), record=True)
+    model.registers |= {"MODE": field_of("MODE", "planning").mask, **registers}
+    return model
+
+
+def test_a_plan_is_never_a_policy_that_was_tried_while_another_one_is_left():
+    model = small_unit()
+    tried = set()
+    for _ in range(8):  # all policies that there are
+        model.sample()
+        tried.add(tuple(model.policy[:3]))
+        model.registers["ACCURACY"] = 0x4000 + 0x800 * len(tried)
+        model.update()
+    assert len(tried) == 8
+    model.sample()  # nothing is left: every row is drawn
+    assert [event.explored for event in model.events[-6:] if hasattr(event, "explored")] == [1, 1, 1]
+
+
+def test_a_recommendation_without_measurements_leaves_the_policy():
+    model = small_unit()
+    model.policy[:3] = [1, 0, 1]
+    model.recommend()
+    assert model.policy[:3] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("accuracy", [0, 0x1234, 0x8000])
+def test_the_first_accuracy_becomes_the_constant(accuracy):
+    model = small_unit(ALPHA=0, ACCURACY=accuracy)
+    model.update()
+    assert model.q[2][0] == min(accuracy, 0x7FFF)
+
+
+def test_numbers_are_limited_where_they_could_not_be_right_anyway():
+    """Beyond -4..4 an accuracy, a doubt, and the error that a step is made from."""
+    model = GoldenModel(RLUParams(states=9, actions=2, episodes=2, points=2))
+    model.registers |= {
+        "MODE": field_of("MODE", "planning").mask,
+        "ALPHA": 0x1000,
+        "DOUBT": 0xFFFF,
+        "RIDGE": 0,
+        "LATENCY": 0x8000,
+    }
+    model.registers["PLANNING"] = 1 << field_of("PLANNING", "passes").lsb
+    model.q = [[0x7FFF, -0x8000] for _ in range(9)]
+    appraisal = model.planner.appraise([0] * 9)
+    assert (appraisal.accuracy, appraisal.doubt) == (0x1FFFF, 0x1FFFF)
+    assert model.planner.appraise([1] * 9).accuracy == -0x20000
+    model.planner.write("results", 0, 0x4000)
+    model.update()
+    assert model.q[0][0] == 0x7FFF - 0x4000  # an eighth of -4
