@@ -407,7 +407,7 @@ class RegisterFile(wiring.Component):
         if self.params.points and register.name in _PLANNER:
             place = field_of("PLAN", "next").lsb
             return {
-                "PLAN": self.predicted | self.episode_place << place,
+                "PLAN": self.predicted | self.episode_place << place | register.reset_value(self.params),
                 "MEMORY_ADDRESS": self.memory.address,
                 "MEMORY_DATA": Const(0, DATA_WIDTH),  # memories answer a cycle later
             }[register.name]
