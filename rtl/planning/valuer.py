@@ -149,11 +149,11 @@ class Valuer(wiring.Component):
                 with m.Case(i):
                     m.d.comb += above.eq((doubt * Const(quarters)) >> 2)
         gained = Signal(signed(p.q_width + 1))
-        weight = Signal(range(max(weight for _, weight in HOPES) + 1))
+        weighed = Signal(signed(len(gained) + 2))
         with m.Switch(hope):
-            for i, (_, value) in enumerate(HOPES):
+            for i, (_, weight) in enumerate(HOPES):
                 with m.Case(i):
-                    m.d.comb += weight.eq(value)
+                    m.d.comb += weighed.eq(gained * weight)
         low = (score.accuracy - p.coef_one - 1).as_signed()
         m.d.comb += gained.eq(score.score - self.known)
 
@@ -208,7 +208,7 @@ class Valuer(wiring.Component):
                         m.next = "AT"
                 with m.Else():
                     with m.If(~score.low & ~gained[-1]):
-                        m.d.sync += self.worth.eq(self.worth + gained * weight)
+                        m.d.sync += self.worth.eq(self.worth + weighed)
                     with m.If(hope != len(HOPES) - 1):
                         m.next = "AT"
             with m.State("DONE"):
