@@ -148,7 +148,8 @@ class RLUCore(wiring.Component):
                 episodic = episodic & ~planning
                 vary, explore = episodic | planning, Mux(planning, planner.explore, episodic & episodes.explore)
                 policy_word = planner.tried_word
-                epsilon = Mux(planned & planner.still, 0, settings.epsilon)
+                # It changes at least two cycles before the sampler's first row.
+                epsilon = later(m, Mux(planned & planner.still, 0, settings.epsilon), 1)
             with m.If(episodic & (active[Job.UPDATE] | active[Job.SAMPLE])):
                 m.d.comb += finished.eq(episodes.done)
             m.d.comb += [
