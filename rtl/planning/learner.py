@@ -21,8 +21,8 @@ class EffectLearner(wiring.Component):
     times, the newest first. An episode's policy is walked twice: for the sum of its effects, then to add the same
     step to each of them.
 
-    Latency: `planned_update_cycles` of ``rtl.spec.params``; ``2 states + 16`` cycles for an episode that was measured,
-    3 for another.
+    Latency: `planned_update_cycles` of ``rtl.spec.params``; ``2 states + 17`` cycles for an episode that was measured,
+    4 for another.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class EffectLearner(wiring.Component):
     starts : Out(1)
         High for one cycle: the first accuracy has been measured.
     stored, place, stored_now, first, second : In
-        See `PlannerPort`, and so are the next three.
+        See `PlannerPort`, and so are the next three; ``first`` and ``second`` come a cycle later.
     store, store_accuracy, episode : Out
         ``episode`` is read, and written.
     part, part_en : Out
@@ -172,6 +172,8 @@ class EffectLearner(wiring.Component):
             with m.State("LOOK"):
                 m.next = "LOOKED"
             with m.State("LOOKED"):
+                m.next = "JUDGE"
+            with m.State("JUDGE"):
                 m.d.comb += self.walk.stored.eq(1)
                 m.next = "NEXT"
                 with m.If(self.first != UNKNOWN):

@@ -42,7 +42,7 @@ class PlanSearch(wiring.Component):
     planning : In
         The register PLANNING.
     stored, first, compared, seen : In
-        See `PlannerPort`, and so are the next three.
+        See `PlannerPort`, and so are the next three; ``first`` comes a cycle later.
     episode, compare_start, compare : Out
         ``episode`` is read.
     episode_word : In(32)
@@ -186,6 +186,8 @@ class PlanSearch(wiring.Component):
             with m.State("LOOK"):
                 m.next = "LOOKED"
             with m.State("LOOKED"):
+                m.next = "JUDGE"
+            with m.State("JUDGE"):
                 m.d.comb += self.walk.stored.eq(1)
                 m.next = "NEXT"
                 with m.If(self.first != UNKNOWN):

@@ -88,7 +88,9 @@ class Planner(wiring.Component):
     tried_word : Out(32)
         The policy word, with the row that is being tried.
     reader_action : Out(4)
-        The action that the row reader must take.
+        The action that the row reader must take, unless
+    reader_stored : Out(1)
+        it must take that of the episode memory.
     old, legal : In
         The row reader's answer.
     write_row, write_action, write_action_en, write_word, write_word_en : Out
@@ -127,6 +129,7 @@ class Planner(wiring.Component):
                 "word": In(32),
                 "tried_word": Out(32),
                 "reader_action": Out(ACTION_WIDTH),
+                "reader_stored": Out(1),
                 "old": In(q),
                 "legal": In(1),
                 "write_row": Out(row),
@@ -178,18 +181,24 @@ class Planner(wiring.Component):
                     m.d.comb += [getattr(user, name).eq(ours) for user in (of_learner, of_search)]
         wiring.connect(m, valuer.score, wiring.flipped(self.score))
 
+        # A memory's answer comes late in its cycle.
+        first, second = later(m, memory.first, 1), later(m, memory.second, 1)
+
         # The policy, with the row that is being tried.
         answered_row = later(m, self.store_row, 1)
         here = search.trying & (answered_row == search.try_row)
+        tried = Mux(here, search.try_action, self.action)
         same_word = search.trying & (answered_row[LANE_WIDTH:] == search.try_row[LANE_WIDTH:])
         for i in range(ACTIONS_PER_WORD):
-            tried = same_word & (search.try_row[:LANE_WIDTH] == i)
+            in_lane = same_word & (search.try_row[:LANE_WIDTH] == i)
             bits = slice(ACTION_WIDTH * i, ACTION_WIDTH * (i + 1))
-            m.d.comb += self.tried_word[bits].eq(Mux(tried, search.try_action, self.word[bits]))
+            m.d.comb += self.tried_word[bits].eq(Mux(in_lane, search.try_action, self.word[bits]))
 
         m.d.comb += [
             walk.states.eq(settings.states),
-            walk.action.eq(Mux(walk.stored, memory.action, Mux(here, search.try_action, self.action))),
+            walk.action.eq(Mux(walk.stored, memory.action, tried)),
+            walk.tried.eq(tried),
+            self.reader_stored.eq(walk.effect_stored),
             walk.last.eq(self.last),
             walk.old.eq(self.old),
             walk.legal.eq(self.legal),
@@ -201,9 +210,7 @@ class Planner(wiring.Component):
             valuer.start.eq(search.value),
             valuer.sums.eq(sums.sums),
             valuer.measured.eq(search.measured),
-            valuer.measured_accuracy.eq(
-                Mux(memory.first[p.coef_frac :].any(), p.coef_one, memory.first[: p.coef_frac])
-            ),
+            valuer.measured_accuracy.eq(Mux(first[p.coef_frac :].any(), p.coef_one, first[: p.coef_frac])),
             valuer.hopeful.eq(search.hopeful),
             valuer.known.eq(search.known),
             valuer.planning.eq(settings.planning),
@@ -225,8 +232,8 @@ class Planner(wiring.Component):
             learner.stored.eq(memory.stored),
             learner.place.eq(memory.place),
             learner.stored_now.eq(memory.stored_now),
-            learner.first.eq(memory.first),
-            learner.second.eq(memory.second),
+            learner.first.eq(first),
+            learner.second.eq(second),
             learner.visit.eq(walk.visit),
             learner.sums.eq(sums.sums),
             memory.store.eq(learner.store),
@@ -244,7 +251,7 @@ class Planner(wiring.Component):
             search.states.eq(settings.states),
             search.planning.eq(settings.planning),
             search.stored.eq(memory.stored),
-            search.first.eq(memory.first),
+            search.first.eq(first),
             search.compared.eq(memory.compared),
             search.seen.eq(memory.seen),
             search.episode_word.eq(memory.word),

@@ -78,8 +78,12 @@ class PolicyWalk(wiring.Component):
         The answer must be a stored policy's action.
     action, last : In(4)
         The answers, a cycle later: the row's action in the policy, and its highest action.
+    tried : In(4)
+        The same, if it is not a stored policy's: a memory's answer comes late.
     effect_action : Out(4)
-        The action that the row reader must take (combinational).
+        The action that the row reader must take (combinational), unless
+    effect_stored : Out(1)
+        it must take the stored policy's.
     old, legal : In
         The row reader's answer.
     trials_row : Out(row_width)
@@ -105,7 +109,9 @@ class PolicyWalk(wiring.Component):
                 "stored": Out(1),
                 "action": In(ACTION_WIDTH),
                 "last": In(ACTION_WIDTH),
+                "tried": In(ACTION_WIDTH),
                 "effect_action": Out(ACTION_WIDTH),
+                "effect_stored": Out(1),
                 "old": In(signed(params.q_width)),
                 "legal": In(1),
                 "trials_row": Out(params.row_width),
@@ -134,7 +140,11 @@ class PolicyWalk(wiring.Component):
         # A cycle after the request: the action. The last row comes first, and its action is the operating point.
         answers_last = later(m, is_last, 1)
         action, last = Signal(ACTION_WIDTH), Signal(ACTION_WIDTH)
-        m.d.comb += [self.effect_action.eq(Mux(answers_last, 0, self.action)), self.trials_row.eq(later(m, row, 1))]
+        m.d.comb += [
+            self.effect_action.eq(Mux(answers_last, 0, self.tried)),
+            self.effect_stored.eq(self.stored & ~answers_last),
+            self.trials_row.eq(later(m, row, 1)),
+        ]
         m.d.sync += [action.eq(self.action), last.eq(self.last)]
         with m.If(answers_last):
             m.d.sync += self.cost_point.eq(self.action)
@@ -165,7 +175,7 @@ class PolicyWalk(wiring.Component):
             visit.valid.eq(later(m, running, 4)),
             visit.row.eq(later(m, row, 4)),
             visit.action.eq(later(m, action, 2)),
-            visit.effect_action.eq(later(m, self.effect_action, 3)),
+            visit.effect_action.eq(later(m, Mux(later(m, answers_last, 1), 0, action), 2)),
             visit.has_effect.eq(self.legal),
             visit.effect.eq(self.old),
             self.order.done.eq(later(m, running & is_first, 5)),

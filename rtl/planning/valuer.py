@@ -5,6 +5,7 @@ from __future__ import annotations
 from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import exact_log2
 
 from rtl.planning.multiplier import ProductSignature
 from rtl.planning.policy_walk import sums_layout
@@ -74,6 +75,12 @@ def fraction(params: RLUParams, value):
 def accuracy_of(params: RLUParams, effects):
     """A sum of effects as an accuracy, limited (combinational)."""
     return saturated(shifted(effects, -effect_shift(params)), accuracy_width(params))
+
+
+def _times(value, power):
+    """A value times plus or minus a power of two, without a multiplier (combinational)."""
+    bits = exact_log2(abs(power))
+    return value << bits if power > 0 else -(value << bits)
 
 
 class Valuer(wiring.Component):
@@ -147,13 +154,13 @@ class Valuer(wiring.Component):
         with m.Else(), m.Switch(hope):
             for i, (quarters, _) in enumerate(HOPES):
                 with m.Case(i):
-                    m.d.comb += above.eq((doubt * Const(quarters)) >> 2)
+                    m.d.comb += above.eq(_times(doubt, quarters) >> 2)
         gained = Signal(signed(p.q_width + 1))
-        weight = Signal(range(max(weight for _, weight in HOPES) + 1))
+        weighed = Signal(signed(len(gained) + 2))
         with m.Switch(hope):
-            for i, (_, value) in enumerate(HOPES):
+            for i, (_, weight) in enumerate(HOPES):
                 with m.Case(i):
-                    m.d.comb += weight.eq(value)
+                    m.d.comb += weighed.eq(_times(gained, weight))
         low = (score.accuracy - p.coef_one - 1).as_signed()
         m.d.comb += gained.eq(score.score - self.known)
 
@@ -208,7 +215,7 @@ class Valuer(wiring.Component):
                         m.next = "AT"
                 with m.Else():
                     with m.If(~score.low & ~gained[-1]):
-                        m.d.sync += self.worth.eq(self.worth + gained * weight)
+                        m.d.sync += self.worth.eq(self.worth + weighed)
                     with m.If(hope != len(HOPES) - 1):
                         m.next = "AT"
             with m.State("DONE"):

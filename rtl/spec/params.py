@@ -307,7 +307,7 @@ def value_cycles(hopes: int) -> int:
 
 def stored_policy_cycles(states: int, hopes: int) -> int:
     """Finding what a stored policy is worth that was measured; for one that was not, see `UNMEASURED_CYCLES`."""
-    return walk_cycles(states) + value_cycles(hopes) + 3
+    return walk_cycles(states) + value_cycles(hopes) + 4
 
 
 def candidate_cycles(states: int, hopes: int) -> int:
@@ -327,11 +327,11 @@ def count_cycles(states: int) -> int:
 
 def learn_cycles(states: int) -> int:
     """Learning effects from a stored episode that was measured; for another see `UNMEASURED_CYCLES`."""
-    return 2 * walk_cycles(states) + 6
+    return 2 * walk_cycles(states) + 7
 
 
 #: Passing over a stored episode that was not measured.
-UNMEASURED_CYCLES = 3
+UNMEASURED_CYCLES = 4
 
 
 def longest_plan_cycles(params: RLUParams) -> int:

@@ -148,7 +148,8 @@ class RLUCore(wiring.Component):
                 episodic = episodic & ~planning
                 vary, explore = episodic | planning, Mux(planning, planner.explore, episodic & episodes.explore)
                 policy_word = planner.tried_word
-                epsilon = Mux(planned & planner.still, 0, settings.epsilon)
+                # It changes at least two cycles before the sampler's first row.
+                epsilon = later(m, Mux(planned & planner.still, 0, settings.epsilon), 1)
             with m.If(episodic & (active[Job.UPDATE] | active[Job.SAMPLE])):
                 m.d.comb += finished.eq(episodes.done)
             m.d.comb += [
@@ -191,7 +192,10 @@ class RLUCore(wiring.Component):
                     m.d.comb += finished.eq(1)
                 start_update = start_update & ~planning
                 start_sample = Mux(planning, planner.sample, start_sample)
-                policy_action = Mux(planned, planner.reader_action, policy_action)
+                # The episode memory's answer comes late, so it is chosen last.
+                from_memory = Mux(planned, planner.reader_stored, episodes.replaying)
+                others = Mux(planned, planner.reader_action, store.action)
+                policy_action = Mux(from_memory, episodes.episode_action, others)
             # The LFSR's state times the number of episodes stored, in cycles in which the sampler does not multiply.
             factor_b = Mux(later(m, episodes.lfsr_advance, 1), episodes.stored, sampler.factor_b)
 

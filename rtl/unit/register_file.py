@@ -9,6 +9,7 @@ from amaranth.utils import exact_log2
 
 from rtl.planning.planner import HostSignature
 from rtl.primitives.fixed import sign_extended
+from rtl.primitives.pipeline import later
 from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH
 from rtl.spec.params import COUNT_WIDTH, RLUParams
 from rtl.spec.registers import (
@@ -259,8 +260,10 @@ class RegisterFile(wiring.Component):
             memory_lacks = Signal()
             in_memory = Signal()
             m.d.comb += in_memory.eq(word_address == BY_NAME["MEMORY_DATA"].offset // 4)
+            # The address was written two cycles ago or before.
+            has = later(m, self._memory_has(m, self.memory.address), 1)
             with m.If(in_memory):
-                m.d.comb += [is_window.eq(1), memory_lacks.eq(~self._memory_has(m, self.memory.address))]
+                m.d.comb += [is_window.eq(1), memory_lacks.eq(~has)]
 
         # The first error that applies to the access, which then changes nothing else.
         wrong = Signal()

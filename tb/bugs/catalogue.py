@@ -399,7 +399,7 @@ _BUGS = (
     ),
     PlantedBug(
         "the operating point has an effect of its own in place of the constant", "rtl.planning.policy_walk",
-        "Mux(answers_last, 0, self.action)", "self.action",
+        "Mux(answers_last, 0, self.tried)", "self.tried",
         (bench("planning", "planner"), lockstep("planner", quick=True)),
     ),
     PlantedBug(

@@ -40,7 +40,7 @@ def test_rtl_and_golden_model_are_identical(params, alpha, gamma):
 
 
 def test_full_size():
-    report = run(RLUParams(), seed=2, episodes=12)
+    report = run(RLUParams(), seed=2, episodes=16)
     assert report.identical and report.compared["Q-table write"] > 1000
 
 

@@ -22,7 +22,7 @@ from tests.require import require_command
 from tests.stranger import passed, simulate
 
 SMALL = RLUParams(states=5, actions=3, q_width=8, q_frac=6, coef_frac=4, gain_frac=4, lfsr_width=32)
-CONFIGURATIONS = [RLUParams(), SMALL]
+CONFIGURATIONS = [RLUParams(), SMALL, RLUParams(states=9, actions=4, episodes=8, points=4)]
 SIGNED = ("REWARD", "SHARE")
 ACCESS = {"ro": "read-only", "rw": "read-write", "wo": "write-only", "w1c": "read-write"}
 
@@ -36,7 +36,7 @@ each_configuration = pytest.mark.parametrize("params", CONFIGURATIONS, ids=descr
 
 def expected_constants(params):
     """Names and values that a header must have, worked out here from the table."""
-    names = ("states", "actions", "q_width", "q_frac", "coef_frac", "gain_frac", "lfsr_width", "episodes")
+    names = ("states", "actions", "q_width", "q_frac", "coef_frac", "gain_frac", "lfsr_width", "episodes", "points")
     values = {f"RLU_PARAM_{name.upper()}": getattr(params, name) for name in names}
     for r in REGISTERS:
         values[f"RLU_{r.name}_OFFSET"] = r.offset
@@ -163,7 +163,7 @@ def expected_svd(params):
         fields = {}
         for f in r.fields:
             read_only = r.access == "ro" or (r.name == "STATUS" and not f.name.startswith("error_"))
-            read_only |= f.episodic and not params.episodes
+            read_only |= not f.present(params)
             access = "read-only" if read_only else ACCESS[r.access]
             fields[f.name] = (f.lsb, f.width, access, clears if r.access == "w1c" and not read_only else None)
         if not fields:
@@ -315,7 +315,8 @@ def play(folder, steps):
     return simulate(folder)
 
 
-@each_configuration
+# A word of a planning unit's memories is no plain register, so that unit is left out.
+@pytest.mark.parametrize("params", CONFIGURATIONS[:2], ids=describe)
 def test_the_rtl_decodes_what_the_svd_says(package, params):
     done = play(package(params), svd_walk(svd(params)))
     assert passed(done), done.stdout
@@ -386,7 +387,9 @@ def test_the_driver_fails_where_the_table_lacks_a_name(monkeypatch):
 
 def test_the_commands_of_the_driver_are_the_fields_of_the_register():
     masks = {f.name: f.mask for f in BY_NAME["COMMAND"].fields}
-    assert masks == {name.lower(): getattr(registers, name) for name in ("CLEAR", "REWARD", "UPDATE", "SAMPLE")}
+    assert masks == {
+        name.lower(): getattr(registers, name) for name in ("CLEAR", "REWARD", "UPDATE", "SAMPLE", "RECOMMEND")
+    }
 
 
 @pytest.mark.parametrize("form", FORMATS)

@@ -12,10 +12,22 @@ from rtl.spec import register_exports
 from rtl.spec.buses import ADDRESS_WIDTH
 from rtl.spec.params import MAX_ACTIONS, MAX_STATES, RLUParams, words_of_policy
 from rtl.spec.register_exports import description, svd
-from rtl.spec.registers import ACTION_COUNT, ERROR_FLAGS, POLICY, Q_TABLE, REGISTERS, WINDOWS, Access, Window, field_of
+from rtl.spec.registers import (
+    ACTION_COUNT,
+    ERROR_FLAGS,
+    MEMORIES,
+    POLICY,
+    Q_TABLE,
+    REGISTERS,
+    WINDOWS,
+    Access,
+    Window,
+    field_of,
+)
 
 PLAIN = RLUParams(states=17, actions=7, coef_frac=10, gain_frac=8)
 EPISODIC = RLUParams(states=17, actions=7, episodes=16)
+PLANNING = RLUParams(states=17, actions=7, episodes=16, points=5)
 units = st.builds(RLUParams, states=st.integers(1, MAX_STATES), actions=st.integers(2, MAX_ACTIONS))
 
 
@@ -24,7 +36,7 @@ def test_a_register_holds_a_number_or_fields_that_share_no_bit(register):
     assert (register.number is None) == bool(register.fields)
     for lower, upper in pairwise(register.fields):
         assert lower.lsb + lower.width <= upper.lsb
-    for params in (PLAIN, EPISODIC):
+    for params in (PLAIN, EPISODIC, PLANNING):
         low, high = register.limits(params)
         reset, width = register.reset_value(params), register.width(params)
         assert 0 <= reset < 1 << width <= 1 << 32
@@ -41,7 +53,7 @@ def field_resets_missed(params):
     ]
 
 
-@pytest.mark.parametrize("params", [PLAIN, EPISODIC], ids=["plain", "episodic"])
+@pytest.mark.parametrize("params", [PLAIN, EPISODIC, PLANNING], ids=["plain", "episodic", "planning"])
 def test_the_fields_of_the_json_description_reset_to_what_the_register_does(params):
     assert not field_resets_missed(params)
 
@@ -70,11 +82,31 @@ def test_a_field_of_episodic_units_is_read_only_and_0_in_others():
             (r.name, f.name): (r.access_of(f, params), f.reset_value(params))
             for r in REGISTERS
             for f in r.fields
-            if f.episodic
+            if f.needs == "episodes"
         }
         expected = (Access.RO, 0) if params is PLAIN else (Access.RW, 32)
         assert fields["EPISODIC", "tournament"] == expected and len(fields) == 4
         assert {access for access, _ in fields.values()} == {expected[0]}
+
+
+def test_a_field_of_planning_units_is_read_only_and_0_in_others():
+    for params in (PLAIN, EPISODIC, PLANNING):
+        fields = {
+            (r.name, f.name): (f.present(params), f.reset_value(params))
+            for r in REGISTERS
+            for f in r.fields
+            if f.needs == "points"
+        }
+        assert {present for present, _ in fields.values()} == {params is PLANNING}
+        assert fields["PLANNING", "climbs"][1] == (16 if params is PLANNING else 0)
+
+
+@given(st.integers(0, 0xFFFF), st.sampled_from(MEMORIES))
+def test_a_memory_holds_the_words_whose_parts_it_has(word, memory):
+    parts = [word >> lsb & (1 << width) - 1 for lsb, width, _ in memory.bounds(PLANNING)]
+    counts = [count for *_, count in memory.bounds(PLANNING)]
+    whole = memory.word(*reversed(parts)) == word
+    assert memory.holds(word, PLANNING) == (whole and all(map(int.__lt__, parts, counts)))
 
 
 def test_the_error_flags_are_those_bits_of_status_that_can_be_cleared():

@@ -70,7 +70,7 @@ def test_read_only_registers_refuse_writes_and_the_others_hold_their_limits(devi
 
 @pytest.mark.parametrize(
     "address",
-    [0x80, 0x1FC, 0x200 + 4 * 2, 0x400 + 4 * 9, 0x1000, 0x2000 + 32 * 9, 0x2000 + 4 * 5, 0x02, 0x2001, 0x3FFC],
+    [0x98, 0x1FC, 0x200 + 4 * 2, 0x400 + 4 * 9, 0x1000, 0x2000 + 32 * 9, 0x2000 + 4 * 5, 0x02, 0x2001, 0x3FFC],
 )
 def test_addresses_that_do_not_exist_set_a_flag_and_read_0(device, address):
     assert read(device, address) == 0
