@@ -409,18 +409,17 @@ def test_a_search_adds_costs_of_its_parameters_and_freezes_them_at_first(cheaper
 HALF = replace(CONFIG, precision="bfloat16")
 
 
-def has_bfloat16() -> bool:
+@pytest.fixture
+def any_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a processor without kernels for bfloat16 train in it all the same: slowly, but by the same rules."""
     try:
         check_precision("bfloat16", torch.device("cpu"))
     except ValueError:
-        return False
-    return True
+        for module in ("pretraining", "retrainer"):
+            monkeypatch.setattr(f"algo.nets.train.{module}.check_precision", lambda precision, device: None)
 
 
-needs_bfloat16 = pytest.mark.skipif(not has_bfloat16(), reason="this processor has no kernels for bfloat16")
-
-
-@needs_bfloat16
+@pytest.mark.usefixtures("any_processor")
 def test_training_in_bfloat16_learns_repeats_and_resumes_bit_for_bit(tmp_path: Path) -> None:
     first, again = (pretrain(DATA, HALF, make_model) for _ in range(2))
     assert first.accuracy > 0.9 and weights_of(first) == weights_of(again)
@@ -432,7 +431,7 @@ def test_training_in_bfloat16_learns_repeats_and_resumes_bit_for_bit(tmp_path: P
     assert [resumed.accuracy(WALK[i], i) for i in range(2, 5)] == wanted[2:]
 
 
-@needs_bfloat16
+@pytest.mark.usefixtures("any_processor")
 def test_the_precision_changes_weights_and_refuses_anothers_state(trained: Pretrained) -> None:
     plain, half = Retrainer(trained, NOISY, CONFIG), Retrainer(trained, NOISY, HALF)
     weights = [t.network(WALK[1], 0)[0].state_dict()["classifier.0.weight"] for t in (plain, half)]
@@ -441,7 +440,7 @@ def test_the_precision_changes_weights_and_refuses_anothers_state(trained: Pretr
         half.restore(plain.state())
 
 
-@needs_bfloat16
+@pytest.mark.usefixtures("any_processor")
 def test_bfloat16_refuses_more_bits_than_it_can_tell_apart(trained: Pretrained) -> None:
     half = Retrainer(trained, NOISY, HALF)
     for wide in (Policy((9,) * 8, (8,) * 8), Policy((8,) * 8, (8,) * 7 + (16,))):
