@@ -36,7 +36,7 @@ class MadeUp:
 
 def make_run(path, *, chip=None, source=None, stop=None, **fields):
     """A run folder; ``stop`` ends the run after so many iterations, as Ctrl-C would."""
-    settings = {"seed": 5, "accuracy_drop": 0.08, "latency_th_ms": 8.0, "energy_th_uj": 70.0}
+    settings = {"seed": 5, "method": "rlu", "accuracy_drop": 0.08, "latency_th_ms": 8.0, "energy_th_uj": 70.0}
     config = TuneConfig.of(**(settings | fields))
     folder = RunFolder.create(path, config.to_json())
     chip = chip or EvolverChip()

@@ -24,6 +24,8 @@ from algo.commands.common import CheckFailed, json_option
 def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     """Make one self-contained HTML page of one or more runs of `rlu tune`.
 
+    Several runs are also printed side by side.
+
     Exit code 1 if a run's Q-table cannot be reconstructed from its trace, or, with a method that has none, if a score
     does not follow from what was measured; the page is still written.
     """
@@ -31,6 +33,7 @@ def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
 
     from algo.report.load import load_runs
     from algo.report.page import facts_as_json, page
+    from algo.report.text import side_by_side
     from sim.files import write_atomically
 
     output = output or (runs[0] if len(runs) == 1 else Path()) / "report.html"
@@ -45,6 +48,8 @@ def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"page": str(output), "runs": [facts_as_json(run) for run in facts]}))
     else:
+        if len(facts) > 1:
+            click.echo(side_by_side(facts) + "\n")
         click.echo(f"{output}: {', '.join(run.label for run in facts)}")
     if any(run.q_history.mismatch for run in facts):
         raise CheckFailed

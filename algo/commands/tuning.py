@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from algo.commands.common import CheckFailed, json_option, options_of
-from algo.runs.config import UNIT_METHODS, UNITS, TuneConfig, located
+from algo.runs.config import UNIT_METHODS, UNITS, SearchConfig, TuneConfig, located
 from algo.search.objective import ObjectiveConfig
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 @click.option(
     "--unit",
     type=click.Choice(list(UNITS.values())),
-    help="The published unit, or the one with an episode memory: the same as --method rlu and rlu-plus.",
+    help="The same as --method rlu, rlu-plus and planning: the published unit, the one that remembers, the one that "
+    "plans. The default plans.",
 )
 @click.option(
     "--out",
@@ -157,10 +158,8 @@ def _usual_folder(settings: Mapping[str, Any]) -> Path:
         f"seed{settings['seed']}",
     ]  # fmt: skip
     method = UNIT_METHODS.get(settings["unit"] or "", settings["method"])
-    if method == "rlu-plus":
-        words.append("episodic")
-    elif method != "rlu":
-        words.append(method)
+    if method != SearchConfig.method:
+        words.append(UNITS.get(method, method))
     if settings["network"] != "vgg8":
         words.append(Path(settings["network"].partition(":")[0]).stem)
     if settings["chip"] != "evolver":

@@ -14,6 +14,7 @@ EXPERIMENTS: dict[str, str] = {
     "ablation": "the unit's choices, one factor at a time",
     "better-unit": "the published unit, the better one, evolution and TPE",
     "planning": "the planning unit with 15 and 25 trainings, beside what an expert would try first",
+    "noise": "accuracies with an error: what each search would deploy",
     "large-spaces": "spaces that no table holds: activation bits too, ResNet34; planning unit and published one",
     "policies": "the four deployments, each tuned with retraining",
     "latency-first": "the latency-first task, tuned with retraining",

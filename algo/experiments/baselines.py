@@ -80,7 +80,7 @@ def present(data: Mapping[str, Any]) -> Page:
             "Regret is the optimum less the best score seen so far, mean over seeds, with its 95 % bootstrap interval; "
             "the last column is the median number of evaluations to within 1 % of the optimum.",
             "Every evaluation counts, including those of outliers and of policies seen before.",
-            *(("A dash: more evaluations than the search is good for on a table.",) if _cut_short(data) else ()),
+            *(("A dash: the search is not given so many evaluations.",) if _cut_short(data) else ()),
             *(exclusions(case) for case in data["cases"]),
         ),
     )  # fmt: skip

@@ -167,7 +167,7 @@ def config_of(
     noise_std: float | None = None,
 ) -> TuneConfig:
     """The configuration of a run; ``width`` and ``noise_std`` are the scale's unless they are given."""
-    fields: dict[str, Any] = {"device": device, "data": data, "seed": seed, "threads": 1}
+    fields: dict[str, Any] = {"device": device, "data": data, "seed": seed, "threads": 1, "method": "rlu"}
     if scale == "quick":
         fields |= {"schedule": "quick", "width": 2, "local_size": 60}
     elif task in _RESNET_TASKS:
@@ -184,7 +184,7 @@ def config_of(
     elif task == "activations":
         fields["activations"] = "searched"
     elif task == "episodic":
-        fields |= {"unit": "episodic", "schedule": "episodic", "iterations": 15 if scale == "quick" else EARLY}
+        fields |= {"method": "rlu-plus", "schedule": "episodic", "iterations": 15 if scale == "quick" else EARLY}
     elif task in _COMPARED:
         method, iterations = _COMPARED[task]
         fields |= {"method": method, "iterations": 6 if scale == "quick" else iterations}

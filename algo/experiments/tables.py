@@ -18,6 +18,8 @@ from sim.devices.objective import Objective
 BUDGET = len(published_schedule())
 #: Regularised evolution by a library: it takes seconds per seed, and serves as a check of ours.
 _CHECK = "pyglove-evolution"
+#: A method that searches for so few seeds at a time takes seconds for each.
+_SECONDS_A_SEED = 5
 
 
 def table_names(scale: Scale) -> tuple[str, ...]:
@@ -49,10 +51,11 @@ def objectives(scale: Scale) -> tuple[str, ...]:
 
 def seeds_of(settings: Settings, method: str) -> int:
     """How many seeds a method is run with: fewer for those that search one seed at a time, except at full scale."""
-    slow = METHODS[method].seeds_per_cell < 1000
-    if METHODS[method].most is not None:  # seconds a seed
-        return settings.pick(quick=1, cpu=20, full=100)
-    return settings.pick(quick=1 if slow else 20, cpu=100 if slow else 1000, full=100 if method == _CHECK else 1000)
+    at_a_time = METHODS[method].seeds_per_cell
+    if at_a_time <= _SECONDS_A_SEED:
+        return settings.pick(quick=1, cpu=5, full=100)
+    slow = at_a_time < 1000
+    return settings.pick(quick=1 if slow else 20, cpu=100 if slow else 1000, full=1000)
 
 
 def methods(scale: Scale) -> tuple[str, ...]:

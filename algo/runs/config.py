@@ -108,11 +108,14 @@ class SearchConfig:
     """What is searched, by which method, for how long. Each field says what it means."""
 
     method: str = setting(
-        "rlu", "The search: rlu, rlu-plus, evolution, tpe, random and more; an unknown one lists them.", metavar="NAME"
+        "planning",
+        "The search: planning, rlu, rlu-plus, evolution, tpe, random and more; an unknown one lists them.",
+        metavar="NAME",
     )
     schedule: str | None = setting(
         None,
-        "330 iterations as published, 33, or 1200; default published, for rlu-plus episodic, for planning 25.",
+        "Iterations: planning 25, episodic 80, published 330, quick 33, long 1200; default the unit's own, for other "
+        "methods published.",
         choices=tuple(SCHEDULES),
     )
     iterations: int | None = setting(
@@ -185,7 +188,7 @@ class TuneConfig:
     def of(cls, **values: Any) -> TuneConfig:
         """A configuration from values by the settings' own names, such as ``data`` and ``alpha``; the rest defaults.
 
-        ``unit`` may be ``published`` or ``episodic``: the names of the two units before there were other methods.
+        ``unit`` may be ``published``, ``episodic`` or ``planning``: other names of the methods that are units.
         """
         unit = values.pop("unit", None)
         if unit is not None:
@@ -233,7 +236,8 @@ class TuneConfig:
             known = {one.name for one in settings_of(cls)}
             for name in sorted(set(content) - known - {"unit"}):
                 raise ValueError(f"this version does not know the field {name}")
-            return cls.of(**content)
+            # Before there was a choice, there was the published unit.
+            return cls.of(**(content if {"unit", "method"} & set(content) else content | {"method": "rlu"}))
         if type(form) is not int or form < 1:
             raise ValueError(f"its format must be a whole number from 1, not {shown(form)}")
         if form != FORMAT:

@@ -104,7 +104,8 @@ class Method:
         summary: what it does, in a line.
         seeds_per_cell: how many seeds one process searches for at a time.
         believes: whether it has a model of accuracy, which says what to deploy.
-        most: evaluations that it is good for in a search of a table; ``None`` for any number.
+        most: evaluations that it is given in a search of a table, because it has found the best by then or takes too
+            long; ``None`` for any number.
         version: raise it when the method searches differently; then results of earlier versions are not used.
     """
 
@@ -179,6 +180,7 @@ METHODS: dict[str, Method] = {
             planning.PlanningUnits,
             "the unit that knows costs and learns effects, by the golden model, bit-exact with the RTL",
             believes=True,
+            most=80,
         ),
         Method("float", simple.FloatQ, "the published search in double precision"),
         Method("random", simple.Random, "uniform draws with replacement"),
@@ -202,7 +204,9 @@ METHODS: dict[str, Method] = {
             "bayes-linear",
             additive.BayesLinear,
             "Bayesian linear model of accuracy, Thompson sampling, exact choice",
+            25,
             believes=True,
+            most=80,
         ),
         Method("evolution-costs", costed.EvolutionCosts, "evolution that knows latency and energy"),
         Method("tpe-costs", costed.TpeCosts, "TPE by Optuna that knows latency and energy", 5, most=80),

@@ -80,7 +80,7 @@ def interrupt():
 
 def tuned(path, evaluator=None, stop=None, then=interrupt, chip=CHIP, **fields):
     """Run, or resume, a tuning run over the table; ``stop`` ends it, or does what ``then`` says, after so many."""
-    config = TuneConfig.of(**({"schedule": "quick", "seed": 5} | LIMITS | fields))
+    config = TuneConfig.of(**({"schedule": "quick", "seed": 5, "method": "rlu"} | LIMITS | fields))
     folder = RunFolder.open(path) if path.exists() else RunFolder.create(path, config.to_json())
 
     def on_step(step, total):
@@ -239,7 +239,7 @@ def test_killed_between_trace_and_checkpoint(tmp_path):
 
 def test_killed_before_the_first_checkpoint(tmp_path):
     whole, _, _ = tuned(tmp_path / "whole")
-    config = TuneConfig.of(schedule="quick", seed=5, **LIMITS).to_json()
+    config = TuneConfig.of(schedule="quick", seed=5, method="rlu", **LIMITS).to_json()
     folder = RunFolder.create(tmp_path / "run", config)
     folder.release()
     (folder.path / TRACE).write_bytes((whole.path / TRACE).read_bytes().splitlines(keepends=True)[0])
@@ -473,7 +473,7 @@ def test_another_configuration_is_refused_and_the_field_named(tmp_path):
         resumed_config(folder, {})
     del config["unit"]["alpha"]  # as of a version that had no such setting
     (folder.path / "config.json").write_text(json.dumps(config))
-    assert resumed_config(folder, {}) == TuneConfig.of(schedule="quick", seed=5, **LIMITS)
+    assert resumed_config(folder, {}) == TuneConfig.of(schedule="quick", seed=5, method="rlu", **LIMITS)
 
 
 def test_compare_names_the_first_iteration_and_field(tmp_path):
