@@ -12,7 +12,8 @@ from algo.support.figures import shown_cost
 def side_by_side(runs: Sequence[RunFacts]) -> str:
     """What each run tried, trained and found, as a Markdown table; an unfinished run found nothing yet."""
     lines = [
-        "| run | tried | trained | below the accuracy threshold | deployed | accuracy | latency ms | energy uJ | score |",
+        "| run | tried | trained | below the accuracy threshold | deployed | accuracy | latency ms | energy uJ "
+        "| score |",
         "| --- |" + " --- |" * 8,
     ]
     for run in runs:

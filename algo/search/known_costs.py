@@ -122,6 +122,6 @@ def _check(problem: Problem, found: KnownCosts) -> None:
         if off[worst] > full_scale / UNIT.coef_one:
             raise ValueError(
                 f"the chip's {name} does not add up over the rows: policy {tuple(policies[worst].tolist())} has "
-                f"{is_[worst]:.6g} {unit}, {off[worst]:.3g} {unit} from the sum {sums[worst]:.6g}; choose --unit published "
-                "or episodic, or a --method that does not take costs as known, such as evolution"
+                f"{is_[worst]:.6g} {unit}, {off[worst]:.3g} {unit} from the sum {sums[worst]:.6g}; choose --unit "
+                "published or episodic, or a --method that does not take costs as known, such as evolution"
             )
