@@ -26,6 +26,7 @@ from algo.commands.common import json_option
 @click.option("--quick", is_flag=True, help="Seconds instead of minutes, to try the commands out.")
 @click.option("--docs", type=click.Path(path_type=Path, file_okay=False, exists=True),
               help="Also put tables and plots into this folder's results/results.md.")  # fmt: skip
+@click.option("--page", default="results", show_default=True, help="Another page of --docs, by its name in results/.")
 @click.option("--data", metavar="NAME|FILE", help="Other data for the runs with retraining, as for rlu tune.")
 @click.option("--width", type=click.IntRange(1), help="Channels of VGG8's first layer in these runs; default 8.")
 @click.option("--noise-std", type=float, help="Noise on the local images of these runs; default 1.5.")
@@ -33,8 +34,8 @@ from algo.commands.common import json_option
 @click.option("--ray", metavar="ADDRESS|local", help="Spread independent runs over Ray; machines must share --out.")
 @json_option
 def experiment(
-    name: str | None, list_them: bool, out: Path | None, full: bool, quick: bool, docs: Path | None, as_json: bool,
-    **others: Any,
+    name: str | None, list_them: bool, out: Path | None, full: bool, quick: bool, docs: Path | None, page: str,
+    as_json: bool, **others: Any,
 ) -> None:  # fmt: skip
     """Run experiment NAME of the published chapter, or all, and set the published figures beside ours.
 
@@ -75,7 +76,7 @@ def experiment(
                 run_for(names, settings)
             done = perform(one, settings)
             if docs is not None:
-                publish(done, docs)
+                publish(done, docs, page)
             told.append({"experiment": one, "folder": str(done.folder), "computed": not done.repeated, **done.content})
             if not as_json:
                 click.echo(done.page.markdown(str(done.folder / "plot.png")))

@@ -1,4 +1,4 @@
-"""Puts an experiment into the documentation: its part of ``results/results.md``, its plot and its data beside it."""
+"""Puts an experiment into the documentation: its part of a page of ``results``, its plot and its data beside it."""
 
 from __future__ import annotations
 
@@ -11,28 +11,36 @@ from typing import Any
 from algo.experiments.base import Done, load
 from sim.files import write_atomically
 
-PAGE, FOLDER = "results/results.md", "results"
+FOLDER, PAGE = "results", "results"
 
 
-def publish(done: Done, docs: Path) -> None:
-    """Write data and plot into ``docs/results`` and the table between its marks in ``docs/results/results.md``.
+def publish(done: Done, docs: Path, page: str = PAGE) -> None:
+    """Write data and plot into ``docs/results`` and the table between its marks in a page there.
+
+    Args:
+        done: the experiment.
+        docs: folder of the documentation.
+        page: name of the page; on another than the usual one, names of places and files begin with it.
 
     Raises:
         ValueError: if the page has no place for the experiment.
     """
-    path = docs / PAGE
+    path = docs / FOLDER / f"{page}.md"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
-    name = place(done.content, text)
-    new = with_part(text, name, part(done.content, name))
+    name = place(done.content, text, page)
+    try:
+        new = with_part(text, name, part(done.content, name))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     (docs / FOLDER).mkdir(exist_ok=True)
     write_atomically(docs / FOLDER / f"{name}.json", json.dumps(done.content, separators=(",", ":")) + "\n")
     write_atomically(docs / FOLDER / f"{name}.png", done.page.plot)
     write_atomically(path, new)
 
 
-def place(content: Mapping[str, Any], text: str) -> str:
-    """The name of an experiment's place in the page; at full scale ``NAME-full``, if the page has such a place."""
-    name = str(content["experiment"])
+def place(content: Mapping[str, Any], text: str, page: str = PAGE) -> str:
+    """The name of an experiment's place in a page; at full scale ``NAME-full``, if the page has such a place."""
+    name = ("" if page == PAGE else f"{page}-") + str(content["experiment"])
     full = f"{name}-full"
     return full if content["configuration"]["scale"] == "full" and _marks(full).search(text) else name
 
@@ -50,7 +58,7 @@ def with_part(text: str, name: str, new: str) -> str:
     pattern = _marks(name)
     if not pattern.search(text):
         raise ValueError(
-            f"{PAGE} has no place for experiment {name}: add the lines <!-- experiment {name} begins --> and "
+            f"the page has no place for experiment {name}: add the lines <!-- experiment {name} begins --> and "
             f"<!-- experiment {name} ends -->"
         )
     return pattern.sub(lambda found: found[1] + new + found[2], text)

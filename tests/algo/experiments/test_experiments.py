@@ -20,7 +20,7 @@ from algo.experiments.excluding import excluding_thresholds
 from algo.experiments.model_size import ModelSizeChip
 from algo.experiments.outliers import excluding
 from algo.experiments.plots import figure, score_axis
-from algo.experiments.results_page import PAGE, part, place, with_part
+from algo.experiments.results_page import part, place, with_part
 from algo.experiments.statistics import mean_of_few
 from algo.experiments.tables import scored
 from algo.published.evolver import evolver_facts
@@ -268,10 +268,15 @@ def test_one_seed_has_no_interval():
 
 
 def test_the_results_page_has_a_place_for_each_and_shows_the_data_beside_it():
-    page = (ROOT / "docs" / PAGE).read_text()
-    for name in (*EXPERIMENTS, "baselines-full"):
-        content = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text())
-        assert place(content, page) == name and with_part(page, name, part(content, name)) == page
+    results, shown = ROOT / "docs" / "results", set()
+    for page in ("results", "cifar10"):
+        text = (results / f"{page}.md").read_text()
+        for name in re.findall(r"<!-- experiment (\S+) begins -->", text):
+            content = json.loads((results / f"{name}.json").read_text())
+            assert place(content, text, page) == name and with_part(text, name, part(content, name)) == text
+            shown.add(name)
+    assert {*EXPERIMENTS, "baselines-full"} <= shown
+    assert {path.stem for path in results.glob("*.json")} == shown
 
 
 def test_at_full_scale_an_experiment_has_a_place_of_its_own_where_the_page_has_one():
@@ -295,11 +300,15 @@ def test_score_axes_leave_out_where_a_search_starts_but_no_line():
 def test_docs_takes_tables_plots_and_data(out, tmp_path, capsys):
     docs = tmp_path / "docs"
     (docs / "results").mkdir(parents=True)
-    (docs / PAGE).write_text(
-        "before\n<!-- experiment search-curves begins -->\nOUTDATED\n<!-- experiment search-curves ends -->\nafter\n"
-    )
+    for page, name in (("results", "search-curves"), ("mine", "mine-search-curves")):
+        (docs / "results" / f"{page}.md").write_text(
+            f"before\n<!-- experiment {name} begins -->\nOUTDATED\n<!-- experiment {name} ends -->\nafter\n"
+        )
+    main([*experiment("search-curves", "--out", out), "--docs", str(docs), "--page", "mine"])
+    assert "OUTDATED" in (docs / "results" / "results.md").read_text()
+    assert "![" in (docs / "results" / "mine.md").read_text() and (docs / "results" / "mine-search-curves.png").exists()
     main([*experiment("search-curves", "--out", out), "--docs", str(docs)])
-    page = (docs / PAGE).read_text()
+    page = (docs / "results" / "results.md").read_text()
     assert page.startswith("before\n") and page.endswith("after\n") and "OUTDATED" not in page and "| 887 |" in page
     assert (docs / "results" / "search-curves.png").exists()
     assert part(json.loads((docs / "results" / "search-curves.json").read_text()), "search-curves") in page
