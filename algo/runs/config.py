@@ -225,7 +225,7 @@ class TuneConfig:
     def from_json(cls, content: Mapping[str, Any]) -> TuneConfig:
         """The configuration that ``config.json`` of this or an earlier version holds.
 
-        A setting that is missing has its default.
+        A setting that is missing has its default. Without a method it is the published unit, which was there first.
 
         Raises:
             ValueError: for a field that this version does not know, or a value that a setting may not have.
@@ -236,7 +236,6 @@ class TuneConfig:
             known = {one.name for one in settings_of(cls)}
             for name in sorted(set(content) - known - {"unit"}):
                 raise ValueError(f"this version does not know the field {name}")
-            # Before there was a choice, there was the published unit.
             return cls.of(**(content if {"unit", "method"} & set(content) else content | {"method": "rlu"}))
         if type(form) is not int or form < 1:
             raise ValueError(f"its format must be a whole number from 1, not {shown(form)}")
@@ -244,6 +243,9 @@ class TuneConfig:
             raise ValueError(
                 f"it has format {form}: a newer version made it, and this one reads formats 1 and {FORMAT}"
             )
+        search = content.get("search")
+        if isinstance(search, Mapping):
+            content["search"] = {"method": "rlu"} | dict(search)
         return from_json(cls, content)
 
 

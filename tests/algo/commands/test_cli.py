@@ -22,7 +22,8 @@ from sim.files import write_atomically
 from tests.places import ROOT
 
 # As small as a run can be that really trains.
-SMALL = ["--schedule", "quick", "--width", "2", "--local-size", "60", "--threads", "1", "--seed", "3"]
+TASK = ["--width", "2", "--local-size", "60", "--threads", "1", "--seed", "3"]
+SMALL = ["--unit", "published", "--schedule", "quick", *TASK]
 
 
 def rlu(*arguments, **options):
@@ -125,6 +126,19 @@ def test_killed_and_resumed_ends_in_the_same_bytes(finished, tmp_path, sign, dev
     assert done.returncode == 0, done.stderr
     assert (out / "trace.jsonl").read_bytes() == (path / "trace.jsonl").read_bytes()
     assert (out / "q_table.json").read_bytes() == (path / "q_table.json").read_bytes()
+
+
+def test_a_search_that_plans_and_is_killed_ends_in_the_same_bytes(tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert rlu("tune", *TASK, "--iterations", 12, "--out", whole).returncode == 0
+    process = start("tune", *TASK, "--iterations", 12, "--out", out)
+    wait_for_lines(process, out / "trace.jsonl", 6)
+    process.kill()
+    process.communicate(timeout=60)
+    done = rlu("tune", "--resume", "--out", out)
+    assert done.returncode == 0, done.stderr
+    for name in ("trace.jsonl", "summary.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_a_simulator_that_dies_leaves_the_run_resumable(finished, tmp_path):

@@ -110,7 +110,7 @@ def change_line(path, number, **fields):
 
 
 def test_the_policy_found_is_named_for_how_it_was_found(tmp_path):
-    run = make_run(tmp_path / "run", unit="episodic", schedule="episodic", iterations=20)
+    run = make_run(tmp_path / "run", method="rlu-plus", schedule="episodic", iterations=20)
     assert load_runs([run])[0].planned == 20
     names = [row[0] for row in Elements(page(load_runs([run]))).rows if row]
     assert "found (best seen, retrained)" in names and "found (greedy)" not in names
@@ -127,7 +127,7 @@ def test_a_setting_that_a_version_lacked_has_its_default(copy, name):
         del inner[name]
         (copy / CONFIG).write_text(json.dumps(config))
         (run,) = load_runs([copy])
-        assert run.config[name] == TuneConfig().flat[name] and page([run])
+        assert run.config[name] == {**TuneConfig().flat, "method": "rlu"}[name] and page([run])
 
 
 def test_a_page_names_no_folder_of_this_machine(copy):
@@ -455,6 +455,8 @@ def test_the_command_repeats_the_run(tmp_path):
         "--latency-th",
         "9.5",
         "--full-last-reward",
+        "--method",
+        "rlu",
         "--schedule",
         "quick",
     ]

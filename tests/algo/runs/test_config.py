@@ -153,7 +153,8 @@ def test_what_is_written_is_read_again(data):
 @pytest.mark.parametrize(
     ("fields", "schedule"),
     [
-        ({}, "published"),
+        ({}, "planning"),
+        ({"unit": "published"}, "published"),
         ({"method": "tpe"}, "published"),
         ({"method": "rlu-plus"}, "episodic"),
         ({"unit": "episodic"}, "episodic"),

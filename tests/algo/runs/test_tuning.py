@@ -184,7 +184,7 @@ def test_the_summary_is_what_the_trace_says(tmp_path):
 
 
 def test_an_episodic_run_deploys_the_best_policy_it_saw(tmp_path):
-    settings = {"unit": "episodic", "schedule": "episodic", "iterations": 30}
+    settings = {"method": "rlu-plus", "schedule": "episodic", "iterations": 30}
     folder, summary, _ = tuned(tmp_path / "run", **settings)
     assert len(folder.steps) == 30 and summary["iterations"] == 30
     best = max(folder.steps, key=lambda step: step.reward)
