@@ -54,7 +54,7 @@ class BatchPlanner(BatchModel):
         self.trials = np.zeros((n, rows, params.actions), dtype=np.int64)
         self.predicted = np.zeros(n, dtype=np.int64)
         self._tried = np.zeros((n, params.episodes, rows), dtype=np.int64)
-        self._tried_keys = np.zeros((n, params.episodes, -(-rows // KEY_ROWS)), dtype=np.int64)
+        self._tried_keys = np.zeros((n, params.episodes, -(-(rows - 1) // KEY_ROWS)), dtype=np.int64)
         self._known = np.zeros((n, params.episodes), dtype=bool)
         self._accuracy = np.zeros((n, params.episodes), dtype=np.int64)
         self._part = np.zeros((n, params.episodes), dtype=np.int64)
@@ -65,7 +65,7 @@ class BatchPlanner(BatchModel):
     def learn(self, accuracy: Ints, missed: npt.NDArray[np.bool_]) -> None:
         """Store the policies with their accuracies (n,), register values; those that missed have none."""
         place, rows, known = self._place, self.policy.shape[1], ~missed
-        self._tried[:, place], self._tried_keys[:, place] = self.policy, keys_of(self.policy)
+        self._tried[:, place], self._tried_keys[:, place] = self.policy, keys_of(self.policy[:, :-1])
         self._known[:, place], self._accuracy[:, place], self._part[:, place] = known, accuracy, 0
         self._place = (place + 1) % self.params.episodes
         self.stored = min(self.stored + 1, self.params.episodes)
@@ -292,8 +292,9 @@ class BatchPlanner(BatchModel):
         )
 
     def _known_keys(self, policies: Ints) -> npt.NDArray[np.bool_]:
-        """Which policies (n, k, t) are stored already, (n, k)."""
-        keys = keys_of(policies.reshape(-1, policies.shape[2])).reshape(*policies.shape[:2], -1)
+        """Which policies (n, k, t) were tried, at any operating point, (n, k)."""
+        rows = policies.shape[2] - 1
+        keys = keys_of(policies[:, :, :-1].reshape(-1, rows)).reshape(*policies.shape[:2], -1)
         stored = self._tried_keys[:, None, : self.stored]
         known: npt.NDArray[np.bool_] = (stored == keys[:, :, None]).all(axis=3).any(axis=2)
         return known
@@ -303,7 +304,7 @@ class BatchPlanner(BatchModel):
         tried = policies[unit, climb]
         tried[:, row] = action
         stored = self._tried_keys[unit, : self.stored]
-        known = (stored == keys_of(tried)[:, None]).all(axis=2).any(axis=1)
+        known = (stored == keys_of(tried[:, :-1])[:, None]).all(axis=2).any(axis=1)
         kept[unit[known], climb[known], action[known]] = _NEVER
 
     def _planning(self, field: str) -> int:

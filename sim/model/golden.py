@@ -250,11 +250,12 @@ class GoldenModel:
             self.policy[row] = action
             self._note(Action(row, action, int(explored)))
 
-    def seen(self) -> bool:
-        """Whether the policy is stored already; only rows in use count."""
+    def seen(self, rows: int | None = None) -> bool:
+        """Whether a stored policy has the same actions in the first rows, by default in all that are in use."""
         states = self.registers["STATES"]
         self.cycles += seen_cycles(self.params, states, self.stored) if self.stored else 0
-        return any(list(episode.actions[:states]) == self.policy[:states] for episode in self.episodes)
+        compared = states if rows is None else rows
+        return any(list(episode.actions[:compared]) == self.policy[:compared] for episode in self.episodes)
 
     def _score(self) -> int:
         """Sum of the policy's Q-values; a row adds nothing if it does not have its action."""

@@ -88,7 +88,7 @@ class Unit(Protocol):
 
     def draw(self, parent: Sequence[int] | None, *, vary: bool = True) -> None: ...  # noqa: D102
 
-    def seen(self) -> bool: ...  # noqa: D102
+    def seen(self, rows: int) -> bool: ...  # noqa: D102
 
     def store(self, actions: Sequence[int], first: int, second: int) -> None: ...  # noqa: D102
 
@@ -330,7 +330,7 @@ class Planner:
             nonlocal best, found
             worth, scores = worth_of(self.appraise(policy))
             model.cycles += candidate_cycles(states, scores)
-            if (best is None or worth > best) and not (untried and model.seen()):
+            if (best is None or worth > best) and not (untried and model.seen(states - 1)):
                 best, found = worth, tuple(policy)
                 model.cycles += keep_cycles(states)
             return worth

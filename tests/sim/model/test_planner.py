@@ -150,7 +150,7 @@ def test_it_learns_the_effects_of_a_sum_and_recommends_a_policy_that_holds(seed)
     model.recommend()
     policy = tuple(model.policy[: SMALL.states])
     off = abs(model.planner.predicted - accuracy(policy)) / SMALL.coef_one
-    assert off < 0.01 and accuracy(policy) > 0.5 * SMALL.coef_one
+    assert off < 0.02 and accuracy(policy) > 0.5 * SMALL.coef_one
     optimum = max(scored(model, one, accuracy(one)) for one in itertools.product(*map(range, SMALL.action_counts)))
     found = scored(model, policy, accuracy(policy))
     assert found >= max(scored(model, one, accuracy(one)) for one in tried)
@@ -163,9 +163,9 @@ def scored(model, policy, accuracy):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_it_tries_nothing_twice(seed):
+def test_it_tries_nothing_twice_not_even_at_another_operating_point(seed):
     _, tried, _ = searched(seed, budget=40)
-    assert len(set(tried)) == 40
+    assert len({policy[:-1] for policy in tried}) == 40
 
 
 def test_in_a_space_that_is_all_tried_it_draws():
@@ -255,12 +255,12 @@ def small_unit(**registers):
 def test_a_plan_is_never_a_policy_that_was_tried_while_another_one_is_left():
     model = small_unit()
     tried = set()
-    for _ in range(8):  # all policies that there are
+    for _ in range(4):  # all that there are, each at one operating point
         model.sample()
-        tried.add(tuple(model.policy[:3]))
+        tried.add(tuple(model.policy[:2]))
         model.registers["ACCURACY"] = 0x4000 + 0x800 * len(tried)
         model.update()
-    assert len(tried) == 8
+    assert len(tried) == 4
     model.sample()  # nothing is left: every row is drawn
     assert [event.explored for event in model.events[-6:] if hasattr(event, "explored")] == [1, 1, 1]
 
