@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from algo.experiments import EXPERIMENTS
+from algo.nets.training_config import RetrainingMode
 from algo.support.user_files import check_object, read_values, reading
 from sim.files import write_atomically
 
@@ -32,6 +33,8 @@ class Settings:
         ray: address of a Ray cluster, or ``local``.
         data: data set or file for runs with retraining, in place of the scale's.
         width, noise_std: of the network and of the local images, in place of the scale's.
+        weights: whether they are carried or restarted in all runs, in place of what each search usually does.
+        seeds: of runs with retraining, in place of the scale's number.
     """
 
     device: Literal["golden", "sim"] = "golden"
@@ -42,6 +45,8 @@ class Settings:
     data: str | None = None
     width: int | None = None
     noise_std: float | None = None
+    weights: RetrainingMode | None = None
+    seeds: int | None = None
 
     def pick(self, *, quick: int, cpu: int, full: int) -> int:
         """The number for the scale."""

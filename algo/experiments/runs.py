@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -16,6 +16,7 @@ from algo.chips.evolver import EvolverChip
 from algo.experiments.base import Scale, Settings, is_done, load
 from algo.experiments.excluding import excluding_thresholds
 from algo.experiments.model_size import ModelSizeChip
+from algo.nets.training_config import RetrainingMode
 from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CONFIG, RunFolder, content, put_aside
 from algo.runs.tune import run
@@ -57,6 +58,7 @@ class Run:
         data: name of the data set.
         folder: of the run.
         width, noise_std: of the network and of the local images; ``None`` for the scale's.
+        weights: carried or restarted; ``None`` for what the search usually does.
     """
 
     task: Study
@@ -67,11 +69,13 @@ class Run:
     folder: str
     width: int | None = None
     noise_std: float | None = None
+    weights: RetrainingMode | None = None
 
     @property
     def config(self) -> TuneConfig:
         """Its configuration."""
-        return config_of(self.task, self.scale, self.device, self.data, self.seed, self.width, self.noise_std)
+        given = {"width": self.width, "noise_std": self.noise_std, "weights": self.weights}
+        return config_of(self.task, self.scale, self.device, self.data, self.seed, given)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ class Finished:
 
 def seeds_of(settings: Settings, task: Study) -> tuple[int, ...]:
     """The seeds of a task at a scale."""
+    if settings.seeds is not None:
+        return tuple(range(1, 1 + settings.seeds))
     if task in _RESNET_TASKS:
         return tuple(range(1, 1 + settings.pick(quick=1, cpu=1, full=3)))
     few = 5 if task in _COMPARED else 3
@@ -132,13 +138,15 @@ def folder_of(settings: Settings, task: Study, seed: int) -> Path:
 
 def run_of(settings: Settings, task: Study, seed: int) -> Run:
     """A run of a task at the settings' scale; ValueError for ResNet34 with other data than its own."""
-    given = {"data": settings.data, "width": settings.width, "noise_std": settings.noise_std}
+    given = {name: getattr(settings, name) for name in ("data", "width", "noise_std", "weights")}
     if task in _RESNET_TASKS and any(value is not None for value in given.values()):
         named = ", ".join(f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None)
-        raise ValueError(f"{named}: the runs of ResNet34 have data and a width of their own; leave that experiment out")
+        raise ValueError(
+            f"{named}: the runs of ResNet34 have data, a width and weights of their own; leave that experiment out"
+        )
     folder = str(folder_of(settings, task, seed).resolve())
     data = settings.data or data_of(settings.scale)
-    return Run(task, seed, settings.scale, settings.device, data, folder, settings.width, settings.noise_std)
+    return Run(task, seed, settings.scale, settings.device, **given | {"data": data, "folder": folder})
 
 
 @cache
@@ -163,10 +171,9 @@ def config_of(
     device: Literal["golden", "sim"],
     data: str,
     seed: int,
-    width: int | None = None,
-    noise_std: float | None = None,
+    given: Mapping[str, Any] = {},
 ) -> TuneConfig:
-    """The configuration of a run; ``width`` and ``noise_std`` are the scale's unless they are given."""
+    """The configuration of a run; what is ``given`` and not ``None`` takes the place of the scale's."""
     fields: dict[str, Any] = {"device": device, "data": data, "seed": seed, "threads": 1, "method": "rlu"}
     if scale == "quick":
         fields |= {"schedule": "quick", "width": 2, "local_size": 60}
@@ -178,7 +185,7 @@ def config_of(
         from algo.experiments import resnet34_setup
 
         fields |= resnet34_setup.settings(scale)
-    fields |= {name: value for name, value in (("width", width), ("noise_std", noise_std)) if value is not None}
+    fields |= {name: value for name, value in given.items() if value is not None}
     if task == "latency":
         fields["objective"] = "latency"
     elif task == "activations":

@@ -179,9 +179,10 @@ def trainings(run: RunFacts) -> int:
 def repeat_command(run: RunFacts) -> str:
     """The command line that starts such a run: what differs from the defaults of `rlu tune`."""
     words = ["rlu", "tune"]
+    usual = TuneConfig.of(method=run.config["method"]).flat | {"method": TuneConfig().search.method}
     for one in settings_of(TuneConfig):
         value = run.config[one.name]
-        if not one.help or value is None or value is False or value == one.default:
+        if not one.help or value is None or value is False or value in (one.default, usual[one.name]):
             continue
         words += [one.flag] if value is True else [one.flag, without_folder(value)]
     return shlex.join(words)

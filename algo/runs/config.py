@@ -16,6 +16,7 @@ from algo.chips.by_name import NETWORK_METAVAR
 from algo.nets.data.names import names_files
 from algo.nets.registry import NETWORKS, is_file_network
 from algo.nets.train.task import TaskConfig
+from algo.nets.training_config import RetrainingMode
 from algo.search.objective import ObjectiveConfig
 from algo.search.schedules import SCHEDULES, schedule_of
 from algo.support.settings import (
@@ -43,6 +44,8 @@ SERIAL = "serial:"
 UNITS = {"rlu": "published", "rlu-plus": "episodic", "planning": "planning"}
 #: The other way round.
 UNIT_METHODS = {name: method for method, name in UNITS.items()}
+#: Methods whose searches carry weights over from policy to policy unless told otherwise, as published.
+CARRYING = ("rlu", "rlu-plus")
 #: Settings that may name a file or a folder.
 PATH_SETTINGS = ("data", "data_folder", "network", "chip", "chip_network")
 
@@ -163,6 +166,10 @@ class TuneConfig:
         if self.search.schedule is None:
             usual = next((name for of, name in UNITS.items() if of == self.search.method), "published")
             object.__setattr__(self, "search", replace(self.search, schedule=usual))
+        if self.task.weights is None:
+            # Accuracies that drift with the number of trainings mislead a search that remembers them.
+            mode: RetrainingMode = "carried" if self.search.method in CARRYING else "restarted"
+            object.__setattr__(self, "task", replace(self.task, weights=mode))
         check_settings(self)
         device, method = self.device.device, self.search.method
         devices = ("golden", "sim", device if device.startswith(SERIAL) else f"{SERIAL}PORT")

@@ -43,9 +43,10 @@ class TaskConfig:
     width: int | None = setting(
         None, "Channels of the network's first layer, or what a function of your own takes; default 8.", low=1, high=512
     )
-    weights: RetrainingMode = setting(
-        "carried",
-        "Network weights carry over from policy to policy, or restart from the pre-trained ones.",
+    weights: RetrainingMode | None = setting(
+        None,
+        "Network weights carry over from policy to policy, or restart from the pre-trained ones; default as published, "
+        "carried, with --unit published and episodic, else restarted.",
         choices=RETRAINING_MODES,
     )
     training: TrainingConfig = TrainingConfig(threads=2)
@@ -100,7 +101,7 @@ class Task:
         noise = NOISE_STD if config.noise_std is None else config.noise_std
         local = local_private_set(dataset, config.local_size, noise, seed)
         make_model = network_for(config.network, dataset, config.width)
-        return cls(dataset, local, make_model, config.training, config.weights, seed, digest)
+        return cls(dataset, local, make_model, config.training, config.weights or "carried", seed, digest)
 
     def pretrained(self, cache: Path | None) -> Pretrained:
         """The network trained at 8 bits, or the same from the cache."""

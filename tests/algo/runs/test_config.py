@@ -146,7 +146,7 @@ def test_what_is_written_is_read_again(data):
     for part in missing.path[:-1]:
         inner = inner[part]
     del inner[missing.path[-1]]
-    if missing.name not in (*TEXT_OR_TIED, "lfsr_width", "schedule"):  # others may need their values
+    if missing.name not in (*TEXT_OR_TIED, "lfsr_width", "schedule", "weights"):  # others may need their values
         assert TuneConfig.from_json(written).flat == drawn | {missing.name: missing.default}
 
 
@@ -170,6 +170,20 @@ def test_the_schedule_suits_the_method_and_is_written_down(fields, schedule):
     if "schedule" not in fields:  # as where none was written
         del written["search"]["schedule"]
         assert TuneConfig.from_json(written) == config
+
+
+@pytest.mark.parametrize(
+    ("method", "weights"),
+    [("planning", "restarted"), ("evolution", "restarted"), ("rlu", "carried"), ("rlu-plus", "carried")],
+)
+def test_weights_are_carried_where_they_were_as_published(method, weights):
+    config = TuneConfig.of(method=method)
+    assert config.task.weights == weights and TuneConfig.from_json(config.to_json()) == config
+    written = config.to_json()
+    del written["task"]["weights"]  # as in a folder from before there was a choice
+    assert TuneConfig.from_json(written).task.weights == weights
+    for given in ("carried", "restarted"):
+        assert TuneConfig.of(method=method, weights=given).task.weights == given
 
 
 def test_every_setting_with_a_help_text_is_an_option_with_its_default():
