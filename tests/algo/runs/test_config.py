@@ -182,8 +182,8 @@ def test_weights_are_carried_where_they_were_as_published(method, weights):
     written = config.to_json()
     del written["task"]["weights"]  # as in a folder from before there was a choice
     assert TuneConfig.from_json(written).task.weights == weights
-    for given in ("carried", "restarted"):
-        assert TuneConfig.of(method=method, weights=given).task.weights == given
+    for chosen in ("carried", "restarted"):
+        assert TuneConfig.of(method=method, weights=chosen).task.weights == chosen
 
 
 def test_every_setting_with_a_help_text_is_an_option_with_its_default():
