@@ -6,7 +6,8 @@ export RLU_CACHE_DIR := $(CURDIR)/.cache
 .PHONY: demo test test-slow lint docs experiments mutate coverage prove setup clean
 
 demo: setup
-	$(VENV)/bin/rlu tune --device sim --data digits --schedule published --seed 1 --out runs/demo --resume
+	$(VENV)/bin/rlu tune --device sim --data digits --seed 1 --out runs/demo --resume
+	$(VENV)/bin/rlu report runs/demo docs/results/published-run -o runs/demo/report.html
 
 test: setup lint
 	$(VENV)/bin/python -m pytest -m "not slow" -n auto --dist loadfile
