@@ -75,7 +75,8 @@ def test_by_default_there_are_units_of_several_kinds():
     several = units(1)
     assert several == units(1) and several[:-1] == units(2)[:-1] and several[-1] != units(2)[-1]
     assert several[0] == RLUParams()
-    assert any(unit.episodes for unit in several[:-1]) and any(unit.lfsr_width == 8 for unit in several[:-1])
+    assert any(unit.lfsr_width == 8 for unit in several[:-1])
+    assert {bool(unit.points) for unit in several[:-1] if unit.episodes} == {True, False}
 
 
 def test_of_several_units_the_one_that_diverges_is_named(tmp_path, monkeypatch):
