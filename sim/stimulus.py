@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH
 from rtl.spec.params import DISCOUNT_FRAC, LFSR_TAPS, RLUParams
@@ -45,7 +46,7 @@ def units(seed: int) -> tuple[RLUParams, ...]:
     short = {"q_width": 8, "q_frac": 6, "coef_frac": 6, "gain_frac": 4, "lfsr_width": 8}
     rng = random.Random(f"unit {seed}")
     q_width = rng.randint(8, 16)
-    drawn: dict[str, int] = dict(
+    drawn = RLUParams(
         states=rng.randint(1, 40),
         actions=rng.randint(2, 16),
         q_width=q_width,
@@ -55,14 +56,14 @@ def units(seed: int) -> tuple[RLUParams, ...]:
         lfsr_width=rng.choice(sorted(LFSR_TAPS)),
         episodes=rng.choice((0, 0, 2, 8)),
     )
-    if drawn["episodes"] and drawn["states"] > 1:
-        drawn["points"] = rng.choice((0, 1, 5))
+    if drawn.episodes and drawn.states > 1:
+        drawn = replace(drawn, points=rng.choice((0, 1, 5)))
     return (
         RLUParams(),
         RLUParams(states=5, actions=3, action_counts=(3, 2, 3, 1, 2), **short),
         RLUParams(states=11, actions=3, action_counts=(2, 1, 3, 2, 1, 3, 2, 2, 1, 3, 2), episodes=4, **short),
         RLUParams(states=11, actions=3, action_counts=(2, 1, 3, 2, 1, 3, 2, 2, 1, 3, 3), episodes=4, points=3, **short),
-        RLUParams(**drawn),
+        drawn,
     )
 
 
