@@ -66,10 +66,11 @@ def test_a_tuning_run_over_the_bus_decides_as_the_golden_model(bus: str, tmp_pat
 def test_a_planned_search_over_the_bus_is_that_of_the_golden_model(bus: str) -> None:
     params = RLUParams(states=9, actions=4, episodes=4, points=2)
     counts = (3, 4, 2, 1, 3, 2, 4, 3, 2)
-    each = [[[(action + point + 1) / 10 for action in range(count)] for count in counts] for point in range(2)]
+    latency = [[[(action + 1) * (2 - point) / 3 for action in range(n)] for n in counts] for point in range(2)]
+    energy = [[[9.0 * (action + 1) * (1 + point) for action in range(n)] for n in counts] for point in range(2)]
     settings: dict[str, Any] = {
         "action_counts": counts, "seed": 3, "objective": Objective(accuracy_th=0.5),
-        "planning": Planning(climbs=2), "costs": Costs(each, [[[9 * one for one in row] for row in at] for at in each]),
+        "planning": Planning(climbs=2), "costs": Costs(latency, energy),
     }  # fmt: skip
 
     def searched(driver: Driver, rounds: int) -> list[object]:

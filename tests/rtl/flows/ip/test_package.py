@@ -546,6 +546,13 @@ int main(void)
         for (uint32_t i = 0; i < 2; i++)
             q[row][i] = pipe_read(&idle, RLU_Q_TABLE_OFFSET + RLU_Q_TABLE_STRIDE * row + 4 * i);
     }
+    printf("lfsr %x saved", (unsigned)lfsr);
+    for (uint32_t i = 0; i < stored; i++)
+        printf(" %x %x %x", (unsigned)words[i][0], (unsigned)words[i][1], (unsigned)words[i][2]);
+    for (uint32_t row = 0; row < ROWS; row++)
+        for (uint32_t i = 0; i < counts[row]; i++)
+            printf(" %u", (unsigned)tried[row][i]);
+    printf("\n");
     for (int again = 0; again < 2; again++) {
         result |= rlu_plan(&unit, RLU_COEF(0.5), 100, policy, ROWS);
         printf("plan");
@@ -605,17 +612,22 @@ def python_plan(device):
     found = unit.recommend()
     rows = [f"row {action} {trials}" for action, trials in zip(found.actions, found.trials, strict=True)]
     assert len(set(rows)) > 3
+    state = unit.save()
+    lfsr, plan = state["registers"]["LFSR"], state["plan"]
+    episodes = [(*plan["policies"][2 * i : 2 * i + 2], plan["results"][i]) for i in range(8)]
+    saved = " ".join([*(f"{word:x}" for words in episodes for word in words), *map(str, plan["trials"])])
     words = device.transact(
         [
             Op(WRITE, address_of("DOUBT"), 100), Op(WRITE, address_of("COMMAND"), SAMPLE), Op(WAIT),
             *(Op(READ, address) for address in POLICY.addresses(9)),
         ]
     )  # fmt: skip
-    plan = "plan " + " ".join(map(str, POLICY.unpack(words, 9)))
+    planned = "plan " + " ".join(map(str, POLICY.unpack(words, 9)))
     accuracy = round(found.accuracy * 32768)
     cost = round((2 / 16 + 2 / 512) * 32768) | round((2 + (2 ^ 1)) / 32 * 32768 - 128) << 16
     return [
-        f"result 0 accuracy {accuracy}", *rows, "episodes 8 4", plan, plan, "restored 0", f"cost 0 {cost:x}",
+        f"result 0 accuracy {accuracy}", *rows, "episodes 8 4", f"lfsr {lfsr:x} saved {saved}", planned, planned,
+        "restored 0", f"cost 0 {cost:x}",
         "refused -3",
     ]  # fmt: skip
 
