@@ -648,7 +648,9 @@ def test_its_c_driver_refuses_a_unit_with_other_memories(c_plan):
         assert served(c_plan, GoldenDevice(other))[0] == "result -2 accuracy 0"
 
 
-@pytest.mark.parametrize("bus", BUSES)
+@pytest.mark.parametrize(
+    "bus", ["axi4lite", *(pytest.param(b, marks=pytest.mark.slow) for b in BUSES if b != "axi4lite")]
+)
 def test_the_bench_of_a_unit_that_plans_passes_and_finds_a_wrong_plan(bus, tmp_path):
     folder = tmp_path / "ip"
     write(PLANNING, bus, folder)
