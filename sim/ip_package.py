@@ -11,6 +11,7 @@ from rtl.spec.params import RLUParams
 from rtl.spec.registers import ACTION_COUNT, POLICY, Q_TABLE, field_of
 from sim.devices.device import READ, WRITE, GoldenDevice, Op, address_of
 from sim.devices.driver import Driver
+from sim.devices.planning import Costs, Planning
 from sim.files import write_atomically
 
 if TYPE_CHECKING:
@@ -86,6 +87,13 @@ def scenario(params: RLUParams) -> list[Phase]:
     driver.sample(0.0)
     phases.append(recorder.phase("Two more, and the best policy found", interrupt=True))
 
+    if params.points:
+        _plan(driver)
+        phases.append(recorder.phase("Planning with known costs: costs, plans, a recommendation", interrupt=True))
+        driver.restore(driver.save(), driver.objective)
+        driver.plan()
+        phases.append(recorder.phase("Its memories read and written, and a plan from them", interrupt=True))
+
     # The whole of the memories, up to their last words.
     driver.configure(action_counts=[params.actions] * params.states, seed=1)
     driver.sample(1.0)
@@ -96,6 +104,22 @@ def scenario(params: RLUParams) -> list[Phase]:
     driver.cycles()
     phases.append(recorder.phase(f"All {params.states} rows", interrupt=True))
     return phases
+
+
+def _plan(driver: Driver) -> None:
+    """A small search of a planning unit; no plan takes as long as the bench waits."""
+    p = driver.params
+    counts = [p.actions] * min(p.states - 1, 4) + [min(p.actions, p.points)]
+    places = [[[0.1 * (point + row + action) for action in range(n)] for row, n in enumerate(counts)]
+              for point in range(counts[-1])]  # fmt: skip
+    costs = Costs(places, [[[8 * cost for cost in row] for row in point] for point in places])
+    driver.configure(action_counts=counts, seed=5, planning=Planning(climbs=2, sweeps=1), costs=costs)
+    driver.write_policy([count - 1 for count in counts])
+    for accuracy in (0.9, 0.85, 0.95, 0.9):
+        driver.is_outlier(latency_ms=3.0, energy_uj=30.0)
+        driver.learn(accuracy)
+        driver.plan()
+    driver.recommend()
 
 
 def write(

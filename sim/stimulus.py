@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH
 from rtl.spec.params import DISCOUNT_FRAC, LFSR_TAPS, RLUParams
@@ -37,10 +38,10 @@ _SHORT_CLEAR = 8
 
 
 def units(seed: int) -> tuple[RLUParams, ...]:
-    """The units that lockstep compares by default: the published one, two with short numbers, and a random one.
+    """The units that lockstep compares by default: the published one, three with short numbers, and a random one.
 
-    With short numbers, saturation, ties and clipping are frequent. One of these two has an episode memory,
-    which is full after four episodes, and each of its policies takes two words of it.
+    With short numbers, saturation, ties and clipping are frequent. Two of these three have an episode memory,
+    which is full after four episodes, and each of its policies takes two words of it. One of these two plans.
     """
     short = {"q_width": 8, "q_frac": 6, "coef_frac": 6, "gain_frac": 4, "lfsr_width": 8}
     rng = random.Random(f"unit {seed}")
@@ -55,10 +56,13 @@ def units(seed: int) -> tuple[RLUParams, ...]:
         lfsr_width=rng.choice(sorted(LFSR_TAPS)),
         episodes=rng.choice((0, 0, 2, 8)),
     )
+    if drawn.episodes and drawn.states > 1:
+        drawn = replace(drawn, points=rng.choice((0, 1, 5)))
     return (
         RLUParams(),
         RLUParams(states=5, actions=3, action_counts=(3, 2, 3, 1, 2), **short),
         RLUParams(states=11, actions=3, action_counts=(2, 1, 3, 2, 1, 3, 2, 2, 1, 3, 2), episodes=4, **short),
+        RLUParams(states=11, actions=3, action_counts=(2, 1, 3, 2, 1, 3, 2, 2, 1, 3, 3), episodes=4, points=3, **short),
         drawn,
     )
 

@@ -31,7 +31,7 @@ from tb.mutation.mutants import SEED, Mutant, Mutated, mutated, yosys
 EXPLAINED = ROOT / "tb" / "mutation" / "mutants.toml"
 #: Number of mutants of a block, and of larger ones.
 PER_BLOCK = 30
-LARGER = {"register_file": 50, "reward": 50, "updater": 40, "sampler": 40, "rlu": 50, "episodes": 50}
+LARGER = {"register_file": 50, "reward": 50, "updater": 40, "sampler": 40, "rlu": 50, "episodes": 50, "planning": 100}
 LARGER |= dict.fromkeys(LOCKSTEP, 100)
 REQUIRED_PERCENT = 95.0
 #: A survivor is tried again with different stimulus: seed and effort of the bench.

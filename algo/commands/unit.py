@@ -41,8 +41,8 @@ def lockstep(
 ) -> None:
     """Compare RTL and golden model, event by event, on random stimulus; 0 identical, 1 diverged.
 
-    By default it compares four units: the published one, two small ones (one with an episode memory), and a random
-    one that the seed draws.
+    By default it compares five units: the published one, three small ones (one with an episode memory, one that
+    plans), and a random one that the seed draws.
     """
     import dataclasses
 

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import (
+    MEMORIES,
     REGISTERS,
     VERSION_VALUE,
     WINDOWS,
@@ -22,6 +23,7 @@ from rtl.spec.registers import (
     Field,
     Register,
     Window,
+    field_of,
     markdown,
 )
 
@@ -31,6 +33,10 @@ _SVD_ACCESS = {
     Access.WO: "write-only",
     Access.W1C: "read-write",
 }
+
+
+#: Names of the parts of a word's number in a memory, by the parameter that says how many there are.
+_PARTS = {"states": "ROW", "points": "POINT", "episodes": "EPISODE"}
 
 
 class Constant(NamedTuple):
@@ -55,7 +61,7 @@ def has_range(register: Register) -> bool:
 
 
 def constants(params: RLUParams) -> Iterator[list[Constant]]:
-    """Every constant of the register map, a list for each parameter set, register and window."""
+    """Every constant of the register map, a list for each parameter set, register, window and memory."""
     numbers = {k: v for k, v in dataclasses.asdict(params).items() if isinstance(v, int)}
     yield [
         Constant(f"RLU_PARAM_{name.upper()}", value, doc="parameters of this unit" if not i else "")
@@ -78,6 +84,13 @@ def constants(params: RLUParams) -> Iterator[list[Constant]]:
             Constant(f"{prefix}_STRIDE", window.stride, doc="bytes from entry to entry"),
             Constant(f"{prefix}_WORDS", window.used_words(params), doc="32-bit words of an entry"),
             *_field_constants(prefix, window.fields(params)),
+        ]
+    for number, memory in enumerate(MEMORIES):
+        prefix, first = f"RLU_MEMORY_{memory.name.upper()}", number << field_of("MEMORY_ADDRESS", "memory").lsb
+        parts = zip(memory.bounds(params), memory.parts, strict=True)
+        yield [
+            Constant(prefix, first, True, f"MEMORY_ADDRESS of the first word of the {memory.name}"),
+            *(Constant(f"{prefix}_{_PARTS[str(of)]}_SHIFT", lsb) for (lsb, _, _), (_, of) in parts if lsb),
         ]
 
 

@@ -497,6 +497,8 @@ async def plans(dut: Any) -> None:
             await bench.write("PLANNING", random_plan(PARAMS))
             await bench.write("EPSILON", random.choice((0, ONE // 2, ONE)))
             await bench.random_measurements()
+            if random.random() < 0.3:  # policies below the threshold are compared by their accuracy alone
+                await bench.write("ACCURACY_TH", ONE - random.getrandbits(PARAMS.coef_frac - 2))
             await bench.command(command)
             await bench.read("PLAN")
         for index, memory in enumerate(MEMORIES):

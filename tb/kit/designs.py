@@ -135,7 +135,12 @@ BENCHES: dict[str, Bench] = {
 #: The whole unit, mutated in all its parts and judged by `sim.lockstep` alone; by name, as above.
 LOCKSTEP: dict[str, Bench] = {
     name: Bench(name, "rtl.unit.top.RLU", (config,), "the whole unit, judged by lockstep alone", source="rlu")
-    for name, config in (("lockstep", "full"), ("lockstep_narrow", "narrow"), ("lockstep_episodic", "episodic"))
+    for name, config in (
+        ("lockstep", "full"),
+        ("lockstep_narrow", "narrow"),
+        ("lockstep_episodic", "episodic"),
+        ("lockstep_planning", "planning"),
+    )
 }
 
 

@@ -27,6 +27,7 @@ from tb.kit.designs import BENCHES, CONFIGS, ROOT, Bench, SideBySide
 ELSEWHERE = {
     "rlu": r"\.(registers|core\..*)",
     "episodes": r"(?!\.core\.episodes(\.|$)).*",  # everything except the episode control
+    "planning": r"(?!\.core\.planner(\.|$)).*",  # everything except the planner
     **{bus.name: r"\.rlu(\..*)?" for bus in STANDARD},
     "updater": r"\.reader\.row_max",
     "sampler": r"\.reader(\..*)?",

@@ -75,7 +75,8 @@ def test_by_default_there_are_units_of_several_kinds():
     several = units(1)
     assert several == units(1) and several[:-1] == units(2)[:-1] and several[-1] != units(2)[-1]
     assert several[0] == RLUParams()
-    assert any(unit.episodes for unit in several[:-1]) and any(unit.lfsr_width == 8 for unit in several[:-1])
+    assert any(unit.lfsr_width == 8 for unit in several[:-1])
+    assert {bool(unit.points) for unit in several[:-1] if unit.episodes} == {True, False}
 
 
 def test_of_several_units_the_one_that_diverges_is_named(tmp_path, monkeypatch):
@@ -83,11 +84,11 @@ def test_of_several_units_the_one_that_diverges_is_named(tmp_path, monkeypatch):
     path = broken_unit(BUGS["the LFSR is loaded with a bit inverted"], other, tmp_path)
     right = {SMALL: generated_verilog(SMALL), other: path}
     monkeypatch.setattr("sim.simulators.simulator.generated_verilog", lambda params, bus: right[params])
-    reports = [run_units((SMALL, other, RLUParams()), seed=2, episodes=4, simulator=SIMULATOR) for _ in range(2)]
+    reports = [run_units((SMALL, other, RLUParams()), seed=2, episodes=8, simulator=SIMULATOR) for _ in range(2)]
     first, second = (report.divergence for report in reports)
     assert first == second and first.what in ("drawn number", "register LFSR")
     assert first.unit == "3 states x 4 actions lfsr_width=8" and first.unit in str(first)
-    assert reports[0].units == ["6 states x 5 actions", first.unit] and 4 < reports[0].episodes <= 8
+    assert reports[0].units == ["6 states x 5 actions", first.unit] and 8 < reports[0].episodes <= 16
 
 
 UNITS = st.sampled_from([SMALL, *units(1)[1:], *(units(seed)[-1] for seed in range(2, 8))])

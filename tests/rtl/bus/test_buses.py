@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +18,10 @@ from rtl.spec.buses import BUSES, FRONT_ENDS, STANDARD, FrontEnd
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import REGISTERS, SAMPLE, WINDOW_BY_NAME
 from rtl.verilog import generate, ports
-from sim.devices.device import READ, RESET, WAIT, WRITE, Op, address_of
+from sim.devices.device import READ, RESET, WAIT, WRITE, GoldenDevice, Op, address_of
+from sim.devices.driver import Driver
+from sim.devices.objective import Objective
+from sim.devices.planning import Costs, Planning
 from sim.devices.shadow import ShadowedDevice
 from sim.simulators.build import Simulator
 from sim.simulators.masters import MASTERS
@@ -56,6 +60,39 @@ def test_a_tuning_run_over_the_bus_decides_as_the_golden_model(bus: str, tmp_pat
     assert (folder.path / TRACE).read_bytes() == (golden.path / TRACE).read_bytes()
     assert summary.pop("golden_words_compared") > 1000 and golden_summary.pop("golden_words_compared") == 0
     assert summary == golden_summary
+
+
+@pytest.mark.parametrize("bus", WRAPPED)
+def test_a_planned_search_over_the_bus_is_that_of_the_golden_model(bus: str) -> None:
+    params = RLUParams(states=9, actions=4, episodes=4, points=2)
+    counts = (3, 4, 2, 1, 3, 2, 4, 3, 2)
+    latency = [[[(action + 1) * (2 - point) / 3 for action in range(n)] for n in counts] for point in range(2)]
+    energy = [[[9.0 * (action + 1) * (1 + point) for action in range(n)] for n in counts] for point in range(2)]
+    settings: dict[str, Any] = {
+        "action_counts": counts, "seed": 3, "objective": Objective(accuracy_th=0.5),
+        "planning": Planning(climbs=2), "costs": Costs(latency, energy),
+    }  # fmt: skip
+
+    def searched(driver: Driver, rounds: int) -> list[object]:
+        found: list[object] = []
+        for k in range(rounds):
+            policy = driver.plan()
+            missed = driver.is_outlier(latency_ms=25.0 if k % 4 == 3 else 2.0, energy_uj=20.0)
+            found += [policy, missed, driver.learn(0.9 - 0.02 * sum(policy) / 9), driver.recommend(), driver.cycles()]
+        return found
+
+    with SimDevice(params, bus=bus, simulator=SIMULATOR) as device:
+        shadowed = ShadowedDevice(device, params)
+        drivers = Driver(shadowed), Driver(GoldenDevice(params))
+        for driver in drivers:
+            driver.configure(**settings)
+        assert searched(drivers[0], 6) == searched(drivers[1], 6)
+        saved = [driver.save() for driver in drivers]
+        assert saved[0] == saved[1]
+        drivers[0].configure(**settings)
+        drivers[0].restore(saved[1], settings["objective"])
+        assert searched(drivers[0], 2) == searched(drivers[1], 2)
+        assert shadowed.compared > 300
 
 
 @pytest.mark.slow

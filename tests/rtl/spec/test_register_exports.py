@@ -58,6 +58,10 @@ def expected_constants(params):
         for i, field in enumerate(fields):
             values[f"RLU_{name}_{field}_MASK"] = (2**width - 1) << width * i
             values[f"RLU_{name}_{field}_SHIFT"] = width * i
+    memories = {"COSTS": {"ROW": 4, "POINT": 12}, "TRIALS": {"ROW": 4}, "POLICIES": {"EPISODE": 5}, "RESULTS": {}}
+    for number, (name, shifts) in enumerate(memories.items()):
+        values[f"RLU_MEMORY_{name}"] = number << 16
+        values |= {f"RLU_MEMORY_{name}_{part}_SHIFT": shift for part, shift in shifts.items()}
     return values
 
 

@@ -56,8 +56,57 @@ int rlu_is_outlier(const rlu_unit *unit, uint32_t latency, uint32_t energy);
 /* Hand over the accuracy, compute the reward and learn from it; the reward is in units of 2**-RLU_PARAM_Q_FRAC. */
 int rlu_learn(const rlu_unit *unit, uint32_t accuracy, int32_t *reward);
 
+/* Replace the policy by the application's own, for rlu_learn. */
+int rlu_write_policy(const rlu_unit *unit, const uint8_t *policy, uint32_t rows);
+
 /* One Q-value, in the same units. */
 int32_t rlu_q_value(const rlu_unit *unit, uint32_t row, uint32_t action);
+
+/* A unit that plans (RLU_PARAM_POINTS above 0). Another refuses all of this. */
+
+/* How it plans. */
+typedef struct {
+    uint32_t planning; /* PLANNING: RLU_PLANNING_RESET, with RLU_PLANNING_TRUST_MASK if measured accuracies are exact */
+    uint32_t ridge;    /* RIDGE, a gain: 1 if measured accuracies are exact, more if they are not */
+} rlu_planning;
+
+/* Let the task that was configured be planned; it has a learning rate of its own. Then load the costs. */
+int rlu_plans(const rlu_unit *unit, const rlu_planning *how);
+
+/* What the first actions of a row add to latency and energy at an operating point, as fractions of full scale. The last
+ * row's action is the operating point; its own cost is what no other row accounts for. */
+int rlu_load_costs(const rlu_unit *unit, uint32_t point, uint32_t row, const uint32_t *latency, const uint32_t *energy,
+                   uint32_t actions);
+
+/* Plan the next policy, one action per row. Coefficients: the share of the rows that the start of a climb varies, and
+ * the doubt about a row whose action was never tried. */
+int rlu_plan(const rlu_unit *unit, uint32_t varied, uint32_t doubt, uint8_t *policy, uint32_t rows);
+
+/* The policy that the unit believes to be best, the accuracy that it predicts, and how often the action of each row was
+ * tried; `trials` may be NULL. What rlu_learn and rlu_plan go on from stays the same. */
+int rlu_recommend(const rlu_unit *unit, uint32_t varied, uint32_t doubt, uint8_t *policy, uint32_t rows,
+                  uint32_t *accuracy, uint8_t *trials);
+
+/* Numbers of the words of its memories. A cost is latency in bits 15..0 and energy in bits 31..16. An episode is the
+ * words of its policy, as in the window POLICY, and its result: accuracy in bits 15..0, and what it has taught in bits
+ * 31..16. */
+#define RLU_COST_WORD(point, row, action) \
+    (RLU_MEMORY_COSTS | (uint32_t)(point) << RLU_MEMORY_COSTS_POINT_SHIFT | \
+     (uint32_t)(row) << RLU_MEMORY_COSTS_ROW_SHIFT | (uint32_t)(action))
+#define RLU_TRIALS_WORD(row, action) \
+    (RLU_MEMORY_TRIALS | (uint32_t)(row) << RLU_MEMORY_TRIALS_ROW_SHIFT | (uint32_t)(action))
+#define RLU_POLICY_WORD(episode, word) \
+    (RLU_MEMORY_POLICIES | (uint32_t)(episode) << RLU_MEMORY_POLICIES_EPISODE_SHIFT | (uint32_t)(word))
+#define RLU_RESULT_WORD(episode) (RLU_MEMORY_RESULTS | (uint32_t)(episode))
+
+/* Read or write some words of a memory, one after another. A written result makes its episode the newest: restore the
+ * results last, from the oldest to the newest. */
+int rlu_read_memory(const rlu_unit *unit, uint32_t first, uint32_t *words, uint32_t count);
+int rlu_write_memory(const rlu_unit *unit, uint32_t first, const uint32_t *words, uint32_t count);
+
+/* How many episodes are stored, and the place of the oldest. The next ones follow it, after RLU_PARAM_EPISODES - 1 comes
+ * 0. */
+void rlu_episodes(const rlu_unit *unit, uint32_t *stored, uint32_t *oldest);
 
 /* Write one register, and wait until the unit is done with it. */
 void rlu_put(const rlu_unit *unit, uint32_t offset, uint32_t word);

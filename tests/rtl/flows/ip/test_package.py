@@ -17,15 +17,18 @@ from rtl.flows.fpga.measured import MEASURED
 from rtl.flows.ip.package import files
 from rtl.spec.buses import BUSES, front_end
 from rtl.spec.params import RLUParams
+from rtl.spec.registers import POLICY, SAMPLE
 from rtl.verilog import generate, sidecar
-from sim.devices.device import READ, WRITE, GoldenDevice, Op
+from sim.devices.device import READ, WAIT, WRITE, GoldenDevice, Op, address_of
 from sim.devices.driver import Driver
 from sim.devices.objective import Objective
+from sim.devices.planning import Costs, Planning
 from sim.ip_package import MANIFEST, NotAPackage, write
 from sim.simulators.build import tool_environment, write_package
 from sim.simulators.simulator import SimDevice
+from tb.bugs.catalogue import BUGS
 from tests.places import ROOT
-from tests.planted_bugs import broken_unit, caught_by
+from tests.planted_bugs import SIMULATOR, broken_unit, caught_by
 from tests.require import require_command
 from tests.stranger import passed, simulate
 
@@ -35,6 +38,7 @@ UNITS = {
     "wishbone": RLUParams(states=5, actions=3, q_width=8, q_frac=6, coef_frac=6, gain_frac=4, lfsr_width=8),
     "apb": RLUParams(states=9, actions=4),
 }
+PLANNING = RLUParams(states=9, actions=4, episodes=8, points=4)
 STRICT = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion"]
 
 
@@ -89,12 +93,14 @@ def test_a_package_for_ecp5_is_simulated_and_linted_with_its_own_model_of_the_ce
 
 
 @pytest.mark.parametrize(
-    ("unit", "technology"), [*((bus, "generic") for bus in BUSES), ("episodic", "generic"), ("none", "ecp5")]
+    ("unit", "technology"),
+    [*((bus, "generic") for bus in BUSES), ("episodic", "generic"), ("planning", "generic"), ("none", "ecp5")],
 )
 def test_its_bench_passes_with_memories_that_power_up_unknown(unit, technology, tmp_path):
     """As on an ASIC: without the initial values of memories, which are arrays with an initial block."""
     bus = unit if unit in BUSES else "none"
-    params = UNITS[bus] if unit in BUSES else RLUParams(states=10, actions=4, episodes=8)
+    others = {"episodic": RLUParams(states=10, actions=4, episodes=8), "planning": PLANNING}
+    params = UNITS[bus] if unit in BUSES else others[unit]
     write(params, bus, tmp_path, technology=technology)
     path = tmp_path / f"{front_end(bus).top}.v"
     block = r"(?m)^  initial begin\n(?:    \S+\[\d+\] = \S+;\n)+  end\n"
@@ -312,6 +318,8 @@ PIPE = r"""
 #include "rlu.h"
 
 int search(const rlu_unit *unit, uint8_t *policy);
+int planned_search(const rlu_unit *unit, uint8_t *policy, uint32_t *accuracy);
+void measure_action(uint32_t point, uint32_t row, uint32_t action, uint32_t *latency, uint32_t *energy);
 void measure_cost(const uint8_t *policy, uint32_t rows, uint32_t *latency, uint32_t *energy);
 uint32_t measure_accuracy(const uint8_t *policy, uint32_t rows);
 
@@ -356,6 +364,14 @@ uint32_t measure_accuracy(const uint8_t *policy, uint32_t rows)
     return RLU_COEF(0.25) + RLU_COEF(0.0625) * hits;
 }
 
+void measure_action(uint32_t point, uint32_t row, uint32_t action, uint32_t *latency, uint32_t *energy)
+{
+    *latency = RLU_COEF(0.0625) * action + 64 * point;
+    *energy = RLU_COEF(0.03125) * (2 + (action ^ (row & 1))) - 64 * point;
+}
+"""
+
+SEARCH = r"""
 int main(void)
 {
     unsigned idle = 0;
@@ -381,7 +397,12 @@ int main(void)
 def c_search(packages, tmp_path_factory):
     """The package's C driver and example, compiled with warnings as errors."""
     folder = copied(packages, "axi4lite", tmp_path_factory.mktemp("c"))
-    (folder / "pipe.c").write_text(PIPE)
+    return compiled(folder, SEARCH)
+
+
+def compiled(folder, program):
+    """A program at a pipe with a package's driver and its example."""
+    (folder / "pipe.c").write_text(PIPE + program)
     sources = ["driver/rlu.c", "driver/example.c", "pipe.c"]
     gcc = require_command("gcc", "gcc")
     subprocess.run([gcc, *STRICT, "-I", ".", "-I", "driver", "-o", "search", *sources], cwd=folder, check=True)
@@ -455,15 +476,17 @@ def served(program, device):
     return said
 
 
+#: The registers that the C example leaves alone.
+NO_LIMITS = Objective(
+    accuracy_th=0.0, latency_th_ms=1.0, energy_th_uj=1.0,
+    latency_low_ms=0.0, latency_high_ms=1.0, energy_low_uj=0.0, energy_high_uj=1.0,
+)  # fmt: skip
+
+
 def python_search(device):
     """What driver/example.c does, with the Python driver."""
     unit = Driver(device)
-    # The registers that the C example leaves alone.
-    objective = Objective(
-        accuracy_th=0.0, latency_th_ms=1.0, energy_th_uj=1.0,
-        latency_low_ms=0.0, latency_high_ms=1.0, energy_low_uj=0.0, energy_high_uj=1.0,
-    )  # fmt: skip
-    unit.configure(action_counts=[3] * 9, seed=1, objective=objective)
+    unit.configure(action_counts=[3] * 9, seed=1, objective=NO_LIMITS)
     for round_ in range(12):
         policy = unit.sample((32768 // 12) * (12 - round_) / 32768)
         latency = min(1.0, sum(policy) / 16)
@@ -492,10 +515,158 @@ def test_its_c_driver_drives_the_rtl(c_search):
     assert re.fullmatch(r"result 0 irq 1 idle [1-9]\d*", said[0])
 
 
+PLANNED = r"""
+#define ROWS 9
+
+int main(void)
+{
+    unsigned idle = 0;
+    rlu_unit unit = {pipe_read, pipe_write, pipe_idle, &idle};
+    uint8_t policy[ROWS], trials[ROWS], counts[ROWS] = {3, 3, 3, 3, 3, 3, 3, 3, 4};
+    uint32_t accuracy = 0, stored, oldest, lfsr, q[ROWS][2], words[RLU_PARAM_EPISODES][3], tried[ROWS][4];
+    int result = planned_search(&unit, policy, &accuracy);
+
+    printf("result %d accuracy %lu\n", result, (unsigned long)accuracy);
+    result = rlu_recommend(&unit, RLU_COEF(0.5), RLU_DOUBT_RESET, policy, ROWS, &accuracy, trials);
+    for (uint32_t row = 0; row < ROWS; row++)
+        printf("row %d %d\n", policy[row], trials[row]);
+    lfsr = pipe_read(&idle, RLU_LFSR_OFFSET);
+
+    /* Save, and plan on; then begin another task, restore, and plan the same. */
+    rlu_episodes(&unit, &stored, &oldest);
+    printf("episodes %u %u\n", (unsigned)stored, (unsigned)oldest);
+    for (uint32_t i = 0; i < stored; i++) {
+        uint32_t place = (oldest + i) % RLU_PARAM_EPISODES;
+
+        result |= rlu_read_memory(&unit, RLU_POLICY_WORD(place, 0), words[i], 2);
+        result |= rlu_read_memory(&unit, RLU_RESULT_WORD(place), words[i] + 2, 1);
+    }
+    for (uint32_t row = 0; row < ROWS; row++) {
+        result |= rlu_read_memory(&unit, RLU_TRIALS_WORD(row, 0), tried[row], counts[row]);
+        for (uint32_t i = 0; i < 2; i++)
+            q[row][i] = pipe_read(&idle, RLU_Q_TABLE_OFFSET + RLU_Q_TABLE_STRIDE * row + 4 * i);
+    }
+    printf("lfsr %x saved", (unsigned)lfsr);
+    for (uint32_t i = 0; i < stored; i++)
+        printf(" %x %x %x", (unsigned)words[i][0], (unsigned)words[i][1], (unsigned)words[i][2]);
+    for (uint32_t row = 0; row < ROWS; row++)
+        for (uint32_t i = 0; i < counts[row]; i++)
+            printf(" %u", (unsigned)tried[row][i]);
+    printf("\n");
+    for (int again = 0; again < 2; again++) {
+        result |= rlu_plan(&unit, RLU_COEF(0.5), 100, policy, ROWS);
+        printf("plan");
+        for (uint32_t row = 0; row < ROWS; row++)
+            printf(" %d", policy[row]);
+        printf("\n");
+        if (again == 0) {
+            rlu_task task = {counts, ROWS, lfsr, 0, 0};
+            rlu_planning how = {RLU_PLANNING_RESET | RLU_PLANNING_TRUST_MASK, RLU_GAIN(1.0)};
+
+            result |= rlu_configure(&unit, &task) | rlu_plans(&unit, &how);
+            for (uint32_t i = 0; i < stored; i++) {
+                uint32_t place = (oldest + i) % RLU_PARAM_EPISODES;
+
+                result |= rlu_write_memory(&unit, RLU_POLICY_WORD(place, 0), words[i], 2);
+                result |= rlu_write_memory(&unit, RLU_RESULT_WORD(place), words[i] + 2, 1);
+            }
+            for (uint32_t row = 0; row < ROWS; row++) {
+                result |= rlu_write_memory(&unit, RLU_TRIALS_WORD(row, 0), tried[row], counts[row]);
+                for (uint32_t i = 0; i < 2; i++)
+                    rlu_put(&unit, RLU_Q_TABLE_OFFSET + RLU_Q_TABLE_STRIDE * row + 4 * i, q[row][i]);
+            }
+        }
+    }
+    printf("restored %d\n", result);
+    result = rlu_write_policy(&unit, counts, ROWS - 1); /* any actions fit the memory */
+    result |= rlu_read_memory(&unit, RLU_COST_WORD(2, 3, 2), words[0], 1);
+    printf("cost %d %x\n", result, (unsigned)words[0][0]);
+    printf("refused %d\n", rlu_load_costs(&unit, RLU_PARAM_POINTS, 0, words[0], words[0], 1));
+    return 0;
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def c_plan(tmp_path_factory):
+    """The planned search of a planning unit's package."""
+    folder = tmp_path_factory.mktemp("plan") / "ip"
+    write(PLANNING, "axi4lite", folder)
+    return compiled(folder, PLANNED)
+
+
+def python_plan(device):
+    """What `planned_search` of driver/example.c, and the program above, print, by the Python driver."""
+    unit = Driver(device)
+    counts = [3] * 8 + [4]
+    latency = [[[a / 16 + p / 512 for a in range(n)] for n in counts] for p in range(4)]
+    energy = [
+        [[(2 + (a ^ row & 1)) / 32 - p / 512 for a in range(n)] for row, n in enumerate(counts)] for p in range(4)
+    ]
+    unit.configure(action_counts=counts, seed=1, objective=NO_LIMITS, planning=Planning(), costs=Costs(latency, energy))
+    for _ in range(12):
+        policy = unit.plan()
+        costs = min(1.0, sum(policy) / 16), sum(2 + (action ^ row & 1) for row, action in enumerate(policy)) / 32
+        hits = sum(action == row % 3 for row, action in enumerate(policy))
+        unit.learn(0.0 if unit.is_outlier(*costs) else 0.25 + hits / 16)
+    found = unit.recommend()
+    rows = [f"row {action} {trials}" for action, trials in zip(found.actions, found.trials, strict=True)]
+    assert len(set(rows)) > 3
+    state = unit.save()
+    lfsr, plan = state["registers"]["LFSR"], state["plan"]
+    episodes = [(*plan["policies"][2 * i : 2 * i + 2], plan["results"][i]) for i in range(8)]
+    saved = " ".join([*(f"{word:x}" for words in episodes for word in words), *map(str, plan["trials"])])
+    words = device.transact(
+        [
+            Op(WRITE, address_of("DOUBT"), 100), Op(WRITE, address_of("COMMAND"), SAMPLE), Op(WAIT),
+            *(Op(READ, address) for address in POLICY.addresses(9)),
+        ]
+    )  # fmt: skip
+    planned = "plan " + " ".join(map(str, POLICY.unpack(words, 9)))
+    accuracy = round(found.accuracy * 32768)
+    cost = round((2 / 16 + 2 / 512) * 32768) | round((2 + (2 ^ 1)) / 32 * 32768 - 128) << 16
+    return [
+        f"result 0 accuracy {accuracy}", *rows, "episodes 8 4", f"lfsr {lfsr:x} saved {saved}", planned, planned,
+        "restored 0", f"cost 0 {cost:x}",
+        "refused -3",
+    ]  # fmt: skip
+
+
+def test_its_c_driver_plans_as_the_python_driver_does(c_plan):
+    """A memory that has forgotten episodes, and what is saved, is restored too."""
+    assert served(c_plan, GoldenDevice(PLANNING)) == python_plan(GoldenDevice(PLANNING))
+
+
+def test_its_c_driver_plans_with_the_rtl(c_plan):
+    require_command("iverilog", "iverilog")
+    with SimDevice(PLANNING, simulator=SIMULATOR, bus="axi4lite") as device:
+        assert served(c_plan, device) == python_plan(GoldenDevice(PLANNING))
+
+
+def test_its_c_driver_refuses_a_unit_with_other_memories(c_plan):
+    for other in (replace(PLANNING, points=3), replace(PLANNING, episodes=16), replace(PLANNING, points=0)):
+        assert served(c_plan, GoldenDevice(other))[0] == "result -2 accuracy 0"
+
+
+@pytest.mark.parametrize(
+    "bus", ["axi4lite", *(pytest.param(b, marks=pytest.mark.slow) for b in BUSES if b != "axi4lite")]
+)
+def test_the_bench_of_a_unit_that_plans_passes_and_finds_a_wrong_plan(bus, tmp_path):
+    folder = tmp_path / "ip"
+    write(PLANNING, bus, folder)
+    assert "Planning with known costs" in (folder / "bench" / "rlu_scenario.vh").read_text()
+    done = simulate(folder)
+    assert passed(done), done.stdout
+    bug = BUGS["the costs of another operating point are added"]
+    (folder / f"{front_end(bus).top}.v").write_text(broken_unit(bug, PLANNING, tmp_path, bus).read_text())
+    assert not passed(simulate(folder))
+
+
 def test_the_integration_guide_shows_the_example(packages, tmp_path):
     blocks = re.findall(r"```c\n(.*?)```", (ROOT / "docs" / "integrate" / "integration.md").read_text(), re.DOTALL)
-    handler, mapped, loop = blocks
-    assert textwrap.indent(loop, "    ") in (packages["none"] / "driver" / "example.c").read_text()
+    handler, mapped, *loops = blocks
+    example = (packages["none"] / "driver" / "example.c").read_text()
+    assert len(loops) == 2 and all(textwrap.indent(loop, "    ") in example for loop in loops)
     # The other two compile, in a program around them.
     program = [
         handler.replace("void rlu_handler", "void rlu_handler(const rlu_unit *unit);\nvoid rlu_handler"), mapped,
