@@ -7,14 +7,15 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.primitives.pipeline import later
-from rtl.spec.params import ACTION_WIDTH, ACTIONS_PER_WORD, LANE_WIDTH, RLUParams, seen_registers
+from rtl.spec.params import ACTION_WIDTH, ACTIONS_PER_WORD, LANE_WIDTH, RLUParams
 
 
 class SeenScan(wiring.Component):
     """Compares the rows in use of the policy with those of every stored one.
 
-    Latency: ``done`` comes ``stored * ceil(states / 8) + 2`` cycles after ``start``, in a planning unit a cycle later:
-    there a register takes the memory's answer before it is compared. Throughput: eight rows per cycle.
+    A memory's answer comes late in its cycle, so it goes straight into registers.
+
+    Latency: ``done`` comes ``stored * ceil(states / 8) + 3`` cycles after ``start``. Throughput: eight rows per cycle.
 
     Parameters
     ----------
@@ -81,9 +82,8 @@ class SeenScan(wiring.Component):
             m.d.sync += running.eq(1)
 
         # Actions beyond the last row in use do not count.
-        ahead = seen_registers(p)
-        valid, final = later(m, running, 1 + ahead), later(m, last_word, 1 + ahead)
-        word, policy_word = later(m, self.word, ahead), later(m, self.policy_word, ahead)
+        valid, final = later(m, running, 2), later(m, last_word, 2)
+        word, policy_word = later(m, self.word, 1), later(m, self.policy_word, 1)
         counts = Cat(~final | (i <= last_row[:LANE_WIDTH]) for i in range(ACTIONS_PER_WORD))
         differing = Cat(
             (word.word_select(i, ACTION_WIDTH) != policy_word.word_select(i, ACTION_WIDTH)) & counts[i]
@@ -98,7 +98,7 @@ class SeenScan(wiring.Component):
             m.d.sync += before.eq((before | differs) & ~whole)
             with m.If(whole & ~before & ~differs):
                 m.d.sync += self.seen.eq(1)
-        m.d.comb += self.done.eq(later(m, running & last_word & last_episode, 3 + ahead))
+        m.d.comb += self.done.eq(later(m, running & last_word & last_episode, 4))
         return m
 
 

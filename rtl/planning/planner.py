@@ -68,7 +68,8 @@ class Planner(wiring.Component):
     update, plan, recommend : In(1)
         Start learning, a plan, a recommendation; not while another one runs.
     planning, recommending, other_mode : In(1)
-        One of these runs; it is a recommendation; an update or a sample of another mode runs.
+        One of these runs, since the cycle after its start; it is a recommendation; the same as the first for an
+        update or a sample of another mode.
     done : Out(1)
         High for one cycle.
     clear, clear_row : In
@@ -291,7 +292,7 @@ class Planner(wiring.Component):
                 with m.Case(i):
                     m.d.comb += host.data.eq(answers[one.name])
         m.d.comb += [
-            memory.active.eq(self.planning | ~self.other_mode),
+            memory.active.eq(~self.other_mode),
             costs.write_point.eq(late.point),
             costs.write_row.eq(late.row),
             costs.write_action.eq(late.action),

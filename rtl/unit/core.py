@@ -143,13 +143,19 @@ class RLUCore(wiring.Component):
             if p.points:
                 m.submodules.planner = planner = Planner(p)
                 planning = settings.mode[field_of("MODE", "planning").lsb]
-                planned = Signal()  # the planner is at work
+                planned = Signal()  # a job of the planner runs
+                # The same without the job's first cycle, in which it reads nothing: a register selects faster.
+                at_work, others_work = Signal(), Signal()
                 m.d.comb += planned.eq(planning & (active[Job.UPDATE] | active[Job.SAMPLE] | active[Job.RECOMMEND]))
+                m.d.sync += [
+                    at_work.eq(planned & ~finished),
+                    others_work.eq(~planning & (active[Job.UPDATE] | active[Job.SAMPLE]) & ~finished),
+                ]
                 episodic = episodic & ~planning
                 vary, explore = episodic | planning, Mux(planning, planner.explore, episodic & episodes.explore)
                 policy_word = planner.tried_word
                 # It changes at least two cycles before the sampler's first row.
-                epsilon = later(m, Mux(planned & planner.still, 0, settings.epsilon), 1)
+                epsilon = later(m, Mux(at_work & planner.still, 0, settings.epsilon), 1)
             with m.If(episodic & (active[Job.UPDATE] | active[Job.SAMPLE])):
                 m.d.comb += finished.eq(episodes.done)
             m.d.comb += [
@@ -184,8 +190,13 @@ class RLUCore(wiring.Component):
             lfsr_load = self.lfsr_load | episodes.lfsr_load
             lfsr_value = Mux(episodes.lfsr_load, episodes.lfsr_value, self.word)
             if p.points:
-                self._plan(m, planner, planning, planned, start, active, store, reader, reward, sampler, episodes)
-                m.d.comb += [planner.clear.eq(clearing), planner.clear_row.eq(clear_row)]
+                self._plan(m, planner, planning, start, active, store, reader, reward, sampler, episodes)
+                m.d.comb += [
+                    planner.planning.eq(at_work),
+                    planner.other_mode.eq(others_work),
+                    planner.clear.eq(clearing),
+                    planner.clear_row.eq(clear_row),
+                ]
                 with m.If(planned):
                     m.d.comb += finished.eq(planner.done)
                 with m.Elif(active[Job.RECOMMEND]):
@@ -193,8 +204,8 @@ class RLUCore(wiring.Component):
                 start_update = start_update & ~planning
                 start_sample = Mux(planning, planner.sample, start_sample)
                 # The episode memory's answer comes late, so it is chosen last.
-                from_memory = Mux(planned, planner.reader_stored, episodes.replaying)
-                others = Mux(planned, planner.reader_action, store.action)
+                from_memory = Mux(at_work, planner.reader_stored, episodes.replaying)
+                others = Mux(at_work, planner.reader_action, store.action)
                 policy_action = Mux(from_memory, episodes.episode_action, others)
             # The LFSR's state times the number of episodes stored, in cycles in which the sampler does not multiply.
             factor_b = Mux(later(m, episodes.lfsr_advance, 1), episodes.stored, sampler.factor_b)
@@ -241,7 +252,7 @@ class RLUCore(wiring.Component):
         # The memories serve the block at work, or the bus if none is.
         read_row = Mux(active[Job.SAMPLE], sampler.read_row, Mux(active[Job.UPDATE], updater.read_row, self.row))
         if p.points:
-            read_row = Mux(planned, planner.read_row, read_row)
+            read_row = Mux(at_work, planner.read_row, read_row)
         if p.episodes:
             read_row = Mux(episodes.scanning, episodes.scan_row, read_row)
             if p.points:
@@ -337,15 +348,13 @@ class RLUCore(wiring.Component):
                 ]
         return m
 
-    def _plan(self, m, planner, planning, planned, start, active, store, reader, reward, sampler, episodes):
+    def _plan(self, m, planner, planning, start, active, store, reader, reward, sampler, episodes):
         """Connect the planner of a unit that has one."""
         m.d.comb += [
             planner.update.eq(start[Job.UPDATE] & planning),
             planner.plan.eq(start[Job.SAMPLE] & planning),
             planner.recommend.eq(start[Job.RECOMMEND] & planning),
-            planner.planning.eq(planned),
             planner.recommending.eq(active[Job.RECOMMEND]),
-            planner.other_mode.eq(~planning & (active[Job.UPDATE] | active[Job.SAMPLE])),
             planner.missed.eq(reward.latency_outlier | reward.energy_outlier),
             planner.action.eq(store.action),
             planner.last.eq(store.last),

@@ -253,7 +253,7 @@ class GoldenModel:
     def seen(self) -> bool:
         """Whether the policy is stored already; only rows in use count."""
         states = self.registers["STATES"]
-        self.cycles += seen_cycles(self.params, states, self.stored) if self.stored else 0
+        self.cycles += seen_cycles(states, self.stored) if self.stored else 0
         return any(list(episode.actions[:states]) == self.policy[:states] for episode in self.episodes)
 
     def _score(self) -> int:
