@@ -15,7 +15,7 @@ class SeenScan(wiring.Component):
 
     A memory's answer comes late in its cycle, so it goes straight into registers.
 
-    Latency: ``done`` comes ``stored * ceil(states / 8) + 3`` cycles after ``start``. Throughput: eight rows per cycle.
+    Latency: ``done`` comes ``stored * ceil(states / 8) + 4`` cycles after ``start``. Throughput: eight rows per cycle.
 
     Parameters
     ----------

@@ -159,18 +159,19 @@ class PlanSearch(wiring.Component):
             self.read_row.eq(Mux(restoring | keeping, word << LANE_WIDTH, row)),
         ]
 
-        # Copies of POLICY, a word per cycle: what is read is written a cycle later.
+        # Copies of POLICY, a word per cycle: what is read is written a cycle later; to POLICY itself two cycles later,
+        # because a memory's answer comes late.
         copied = later(m, word, 1)
         m.d.comb += [
             kept_read.addr.eq(word),
             kept_write.addr.eq(copied),
             kept_write.data.eq(self.word),
             kept_write.en.eq(later(m, keeping, 1)),
-            self.write_word.eq(Mux(found, kept_read.data, self.episode_word)),
-            self.write_word_en.eq(later(m, restoring, 1)),
-            self.write_row.eq(Mux(self.write_word_en, copied << LANE_WIDTH, row)),
+            self.write_word_en.eq(later(m, restoring, 2)),
+            self.write_row.eq(Mux(self.write_word_en, later(m, copied, 1) << LANE_WIDTH, row)),
             self.write_action.eq(chosen),
         ]
+        m.d.sync += self.write_word.eq(Mux(found, kept_read.data, self.episode_word))
         with m.If(restoring | keeping):
             m.d.sync += word.eq(Mux(last_word, 0, word + 1))
 
@@ -302,7 +303,9 @@ class PlanSearch(wiring.Component):
             with m.State("RESTORE"):
                 m.d.comb += restoring.eq(1)
                 with m.If(last_word):
-                    m.next = "RESTORED"
+                    m.next = "RESTORE LAST"
+            with m.State("RESTORE LAST"):
+                m.next = "RESTORED"
             with m.State("RESTORED"):
                 m.d.comb += self.walk.start.eq(1)
                 m.next = "FORESEE"
