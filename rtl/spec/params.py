@@ -292,7 +292,7 @@ def store_cycles(params: RLUParams) -> int:
 
 def walk_cycles(states: int) -> int:
     """Walking along a policy: one row per cycle."""
-    return states + 5
+    return states + 6
 
 
 def value_cycles(hopes: int) -> int:

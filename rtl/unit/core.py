@@ -204,9 +204,8 @@ class RLUCore(wiring.Component):
                 start_update = start_update & ~planning
                 start_sample = Mux(planning, planner.sample, start_sample)
                 # The episode memory's answer comes late, so it is chosen last.
-                from_memory = Mux(at_work, planner.reader_stored, episodes.replaying)
                 others = Mux(at_work, planner.reader_action, store.action)
-                policy_action = Mux(from_memory, episodes.episode_action, others)
+                policy_action = Mux(episodes.replaying, episodes.episode_action, others)
             # The LFSR's state times the number of episodes stored, in cycles in which the sampler does not multiply.
             factor_b = Mux(later(m, episodes.lfsr_advance, 1), episodes.stored, sampler.factor_b)
 

@@ -399,7 +399,7 @@ _BUGS = (
     ),
     PlantedBug(
         "the operating point has an effect of its own in place of the constant", "rtl.planning.policy_walk",
-        "Mux(answers_last, 0, self.tried)", "self.tried",
+        "Mux(answers_last, 0, self.action)", "self.action",
         (bench("planning", "planner"), lockstep("planner", quick=True)),
     ),
     PlantedBug(
@@ -452,7 +452,7 @@ _BUGS = (
     ),
     PlantedBug(
         "a walk leaves the last row out", "rtl.planning.policy_walk",
-        "row.eq(self.states - 1), is_last.eq(1)", "row.eq(self.states - 2), is_last.eq(1)",
+        "early.eq(self.states - 1), is_last.eq(1)", "early.eq(self.states - 2), is_last.eq(1)",
         (proof("walk", quick=True),),
     ),
     PlantedBug(

@@ -328,7 +328,7 @@ def off(h: Harness, params: RLUParams) -> None:
     used = (
         planner.planning, planner.done, planner.sample, planner.still & planner.planning, planner.write_action_en,
         planner.write_word_en, planner.effect_en, planner.score.start, planner.score.again, episodes.store,
-        episodes.compare_start, episodes.compare, planner.reader_stored & planner.planning,
+        episodes.compare_start, episodes.compare,
     )  # fmt: skip
     h.prove(~Cat(used).any())
     host = h.delayed(dut.memory.write, 1)
