@@ -321,6 +321,10 @@ class RLUCore(wiring.Component):
                     q_table.write_odd.eq(planner.effect),
                 ]
 
+        written = updater.write_en, updater.write_row, updater.write_action, updater.write_value
+        if p.points:  # no m.If: Icarus Verilog leaves the other bits of the probe unknown then
+            effect = planner.effect_en, planner.effect_row, planner.effect_action, planner.effect
+            written = tuple(Mux(planner.effect_en, ours, given) for ours, given in zip(effect, written, strict=True))
         m.d.comb += [
             self.probe.draw.eq(sampler.draw_en),
             self.probe.draw_row.eq(sampler.draw_row),
@@ -330,21 +334,13 @@ class RLUCore(wiring.Component):
             self.probe.action_row.eq(sampler.write_row),
             self.probe.action_value.eq(sampler.write_action),
             self.probe.action_explored.eq(sampler.explored),
-            self.probe.write.eq(updater.write_en),
-            self.probe.write_row.eq(updater.write_row),
-            self.probe.write_action.eq(updater.write_action),
-            self.probe.write_value.eq(updater.write_value),
+            self.probe.write.eq(written[0]),
+            self.probe.write_row.eq(written[1]),
+            self.probe.write_action.eq(written[2]),
+            self.probe.write_value.eq(written[3]),
             self.probe.reward.eq(reward.reward_valid),
             self.probe.reward_value.eq(reward.reward),
         ]
-        if p.points:
-            with m.If(planner.effect_en):
-                m.d.comb += [
-                    self.probe.write.eq(1),
-                    self.probe.write_row.eq(planner.effect_row),
-                    self.probe.write_action.eq(planner.effect_action),
-                    self.probe.write_value.eq(planner.effect),
-                ]
         return m
 
     def _plan(self, m, planner, planning, start, active, store, reader, reward, sampler, episodes):
