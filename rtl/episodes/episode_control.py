@@ -158,6 +158,7 @@ class EpisodeControl(wiring.Component):
             self.winner_reward.eq(tournament.winner_reward),
             self.winner_share.eq(tournament.winner_share),
             seen.states.eq(self.states),
+            seen.but_last.eq(self.planner.active if p.points else 0),
             seen.stored.eq(self.stored),
             seen.word.eq(memory.word),
             seen.policy_word.eq(self.policy_word),

@@ -7,14 +7,15 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.primitives.pipeline import later
-from rtl.spec.params import ACTION_WIDTH, ACTIONS_PER_WORD, LANE_WIDTH, RLUParams, seen_registers
+from rtl.spec.params import ACTION_WIDTH, ACTIONS_PER_WORD, LANE_WIDTH, RLUParams
 
 
 class SeenScan(wiring.Component):
     """Compares the rows in use of the policy with those of every stored one.
 
-    Latency: ``done`` comes ``stored * ceil(states / 8) + 2`` cycles after ``start``, in a planning unit a cycle later:
-    there a register takes the memory's answer before it is compared. Throughput: eight rows per cycle.
+    A memory's answer comes late in its cycle, so it goes straight into registers.
+
+    Latency: ``done`` comes ``stored * ceil(states / 8) + 4`` cycles after ``start``. Throughput: eight rows per cycle.
 
     Parameters
     ----------
@@ -27,6 +28,8 @@ class SeenScan(wiring.Component):
         Begin; not to be given again before ``done``.
     states : In(bits for 0..states)
         Rows in use, at least 1.
+    but_last : In(1)
+        The last row in use does not count.
     stored : In(stored_width)
         Number of stored episodes, at least 1.
     read_episode : Out(range(episodes))
@@ -47,6 +50,7 @@ class SeenScan(wiring.Component):
             {
                 "start": In(1),
                 "states": In(params.states.bit_length()),
+                "but_last": In(1),
                 "stored": In(params.stored_width),
                 "read_episode": Out(range(params.episodes)),
                 "read_row": Out(params.row_width),
@@ -80,11 +84,11 @@ class SeenScan(wiring.Component):
         with m.Elif(self.start):
             m.d.sync += running.eq(1)
 
-        # Actions beyond the last row in use do not count.
-        ahead = seen_registers(p)
-        valid, final = later(m, running, 1 + ahead), later(m, last_word, 1 + ahead)
-        word, policy_word = later(m, self.word, ahead), later(m, self.policy_word, ahead)
-        counts = Cat(~final | (i <= last_row[:LANE_WIDTH]) for i in range(ACTIONS_PER_WORD))
+        # Actions beyond the last row that counts do not.
+        valid, final = later(m, running, 2), later(m, last_word, 2)
+        word, policy_word = later(m, self.word, 1), later(m, self.policy_word, 1)
+        last = last_row[:LANE_WIDTH]
+        counts = Cat(~final | (i < last) | ((i == last) & ~self.but_last) for i in range(ACTIONS_PER_WORD))
         differing = Cat(
             (word.word_select(i, ACTION_WIDTH) != policy_word.word_select(i, ACTION_WIDTH)) & counts[i]
             for i in range(ACTIONS_PER_WORD)
@@ -98,7 +102,7 @@ class SeenScan(wiring.Component):
             m.d.sync += before.eq((before | differs) & ~whole)
             with m.If(whole & ~before & ~differs):
                 m.d.sync += self.seen.eq(1)
-        m.d.comb += self.done.eq(later(m, running & last_word & last_episode, 3 + ahead))
+        m.d.comb += self.done.eq(later(m, running & last_word & last_episode, 4))
         return m
 
 

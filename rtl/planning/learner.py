@@ -21,7 +21,7 @@ class EffectLearner(wiring.Component):
     times, the newest first. An episode's policy is walked twice: for the sum of its effects, then to add the same
     step to each of them.
 
-    Latency: `planned_update_cycles` of ``rtl.spec.params``; ``2 states + 17`` cycles for an episode that was measured,
+    Latency: `planned_update_cycles` of ``rtl.spec.params``; ``2 states + 19`` cycles for an episode that was measured,
     4 for another.
 
     Parameters

@@ -21,7 +21,7 @@ class PlanSearch(wiring.Component):
     takes the action with which the policy is worth most. The best policy met is kept, and becomes POLICY at the end.
     For a sample that is one that was never tried; without one the sampler draws every row.
 
-    Latency: `incumbent_cycles` and others of ``rtl.spec.params``; a candidate takes ``states + 8`` cycles and those of
+    Latency: `incumbent_cycles` and others of ``rtl.spec.params``; a candidate takes ``states + 9`` cycles and those of
     the valuer.
 
     Parameters
@@ -65,6 +65,8 @@ class PlanSearch(wiring.Component):
         It must believe what was measured of the episode.
     hopeful, known : Out
         It must look for what is to be gained on ``known``.
+    copying : Out(1)
+        It reads a stored policy, word by word.
     read_row : Out(row_width)
         Row wanted from the policy store and the episode memory, where neither sampler nor walk reads.
     action, last : In(4)
@@ -109,6 +111,7 @@ class PlanSearch(wiring.Component):
                 "measured": Out(1),
                 "hopeful": Out(1),
                 "known": Out(params.q_width - 1),
+                "copying": Out(1),
                 "read_row": Out(row),
                 "action": In(action),
                 "last": In(action),
@@ -154,23 +157,25 @@ class PlanSearch(wiring.Component):
             last_word.eq(word == last_row[LANE_WIDTH:]),
             last_episode.eq(self.episode == self.stored - 1),
             self.still.eq(climb == 0),
+            self.copying.eq(restoring),
             self.measured.eq(judging & setting(self.planning, "PLANNING", "trust")),
             self.hopeful.eq(~judging & ~self.recommending),
             self.read_row.eq(Mux(restoring | keeping, word << LANE_WIDTH, row)),
         ]
 
-        # Copies of POLICY, a word per cycle: what is read is written a cycle later.
+        # Copies of POLICY, a word per cycle: what is read is written a cycle later; to POLICY itself two cycles later,
+        # because a memory's answer comes late.
         copied = later(m, word, 1)
         m.d.comb += [
             kept_read.addr.eq(word),
             kept_write.addr.eq(copied),
             kept_write.data.eq(self.word),
             kept_write.en.eq(later(m, keeping, 1)),
-            self.write_word.eq(Mux(found, kept_read.data, self.episode_word)),
-            self.write_word_en.eq(later(m, restoring, 1)),
-            self.write_row.eq(Mux(self.write_word_en, copied << LANE_WIDTH, row)),
+            self.write_word_en.eq(later(m, restoring, 2)),
+            self.write_row.eq(Mux(self.write_word_en, later(m, copied, 1) << LANE_WIDTH, row)),
             self.write_action.eq(chosen),
         ]
+        m.d.sync += self.write_word.eq(Mux(found, kept_read.data, self.episode_word))
         with m.If(restoring | keeping):
             m.d.sync += word.eq(Mux(last_word, 0, word + 1))
 
@@ -302,7 +307,9 @@ class PlanSearch(wiring.Component):
             with m.State("RESTORE"):
                 m.d.comb += restoring.eq(1)
                 with m.If(last_word):
-                    m.next = "RESTORED"
+                    m.next = "RESTORE LAST"
+            with m.State("RESTORE LAST"):
+                m.next = "RESTORED"
             with m.State("RESTORED"):
                 m.d.comb += self.walk.start.eq(1)
                 m.next = "FORESEE"

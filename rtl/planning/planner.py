@@ -68,7 +68,8 @@ class Planner(wiring.Component):
     update, plan, recommend : In(1)
         Start learning, a plan, a recommendation; not while another one runs.
     planning, recommending, other_mode : In(1)
-        One of these runs; it is a recommendation; an update or a sample of another mode runs.
+        One of these runs, since the cycle after its start; it is a recommendation; the same as the first for an
+        update or a sample of another mode.
     done : Out(1)
         High for one cycle.
     clear, clear_row : In
@@ -80,7 +81,7 @@ class Planner(wiring.Component):
     episodes : Out(PlannerPort(params))
         The episode memory.
     read_row : Out(row_width)
-        Row wanted from Q-table, policy store and episode memory.
+        Row wanted from Q-table and policy store.
     store_row : In(row_width)
         Row that the policy store reads, which is another one while policies are compared.
     action, last, word : In
@@ -88,9 +89,7 @@ class Planner(wiring.Component):
     tried_word : Out(32)
         The policy word, with the row that is being tried.
     reader_action : Out(4)
-        The action that the row reader must take, unless
-    reader_stored : Out(1)
-        it must take that of the episode memory.
+        The action that the row reader must take.
     old, legal : In
         The row reader's answer.
     write_row, write_action, write_action_en, write_word, write_word_en : Out
@@ -129,7 +128,6 @@ class Planner(wiring.Component):
                 "word": In(32),
                 "tried_word": Out(32),
                 "reader_action": Out(ACTION_WIDTH),
-                "reader_stored": Out(1),
                 "old": In(q),
                 "legal": In(1),
                 "write_row": Out(row),
@@ -183,6 +181,8 @@ class Planner(wiring.Component):
 
         # A memory's answer comes late in its cycle.
         first, second = later(m, memory.first, 1), later(m, memory.second, 1)
+        lane = later(m, walk.early_row[:LANE_WIDTH], 2)
+        stored_action = later(m, memory.word, 1).word_select(lane, ACTION_WIDTH)
 
         # The policy, with the row that is being tried.
         answered_row = later(m, self.store_row, 1)
@@ -196,9 +196,7 @@ class Planner(wiring.Component):
 
         m.d.comb += [
             walk.states.eq(settings.states),
-            walk.action.eq(Mux(walk.stored, memory.action, tried)),
-            walk.tried.eq(tried),
-            self.reader_stored.eq(walk.effect_stored),
+            walk.action.eq(Mux(walk.stored, stored_action, tried)),
             walk.last.eq(self.last),
             walk.old.eq(self.old),
             walk.legal.eq(self.legal),
@@ -291,7 +289,7 @@ class Planner(wiring.Component):
                 with m.Case(i):
                     m.d.comb += host.data.eq(answers[one.name])
         m.d.comb += [
-            memory.active.eq(self.planning | ~self.other_mode),
+            memory.active.eq(~self.other_mode),
             costs.write_point.eq(late.point),
             costs.write_row.eq(late.row),
             costs.write_action.eq(late.action),
@@ -306,7 +304,9 @@ class Planner(wiring.Component):
         with m.If(self.planning):
             m.d.comb += [
                 memory.read_episode.eq(Mux(learning, learner.episode, search.episode)),
-                memory.read_row.eq(self.read_row),
+                memory.read_row.eq(
+                    Mux(search.drawing, self.sampler_row, Mux(search.copying, search.read_row, walk.early_row))
+                ),
                 trials.read_row.eq(walk.trials_row),
                 costs.read_point.eq(walk.cost_point),
                 costs.read_row.eq(walk.cost_row),

@@ -22,7 +22,7 @@ class WalkSignature(Interface):
     stored : Out(1)
         With ``start``: along the policy of the stored episode that is read, not along POLICY.
     done : In(1)
-        High for one cycle ``states + 5`` cycles after ``start``; the sums are right from then until the next start.
+        High for one cycle ``states + 6`` cycles after ``start``; the sums are right from then until the next start.
     """
 
     def __init__(self):
@@ -56,7 +56,7 @@ def visit_layout(params: RLUParams) -> data.StructLayout:
 class PolicyWalk(wiring.Component):
     """Visits the rows of a policy from the last, which has the operating point, to the first.
 
-    Latency: ``visit`` shows the last row 5 cycles after ``start``, the first one ``states + 4``. Throughput: one row
+    Latency: ``visit`` shows the last row 6 cycles after ``start``, the first one ``states + 5``. Throughput: one row
     per cycle.
 
     Parameters
@@ -70,20 +70,18 @@ class PolicyWalk(wiring.Component):
         Starts the walk.
     states : In(bits for 0..states)
         Rows in use, at least 1.
+    early_row : Out(row_width)
+        Row wanted from the memory of stored policies, a cycle before the others: its answer goes into a register.
     walking : Out(1)
-        Rows are asked for.
+        Rows are asked for, from the others.
     read_row : Out(row_width)
-        Row wanted from the Q-table and the memories of policies.
+        Row wanted from the Q-table and the policy store.
     stored : Out(1)
         The answer must be a stored policy's action.
     action, last : In(4)
         The answers, a cycle later: the row's action in the policy, and its highest action.
-    tried : In(4)
-        The same, if it is not a stored policy's: a memory's answer comes late.
     effect_action : Out(4)
-        The action that the row reader must take (combinational), unless
-    effect_stored : Out(1)
-        it must take the stored policy's.
+        The action that the row reader must take (combinational).
     old, legal : In
         The row reader's answer.
     trials_row : Out(row_width)
@@ -104,14 +102,13 @@ class PolicyWalk(wiring.Component):
             {
                 "order": In(WalkSignature()),
                 "states": In(params.states.bit_length()),
+                "early_row": Out(params.row_width),
                 "walking": Out(1),
                 "read_row": Out(params.row_width),
                 "stored": Out(1),
                 "action": In(ACTION_WIDTH),
                 "last": In(ACTION_WIDTH),
-                "tried": In(ACTION_WIDTH),
                 "effect_action": Out(ACTION_WIDTH),
-                "effect_stored": Out(1),
                 "old": In(signed(params.q_width)),
                 "legal": In(1),
                 "trials_row": Out(params.row_width),
@@ -128,21 +125,24 @@ class PolicyWalk(wiring.Component):
         m = Module()
         p = self.params
         running, is_last, is_first = Signal(), Signal(), Signal()
-        row = self.read_row
-        m.d.comb += [is_first.eq(row == 0), self.walking.eq(running)]
+        early, asked, asks_last = self.early_row, Signal(), Signal()
+        m.d.comb += is_first.eq(early == 0)
         with m.If(running):
-            m.d.sync += [row.eq(row - 1), is_last.eq(0)]
+            m.d.sync += [early.eq(early - 1), is_last.eq(0)]
             with m.If(is_first):
                 m.d.sync += running.eq(0)
         with m.Elif(self.order.start):
-            m.d.sync += [running.eq(1), row.eq(self.states - 1), is_last.eq(1), self.stored.eq(self.order.stored)]
+            m.d.sync += [running.eq(1), early.eq(self.states - 1), is_last.eq(1), self.stored.eq(self.order.stored)]
+
+        row = self.read_row
+        m.d.sync += [asked.eq(running), row.eq(early), asks_last.eq(is_last)]
+        m.d.comb += self.walking.eq(asked)
 
         # A cycle after the request: the action. The last row comes first, and its action is the operating point.
-        answers_last = later(m, is_last, 1)
+        answers_last = later(m, asks_last, 1)
         action, last = Signal(ACTION_WIDTH), Signal(ACTION_WIDTH)
         m.d.comb += [
-            self.effect_action.eq(Mux(answers_last, 0, self.tried)),
-            self.effect_stored.eq(self.stored & ~answers_last),
+            self.effect_action.eq(Mux(answers_last, 0, self.action)),
             self.trials_row.eq(later(m, row, 1)),
         ]
         m.d.sync += [action.eq(self.action), last.eq(self.last)]
@@ -162,7 +162,7 @@ class PolicyWalk(wiring.Component):
 
         # Three cycles after it: its costs, and its doubt.
         visit = self.visit
-        of_last = later(m, is_last, 3)
+        of_last = later(m, asks_last, 3)
         doubt = Array(DOUBTS)[Mux(trials < len(DOUBTS), trials, len(DOUBTS) - 1)]
         m.d.sync += [
             visit.legal.eq(legal),
@@ -172,13 +172,13 @@ class PolicyWalk(wiring.Component):
             visit.energy.eq(Mux(known, self.cost.energy, 0)),
         ]
         m.d.comb += [
-            visit.valid.eq(later(m, running, 4)),
+            visit.valid.eq(later(m, asked, 4)),
             visit.row.eq(later(m, row, 4)),
             visit.action.eq(later(m, action, 2)),
             visit.effect_action.eq(later(m, Mux(later(m, answers_last, 1), 0, action), 2)),
             visit.has_effect.eq(self.legal),
             visit.effect.eq(self.old),
-            self.order.done.eq(later(m, running & is_first, 5)),
+            self.order.done.eq(later(m, running & is_first, 6)),
         ]
         return m
 

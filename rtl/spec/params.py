@@ -272,14 +272,9 @@ def tournament_cycles(draws: int) -> int:
     return draws + 6
 
 
-def seen_registers(params: RLUParams) -> int:
-    """Registers between the episode memory and the comparison with what it holds."""
-    return 1 if params.points else 0
-
-
-def seen_cycles(params: RLUParams, states: int, stored: int) -> int:
+def seen_cycles(states: int, stored: int) -> int:
     """Comparing a policy with every stored one: eight rows per cycle."""
-    return stored * words_of_policy(states) + 3 + seen_registers(params)
+    return stored * words_of_policy(states) + 4
 
 
 def score_cycles(states: int) -> int:
@@ -297,7 +292,7 @@ def store_cycles(params: RLUParams) -> int:
 
 def walk_cycles(states: int) -> int:
     """Walking along a policy: one row per cycle."""
-    return states + 5
+    return states + 6
 
 
 def value_cycles(hopes: int) -> int:

@@ -143,13 +143,19 @@ class RLUCore(wiring.Component):
             if p.points:
                 m.submodules.planner = planner = Planner(p)
                 planning = settings.mode[field_of("MODE", "planning").lsb]
-                planned = Signal()  # the planner is at work
+                planned = Signal()  # a job of the planner runs
+                # The same without the job's first cycle, in which it reads nothing: a register selects faster.
+                at_work, others_work = Signal(), Signal()
                 m.d.comb += planned.eq(planning & (active[Job.UPDATE] | active[Job.SAMPLE] | active[Job.RECOMMEND]))
+                m.d.sync += [
+                    at_work.eq(planned & ~finished),
+                    others_work.eq(~planning & (active[Job.UPDATE] | active[Job.SAMPLE]) & ~finished),
+                ]
                 episodic = episodic & ~planning
                 vary, explore = episodic | planning, Mux(planning, planner.explore, episodic & episodes.explore)
                 policy_word = planner.tried_word
                 # It changes at least two cycles before the sampler's first row.
-                epsilon = later(m, Mux(planned & planner.still, 0, settings.epsilon), 1)
+                epsilon = later(m, Mux(at_work & planner.still, 0, settings.epsilon), 1)
             with m.If(episodic & (active[Job.UPDATE] | active[Job.SAMPLE])):
                 m.d.comb += finished.eq(episodes.done)
             m.d.comb += [
@@ -184,8 +190,13 @@ class RLUCore(wiring.Component):
             lfsr_load = self.lfsr_load | episodes.lfsr_load
             lfsr_value = Mux(episodes.lfsr_load, episodes.lfsr_value, self.word)
             if p.points:
-                self._plan(m, planner, planning, planned, start, active, store, reader, reward, sampler, episodes)
-                m.d.comb += [planner.clear.eq(clearing), planner.clear_row.eq(clear_row)]
+                self._plan(m, planner, planning, start, active, store, reader, reward, sampler, episodes)
+                m.d.comb += [
+                    planner.planning.eq(at_work),
+                    planner.other_mode.eq(others_work),
+                    planner.clear.eq(clearing),
+                    planner.clear_row.eq(clear_row),
+                ]
                 with m.If(planned):
                     m.d.comb += finished.eq(planner.done)
                 with m.Elif(active[Job.RECOMMEND]):
@@ -193,9 +204,8 @@ class RLUCore(wiring.Component):
                 start_update = start_update & ~planning
                 start_sample = Mux(planning, planner.sample, start_sample)
                 # The episode memory's answer comes late, so it is chosen last.
-                from_memory = Mux(planned, planner.reader_stored, episodes.replaying)
-                others = Mux(planned, planner.reader_action, store.action)
-                policy_action = Mux(from_memory, episodes.episode_action, others)
+                others = Mux(at_work, planner.reader_action, store.action)
+                policy_action = Mux(episodes.replaying, episodes.episode_action, others)
             # The LFSR's state times the number of episodes stored, in cycles in which the sampler does not multiply.
             factor_b = Mux(later(m, episodes.lfsr_advance, 1), episodes.stored, sampler.factor_b)
 
@@ -241,7 +251,7 @@ class RLUCore(wiring.Component):
         # The memories serve the block at work, or the bus if none is.
         read_row = Mux(active[Job.SAMPLE], sampler.read_row, Mux(active[Job.UPDATE], updater.read_row, self.row))
         if p.points:
-            read_row = Mux(planned, planner.read_row, read_row)
+            read_row = Mux(at_work, planner.read_row, read_row)
         if p.episodes:
             read_row = Mux(episodes.scanning, episodes.scan_row, read_row)
             if p.points:
@@ -311,6 +321,10 @@ class RLUCore(wiring.Component):
                     q_table.write_odd.eq(planner.effect),
                 ]
 
+        written = updater.write_en, updater.write_row, updater.write_action, updater.write_value
+        if p.points:  # no m.If: Icarus Verilog leaves the other bits of the probe unknown then
+            effect = planner.effect_en, planner.effect_row, planner.effect_action, planner.effect
+            written = tuple(Mux(planner.effect_en, ours, given) for ours, given in zip(effect, written, strict=True))
         m.d.comb += [
             self.probe.draw.eq(sampler.draw_en),
             self.probe.draw_row.eq(sampler.draw_row),
@@ -320,32 +334,22 @@ class RLUCore(wiring.Component):
             self.probe.action_row.eq(sampler.write_row),
             self.probe.action_value.eq(sampler.write_action),
             self.probe.action_explored.eq(sampler.explored),
-            self.probe.write.eq(updater.write_en),
-            self.probe.write_row.eq(updater.write_row),
-            self.probe.write_action.eq(updater.write_action),
-            self.probe.write_value.eq(updater.write_value),
+            self.probe.write.eq(written[0]),
+            self.probe.write_row.eq(written[1]),
+            self.probe.write_action.eq(written[2]),
+            self.probe.write_value.eq(written[3]),
             self.probe.reward.eq(reward.reward_valid),
             self.probe.reward_value.eq(reward.reward),
         ]
-        if p.points:
-            with m.If(planner.effect_en):
-                m.d.comb += [
-                    self.probe.write.eq(1),
-                    self.probe.write_row.eq(planner.effect_row),
-                    self.probe.write_action.eq(planner.effect_action),
-                    self.probe.write_value.eq(planner.effect),
-                ]
         return m
 
-    def _plan(self, m, planner, planning, planned, start, active, store, reader, reward, sampler, episodes):
+    def _plan(self, m, planner, planning, start, active, store, reader, reward, sampler, episodes):
         """Connect the planner of a unit that has one."""
         m.d.comb += [
             planner.update.eq(start[Job.UPDATE] & planning),
             planner.plan.eq(start[Job.SAMPLE] & planning),
             planner.recommend.eq(start[Job.RECOMMEND] & planning),
-            planner.planning.eq(planned),
             planner.recommending.eq(active[Job.RECOMMEND]),
-            planner.other_mode.eq(~planning & (active[Job.UPDATE] | active[Job.SAMPLE])),
             planner.missed.eq(reward.latency_outlier | reward.energy_outlier),
             planner.action.eq(store.action),
             planner.last.eq(store.last),

@@ -253,7 +253,7 @@ class GoldenModel:
     def seen(self, rows: int | None = None) -> bool:
         """Whether a stored policy has the same actions in the first rows, by default in all that are in use."""
         states = self.registers["STATES"]
-        self.cycles += seen_cycles(self.params, states, self.stored) if self.stored else 0
+        self.cycles += seen_cycles(states, self.stored) if self.stored else 0
         compared = states if rows is None else rows
         return any(list(episode.actions[:compared]) == self.policy[:compared] for episode in self.episodes)
 

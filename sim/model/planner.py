@@ -360,7 +360,7 @@ class Planner:
             return False
         whole = words_of_policy(states) * ACTIONS_PER_WORD
         policy[:whole] = found[:whole]
-        model.cycles += 1 + keep_cycles(states)
+        model.cycles += 2 + keep_cycles(states)
         return True
 
     def _setting(self, field: str) -> int:

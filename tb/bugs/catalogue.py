@@ -369,7 +369,7 @@ _BUGS = (
     PlantedBug(
         "the last row is not compared with stored policies", "rtl.episodes.policy_scan",
         "(i <= last_row[:LANE_WIDTH])", "(i < last_row[:LANE_WIDTH])",
-        (lockstep("episodic"),),
+        (lockstep("episodic"), proof("seen-scan", quick=True)),
     ),
     PlantedBug(
         "a policy that is stored already is drawn again forever", "rtl.episodes.episode_control",
@@ -399,7 +399,7 @@ _BUGS = (
     ),
     PlantedBug(
         "the operating point has an effect of its own in place of the constant", "rtl.planning.policy_walk",
-        "Mux(answers_last, 0, self.tried)", "self.tried",
+        "Mux(answers_last, 0, self.action)", "self.action",
         (bench("planning", "planner"), lockstep("planner", quick=True)),
     ),
     PlantedBug(
@@ -435,7 +435,30 @@ _BUGS = (
     PlantedBug(
         "a plan may be a policy that was tried", "rtl.planning.plan_search",
         "with m.If(self.seen):", "with m.If(0):",
-        (bench("planning", "planner"), lockstep("planner")),
+        (
+            bench("planning", "planner"), lockstep("planner"), proof("plan-search"),
+            proof("plan-search-small", quick=True),
+        ),
+    ),
+    PlantedBug(
+        "a climb tries an action that the row does not have", "rtl.planning.plan_search",
+        "last_action.eq(self.try_action == last)", "last_action.eq(self.try_action == last + 1)",
+        (proof("plan-search"), proof("plan-search-small")),
+    ),
+    PlantedBug(
+        "passes over the stored episodes are not counted", "rtl.planning.learner",
+        "passes_left.eq(passes_left - 1)", "passes_left.eq(passes_left)",
+        (proof("planner-ends", quick=True),),
+    ),
+    PlantedBug(
+        "a walk leaves the last row out", "rtl.planning.policy_walk",
+        "early.eq(self.states - 1), is_last.eq(1)", "early.eq(self.states - 2), is_last.eq(1)",
+        (proof("walk", quick=True),),
+    ),
+    PlantedBug(
+        "the planner learns in every mode", "rtl.unit.core",
+        "planner.update.eq(start[Job.UPDATE] & planning)", "planner.update.eq(start[Job.UPDATE])",
+        (proof("planning-off", quick=True),),
     ),
     PlantedBug(
         "the row being tried is compared in the wrong word", "rtl.planning.planner",

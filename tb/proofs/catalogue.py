@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from rtl.spec.params import RLUParams
@@ -13,7 +14,12 @@ FULL = RLUParams()
 #: Pairs of alpha and gamma in sixteenths: the published 0.25 and 0.99 (which rounds to 16), the ends, some between.
 RATES = ((4, 16), (0, 16), (16, 16), (16, 14), (8, 15), (5, 11))
 SMALL = RLUParams(states=2, actions=2, q_width=8, q_frac=6, coef_frac=4, gain_frac=4, lfsr_width=8)
+PLANNER = replace(SMALL, episodes=2, points=2)
 
+PLAN = (
+    "A plan and a recommendation are legal policies if those stored and drawn are. A plan is not a stored policy if "
+    "the search has met another one."
+)
 ROW_MAX = "The row maximum is the largest of the entries that take part, and its index the lowest action that has it."
 
 _PROOFS = (
@@ -153,6 +159,51 @@ _PROOFS = (
         "effects of 16 bit, every effect and step",
         induction(1, 16),
         partial(planning.effects, params=RLUParams(states=5, actions=4, episodes=2, points=4)),
+    ),
+    Proof(
+        "seen-scan",
+        "The comparison finds whether the rows in use of a policy are those of a stored one, in the documented cycle.",
+        "1 to 11 rows, 1 or 2 episodes, every policy",
+        unrolled(12, "one whole comparison"),
+        partial(planning.tried, params=RLUParams(states=11, actions=3, episodes=2, points=3)),
+    ),
+    Proof(
+        "plan-search",
+        PLAN,
+        "1 or 2 rows x 2 actions, 2 episodes, one climb of one sweep; every worth, every policy stored and drawn",
+        unrolled(56, "one whole plan"),
+        partial(planning.plan, params=PLANNER, most=2),
+        quick=False,
+    ),
+    Proof(
+        "plan-search-small",
+        PLAN,
+        "1 row x 2 actions, 2 episodes, one climb of one sweep; every worth, every policy stored and drawn",
+        unrolled(42, "one whole plan"),
+        partial(planning.plan, params=PLANNER, most=1),
+    ),
+    Proof(
+        "planner-ends",
+        "Learner, search and valuer do not run for ever: in each cycle in which none of their helpers is waited for, "
+        "less is left to do, from any state.",
+        "16 rows x 4 actions, 64 episodes; every setting",
+        induction(1, 8),
+        partial(planning.ends, params=RLUParams(states=16, actions=4, episodes=64, points=9)),
+    ),
+    Proof(
+        "walk",
+        "A walk visits each row in use once, the last one first, one per cycle, and is done in the documented cycle.",
+        "1 to 5 rows",
+        unbounded(),
+        partial(planning.walk, params=RLUParams(states=5, actions=4, episodes=2, points=4)),
+    ),
+    Proof(
+        "planning-off",
+        "With MODE.planning off the planner rests, and nothing of it but the host's accesses reaches the blocks that "
+        "the other modes use: memories, sampler, reward calculator, sequencer.",
+        "2 states x 2 actions, numbers of 8 bit, 2 episodes, 1 point, every sequence of commands",
+        unbounded(),
+        partial(planning.off, params=replace(SMALL, episodes=2, points=1)),
     ),
     Proof(
         "idle",

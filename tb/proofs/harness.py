@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from amaranth.asserts import AnyConst
 from amaranth.back import rtlil
-from amaranth.hdl import Assert, Assume, ClockDomain, Module, ShapeLike, Signal, Value, ValueLike
+from amaranth.hdl import Assert, Assume, ClockDomain, Fragment, Module, ShapeLike, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
@@ -98,6 +98,12 @@ class Harness:
     def rtlil(self) -> str:
         """The module as Yosys reads it; its name is ``top``."""
         return str(rtlil.convert(self.m, name="top", ports=self._inputs))
+
+
+def register(block: Fragment, name: str) -> Signal:
+    """A register inside a block, found by its name: Amaranth has no public way to it."""
+    driven = (signal for statement in block.statements["sync"] for signal in statement._lhs_signals())
+    return next(signal for signal in driven if signal.name == name)
 
 
 @dataclass(frozen=True)

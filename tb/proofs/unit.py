@@ -9,18 +9,12 @@ from amaranth.hdl import Cat, Const, Fragment, Mux, Signal, Value
 from rtl.spec.params import RLUParams, clear_cycles, reward_cycles, sample_cycles, share_cycles, update_cycles
 from rtl.spec.registers import BY_NAME
 from rtl.unit.top import RLU
-from tb.proofs.harness import Harness
+from tb.proofs.harness import Harness, register
 
 
 def _taken(h: Harness, bus: Any, name: str) -> Value:
     """A write of the named register, requested a cycle ago, is acknowledged without error."""
     return bus.ack & ~bus.err & h.delayed(bus.we & (bus.addr == BY_NAME[name].offset), 1)
-
-
-def _register(block: Fragment, name: str) -> Signal:
-    """A register inside a block, found by its name: Amaranth has no public way to it."""
-    driven = (signal for statement in block.statements["sync"] for signal in statement._lhs_signals())
-    return next(signal for signal in driven if signal.name == name)
 
 
 def idle(h: Harness, params: RLUParams) -> None:
@@ -66,7 +60,7 @@ def idle(h: Harness, params: RLUParams) -> None:
     sampler, updater = core.find_subfragment("sampler"), core.find_subfragment("updater")
     fsm = core.find_generated("reward", "fsm")
     h.prove(fsm.state < len(fsm.encoding))
-    h.prove(_register(core, "clearing") | (_register(core, "clear_row") == 0))
-    h.prove(_register(sampler, "running") | (_register(sampler, "counter") == 0))
-    at_work = _register(core, "started"), _register(core, "clearing"), _register(core, "cleared"), fsm.state != 0
-    h.prove(dut.busy | ~Cat(at_work, _register(sampler, "running"), _register(updater, "running")).any())
+    h.prove(register(core, "clearing") | (register(core, "clear_row") == 0))
+    h.prove(register(sampler, "running") | (register(sampler, "counter") == 0))
+    at_work = register(core, "started"), register(core, "clearing"), register(core, "cleared"), fsm.state != 0
+    h.prove(dut.busy | ~Cat(at_work, register(sampler, "running"), register(updater, "running")).any())

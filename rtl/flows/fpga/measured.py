@@ -22,6 +22,7 @@ class Measurement(NamedTuple):
         luts, flip_flops, block_rams, multipliers: area.
         fmax_mhz: clock with the seeds 1, 2 and 3 of the placement.
         episodes: episodes that the unit remembers.
+        points: operating points whose costs it can hold; above 0 it plans.
     """
 
     design: str
@@ -34,6 +35,7 @@ class Measurement(NamedTuple):
     multipliers: int
     fmax_mhz: tuple[float, float, float]
     episodes: int = 0
+    points: int = 0
 
     @property
     def median_mhz(self) -> float:
@@ -43,7 +45,7 @@ class Measurement(NamedTuple):
     @property
     def params(self) -> RLUParams:
         """Parameters of the unit."""
-        return RLUParams(states=self.states, actions=self.actions, episodes=self.episodes)
+        return RLUParams(states=self.states, actions=self.actions, episodes=self.episodes, points=self.points)
 
     @property
     def options(self) -> str:
@@ -51,6 +53,7 @@ class Measurement(NamedTuple):
         words = ["--core" if self.design == "core" else f"--bus {self.design}"]
         words += [] if self.technology == "ecp5" else [f"--technology {self.technology}"]
         words += [f"--episodes {self.episodes}"] if self.episodes else []
+        words += [f"--points {self.points}"] if self.points else []
         return " ".join(words)
 
 
@@ -86,7 +89,10 @@ MEASURED = (
 
 
 def package_measurements(bus: str, technology: str = "generic", *, episodic: bool = False) -> list[Measurement]:
-    """Measurements of units like a package's: behind the same bus, with or without an episode memory."""
+    """Measurements of units like a package's: behind the same bus, with or without an episode memory.
+
+    A unit that plans has an episode memory, so the two kinds share a clock.
+    """
     return [m for m in MEASURED if (m.design, m.technology, m.episodes > 0) == (bus, technology, episodic)]
 
 

@@ -288,7 +288,9 @@ def _clock_text(params: RLUParams, bus: str, technology: str, clock_mhz: float) 
     episodic = params.episodes > 0
     met = package_clock_mhz(bus, technology, episodic=episodic)
     sizes = " and ".join(
-        f"{m.states} states x {m.actions} actions" + (f" with {m.episodes} episodes" if episodic else "")
+        f"{m.states} states x {m.actions} actions"
+        + (f" with {m.episodes} episodes" if episodic else "")
+        + (f" and {m.points} points" if m.points else "")
         for m in package_measurements(bus, technology, episodic=episodic)
     )
     known = f"a Lattice ECP5 of speed grade 6 met {met:g} MHz in every placement measured, of {sizes}"
