@@ -368,8 +368,13 @@ _BUGS = (
     ),
     PlantedBug(
         "the last row is not compared with stored policies", "rtl.episodes.policy_scan",
-        "(i <= last_row[:LANE_WIDTH])", "(i < last_row[:LANE_WIDTH])",
+        " | ((i == last) & ~self.but_last)", "",
         (lockstep("episodic"), proof("seen-scan", quick=True)),
+    ),
+    PlantedBug(
+        "a policy that was tried at another operating point counts as untried", "rtl.episodes.policy_scan",
+        "((i == last) & ~self.but_last)", "(i == last)",
+        (lockstep("planner"), proof("seen-scan", quick=True)),
     ),
     PlantedBug(
         "a policy that is stored already is drawn again forever", "rtl.episodes.episode_control",
@@ -436,14 +441,13 @@ _BUGS = (
         "a plan may be a policy that was tried", "rtl.planning.plan_search",
         "with m.If(self.seen):", "with m.If(0):",
         (
-            bench("planning", "planner"), lockstep("planner"), proof("plan-search"),
-            proof("plan-search-small", quick=True),
+            bench("planning", "planner"), lockstep("planner"), proof("plan-search", quick=True),
         ),
     ),
     PlantedBug(
         "a climb tries an action that the row does not have", "rtl.planning.plan_search",
         "last_action.eq(self.try_action == last)", "last_action.eq(self.try_action == last + 1)",
-        (proof("plan-search"), proof("plan-search-small")),
+        (proof("plan-search"),),
     ),
     PlantedBug(
         "passes over the stored episodes are not counted", "rtl.planning.learner",
