@@ -440,9 +440,7 @@ _BUGS = (
     PlantedBug(
         "a plan may be a policy that was tried", "rtl.planning.plan_search",
         "with m.If(self.seen):", "with m.If(0):",
-        (
-            bench("planning", "planner"), lockstep("planner"), proof("plan-search", quick=True),
-        ),
+        (bench("planning", "planner"), lockstep("planner"), proof("plan-search", quick=True)),
     ),
     PlantedBug(
         "a climb tries an action that the row does not have", "rtl.planning.plan_search",

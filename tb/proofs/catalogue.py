@@ -166,8 +166,8 @@ _PROOFS = (
     ),
     Proof(
         "plan-search",
-        "A plan and a recommendation are legal policies if those stored and drawn are. A plan is not a stored policy, at "
-        "any operating point, if the search has met another one.",
+        "A plan and a recommendation are legal policies if those stored and drawn are. A plan is not a stored policy, "
+        "at any operating point, if the search has met another one.",
         "1 or 2 rows x 2 actions, 2 episodes, one climb of one sweep; every worth, every policy stored and drawn",
         unrolled(56, "one whole plan"),
         partial(planning.plan, params=PLANNER, most=2),
