@@ -43,8 +43,11 @@ _SUMMARY: dict[str, Any] = {
     **dict.fromkeys(("iterations", "trained", "cached", "skipped", "golden_words_compared"), int),
     "accuracy_th": float,
     "found_how": str,
+    "found_predicted": dict[str, Any],
     **dict.fromkeys(("baseline_int8", "found", "best_seen"), dict[str, Any]),
 }
+#: Parts of a summary that older runs, or those of other searches, do not have.
+_OPTIONAL = ("found_how", "found_predicted")
 
 
 class RunFolder:
@@ -136,7 +139,7 @@ class RunFolder:
             return None
         advice = f"make it again: rlu tune --resume --out {self.path}"
         with reading(path, "{} is damaged", advice, RunFolderError):
-            summary = check_object(parse_json(path.read_bytes()), _SUMMARY, "what it holds", optional=("found_how",))
+            summary = check_object(parse_json(path.read_bytes()), _SUMMARY, "what it holds", optional=_OPTIONAL)
             for name in ("baseline_int8", "found", "best_seen"):
                 row = check_object(summary[name], MEASURED, name)
                 chosen = {known: row[known] for known in DIMENSIONS if known in row}

@@ -23,6 +23,11 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     ]
     if summary["golden_words_compared"]:
         lines.append(f"the golden model agreed with the RTL in all {summary['golden_words_compared']} words read")
+    if predicted := summary.get("found_predicted"):
+        lines.append(
+            f"accuracy predicted for the policy found: {predicted['accuracy']:.3f}; its choices were tried "
+            f"{' '.join(map(str, predicted['trials']))} times"
+        )
     dimensions = [dimension for dimension in DIMENSIONS.values() if dimension.name in summary["found"]]
     titles = " | ".join(dimension.title for dimension in dimensions)
     lines += [

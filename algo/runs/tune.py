@@ -44,7 +44,7 @@ from algo.search.methods.planning import first_policy, planning_params, unit_cos
 from algo.search.methods.registry import method_named
 from algo.search.places import baseline_policy, blocks_of, choices_for, space_of
 from algo.search.scoring import Scorer, range_problems
-from algo.search.searcher import Problem, Searcher
+from algo.search.searcher import Problem, Recommendation, Searcher
 from algo.search.step import Step
 from algo.search.unit_searcher import PlanningSearcher, UnitSearcher
 from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, dimension_named
@@ -186,8 +186,9 @@ def _run(
             q_table = {"q_frac": searcher.driver.params.q_frac, "rows": searcher.driver.q_table()}
             folder.write(Q_TABLE, json.dumps(q_table) + "\n")
         best = max(folder.steps, key=lambda step: step.reward)
-        actions, how = searcher.recommend() or (best.actions, "best seen, retrained")
-        found = space.decode(actions)
+        advice = searcher.recommend() or Recommendation(best.actions, "best seen, retrained")
+        found = space.decode(advice.actions)
+        predicted = {"accuracy": advice.predicted, "trials": advice.trials}
         compared = device.compared if isinstance(device, ShadowedDevice) else 0
 
     def measured(policy: Policy, accuracy: float) -> dict[str, Any]:
@@ -210,7 +211,8 @@ def _run(
         "skipped": sum(step.served == "skipped" for step in folder.steps),
         "accuracy_th": objective.accuracy_th,
         "baseline_int8": measured(baseline, baseline_accuracy),
-        "found_how": how,
+        "found_how": advice.how,
+        **({} if advice.predicted is None else {"found_predicted": predicted}),
         "found": measured(found, evaluator.accuracy(found, len(schedule))),
         "best_seen": {"iteration": best.iteration, **measured(space.decode(best.actions), best.accuracy or 0.0)},
         "golden_words_compared": compared,

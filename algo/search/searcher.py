@@ -80,6 +80,22 @@ class Notes(NamedTuple):
     digest: str = ""
 
 
+class Recommendation(NamedTuple):
+    """The policy that a searcher would deploy.
+
+    Attributes:
+        actions: an action a row.
+        how: how it was found, in words.
+        predicted: accuracy that it is believed to have, 0..1; ``None`` if the searcher does not say.
+        trials: how often the policies tried had each of its actions; empty if the searcher does not say.
+    """
+
+    actions: tuple[int, ...]
+    how: str
+    predicted: float | None = None
+    trials: tuple[int, ...] = ()
+
+
 class Searcher(Protocol):
     """Proposes policies, one after the other."""
 
@@ -91,8 +107,8 @@ class Searcher(Protocol):
         """Take the outcome of the policy that was asked for last."""
         ...
 
-    def recommend(self) -> tuple[tuple[int, ...], str] | None:
-        """After the last policy: the one to deploy, an action a row, and how it was found; ``None``: the best seen."""
+    def recommend(self) -> Recommendation | None:
+        """After the last policy: the one to deploy; ``None``: the best seen."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -181,10 +197,10 @@ class OneOfBatch:
         self._told.append((self._asked, outcome))
         return Notes()
 
-    def recommend(self) -> tuple[tuple[int, ...], str] | None:
+    def recommend(self) -> Recommendation | None:
         """What the batch recommends, and that its model of accuracy says so; ``None`` for the best seen."""
         found = self._batch.recommend() if self._told else None
-        return None if found is None else (tuple(found[0].tolist()), BELIEVED)
+        return None if found is None else Recommendation(tuple(found[0].tolist()), BELIEVED)
 
     def state(self) -> dict[str, Any]:
         """The method, and all that was asked and told."""

@@ -8,7 +8,7 @@ from typing import Any
 from algo.chips.chip import Chip
 from algo.search.loop import Evaluator, search
 from algo.search.scoring import Scorer, weighed_energy
-from algo.search.searcher import Notes, Outcome
+from algo.search.searcher import Notes, Outcome, Recommendation
 from algo.search.step import Step
 from algo.space.policy import PolicySpace
 from sim.devices.driver import Driver
@@ -54,9 +54,9 @@ class UnitSearcher:
         self._next += 1
         return Notes(epsilon, learned.digest)
 
-    def recommend(self) -> tuple[tuple[int, ...], str] | None:
+    def recommend(self) -> Recommendation | None:
         """The greedy policy of the last Q-table, or ``None`` for the best seen."""
-        return (self.driver.sample(0.0), "greedy") if self._greedy else None
+        return Recommendation(self.driver.sample(0.0), "greedy") if self._greedy else None
 
     def state(self) -> dict[str, Any]:
         """The unit's registers and memories."""
@@ -87,14 +87,10 @@ class PlanningSearcher(UnitSearcher):
         self.driver.write_policy(self._first)
         return self._first
 
-    def recommend(self) -> tuple[tuple[int, ...], str]:
+    def recommend(self) -> Recommendation:
         """What the unit believes to be best, with the accuracy that it predicts."""
         found = self.driver.recommend()
-        tried = " ".join(map(str, found.trials))
-        return found.actions, (
-            f"best by the unit's own prediction (accuracy {found.accuracy:.3f}; its choices were tried {tried} times), "
-            "retrained"
-        )
+        return Recommendation(found.actions, "best by the unit's prediction, retrained", found.accuracy, found.trials)
 
 
 def search_with_unit(
