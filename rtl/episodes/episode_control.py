@@ -322,7 +322,7 @@ class EpisodeControl(wiring.Component):
 
     def _serve(self, m, memory, seen, place, storing, comparing):
         """The planner's access to the memory, and the numbers of an episode that is stored, with 16 bits each."""
-        p, planner = self.params, self.planner
+        planner = self.planner
         m.d.comb += [
             memory.write_first.eq(Mux(planner.active, planner.accuracy, self.reward)),
             memory.write_second.eq(Mux(planner.active, 0, self.share)),
@@ -359,8 +359,6 @@ class EpisodeControl(wiring.Component):
                 memory.write_second_en.eq(planner.write_second_en),
             ]
         with m.If(planner.write_first_en):
-            newest = Signal(p.stored_width)
-            m.d.comb += newest.eq(planner.write_episode + 1)
-            m.d.sync += place.eq(newest)
-            with m.If(self.stored < newest):
-                m.d.sync += self.stored.eq(newest)
+            m.d.sync += place.eq(planner.newest)
+            with m.If(planner.grows):
+                m.d.sync += self.stored.eq(planner.newest)

@@ -39,7 +39,11 @@ class PlannerPort(Interface):
     write_word, write_word_en : Out
         Policy word to write.
     write_first, write_first_en : Out
-        First number to write; the episode counts as the newest then.
+        First number to write; the episode counts as the newest then, so there are
+    newest : Out(stored_width)
+        this many episodes up to it, if that is
+    grows : Out(1)
+        more than are stored. Both come with the write, from registers.
     write_second, write_second_en : Out
         Second number to write.
     store : Out(1)
@@ -79,6 +83,8 @@ class PlannerPort(Interface):
                 "write_word_en": Out(1),
                 "write_first": Out(16),
                 "write_first_en": Out(1),
+                "newest": Out(params.stored_width),
+                "grows": Out(1),
                 "write_second": Out(16),
                 "write_second_en": Out(1),
                 "store": Out(1),

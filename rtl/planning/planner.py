@@ -288,6 +288,9 @@ class Planner(wiring.Component):
             for i, one in enumerate(MEMORIES):
                 with m.Case(i):
                     m.d.comb += host.data.eq(answers[one.name])
+        newest = Signal(p.stored_width)
+        # The write before was two cycles ago at least, so what is stored is known already.
+        m.d.sync += [memory.newest.eq(newest), memory.grows.eq(memory.stored < newest)]
         m.d.comb += [
             memory.active.eq(~self.other_mode),
             costs.write_point.eq(late.point),
@@ -300,6 +303,7 @@ class Planner(wiring.Component):
             memory.write_word_en.eq(of_memory["policies"]),
             memory.write_first.eq(word),
             memory.write_first_en.eq(of_memory["results"]),
+            newest.eq((address.result + 1)[: len(newest)]),
         ]
         with m.If(self.planning):
             m.d.comb += [

@@ -350,7 +350,8 @@ class RLUCore(wiring.Component):
             planner.plan.eq(start[Job.SAMPLE] & planning),
             planner.recommend.eq(start[Job.RECOMMEND] & planning),
             planner.recommending.eq(active[Job.RECOMMEND]),
-            planner.missed.eq(reward.latency_outlier | reward.energy_outlier),
+            # It takes two comparisons; registers do not change just before a command.
+            planner.missed.eq(later(m, reward.latency_outlier | reward.energy_outlier, 1)),
             planner.action.eq(store.action),
             planner.last.eq(store.last),
             planner.word.eq(store.word),
