@@ -224,6 +224,8 @@ def synth(
 @click.option("--states", type=int, help="Rows of the unit; default: the board's.")
 @click.option("--actions", type=int, help="Actions of the unit; default: the board's.")
 @click.option("--lfsr-width", type=int, help="Bits of the unit's LFSR; default: the board's.")
+@click.option("--episodes", type=int, help="Episodes that the unit remembers; default 0.")
+@click.option("--points", type=int, help="Operating points of a unit that plans, which needs --episodes; default 0.")
 @click.option("--baud", type=int, help="Bits per second of the serial port; default: the board's.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("build"),
               show_default=True, help="Folder for the bitstream.")  # fmt: skip

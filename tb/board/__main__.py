@@ -103,11 +103,12 @@ def main() -> None:
     """The command: simulates until standard input ends or Ctrl-C."""
     parser = argparse.ArgumentParser(prog="tb.board", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--board", default="ulx3s-85f", choices=list(BOARDS))
-    parser.add_argument("--states", type=int)
-    parser.add_argument("--actions", type=int)
+    sizes = ("states", "actions", "episodes", "points")
+    for name in sizes:
+        parser.add_argument(f"--{name}", type=int)
     arguments = parser.parse_args()
     which = board(arguments.board)
-    given = {name: value for name in ("states", "actions") if (value := getattr(arguments, name)) is not None}
+    given = {name: value for name in sizes if (value := getattr(arguments, name)) is not None}
     try:
         params = RLUParams(**{"states": which.params.states, "actions": which.params.actions} | given)
     except ValueError as error:

@@ -1,7 +1,7 @@
 """cocotb module that connects the pins of a simulated board's top to a pseudo-terminal; started by `tb.board`.
 
-Simulated time passes only while bytes are being sent, and for a while after. Then the simulation sleeps until the
-host sends more.
+Simulated time passes only while bytes are being sent or the unit is at work, and for a while after. Then the simulation
+sleeps until the host sends more.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ async def serve(dut: Any) -> None:
     clk, rx, tx = (getattr(dut, os.environ[f"RLU_BOARD_{name}"]) for name in ("CLK", "RX", "TX"))
     reset_name = os.environ["RLU_BOARD_RESET"]
     reset, pressed = getattr(dut, reset_name.lstrip("~")), not reset_name.startswith("~")
+    light_name = os.environ["RLU_BOARD_LIGHT"]
+    light, lit = getattr(dut, light_name.lstrip("~")), not light_name.startswith("~")
     reset.value = not pressed
     rx.value = 1
     Clock(clk, PERIOD_NS, "ns").start()
@@ -66,4 +68,5 @@ async def serve(dut: Any) -> None:
             await Timer((RESET_CYCLES + 8) * PERIOD_NS, "ns")
             (folder / "pressed").touch()
         await step
-        rest = 0 if not source.idle() else rest + _STEP_BITS
+        at_work = bool(light.value) == lit
+        rest = 0 if at_work or not source.idle() else rest + _STEP_BITS

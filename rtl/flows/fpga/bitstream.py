@@ -152,6 +152,9 @@ def _file_name(board: Board, params: RLUParams, baud: int, suffix: str) -> str:
     name = f"rlu-{board.name}-{params.states}x{params.actions}"
     if params.lfsr_width != board.params.lfsr_width:
         name += f"-lfsr{params.lfsr_width}"
+    for what in ("episodes", "points"):
+        if (count := getattr(params, what)) != getattr(board.params, what):
+            name += f"-{count}{what}"
     if baud != board.baud:
         name += f"-{baud}baud"
     return f"{name}.{suffix}"

@@ -393,6 +393,15 @@ def test_the_simulated_board_decides_as_the_golden_model(running, golden, tmp_pa
     assert summary | {"golden_words_compared": 0} == golden[1]
 
 
+def test_a_unit_that_plans_on_the_simulated_board_decides_as_the_golden_model(tmp_path):
+    settings = {"method": "planning", "schedule": "planning", "iterations": 4}
+    whole, expected, _ = tuned(tmp_path / "golden", **settings)
+    with simulated(board("ulx3s-85f"), RLUParams(states=4, actions=9, episodes=64, points=9)) as simulation:
+        folder, summary, _ = tuned(tmp_path / "run", device=f"serial:{simulation.port}", **settings)
+    assert (folder.path / TRACE).read_bytes() == (whole.path / TRACE).read_bytes()
+    assert summary["found"] == expected["found"] and summary["golden_words_compared"] > 4 * 30
+
+
 @pytest.mark.slow
 def test_the_command_tunes_on_the_simulated_board(running, tmp_path):
     from tests.algo.commands.test_cli import SMALL, rlu

@@ -85,13 +85,15 @@ def board_top(board: Board, params: RLUParams, baud: int) -> tuple[BoardTop, Any
 
 
 def simulation_top(board: Board, params: RLUParams, divisor: int, gap_bits: int) -> tuple[str, dict[str, str]]:
-    """The same top as Verilog without vendor cells, and the names of its ports: clk, rx, tx, reset.
+    """The same top as Verilog without vendor cells, and the names of its ports: clk, rx, tx, reset, light.
 
-    ``reset`` ends in ``~`` in front of a name if the button reads 0 when pressed.
+    There is a ``~`` in front of the name of ``reset`` if the button reads 0 when pressed, and of ``light``, which says
+    that the unit is at work, if 0 lights it.
     """
     pins = request_pins(board, board.make_platform())
     top = BoardTop(pins, params, divisor, gap_bits)
     used = (pins.clk, pins.rx, pins.tx, pins.reset, *pins.lights)
     text = converted(top, name=TOP, ports=[pin.io for pin in used])
     names = {"clk": pins.clk.io.name, "rx": pins.rx.io.name, "tx": pins.tx.io.name}
-    return text, names | {"reset": ("~" if pins.reset.invert[0] else "") + pins.reset.io.name}
+    inverted = {"reset": pins.reset, "light": pins.lights[0]}
+    return text, names | {name: ("~" if pin.invert[0] else "") + pin.io.name for name, pin in inverted.items()}
