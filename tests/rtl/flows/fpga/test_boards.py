@@ -1,5 +1,6 @@
 """Boards and their bitstreams: the real tools for one small unit, stand-ins for what goes wrong, all of it if slow."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -82,8 +83,8 @@ def tools(tmp_path, monkeypatch):
     return Tools(tmp_path / "tools", monkeypatch)
 
 
-def make(tmp_path, **options):
-    return build(board("ulx3s-85f"), TINY, tmp_path / "out", cache=tmp_path / "cache", **options)
+def make(tmp_path, params=TINY, **options):
+    return build(board("ulx3s-85f"), params, tmp_path / "out", cache=tmp_path / "cache", **options)
 
 
 def test_a_bitstream_is_written_once_and_then_kept(tools, tmp_path):
@@ -97,6 +98,8 @@ def test_a_bitstream_is_written_once_and_then_kept(tools, tmp_path):
     assert [p.name for p in first.path.parent.iterdir()] == ["rlu-ulx3s-85f-2x2-lfsr8.bit"]
     assert make(tmp_path, baud=1_000_000).path.name == "rlu-ulx3s-85f-2x2-lfsr8-1000000baud.bit"
     assert tools.used.read_text().count("yosys") == 2
+    planning = make(tmp_path, dataclasses.replace(TINY, episodes=2, points=1))
+    assert planning.path.name == "rlu-ulx3s-85f-2x2-lfsr8-2episodes-1points.bit"
 
 
 def test_no_older_bitstream_stays_when_a_new_one_fails(tools, tmp_path):
