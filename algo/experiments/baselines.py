@@ -12,18 +12,22 @@ from algo.experiments.tables import BUDGET, digests, methods, objectives, regret
 from algo.search.compare.regret import CHECKPOINTS, EARLY, arrival, as_json, mean_regret
 from algo.search.methods.registry import METHODS
 
+#: The last number of evaluations of searches with a model of accuracy is among those that are shown.
+_SHOWN = tuple(sorted({*EARLY, 80, *CHECKPOINTS}))
+#: Evaluations after which the planning unit is set beside the published one after all of its.
+_AS_GOOD_AT = ("10", "15", "25")
 #: Where curves are sampled for the plot.
 _CURVE = tuple(sorted({1, *range(10, BUDGET + 1, 10)}))
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
-    """Tables, methods and seeds."""
-    return configuration_of(settings, methods(settings.scale))
+    """Tables, methods, seeds, and where regrets are shown."""
+    return configuration_of(settings, methods(settings.scale)) | {"checkpoints": _SHOWN}
 
 
 def compute(settings: Settings) -> dict[str, Any]:
     """Mean regret with its interval, and evaluations to within 1 % of the optimum."""
-    return compute_of(settings, methods(settings.scale), (*EARLY, *CHECKPOINTS))
+    return compute_of(settings, methods(settings.scale), _SHOWN)
 
 
 def configuration_of(settings: Settings, names: Sequence[str]) -> dict[str, Any]:
@@ -68,11 +72,21 @@ def compute_of(settings: Settings, names: Sequence[str], checkpoints: Sequence[i
 
 def present(data: Mapping[str, Any]) -> Page:
     """A table for each case; nothing was published on these."""
-    rows = [
-        Row(f"regret of the published search after {BUDGET} evaluations: {title(case)}", NOT_PUBLISHED,
-            shown(case["methods"]["rlu"]["regret"][str(BUDGET)], 4), f"optimum {case['optimum']:.4f}")
-        for case in data["cases"]
-    ]  # fmt: skip
+    rows = []
+    for case in data["cases"]:
+        published = case["methods"]["rlu"]["regret"][str(BUDGET)]
+        rows.append(
+            Row(f"regret of the published search after {BUDGET} evaluations: {title(case)}", NOT_PUBLISHED,
+                shown(published, 4), f"optimum {case['optimum']:.4f}")
+        )  # fmt: skip
+        planned = case["methods"].get("planning", {}).get("regret", {})
+        for at in _AS_GOOD_AT:
+            if at in planned:
+                better = planned[at]["high"] < published["low"]
+                rows.append(
+                    Row(f"regret of the planning unit after {at}: {title(case)}", NOT_PUBLISHED, shown(planned[at], 4),
+                        "below that, with separate intervals" if better else "not below that with separate intervals")
+                )  # fmt: skip
     return Page(
         rows, curves(data), "Mean regret over evaluations",
         {f"**{title(case)}**": method_table(case, data["checkpoints"]) for case in data["cases"]},
