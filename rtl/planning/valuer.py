@@ -147,14 +147,15 @@ class Valuer(wiring.Component):
         accuracy = Signal(signed(accuracy_width(p)))
         doubt = Signal(doubt_width(p))
         hope = Signal(range(len(HOPES)))
-        # Quarters of the doubt that each hope adds; the caution takes its own share off.
-        above = Signal(signed(doubt_width(p) + 5))
-        with m.If(~self.hopeful):
-            m.d.comb += above.eq(-multiplier.product)
-        with m.Else(), m.Switch(hope):
+        # Quarters of the doubt that each hope adds, in a register before they are added; the caution takes its own
+        # share off.
+        scoring = Signal()
+        added = Signal(signed(doubt_width(p) + 5))
+        with m.Switch(hope + scoring):
             for i, (quarters, _) in enumerate(HOPES):
                 with m.Case(i):
-                    m.d.comb += above.eq(_times(doubt, quarters) >> 2)
+                    m.d.sync += added.eq(_times(doubt, quarters) >> 2)
+        above = Mux(self.hopeful, added, -multiplier.product)
         gained = Signal(signed(p.q_width + 1))
         weighed = Signal(signed(len(gained) + 2))
         with m.Switch(hope):
@@ -206,18 +207,20 @@ class Valuer(wiring.Component):
             with m.State("AGAIN"):
                 m.d.comb += score.again.eq(1)
                 m.next = "SCORE"
-            with m.State("SCORE"), m.If(score.scored):
-                m.d.sync += hope.eq(hope + 1)
-                m.next = "DONE"
-                with m.If(hope == 0):
-                    m.d.sync += self.worth.eq(Mux(score.low, low, score.score))
-                    with m.If(self.hopeful & ~score.low & less(Const(0, signed(len(gained))), gained)):
-                        m.next = "AT"
-                with m.Else():
-                    with m.If(~score.low & ~gained[-1]):
-                        m.d.sync += self.worth.eq(self.worth + weighed)
-                    with m.If(hope != len(HOPES) - 1):
-                        m.next = "AT"
+            with m.State("SCORE"):
+                m.d.comb += scoring.eq(1)
+                with m.If(score.scored):
+                    m.d.sync += hope.eq(hope + 1)
+                    m.next = "DONE"
+                    with m.If(hope == 0):
+                        m.d.sync += self.worth.eq(Mux(score.low, low, score.score))
+                        with m.If(self.hopeful & ~score.low & less(Const(0, signed(len(gained))), gained)):
+                            m.next = "AT"
+                    with m.Else():
+                        with m.If(~score.low & ~gained[-1]):
+                            m.d.sync += self.worth.eq(self.worth + weighed)
+                        with m.If(hope != len(HOPES) - 1):
+                            m.next = "AT"
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)
                 m.next = "IDLE"
