@@ -293,7 +293,7 @@ def test_a_changed_configuration_is_refused_with_its_field_and_what_is_allowed(r
         ("objective", None, "objective must be text, not None"),
         ("fold_batch_norm", 1, "fold_batch_norm must be true or false, not 1"),
         ("latency_th_ms", 10**400, "latency_th_ms (--latency-th) must be a finite number"),
-        ("weights", "lost", "weights must be one of carried, restarted, not 'lost'"),
+        ("weights", "lost", "weights must be one of carried, restarted or null, not 'lost'"),
         ("width", 0, "width must be in 1..512, not 0"),
     ):
         path = tmp_path / field
