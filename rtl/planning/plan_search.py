@@ -147,6 +147,7 @@ class PlanSearch(wiring.Component):
         row, moved = self.try_row, Signal()
         here, chosen, last = Signal(ACTION_WIDTH), Signal(ACTION_WIDTH), Signal(ACTION_WIDTH)
         word = Signal(range(max(2, p.policy_words)))
+        recommends = Signal()  # a register selects faster
         restoring, keeping = Signal(), Signal()
         better, last_action, last_word, last_episode = Signal(), Signal(), Signal(), Signal()
         last_row = Signal(p.row_width)
@@ -159,7 +160,7 @@ class PlanSearch(wiring.Component):
             self.still.eq(climb == 0),
             self.copying.eq(restoring),
             self.measured.eq(judging & setting(self.planning, "PLANNING", "trust")),
-            self.hopeful.eq(~judging & ~self.recommending),
+            self.hopeful.eq(~judging & ~recommends),
             self.read_row.eq(Mux(restoring | keeping, word << LANE_WIDTH, row)),
         ]
 
@@ -182,6 +183,7 @@ class PlanSearch(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [self.episode.eq(0), have.eq(0), found.eq(0), judging.eq(1), climb.eq(0)]
+                m.d.sync += recommends.eq(self.recommending)
                 with m.If(self.start):
                     m.next = "PARENT"
                     with m.If(self.stored != 0):
@@ -207,9 +209,9 @@ class PlanSearch(wiring.Component):
                 m.d.sync += [self.episode.eq(parent), judging.eq(0), self.known.eq(Mux(best[-1], 0, best))]
                 with m.If(have):
                     # A plan is compared with other plans; a recommendation with the best known, too.
-                    m.d.sync += have.eq(self.recommending)
+                    m.d.sync += have.eq(recommends)
                     m.next = "CLIMB"
-                with m.Elif(self.recommending):
+                with m.Elif(recommends):
                     m.d.comb += self.walk.start.eq(1)
                     m.next = "FORESEE"
                 with m.Else():
@@ -232,7 +234,7 @@ class PlanSearch(wiring.Component):
                 m.next = "ON"
                 with m.If(better):
                     m.next = "KEEP"
-                    with m.If(~self.recommending):
+                    with m.If(~recommends):
                         m.d.comb += self.compare_start.eq(1)
                         m.next = "COMPARE"
             with m.State("COMPARE"):
@@ -297,7 +299,7 @@ class PlanSearch(wiring.Component):
                 m.d.sync += climb.eq(climb + 1)
                 with m.If(climb != at_least_one(self.planning, "PLANNING", "climbs") - 1):
                     m.next = "CLIMB"
-                with m.Elif(found | self.recommending):
+                with m.Elif(found | recommends):
                     m.next = "RESTORE"
                 with m.Else():
                     m.d.sync += self.explore.eq(1)

@@ -86,7 +86,7 @@ def _times(value, power):
 class Valuer(wiring.Component):
     """Turns the sums over a policy's rows into its worth (docs/understand/planning.md).
 
-    Latency from ``start`` to ``done``: 2 cycles if the costs miss a threshold, 19 for a single score, 40 for one at
+    Latency from ``start`` to ``done``: 2 cycles if the costs miss a threshold, 20 for a single score, 41 for one at
     each of the four hopes.
 
     Parameters
@@ -147,15 +147,16 @@ class Valuer(wiring.Component):
         accuracy = Signal(signed(accuracy_width(p)))
         doubt = Signal(doubt_width(p))
         hope = Signal(range(len(HOPES)))
-        # Quarters of the doubt that each hope adds, in a register before they are added; the caution takes its own
-        # share off.
+        # What is added to the accuracy, in a register before it is: quarters of the doubt for each hope, in the cycle
+        # before its number counts; the caution takes its own share off.
         scoring = Signal()
         added = Signal(signed(doubt_width(p) + 5))
-        with m.Switch(hope + scoring):
+        with m.If(~self.hopeful):
+            m.d.sync += added.eq(-multiplier.product)
+        with m.Else(), m.Switch(hope + scoring):
             for i, (quarters, _) in enumerate(HOPES):
                 with m.Case(i):
                     m.d.sync += added.eq(_times(doubt, quarters) >> 2)
-        above = Mux(self.hopeful, added, -multiplier.product)
         gained = Signal(signed(p.q_width + 1))
         weighed = Signal(signed(len(gained) + 2))
         with m.Switch(hope):
@@ -198,9 +199,11 @@ class Valuer(wiring.Component):
                 ]
                 m.next = "WAIT"
             with m.State("WAIT"):
+                m.next = "ADD"
+            with m.State("ADD"):
                 m.next = "AT"
             with m.State("AT"):
-                m.d.sync += score.accuracy.eq(fraction(p, accuracy + above))
+                m.d.sync += score.accuracy.eq(fraction(p, accuracy + added))
                 m.next = "SCORE"
                 with m.If(hope != 0):
                     m.next = "AGAIN"

@@ -292,7 +292,7 @@ def _valuer_ends(h: Harness, dut: Valuer, inside: Fragment, params: RLUParams) -
     fsm = inside.find_generated("fsm")
     hopes = len(HOPES) - 1 - register(inside, "hope")
     left: dict[str, list[ValueLike]] = {
-        **{state: [2, 0, 5 - i] for i, state in enumerate(("COSTS", "DOUBT", "CAUTION", "WAIT"))},
+        **{state: [2, 0, 5 - i] for i, state in enumerate(("COSTS", "DOUBT", "CAUTION", "WAIT", "ADD"))},
         "AT": [1, hopes, 3], "AGAIN": [1, hopes, 2], "SCORE": [1, hopes, 1], "DONE": [0, 0, 1],
     }  # fmt: skip
     _falls(h, "valuer", fsm, left, {"SCORE": dut.score.scored})
