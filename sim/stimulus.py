@@ -365,7 +365,7 @@ class _Stimulus:
         return self._work(self._write("COMMAND", self.rng.randint(0, BY_NAME["COMMAND"].limits(self.params)[1])))
 
     def _work(self, begin: Op) -> list[Op]:
-        """A write that starts work, and the wait for its end; sometimes with accesses or a reset in between."""
+        """A write that starts work, the wait for its end, and its cycles; sometimes accesses or a reset in between."""
         ops = [begin]
         command = begin.value if begin.address == address_of("COMMAND") else REWARD
         longer = command & ~RECOMMEND  # which takes a cycle in other modes
@@ -377,7 +377,7 @@ class _Stimulus:
         dropped = command and not command & CLEAR and ((len(ops) == 1 and not command & early) or command & REWARD)
         if dropped and self._chance(0.03):
             return ops + self._reset()
-        return [*ops, Op(WAIT), Op(READ, address_of("STATUS"))]
+        return [*ops, Op(WAIT), Op(READ, address_of("STATUS")), Op(READ, address_of("CYCLES"))]
 
     def _while_busy(self) -> Op:
         """An access that a busy unit refuses, or a read of a register that keeps its value."""

@@ -86,7 +86,7 @@ def _times(value, power):
 class Valuer(wiring.Component):
     """Turns the sums over a policy's rows into its worth (docs/understand/planning.md).
 
-    Latency from ``start`` to ``done``: 2 cycles if the costs miss a threshold, 20 for a single score, 41 for one at
+    Latency from ``start`` to ``done``: 2 cycles if the costs miss a threshold, 19 for a single score, 40 for one at
     each of the four hopes.
 
     Parameters

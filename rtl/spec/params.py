@@ -297,7 +297,7 @@ def walk_cycles(states: int) -> int:
 
 def value_cycles(hopes: int) -> int:
     """Finding what a policy is worth from ``hopes`` scores; with none, because its costs miss a threshold."""
-    return 13 + 7 * hopes if hopes else 2
+    return 12 + 7 * hopes if hopes else 2
 
 
 def stored_policy_cycles(states: int, hopes: int) -> int:

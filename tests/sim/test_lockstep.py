@@ -39,6 +39,12 @@ def test_rtl_and_golden_model_are_identical(params, alpha, gamma):
     assert all(count >= 20 for count in report.compared.values())
 
 
+@pytest.mark.parametrize("config", ["planner", "planning"])
+def test_units_that_plan_are_identical_in_every_cycle(config):
+    report = run(CONFIGS[config], seed=4, episodes=40)
+    assert report.identical and report.compared["Q-table write"] > 500
+
+
 def test_full_size():
     report = run(RLUParams(), seed=2, episodes=16)
     assert report.identical and report.compared["Q-table write"] > 1000
