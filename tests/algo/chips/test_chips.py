@@ -50,7 +50,7 @@ def test_a_chip_without_energies_serves_only_objectives_without_energy(tmp_path)
     with pytest.raises(ValueError, match=r"has no energies \(.*timed.csv has none\), so no objective can weigh them"):
         open_chip(str(path), None, needs_energy=True)
     chip = open_chip(str(path), None)
-    with pytest.raises(ValueError, match="has no energy .* but the objective weighs it"):
+    with pytest.raises(ValueError, match=r"has no energy .* but the objective weighs it"):
         tuned(tmp_path / "energy", chip, "energy")
     summary = tuned(tmp_path / "latency", chip, "0.3,0.7,0")
     assert summary["found"]["energy_uj"] is None and summary["found"]["latency_ms"] > 0
