@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from algo.commands.common import json_option
-from algo.nets.training_config import RETRAINING_MODES
+from algo.nets.training_config import PRECISIONS, RETRAINING_MODES
 
 
 @click.command()
@@ -32,6 +32,7 @@ from algo.nets.training_config import RETRAINING_MODES
 @click.option("--width", type=click.IntRange(1), help="Channels of VGG8's first layer in these runs; default 8.")
 @click.option("--noise-std", type=float, help="Noise on the local images of these runs; default 1.5.")
 @click.option("--weights", type=click.Choice(RETRAINING_MODES), help="Of all these runs; default as rlu tune has it.")
+@click.option("--precision", type=click.Choice(PRECISIONS), help="Of all these runs; default float32.")
 @click.option("--seeds", type=click.IntRange(1), help="Of these runs; default: the scale's number, mostly 3.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; default: every core.")
 @click.option("--ray", metavar="ADDRESS|local", help="Spread independent runs over Ray; machines must share --out.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, cast
 
 from algo.experiments import EXPERIMENTS
-from algo.nets.training_config import RetrainingMode
+from algo.nets.training_config import Precision, RetrainingMode
 from algo.support.user_files import check_object, read_values, reading
 from sim.files import write_atomically
 
@@ -34,6 +34,7 @@ class Settings:
         data: data set or file for runs with retraining, in place of the scale's.
         width, noise_std: of the network and of the local images, in place of the scale's.
         weights: whether they are carried or restarted in all runs, in place of what each search usually does.
+        precision: what layers compute in while they train, in place of float32.
         seeds: of runs with retraining, in place of the scale's number.
     """
 
@@ -46,6 +47,7 @@ class Settings:
     width: int | None = None
     noise_std: float | None = None
     weights: RetrainingMode | None = None
+    precision: Precision | None = None
     seeds: int | None = None
 
     def pick(self, *, quick: int, cpu: int, full: int) -> int:

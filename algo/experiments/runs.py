@@ -16,7 +16,7 @@ from algo.chips.evolver import EvolverChip
 from algo.experiments.base import Scale, Settings, is_done, load
 from algo.experiments.excluding import excluding_thresholds
 from algo.experiments.model_size import ModelSizeChip
-from algo.nets.training_config import RetrainingMode
+from algo.nets.training_config import Precision, RetrainingMode
 from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CONFIG, RunFolder, content, put_aside
 from algo.runs.tune import run
@@ -43,6 +43,8 @@ _COMPARED: dict[Study, tuple[str, int]] = {
     "bayes-linear": ("bayes-linear", PLANNED), "evolution": ("evolution", PLANNED),
     "evolution-80": ("evolution", EARLY),
 }  # fmt: skip
+#: Fields of a run that the settings may give in place of the scale's.
+_GIVEN = ("width", "noise_std", "weights", "precision")
 _RESNET_TASKS: tuple[Study, ...] = ("resnet34", "resnet34-size")
 
 
@@ -59,6 +61,7 @@ class Run:
         folder: of the run.
         width, noise_std: of the network and of the local images; ``None`` for the scale's.
         weights: carried or restarted; ``None`` for what the search usually does.
+        precision: what layers compute in while they train; ``None`` for float32.
     """
 
     task: Study
@@ -70,11 +73,12 @@ class Run:
     width: int | None = None
     noise_std: float | None = None
     weights: RetrainingMode | None = None
+    precision: Precision | None = None
 
     @property
     def config(self) -> TuneConfig:
         """Its configuration."""
-        given = {"width": self.width, "noise_std": self.noise_std, "weights": self.weights}
+        given = {name: getattr(self, name) for name in _GIVEN}
         return config_of(self.task, self.scale, self.device, self.data, self.seed, given)
 
 
@@ -138,7 +142,7 @@ def folder_of(settings: Settings, task: Study, seed: int) -> Path:
 
 def run_of(settings: Settings, task: Study, seed: int) -> Run:
     """A run of a task at the settings' scale; ValueError for ResNet34 with other data than its own."""
-    given = {name: getattr(settings, name) for name in ("data", "width", "noise_std", "weights")}
+    given = {name: getattr(settings, name) for name in ("data", *_GIVEN)}
     if task in _RESNET_TASKS and any(value is not None for value in given.values()):
         named = ", ".join(f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None)
         raise ValueError(
