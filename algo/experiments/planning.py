@@ -25,6 +25,14 @@ _NAMES: dict[str, str] = {
     "bayes-linear": "Bayesian linear model, exact choice", "evolution": "regularised evolution",
     "evolution-80": "regularised evolution", "episodic": "episodic unit", "energy": "published unit",
 }  # fmt: skip
+#: What each search does with the weights of the policy before, by `Settings.weights`.
+_WEIGHTS: dict[str | None, str] = {
+    None: "The published and the episodic unit carry weights from policy to policy, as published; in the other "
+    "searches every policy starts from the pre-trained ones, and bit-widths that come again are not trained again.",
+    "restarted": "In every search, the published one included, every policy starts from the pre-trained weights, and "
+    "bit-widths that come again are not trained again.",
+    "carried": "Every search carries weights from policy to policy.",
+}
 #: Published: 369 J for a search of 208 trainings (Chen 2023, chapter 2).
 _JOULES_A_TRAINING = 369 / 208
 
@@ -70,7 +78,9 @@ def _quiet(text: str) -> None:
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """What the runs depend on."""
-    return {task: description(settings, task) for task in TASKS} | {"fresh": _fresh(settings)}
+    return {task: description(settings, task) for task in TASKS} | {
+        "fresh": _fresh(settings), "weights": settings.weights,
+    }  # fmt: skip
 
 
 def _fresh(settings: Settings) -> int:
@@ -101,7 +111,10 @@ def compute(settings: Settings) -> dict[str, Any]:
                 }
             )  # fmt: skip
         studies[task] = {"iterations": found[task][0].summary["iterations"], "runs": runs}
-    return {"studies": studies, "data": found["planning"][0].summary["data"], "fresh": _fresh(settings)}
+    return {
+        "studies": studies, "data": found["planning"][0].summary["data"], "fresh": _fresh(settings),
+        "weights": settings.weights,
+    }  # fmt: skip
 
 
 def present(data: Mapping[str, Any]) -> Page:
@@ -137,9 +150,7 @@ def present(data: Mapping[str, Any]) -> Page:
             "The threshold is two points below INT8 retrained once, as measured on the run's own test images, so its "
             "error is in every comparison with it. The next column compares with two points below INT8 on the same "
             "fresh images.",
-            "The published and the episodic unit carry weights from policy to policy, as published; in the other "
-            "searches every policy starts from the pre-trained ones, and bit-widths that come again are not trained "
-            "again.",
+            _WEIGHTS[data["weights"]],
             "J at the published cost: 369 J for 208 trainings (Chen 2023, chapter 2), times the trainings here. It is "
             "the price of as many trainings on the published chip, not a measurement.",
             "Intervals are Student's t over the seeds, 95 %.",
