@@ -122,7 +122,7 @@ def _heat(
             for line, text in enumerate(lines):
                 picture.add(
                     "text", text, x=middle, y=y + height / 2 + 11 * (line - (len(lines) - 1) / 2),
-                    class_="qv strong" if share > 0.55 else "qv",
+                    class_=f"qv{' thin' if width < 32 else ''}{' strong' if share > 0.8 else ''}",
                 )  # fmt: skip
     return picture.render()
 
@@ -132,9 +132,9 @@ def _lines(said: str, value: float | None, count: int, width: float) -> list[str
     times = f"{count}\N{MULTIPLICATION SIGN}"
     short = said.split()[0] if said else ""
     if width >= 60:
-        return [said, "untried"] if value is None else [said, f"{_signed(value)} ({times})"]
+        return [*filter(None, [said]), "untried"] if value is None else [said, f"{_signed(value)} ({times})"]
     if width > 24:
-        return [short, "–", ""] if value is None else [short, _signed(value).replace("0.", ".", 1), times]
+        return [*filter(None, [short]), "–"] if value is None else [short, _signed(value).replace("0.", ".", 1), times]
     return []
 
 
