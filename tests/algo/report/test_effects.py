@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algo.cli import main
-from algo.report.effect_figures import frame_numbers
+from algo.report.effect_figures import frame_numbers, losses
 from algo.report.load import load_runs
 from algo.report.page import facts_as_json, page
-from algo.runs.effect_replay import effect_history
+from algo.runs.effect_replay import EffectHistory, effect_history
 from algo.runs.run_folder import CHECKPOINT, SUMMARY, TRACE, RunFolder
 from algo.runs.tune import config_of
 from sim.devices.driver import q_digest
@@ -143,6 +143,7 @@ def test_each_kind_of_unit_has_its_own_section(planned, tmp_path):
     other = make_run(tmp_path / "published", schedule="quick")
     alone, both = page(load_runs([planned])), page(load_runs([other, planned]))
     assert 'id="q-table"' not in alone and 'href="#q-table"' not in alone and 'href="#effects"' in alone
+    assert "cannot be shown" not in alone + both
     assert "33 of 33 Q-tables" in both and "after 20 of 20 iterations" in both
     assert both.index("Iteration of the Q-table of published") < both.index("Iteration of the effects of planned")
     without = page(load_runs([other]))
@@ -159,8 +160,6 @@ def test_the_command_prints_effects_and_predictions(planned, tmp_path, capsys):
     deployed = told["last"]["constant"] + sum(effects[action] or 0.0 for effects, action in chosen)
     said = json.loads((planned / SUMMARY).read_text())["found_predicted"]["accuracy"]
     assert deployed == pytest.approx(said, abs=2 * LSB)
-    for effects, trials in zip(told["last"]["effects"], told["last"]["trials"], strict=False):
-        assert [effect is None for effect in effects] == [count == 0 for count in trials]
     assert [pair["iteration"] for pair in told["predictions"]] == list(range(1, 20))
     assert set(told["predictions"][0]) == {"iteration", "predicted", "measured"}
     assert run["q_table"]["replayed"] == 0 and run["q_table"]["mismatch"] is None
@@ -245,6 +244,24 @@ def test_without_a_sound_checkpoint_the_page_says_so(copy, damage, capsys):
     assert end.value.code == 1 and CHECKPOINT in capsys.readouterr().err
     html = (copy / "report.html").read_text()
     assert "cannot be shown" in html and CHECKPOINT in html
+
+
+def test_an_effect_of_a_choice_that_was_not_tried_is_not_printed(tmp_path):
+    run = load_runs([make_run(tmp_path / "run", method="planning", iterations=20, stop=2)])[0]
+    last = facts_as_json(run)["effects"]["last"]
+    for effects, trials in zip(last["effects"], last["trials"], strict=False):
+        assert [effect is None for effect in effects] == [count == 0 for count in trials]
+        assert None in effects
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(-100, 100), st.integers(0, 3)), min_size=1), min_size=1))
+def test_losses_are_counted_from_the_best_choice_that_was_tried(rows):
+    effects, trials = (tuple(tuple(one[k] for one in row) for row in [*rows, [(0, 0)]]) for k in (0, 1))
+    found = losses(EffectHistory(0.5, (effects,), (trials,)), 0)
+    assert len(found) == len(rows)
+    for row, relative in zip(rows, found, strict=True):
+        tried = [effect for effect, count in row if count]
+        assert relative == [(effect - max(tried)) / 2 if count else None for effect, count in row]
 
 
 def test_of_an_unfinished_run_nothing_is_framed(tmp_path):
