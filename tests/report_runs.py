@@ -11,14 +11,14 @@ from algo.runs.tune import run
 class MadeUp:
     """Accuracies from a formula; in every other respect as if each policy had been trained."""
 
-    def __init__(self, layers, source="made up, not measured"):
-        self.layers, self.source = layers, source
+    def __init__(self, layers, source="made up, not measured", noise=0.0):
+        self.layers, self.source, self.noise = layers, source, noise
 
     def retrained_baseline(self, policy):
         return 0.9
 
     def error_std(self, accuracy):
-        return 0.0
+        return self.noise
 
     def is_cached(self, policy):
         return False
@@ -34,8 +34,8 @@ class MadeUp:
         pass
 
 
-def make_run(path, *, chip=None, source=None, stop=None, **fields):
-    """A run folder; ``stop`` ends the run after so many iterations, as Ctrl-C would."""
+def make_run(path, *, chip=None, source=None, stop=None, noise=0.0, **fields):
+    """A run folder; ``stop`` ends the run after so many iterations, as Ctrl-C would; ``noise`` is the stated error."""
     settings = {"seed": 5, "method": "rlu", "accuracy_drop": 0.08, "latency_th_ms": 8.0, "energy_th_uj": 70.0}
     config = TuneConfig.of(**(settings | fields))
     folder = RunFolder.create(path, config.to_json())
@@ -45,7 +45,7 @@ def make_run(path, *, chip=None, source=None, stop=None, **fields):
         if stop is not None and step.iteration + 1 == stop:
             raise KeyboardInterrupt
 
-    evaluator = MadeUp(len(chip.layer_names), *([source] if source else []))
+    evaluator = MadeUp(len(chip.layer_names), source or "made up, not measured", noise)
     try:
         # The plot takes longer than the run.
         with mock.patch("algo.runs.learning_curve.learning_curve", return_value=b""):

@@ -26,8 +26,8 @@ def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
 
     Several runs are also printed side by side.
 
-    Exit code 1 if a run's Q-table cannot be reconstructed from its trace, or, with a method that has none, if a score
-    does not follow from what was measured; the page is still written.
+    Exit code 1 if what a run's unit learned cannot be reconstructed from its trace, or, with a method without a unit,
+    if a score does not follow from what was measured; the page is still written.
     """
     from tqdm import tqdm
 
@@ -51,5 +51,5 @@ def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
         if len(facts) > 1:
             click.echo(side_by_side(facts) + "\n")
         click.echo(f"{output}: {', '.join(run.label for run in facts)}")
-    if any(run.q_history.mismatch for run in facts):
+    if any(run.mismatch for run in facts):
         raise CheckFailed

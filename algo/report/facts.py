@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from algo.report.chip_part import ChipFacts
+from algo.runs.effect_replay import EffectHistory
 from algo.runs.q_replay import QHistory
 from algo.search.objective import parse_weights
 from algo.search.step import Step
@@ -102,6 +103,7 @@ class RunFacts:
         chip: where its latencies and energies come from.
         golden_words: words of the RTL that the golden model agreed with.
         found_name: what tables call the policy found.
+        effects: what a planning unit, which has no Q-table, learned; ``None`` for any other searcher.
     """
 
     label: str
@@ -117,6 +119,12 @@ class RunFacts:
     chip: ChipFacts
     golden_words: int = 0
     found_name: str = ""
+    effects: EffectHistory | None = None
+
+    @property
+    def mismatch(self) -> str:
+        """Why what the run learned does not follow from its trace, in words; empty if it does."""
+        return self.q_history.mismatch or (self.effects.mismatch if self.effects else "")
 
     @property
     def finished(self) -> bool:

@@ -161,8 +161,8 @@ def _energy(item: Step | Deployment) -> str:
     return "" if energy is None else f", {shown_cost(energy)} µJ"
 
 
-def _point(step: Step) -> str:
-    volts, megahertz = known(step.voltage_v), known(step.frequency_mhz)
+def _point(item: Step | Deployment) -> str:
+    volts, megahertz = (None if one is None else known(one) for one in (item.voltage_v, item.frequency_mhz))
     words = ["unknown V" if volts is None else f"{volts:.2f} V", "" if megahertz is None else f"{megahertz:g} MHz"]
     return ", ".join(filter(None, words))
 
@@ -214,12 +214,10 @@ def q_frames(run: RunFacts) -> list[tuple[str, Markup]]:
     if not tables:
         return []
     steps = run.steps[: len(tables)]
-    names = [*run.chip.place_names, "V"]
-    if len(names) != len(tables[0]):  # several rows per layer
-        names = [f"row {row + 1}" for row in range(len(tables[0]) - 1)] + ["V"]
+    names = row_names(run)
     # A row's values grow with the rows that follow it: each row is coloured on its own scale.
     greatest = [max(max(table[row]) for table in tables) or 1 for row in range(len(names))]
-    meaning = _meanings(run)
+    meaning = meanings(run)
     frames = []
     for number in frame_iterations(steps):
         greedy = [values.index(max(values)) for values in tables[number]]
@@ -258,17 +256,27 @@ def _row_height(actions: int) -> float:
     return 20.0 if 246 / actions >= 60 else 28.0
 
 
-def _meanings(run: RunFacts) -> dict[tuple[int, int], str]:
-    """What an action of a row stands for, as far as the run tried it: values, or an operating point."""
+def row_names(run: RunFacts) -> list[str]:
+    """What the pictures call the rows of a policy: the places, and the operating point's last."""
+    rows = len(run.steps[0].actions) - 1
+    places = run.chip.place_names
+    return [*(places if len(places) == rows else [f"row {row + 1}" for row in range(rows)]), "V"]
+
+
+def meanings(run: RunFacts) -> dict[tuple[int, int], str]:
+    """What an action of a row stands for, as far as the run tried or deployed it: values, or an operating point."""
     found: dict[tuple[int, int], str] = {}
     names = [dimension.name for dimension in run.searched]
-    for step in run.steps:
-        rows = len(step.actions) - 1
-        for row, action in enumerate(step.actions[:-1]):
-            if all(len(step.chosen[name]) == rows for name in names):  # a row is a place
+    met: list[tuple[tuple[int, ...], Step | Deployment]] = [(step.actions, step) for step in run.steps]
+    if run.effects and run.effects.deployed and run.savings:
+        met.append((run.effects.deployed.actions, run.savings.found))
+    for actions, item in met:
+        rows = len(actions) - 1
+        for row, action in enumerate(actions[:-1]):
+            if all(len(item.chosen[name]) == rows for name in names):  # a row is a place
                 unit = " bit" if all(name in (WEIGHT_BITS.name, ACTIVATION_BITS.name) for name in names) else ""
-                found[row, action] = "/".join(str(step.chosen[name][row]) for name in names) + unit
+                found[row, action] = "/".join(str(item.chosen[name][row]) for name in names) + unit
             else:
                 found[row, action] = f"action {action}"
-        found[rows, step.actions[-1]] = _point(step)
+        found[rows, actions[-1]] = _point(item)
     return found

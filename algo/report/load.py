@@ -11,6 +11,7 @@ from algo.chips.chip import Measurement
 from algo.report.chip_part import ChipFacts, chip_facts
 from algo.report.facts import Deployment, RunFacts, known
 from algo.runs.config import UNITS, TuneConfig
+from algo.runs.effect_replay import effect_history
 from algo.runs.q_replay import q_history
 from algo.runs.run_folder import MEASURED, SUMMARY, TRACE, RunFolder, RunFolderError
 from algo.runs.summary_text import found_name
@@ -83,8 +84,8 @@ def _load(path: Path, label: str) -> RunFacts:
     history = q_history(path, steps, run)
     if run.search.method not in UNITS and accuracy_th is not None:
         history = replace(history, mismatch=_wrong_score(steps, run, accuracy_th))
-    if history.mismatch:
-        notes.append(history.mismatch)
+    effects = effect_history(path, steps, run, summary)
+    notes += [one.mismatch for one in (history, effects) if one is not None and one.mismatch]
     return RunFacts(
         label=label,
         path=path,
@@ -99,6 +100,7 @@ def _load(path: Path, label: str) -> RunFacts:
         chip=chip,
         golden_words=0 if summary is None else summary["golden_words_compared"],
         found_name="" if summary is None else found_name(summary),
+        effects=effects,
     )
 
 

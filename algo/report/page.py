@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from algo.published.evolver import evolver_facts
 from algo.published.scores import published_outliers, published_scores
+from algo.report import effect_figures as effects
 from algo.report import figures as draw
 from algo.report.facts import Deployment, RunFacts
 from algo.runs.config import TuneConfig
@@ -89,7 +90,36 @@ def facts_as_json(run: RunFacts) -> dict[str, Any]:
             "last_matches": history.last_matches,
             "mismatch": history.mismatch or None,
         },
+        "effects": _effects_as_json(run),
         "notes": list(run.notes),
+    }
+
+
+def _effects_as_json(run: RunFacts) -> dict[str, Any] | None:
+    """What a planning unit learned, in fractions of accuracy; ``None`` for any other searcher."""
+    history = run.effects
+    if history is None:
+        return None
+    last = None
+    if history.tables:
+        *rows, constant = history.tables[-1]
+        counts = history.trials[-1]
+        last = {
+            "rows": draw.row_names(run),
+            "constant": constant[0] * history.unit,
+            "effects": [
+                [effect * history.unit if count else None for effect, count in zip(row, tried, strict=True)]
+                for row, tried in zip(rows, counts, strict=False)
+            ],
+            "trials": [list(row) for row in counts],
+        }
+    return {
+        "replayed": len(history.tables),
+        "last_matches": history.last_matches,
+        "mismatch": history.mismatch or None,
+        "last": last,
+        "deployed": history.deployed and list(history.deployed.actions),
+        "predictions": [pair._asdict() for pair in effects.predictions(run)],
     }
 
 
@@ -226,6 +256,9 @@ def _figures(run: RunFacts) -> dict[str, Any]:
         "visited": [(dimension, draw.visited(run, dimension)) for dimension in run.searched],
         "scatters": draw.scatters(run),
         "q_frames": draw.q_frames(run),
+        "effect_frames": effects.effect_frames(run),
+        "predictions": effects.prediction_chart(run),
+        "mean_error": effects.mean_error(effects.predictions(run)),
         "outcomes": draw.outcomes(run),
         "published_outliers": published_outliers(run.weights),
     }

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from algo.runs.config import UNITS, TuneConfig, episodic_of, planning_of
 from algo.runs.run_folder import CHECKPOINT, Q_TABLE
@@ -80,7 +81,7 @@ def replay(steps: Sequence[Step], params: RLUParams, counts: Sequence[int], conf
 
 def q_history(folder: Path, steps: Sequence[Step], config: TuneConfig) -> QHistory:
     """The Q-table over time of a run folder; ``mismatch`` says what went wrong, if anything."""
-    if config.search.method not in UNITS or planning_of(config):  # a planning unit's table holds no Q-values
+    if config.search.method not in UNITS or planning_of(config):  # see `effect_replay`
         return QHistory(0, (), "")
     try:
         params, counts = _unit(folder, config)
@@ -102,9 +103,8 @@ def q_history(folder: Path, steps: Sequence[Step], config: TuneConfig) -> QHisto
 def _unit(folder: Path, config: TuneConfig) -> tuple[RLUParams, list[int]]:
     """The unit's parameters and its rows' numbers of actions: from the checkpoint, else from the last Q-table."""
     if (folder / CHECKPOINT).exists():
+        unit = checkpoint_unit(folder)
         with reading(folder / CHECKPOINT, "{} is damaged"):
-            with zipfile.ZipFile(folder / CHECKPOINT) as archive:
-                unit = parse_json(archive.read("unit.json"))["unit"]
             check_type(unit["action_counts"], list[int], "action_counts")
             return RLUParams.from_json(unit["params"]), unit["action_counts"]
     if not (folder / Q_TABLE).exists():
@@ -121,6 +121,15 @@ def _unit(folder: Path, config: TuneConfig) -> tuple[RLUParams, list[int]]:
             episodes=EPISODES if episodic_of(config) else 0,
         )
     return params, counts
+
+
+def checkpoint_unit(folder: Path) -> dict[str, Any]:
+    """What `Driver.save` returned after the last iteration; ValueError for a damaged checkpoint."""
+    with reading(folder / CHECKPOINT, "{} is damaged"):
+        with zipfile.ZipFile(folder / CHECKPOINT) as archive:
+            header = check_object(parse_json(archive.read("unit.json")), {"unit": dict[str, Any]}, "unit.json")
+        unit: dict[str, Any] = header["unit"]
+        return unit
 
 
 def _stored_rows(folder: Path) -> list[list[int]]:

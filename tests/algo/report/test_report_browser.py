@@ -15,11 +15,14 @@ HEADINGS = [
     "What was found", "Learning curves", "The policy", "Accuracy, latency, energy", "The Q-table over time",
     "Outliers skipped, trainings saved", "Cost and break-even", "Provenance",
 ]  # fmt: skip
+LEARNED = "What the unit learned"
+WIDE = {"latency_th_ms": 20.0, "energy_th_uj": 300.0}  # thresholds that a plan's first policy keeps
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Pages about a finished run, about one with a long and odd name, and about both and an unfinished one."""
+    """Pages about a finished run, about one with a long and odd name, and about both and an unfinished one; and about
+    one by a planning unit."""
     folder = tmp_path_factory.mktemp("report")
     one = make_run(folder / "run")
     odd = make_run(folder / f"{'W' * 90}<b>&", schedule="quick", activations="searched")
@@ -27,7 +30,9 @@ def pages(tmp_path_factory):
     (folder / "one.html").write_text(page(load_runs([one])))
     (folder / "three.html").write_text(page(load_runs(runs)))
     (folder / "odd.html").write_text(page(load_runs([odd])))
-    return {name: folder / f"{name}.html" for name in ("one", "odd", "three")}
+    planned = make_run(folder / "planned", method="planning", iterations=20, activations="searched", **WIDE)
+    (folder / "planned.html").write_text(page(load_runs([planned])))
+    return {name: folder / f"{name}.html" for name in ("one", "odd", "three", "planned")}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +83,7 @@ def boxes(browser, selector):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["one", "odd", "three"])
+@pytest.mark.parametrize("name", ["one", "odd", "three", "planned"])
 def test_the_page_fits_and_is_whole(browser, pages, name, size):
     show(browser, pages[name], size)
     assert [entry for entry in browser.get_log("browser") if entry["level"] != "DEBUG"] == []
@@ -96,7 +101,7 @@ def test_the_page_fits_and_is_whole(browser, pages, name, size):
     ]
     assert narrow == []
     headings = {text: (width, height, seen) for text, width, height, seen in boxes(browser, "h1, h2")}
-    assert list(headings)[1:] == HEADINGS
+    assert list(headings)[1:] == [LEARNED if name == "planned" and "Q-table" in text else text for text in HEADINGS]
     assert all(width > 50 and height > 15 and seen for width, height, seen in headings.values())
     pictures = [box for box in boxes(browser, "svg[role=img]") if box[3]]
     assert len(pictures) >= 7
@@ -104,8 +109,9 @@ def test_the_page_fits_and_is_whole(browser, pages, name, size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_letters_in_pictures_can_be_read(browser, pages, size):
-    show(browser, pages["one"], size)
+@pytest.mark.parametrize("name", ["one", "planned"])
+def test_letters_in_pictures_can_be_read(browser, pages, name, size):
+    show(browser, pages[name], size)
     heights = browser.execute_script(
         "return [...document.querySelectorAll('svg.chart text')].filter(e => e.checkVisibility())"
         ".map(e => parseFloat(getComputedStyle(e).fontSize) * e.getScreenCTM().a)"
@@ -137,6 +143,22 @@ def test_the_slider_goes_through_the_q_tables(browser, pages, size):
     from selenium.webdriver.support.ui import WebDriverWait
 
     WebDriverWait(browser, 5, 0.1).until(lambda _: shown() != ["after iteration 29, ε = 1"])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_slider_goes_through_the_effects_and_every_cell_has_room_for_its_words(browser, pages, size):
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+
+    show(browser, pages["planned"], size)
+    slider = browser.find_element(By.CSS_SELECTOR, ".stepper input")
+    assert slider.get_attribute("aria-valuetext").startswith("after iteration 19; framed: the policy deployed, ")
+    words = boxes(browser, ".frames figure:not([hidden]) .qv")
+    cells = boxes(browser, ".frames figure:not([hidden]) rect")
+    assert len(cells) == 8 * 9 < len(words) and all(seen for *_, seen in words)
+    assert max(width for _, width, *_ in words) <= min(width for _, width, *_ in cells)
+    slider.send_keys(Keys.HOME)
+    assert slider.get_attribute("aria-valuetext") == "after iteration 1"
 
 
 def test_without_scripts_all_q_tables_are_there(browser, pages):
