@@ -62,6 +62,7 @@ SETUP = Setup()
 PARAMS = SETUP.params
 ONE = PARAMS.coef_one
 PLANNING = field_of("MODE", "planning")
+CLIMBS = field_of("PLANNING", "climbs")
 EPISODIC = field_of("MODE", "episodic")
 COMMANDS = range(1, BY_NAME["COMMAND"].limits(PARAMS)[1] + 1)
 JOBS = [field.name for field in BY_NAME["COMMAND"].fields]
@@ -273,7 +274,7 @@ class RluBench(Testbench):
             COVER.hit("learned", "none, for it missed" if missed else "the first accuracy" if first else "a later one")
         policy = tuple(model.policy[: self.register("STATES")])
         if command == SAMPLE:
-            climbs = max(1, field_of("PLANNING", "climbs").of(self.register("PLANNING")))
+            climbs = max(1, CLIMBS.of(self.register("PLANNING")))
             drawn = "without an episode" if not measured else "every row drawn"
             COVER.hit("planned", "a policy that was met" if draws == climbs and measured else drawn)
         if command == RECOMMEND:
@@ -476,6 +477,11 @@ async def episode_memory(dut: Any) -> None:
         await bench.read_windows(at_most=300)
 
 
+def random_cost(usual: int) -> int:
+    """A cost of which a policy's rows mostly add up to less than full scale, but sometimes to more."""
+    return random.randrange(2 * usual if random.random() < 0.95 else 1 << 16)
+
+
 @cocotb.test(skip=not PARAMS.points)
 async def plans(dut: Any) -> None:
     """Searches that plan: costs, many episodes, some of which miss a threshold, until all policies have been tried."""
@@ -484,7 +490,7 @@ async def plans(dut: Any) -> None:
     usual = ONE // PARAMS.states
     for round_ in range(3 * SETUP.effort):
         await bench.command(CLEAR)
-        await bench.fill(0, lambda: random.randrange(2 * usual) | random.randrange(2 * usual) << 16)
+        await bench.fill(0, lambda: random_cost(usual) | random_cost(usual) << 16)
         rows = PARAMS.states if round_ % 3 else random.randint(1, 3)
         await bench.write("STATES", rows)
         await bench.idle()
@@ -493,8 +499,11 @@ async def plans(dut: Any) -> None:
         await bench.write("DOUBT", random.choice((0, ONE // 16, ONE // 64)))
         for row in range(rows):
             await bench.access(ACTION_COUNT.address(row), random.randint(1, 1 + PARAMS.actions // 2))
-        for command in (RECOMMEND, *[SAMPLE, UPDATE, RECOMMEND] * (2 * PARAMS.episodes)):
-            await bench.write("PLANNING", random_plan(PARAMS))
+        if round_ % 3:  # counts that a search of this length does not reach
+            await bench.fill(1, lambda: random.choice((0, random.randrange(16), random.getrandbits(8), 255)))
+        for number, command in enumerate((RECOMMEND, *[SAMPLE, UPDATE, RECOMMEND] * (2 * PARAMS.episodes))):
+            many = random.getrandbits(CLIMBS.width) << CLIMBS.lsb if rows <= 3 and number % 8 == 1 else 0
+            await bench.write("PLANNING", random_plan(PARAMS) | many)
             await bench.write("EPSILON", random.choice((0, ONE // 2, ONE)))
             await bench.random_measurements()
             if random.random() < 0.3:  # policies below the threshold are compared by their accuracy alone
