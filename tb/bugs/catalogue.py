@@ -415,7 +415,7 @@ _BUGS = (
     PlantedBug(
         "the sum of latencies wraps", "rtl.planning.policy_walk",
         '"latency": 16 + params.row_width', '"latency": 16',
-        (lockstep("planner"), proof("planner-sums", quick=True)),
+        (bench("planning", "planner"), lockstep("planner"), proof("planner-sums", quick=True)),
     ),
     PlantedBug(
         "an effect wraps", "rtl.planning.learner",
@@ -430,7 +430,12 @@ _BUGS = (
     PlantedBug(
         "a count of trials wraps", "rtl.planning.learner",
         "Mux(visit.trials.all(), visit.trials, visit.trials + 1)", "visit.trials + 1",
-        (lockstep("planner"),),
+        (bench("planning", "planner"), lockstep("planner")),
+    ),
+    PlantedBug(
+        "the doubt about an action that was tried often starts again", "rtl.planning.policy_walk",
+        "Mux(trials < len(DOUBTS), trials, len(DOUBTS) - 1)", "trials[:4]",
+        (bench("planning", "planner"),),
     ),
     PlantedBug(
         "a second score has the first one's accuracy in it", "rtl.unit.reward",
