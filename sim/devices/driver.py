@@ -371,6 +371,9 @@ class Driver:
         """Operations that put back what `_save_plan` returned; results last, oldest first."""
         length = len(POLICY.addresses(len(self.action_counts)))
         ops = []
+        if plan["places"] and any(plan["trials"]):
+            # Tells the unit that its constant is learned, which the results do not if none left was measured.
+            ops += _memory_ops("results", (plan["places"][0],), [0])
         for number, (place, result) in enumerate(zip(plan["places"], plan["results"], strict=True)):
             ops += _memory_ops("policies", (place, 0), plan["policies"][length * number : length * (number + 1)])
             ops += _memory_ops("results", (place,), [result])

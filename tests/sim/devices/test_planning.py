@@ -127,6 +127,18 @@ def test_a_restored_unit_goes_on_as_if_nothing_had_happened(told, noise):
     assert other.save() == driver.save()
 
 
+def test_a_restored_unit_knows_its_constant_when_no_episode_left_in_memory_was_measured():
+    small = RLUParams(states=5, actions=4, action_counts=COUNTS, episodes=2, points=4)
+    driver, other = ready(params=small), ready(params=small, seed=99)
+    search(driver, 1, first=True)
+    for policy in ((2, 2, 0, 0, 3), (2, 1, 1, 0, 3)):  # their latency misses its threshold
+        driver.write_policy(policy)
+        evaluate(driver, policy)
+    other.restore(json.loads(json.dumps(driver.save())), OBJECTIVE)
+    assert search(other, 2) == search(driver, 2)
+    assert other.save() == driver.save()
+
+
 def test_a_search_with_other_costs_is_refused_by_the_place():
     driver = ready()
     search(driver, 3, first=True)
