@@ -82,7 +82,9 @@ def test_full_and_quick_exclude_each_other(capsys):
 
 def test_runs_take_other_data_and_another_width(tmp_path):
     images = tmp_path / "mine.npz"
-    one = runs.run_of(Settings(out=tmp_path, data=str(images), width=16, noise_std=0.3, precision="bfloat16"), "latency", 2)
+    one = runs.run_of(
+        Settings(out=tmp_path, data=str(images), width=16, noise_std=0.3, precision="bfloat16"), "latency", 2
+    )
     task = one.config.task
     assert (task.data, task.width, task.noise_std) == (str(images), 16, 0.3)
     assert task.training.precision == "bfloat16"
