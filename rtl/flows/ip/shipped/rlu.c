@@ -173,12 +173,11 @@ int rlu_recommend(const rlu_unit *unit, uint32_t varied, uint32_t doubt, uint8_t
                   uint32_t *accuracy, uint8_t *trials)
 {
     uint32_t before[RLU_POLICY_ENTRIES], lfsr = get(unit, RLU_LFSR_OFFSET), word = 0;
-    int result;
+    int result = RLU_OK;
 
     for (uint32_t i = 0; i < RLU_POLICY_ENTRIES; i++)
         before[i] = get(unit, RLU_POLICY_OFFSET + RLU_POLICY_STRIDE * i);
     make_policy(unit, varied, doubt, RLU_COMMAND_RECOMMEND_MASK);
-    result = rlu_check(unit, NULL);
     read_policy(unit, policy, rows);
     *accuracy = (get(unit, RLU_PLAN_OFFSET) & RLU_PLAN_ACCURACY_MASK) >> RLU_PLAN_ACCURACY_SHIFT;
     for (uint32_t row = 0; trials != NULL && row < rows; row++) {
