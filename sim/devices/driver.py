@@ -257,7 +257,13 @@ class Driver:
         return Learned(reward, self._unpack(words))
 
     def update(self, reward: int) -> None:
-        """Update the Q-table along the policy with the host's own reward, in units of 2**-q_frac."""
+        """Update the Q-table along the policy with the host's own reward, in units of 2**-q_frac.
+
+        Raises:
+            ValueError: if the unit is set to plan, which does not use rewards, or for a reward that is no Q-value.
+        """
+        if self._planning is not None:
+            raise ValueError("a unit that plans learns from accuracies and not from rewards: use learn")
         _check_whole("reward", reward, self.params.q_min, self.params.q_max)
         self._transact(_learn_ops(reward))
         self._remember(reward)
