@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,8 @@ from algo.commands.tuning import progress
 from algo.published.evolver import INT8_BASELINE, evolver_facts
 from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CHECKPOINT, INPUTS, TRACE, RunFolder, RunFolderError, compare
-from algo.runs.tune import resumed_config, run
+from algo.runs.tune import check_board, resumed_config, run
+from algo.search.methods.planning import planning_params
 from algo.search.schedules import SCHEDULES, published_schedule, schedule_of
 from algo.search.scoring import score
 from algo.search.step import Step
@@ -207,6 +209,21 @@ def test_a_run_in_pieces_ends_in_the_same_bytes(tmp_path, device):
         assert (pieces.path / name).read_bytes() == (whole.path / name).read_bytes()
     again.pop("golden_words_compared"), summary.pop("golden_words_compared")
     assert again == summary
+
+
+@pytest.mark.parametrize(("episodes", "iterations", "advised"), [(64, 100, 128), (2, 25, 64), (512, 2000, 1024)])
+def test_a_board_whose_unit_forgets_policies_of_the_run_is_refused(episodes, iterations, advised):
+    counts = (3, 3, 3, 9)
+    wanted = planning_params(counts, iterations)
+    board = RLUParams(states=16, actions=9, episodes=episodes, points=9)
+    with pytest.raises(
+        ValueError,
+        match=f"remembers {episodes} policies, and the run has {iterations}: give --iterations {episodes} or fewer, "
+        f"or build the board's unit with --episodes {advised}",
+    ):
+        check_board(board, wanted, iterations)
+    check_board(board, planning_params(counts, episodes), episodes)
+    check_board(replace(board, episodes=1024), wanted, iterations)  # no unit remembers more
 
 
 class AtTheThreshold:
