@@ -64,6 +64,25 @@ if TYPE_CHECKING:
     from algo.nets.train.retrainer import Retrainer
 
 
+def check_board(found: RLUParams, wanted: RLUParams, iterations: int) -> None:
+    """Raise ValueError if a board's unit would not decide as the one that a run wants, saying what to do.
+
+    Args:
+        found, wanted: parameters of both.
+        iterations: of the run.
+    """
+    if found.lfsr_width != wanted.lfsr_width:
+        raise ValueError(
+            f"the unit on the board has a {found.lfsr_width}-bit LFSR, but the run wants {wanted.lfsr_width} bits: "
+            f"give --lfsr-width {found.lfsr_width}, or build the board's unit with --lfsr-width {wanted.lfsr_width}"
+        )
+    if wanted.points and found.points and found.episodes < min(iterations, wanted.episodes):
+        raise ValueError(
+            f"the unit on the board remembers {found.episodes} policies, and the run has {iterations}: give "
+            f"--iterations {found.episodes} or fewer, or build the board's unit with --episodes {wanted.episodes}"
+        )
+
+
 @contextmanager
 def open_device(params: RLUParams, config: TuneConfig) -> Iterator[Device]:
     """The device a run asks for; all but the golden model itself are checked against it at every word."""
@@ -73,12 +92,8 @@ def open_device(params: RLUParams, config: TuneConfig) -> Iterator[Device]:
         return
     if device.startswith(SERIAL):
         with SerialDevice(device.removeprefix(SERIAL)) as board:
-            found, wanted = Driver(board).params, config.unit.lfsr_width
-            if found.lfsr_width != wanted:
-                raise ValueError(
-                    f"the unit on the board has a {found.lfsr_width}-bit LFSR, but the run wants {wanted} bits: give "
-                    f"--lfsr-width {found.lfsr_width}, or build the board's unit with --lfsr-width {wanted}"
-                )
+            found = Driver(board).params
+            check_board(found, params, len(config.epsilons))
             yield ShadowedDevice(board, found, used=True)
         return
     with SimDevice(params, bus=config.device.bus, simulator=config.device.simulator) as simulated:
@@ -186,7 +201,11 @@ def _run(
             q_table = {"q_frac": searcher.driver.params.q_frac, "rows": searcher.driver.q_table()}
             folder.write(Q_TABLE, json.dumps(q_table) + "\n")
         best = max(folder.steps, key=lambda step: step.reward)
-        advice = searcher.recommend() or Recommendation(best.actions, "best seen, retrained")
+        seen = Recommendation(best.actions, "best seen, retrained")
+        advice = searcher.recommend() or seen
+        # A planning unit adds up rounded costs, which may pass where the measured ones miss their threshold.
+        if isinstance(searcher, PlanningSearcher) and scorer.is_outlier(chip.measure(space.decode(advice.actions))):
+            advice = seen
         found = space.decode(advice.actions)
         predicted = {"accuracy": advice.predicted, "trials": advice.trials}
         compared = device.compared if isinstance(device, ShadowedDevice) else 0

@@ -257,7 +257,13 @@ class Driver:
         return Learned(reward, self._unpack(words))
 
     def update(self, reward: int) -> None:
-        """Update the Q-table along the policy with the host's own reward, in units of 2**-q_frac."""
+        """Update the Q-table along the policy with the host's own reward, in units of 2**-q_frac.
+
+        Raises:
+            ValueError: if the unit is set to plan, which does not use rewards, or for a reward that is no Q-value.
+        """
+        if self._planning is not None:
+            raise ValueError("a unit that plans learns from accuracies and not from rewards: use learn")
         _check_whole("reward", reward, self.params.q_min, self.params.q_max)
         self._transact(_learn_ops(reward))
         self._remember(reward)
@@ -371,6 +377,9 @@ class Driver:
         """Operations that put back what `_save_plan` returned; results last, oldest first."""
         length = len(POLICY.addresses(len(self.action_counts)))
         ops = []
+        if plan["places"] and any(plan["trials"]):
+            # Tells the unit that its constant is learned, which the results do not if none left was measured.
+            ops += _memory_ops("results", (plan["places"][0],), [0])
         for number, (place, result) in enumerate(zip(plan["places"], plan["results"], strict=True)):
             ops += _memory_ops("policies", (place, 0), plan["policies"][length * number : length * (number + 1)])
             ops += _memory_ops("results", (place,), [result])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
 from rtl.spec.params import CAUTION, CLIMBS, DOUBT, PASSES, SWEEPS, VARIED_ROWS, RLUParams
@@ -126,8 +127,10 @@ class Costs:
                         where = f"{name} of action {action} in row {row} at operating point {point}"
                         try:
                             cost = figures[point][row][action]
-                        except IndexError:
+                        except (IndexError, TypeError):
                             raise ValueError(f"there is no {where}: give costs for every action") from None
+                        if not isinstance(cost, Real):
+                            raise ValueError(f"{where} must be a number of 0 or more, not {cost!r:.80}")
                         if not 0.0 <= cost < math.inf:
                             raise ValueError(f"{where} must be a number of 0 or more, not {cost:g} {unit}")
                         word = round(min(1.0, cost / full_scale) * params.coef_one)

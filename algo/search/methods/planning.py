@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from algo.search.known_costs import KnownCosts, known_costs
 from algo.search.methods.additive import widest_actions
-from algo.search.scoring import register_words
+from algo.search.scoring import UNIT, register_words
 from algo.search.searcher import Ints, Outcomes, Problem
 from rtl.spec.params import MAX_EPISODES, RLUParams
 from sim.devices.planning import EPISODES, Costs, Planning
@@ -19,8 +20,8 @@ from sim.model.batch_planning import BatchPlanner
 class PlanningUnits:
     """Searches by planning units, one per seed; see `Batch`.
 
-    The first policy is the widest of all at its best operating point: the accuracy of everything else is counted from
-    there. The unit plans all others.
+    The first policy is `first_policy`: the accuracy of everything else is counted from there. The unit plans all
+    others.
     """
 
     def __init__(self, problem: Problem, seeds: Sequence[int]) -> None:
@@ -95,9 +96,43 @@ def unit_costs(known: KnownCosts) -> Costs:
 
 
 def first_policy(problem: Problem, known: KnownCosts) -> tuple[int, ...]:
-    """The widest policy, at the operating point where it would score best."""
+    """The policy to begin with: the widest, or near it, at the operating point where it would score best.
+
+    If the widest misses a threshold of latency or energy at every point, it is one that passes and has as many rows at
+    their widest as it can, the first ones first, the others at their cheapest; the widest if none is found.
+    """
     points = np.arange(known.points)
     widest = widest_actions(problem.space)
     policies = np.concatenate([np.tile(widest, (len(points), 1)), points[:, None]], axis=1)
-    best = policies[known.scores(policies, np.ones(len(points))).argmax()]
+    if _missed(known, policies).all():
+        policies = np.array([_narrowed(known, policy) for policy in policies])
+    scores = known.scores(policies, np.ones(len(points)))
+    best = policies[np.where(_missed(known, policies), -1.0, scores).argmax()]
     return tuple(best.tolist())
+
+
+def _missed(known: KnownCosts, policies: Ints) -> npt.NDArray[np.bool_]:
+    """Whether latency or energy of policies, (..., rows), misses its threshold; (...,)."""
+    latency, energy = known.of(policies)
+    _, latencies, energies = register_words(latency, latency, np.nan_to_num(energy), known.objective, UNIT)
+    registers = known.objective.registers(UNIT)
+    missed: npt.NDArray[np.bool_] = (latencies >= registers["LATENCY_TH"]) | (energies >= registers["ENERGY_TH"])
+    return missed
+
+
+def _narrowed(known: KnownCosts, widest: Ints) -> Ints:
+    """A policy that passes, at the operating point of the widest; the widest if there is none."""
+    objective, point = known.objective, widest[-1]
+    latency = known.latency_ms[point] / objective.latency_th_ms
+    energy = np.nan_to_num(known.energy_uj[point]) / objective.energy_th_uj
+    for costs in (latency + energy, latency, energy):
+        cheapest = [int(row[:count].argmin()) for row, count in zip(costs, known.action_counts[:-1], strict=True)]
+        policy: Ints = np.array([*cheapest, point])
+        if _missed(known, policy):
+            continue
+        for row in range(len(policy) - 1):
+            wider = policy.copy()
+            wider[row] = widest[row]
+            policy = policy if _missed(known, wider) else wider
+        return policy
+    return widest

@@ -10,18 +10,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from tqdm import tqdm
 
+from algo.chips.chip import Measurement
 from algo.chips.evolver import EvolverChip
 from algo.commands.tuning import progress
 from algo.published.evolver import INT8_BASELINE, evolver_facts
 from algo.runs.config import TuneConfig
 from algo.runs.run_folder import CHECKPOINT, INPUTS, TRACE, RunFolder, RunFolderError, compare
-from algo.runs.tune import resumed_config, run
+from algo.runs.tune import check_board, resumed_config, run
+from algo.search.methods.planning import planning_params
 from algo.search.schedules import SCHEDULES, published_schedule, schedule_of
 from algo.search.scoring import score
 from algo.search.step import Step
@@ -206,6 +209,47 @@ def test_a_run_in_pieces_ends_in_the_same_bytes(tmp_path, device):
         assert (pieces.path / name).read_bytes() == (whole.path / name).read_bytes()
     again.pop("golden_words_compared"), summary.pop("golden_words_compared")
     assert again == summary
+
+
+@pytest.mark.parametrize(("episodes", "iterations", "advised"), [(64, 100, 128), (2, 25, 64), (512, 2000, 1024)])
+def test_a_board_whose_unit_forgets_policies_of_the_run_is_refused(episodes, iterations, advised):
+    counts = (3, 3, 3, 9)
+    wanted = planning_params(counts, iterations)
+    board = RLUParams(states=16, actions=9, episodes=episodes, points=9)
+    with pytest.raises(
+        ValueError,
+        match=f"remembers {episodes} policies, and the run has {iterations}: give --iterations {episodes} or fewer, "
+        f"or build the board's unit with --episodes {advised}",
+    ):
+        check_board(board, wanted, iterations)
+    check_board(board, planning_params(counts, episodes), episodes)
+    check_board(replace(board, episodes=1024), wanted, iterations)  # no unit remembers more
+
+
+class AtTheThreshold:
+    """A chip on which the widest policy takes 3.75 ms at its first point; the unit's rounded costs add up to less."""
+
+    def __getattr__(self, name):
+        return getattr(CHIP, name)
+
+    def measure(self, policy):
+        added = sum({2: 0.0, 4: 0.25, 8: 0.5}[bits] for bits in policy.weight_bits)
+        return Measurement(2.25 + added + 2.0 * (policy.point > 0), 10.0)
+
+
+class Steep(Retraining):
+    def accuracy(self, policy, iteration):
+        return 0.95 - 0.05 * sum({8: 0, 4: 1, 2: 2}[bits] for bits in policy.weight_bits)
+
+
+def test_a_policy_that_misses_a_threshold_is_not_deployed_though_rounded_costs_let_it_pass(tmp_path):
+    limits = {"latency_th_ms": 3.75, "latency_high_ms": 5.3, "latency_low_ms": 1.0, "energy_th_uj": 45.0}
+    _, summary, _ = tuned(
+        tmp_path / "run", Steep(TABLE), chip=AtTheThreshold(), method="planning", schedule="planning",
+        objective="0.9,0.1,0", accuracy_th=0.4, **limits,
+    )  # fmt: skip
+    assert summary["found"]["latency_ms"] < 3.75 and summary["found"]["score"] > 0
+    assert summary["found_how"] == "best seen, retrained"
 
 
 def test_a_complete_run_is_not_run_again(tmp_path):

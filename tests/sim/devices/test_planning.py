@@ -75,6 +75,9 @@ def test_a_unit_that_cannot_plan_says_what_to_build():
         (lambda rows: rows[1][0].pop(2) and rows[1][0].pop(), "there is no latency of action 2 in row 0 at operating"),
         (lambda rows: rows[3][1].__setitem__(1, -2.0), "latency of action 1 in row 1 at .* 3 must be .*, not -2 ms"),
         (lambda rows: rows[0][3].__setitem__(0, float("nan")), "action 0 in row 3 at operating point 0 .* not nan ms"),
+        (lambda rows: rows[0][3].__setitem__(0, None), "action 0 in row 3 at operating point 0 must be .*, not None"),
+        (lambda rows: rows[0][3].__setitem__(0, "1"), "action 0 in row 3 at operating point 0 must be .*, not '1'"),
+        (lambda rows: rows[0].__setitem__(3, None), "there is no latency of action 0 in row 3 at operating point 0"),
         (lambda rows: rows[0][3].__setitem__(0, float("inf")), "action 0 in row 3 at operating point 0 .* not inf ms"),
     ],
 )
@@ -124,6 +127,27 @@ def test_a_restored_unit_goes_on_as_if_nothing_had_happened(told, noise):
     if told:
         assert other.recommend() == driver.recommend()
     assert search(other, 3, first=not told) == search(driver, 3, first=not told)
+    assert other.save() == driver.save()
+
+
+def test_a_reward_of_the_hosts_own_is_refused_and_nothing_is_learned():
+    driver = ready()
+    search(driver, 2, first=True)
+    before = driver.save()
+    with pytest.raises(ValueError, match="learns from accuracies and not from rewards: use learn"):
+        driver.update(100)
+    assert driver.save() == before
+
+
+def test_a_restored_unit_knows_its_constant_when_no_episode_left_in_memory_was_measured():
+    small = RLUParams(states=5, actions=4, action_counts=COUNTS, episodes=2, points=4)
+    driver, other = ready(params=small), ready(params=small, seed=99)
+    search(driver, 1, first=True)
+    for policy in ((2, 2, 0, 0, 3), (2, 1, 1, 0, 3)):  # their latency misses its threshold
+        driver.write_policy(policy)
+        evaluate(driver, policy)
+    other.restore(json.loads(json.dumps(driver.save())), OBJECTIVE)
+    assert search(other, 2) == search(driver, 2)
     assert other.save() == driver.save()
 
 

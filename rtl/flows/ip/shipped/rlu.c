@@ -146,6 +146,9 @@ int rlu_plans(const rlu_unit *unit, const rlu_planning *how)
 int rlu_load_costs(const rlu_unit *unit, uint32_t point, uint32_t row, const uint32_t *latency, const uint32_t *energy,
                    uint32_t actions)
 {
+    for (uint32_t action = 0; action < actions; action++)
+        if (latency[action] > RLU_LATENCY_MAX || energy[action] > RLU_ENERGY_MAX)
+            return RLU_REFUSED; /* one would spill into the other */
     unit->write(unit->context, RLU_MEMORY_ADDRESS_OFFSET, RLU_COST_WORD(point, row, 0));
     for (uint32_t action = 0; action < actions; action++)
         unit->write(unit->context, RLU_MEMORY_DATA_OFFSET, latency[action] | energy[action] << 16);
@@ -170,6 +173,7 @@ int rlu_recommend(const rlu_unit *unit, uint32_t varied, uint32_t doubt, uint8_t
                   uint32_t *accuracy, uint8_t *trials)
 {
     uint32_t before[RLU_POLICY_ENTRIES], lfsr = get(unit, RLU_LFSR_OFFSET), word = 0;
+    int result = RLU_OK;
 
     for (uint32_t i = 0; i < RLU_POLICY_ENTRIES; i++)
         before[i] = get(unit, RLU_POLICY_OFFSET + RLU_POLICY_STRIDE * i);
@@ -177,13 +181,14 @@ int rlu_recommend(const rlu_unit *unit, uint32_t varied, uint32_t doubt, uint8_t
     read_policy(unit, policy, rows);
     *accuracy = (get(unit, RLU_PLAN_OFFSET) & RLU_PLAN_ACCURACY_MASK) >> RLU_PLAN_ACCURACY_SHIFT;
     for (uint32_t row = 0; trials != NULL && row < rows; row++) {
-        (void)rlu_read_memory(unit, RLU_TRIALS_WORD(row, policy[row]), &word, 1);
+        if (rlu_read_memory(unit, RLU_TRIALS_WORD(row, policy[row]), &word, 1) != RLU_OK)
+            result = RLU_REFUSED;
         trials[row] = (uint8_t)word;
     }
     rlu_put(unit, RLU_LFSR_OFFSET, lfsr);
     for (uint32_t i = 0; i < RLU_POLICY_ENTRIES; i++)
         unit->write(unit->context, RLU_POLICY_OFFSET + RLU_POLICY_STRIDE * i, before[i]);
-    return rlu_check(unit, NULL);
+    return rlu_check(unit, NULL) == RLU_OK ? result : RLU_REFUSED;
 }
 
 int rlu_read_memory(const rlu_unit *unit, uint32_t first, uint32_t *words, uint32_t count)

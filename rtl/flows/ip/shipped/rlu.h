@@ -73,8 +73,9 @@ typedef struct {
 /* Let the task that was configured be planned; it has a learning rate of its own. Then load the costs. */
 int rlu_plans(const rlu_unit *unit, const rlu_planning *how);
 
-/* What the first actions of a row add to latency and energy at an operating point, as fractions of full scale. The last
- * row's action is the operating point; its own cost is what no other row accounts for. */
+/* What the first actions of a row add to latency and energy at an operating point, as coefficients: fractions of full
+ * scale. The last row's action is the operating point; its own cost is what no other row accounts for. RLU_REFUSED for
+ * a cost above RLU_COEF(1.0). */
 int rlu_load_costs(const rlu_unit *unit, uint32_t point, uint32_t row, const uint32_t *latency, const uint32_t *energy,
                    uint32_t actions);
 
@@ -100,7 +101,8 @@ int rlu_recommend(const rlu_unit *unit, uint32_t varied, uint32_t doubt, uint8_t
 #define RLU_RESULT_WORD(episode) (RLU_MEMORY_RESULTS | (uint32_t)(episode))
 
 /* Read or write some words of a memory, one after another. A written result makes its episode the newest: restore the
- * results last, from the oldest to the newest. */
+ * results last, from the oldest to the newest. If none of them was measured, but trials were counted, write any
+ * accuracy as the first result before them: so the unit knows that its effects have begun. */
 int rlu_read_memory(const rlu_unit *unit, uint32_t first, uint32_t *words, uint32_t count);
 int rlu_write_memory(const rlu_unit *unit, uint32_t first, const uint32_t *words, uint32_t count);
 

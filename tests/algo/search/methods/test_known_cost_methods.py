@@ -192,3 +192,16 @@ def test_spaces_too_large_to_enumerate_are_searched(name):
     assert len({tuple(one) for one in np.concatenate(seen)[:, :-1].tolist()}) >= 6
     found = searches.recommend()
     assert found is None or (found.shape == (2, 9) and (found >= 0).all() and (found < [*[9] * 8, 2]).all())
+
+
+@pytest.mark.parametrize("threshold", ["latency_th_ms", "energy_th_uj"])
+def test_the_planning_unit_begins_with_a_policy_that_passes_where_the_widest_misses_a_threshold(threshold):
+    """Otherwise it draws policies until one passes, which with a tight threshold is never."""
+    table = small_table(layers=4)
+    figures = (table.latency_ms if threshold == "latency_th_ms" else table.energy_uj).reshape(81, -1)
+    tight = float(np.quantile(figures, 0.03))
+    assert (figures[-1] > tight).all()  # the widest
+    scored = additive_scored(accuracy_th=0.5, **{threshold: tight})
+    for column in METHODS["planning"].run(scored, [1, 2, 3], 6).T:
+        assert not scored.skipped[column[0]]
+        assert scored.scores[column].max() > 0

@@ -523,6 +523,7 @@ int main(void)
     unsigned idle = 0;
     rlu_unit unit = {pipe_read, pipe_write, pipe_idle, &idle};
     uint8_t policy[ROWS], trials[ROWS], counts[ROWS] = {3, 3, 3, 3, 3, 3, 3, 3, 4};
+    const uint32_t too_much = RLU_COEF(1.0) + 1, nothing = 0;
     uint32_t accuracy = 0, stored, oldest, lfsr, q[ROWS][2], words[RLU_PARAM_EPISODES][3], tried[ROWS][4];
     int result = planned_search(&unit, policy, &accuracy);
 
@@ -582,6 +583,9 @@ int main(void)
     result |= rlu_read_memory(&unit, RLU_COST_WORD(2, 3, 2), words[0], 1);
     printf("cost %d %x\n", result, (unsigned)words[0][0]);
     printf("refused %d\n", rlu_load_costs(&unit, RLU_PARAM_POINTS, 0, words[0], words[0], 1));
+    printf("too much latency %d\n", rlu_load_costs(&unit, 0, 0, &too_much, &nothing, 1));
+    printf("too much energy %d\n", rlu_load_costs(&unit, 0, 0, &nothing, &too_much, 1));
+    printf("varied %d\n", rlu_recommend(&unit, too_much, RLU_DOUBT_RESET, policy, ROWS, &accuracy, trials));
     return 0;
 }
 """
@@ -628,7 +632,7 @@ def python_plan(device):
     return [
         f"result 0 accuracy {accuracy}", *rows, "episodes 8 4", f"lfsr {lfsr:x} saved {saved}", planned, planned,
         "restored 0", f"cost 0 {cost:x}",
-        "refused -3",
+        "refused -3", "too much latency -3", "too much energy -3", "varied -3",
     ]  # fmt: skip
 
 
