@@ -494,7 +494,6 @@ async def plans(dut: Any) -> None:
         rows = PARAMS.states if round_ % 3 else random.randint(1, 3)
         await bench.write("STATES", rows)
         await bench.idle()
-        await bench.write("MODE", PLANNING.mask | random.getrandbits(2))
         await bench.write("ALPHA", ONE // (rows + 1))
         await bench.write("DOUBT", random.choice((0, ONE // 16, ONE // 64)))
         for row in range(rows):
@@ -502,6 +501,7 @@ async def plans(dut: Any) -> None:
         if round_ % 3:  # counts that a search of this length does not reach
             await bench.fill(1, lambda: random.choice((0, random.randrange(16), random.getrandbits(8), 255)))
         for number, command in enumerate((RECOMMEND, *[SAMPLE, UPDATE, RECOMMEND] * (2 * PARAMS.episodes))):
+            await bench.write("MODE", PLANNING.mask | random.getrandbits(2))  # the other bits change nothing
             many = random.getrandbits(CLIMBS.width) << CLIMBS.lsb if rows <= 3 and number % 8 == 1 else 0
             await bench.write("PLANNING", random_plan(PARAMS) | many)
             await bench.write("EPSILON", random.choice((0, ONE // 2, ONE)))

@@ -86,6 +86,18 @@ def test_a_skipped_policy_teaches_no_accuracy(kind):
     assert (scored.scores[searches.recommend() @ table.space.strides] > scored.optimum - 1e-3).all()
 
 
+def test_one_at_a_time_deploys_no_action_that_it_never_tried():
+    scored = additive_scored()
+    table = scored.table
+    searches = OneAtATime(Problem(table.space, scored.objective, 20, table.measure), [1, 2, 3])
+    tried = []
+    for _ in range(4):  # fewer than the actions
+        tried.append(searches.ask()[:, :-1])
+        searches.tell(scored.outcomes(tried[-1] @ table.space.strides[:-1]))
+        deployed = searches.recommend()[:, :-1]
+        assert (np.array(tried) == deployed).any(axis=0).all()
+
+
 @pytest.mark.parametrize("name", BELIEVING)
 def test_with_noise_what_the_model_believes_is_deployed_and_better_than_the_luckiest(name):
     scored = additive_scored()
