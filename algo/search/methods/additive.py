@@ -103,8 +103,11 @@ class OneAtATime:
         self._told.add(self._asked, outcomes)
 
     def recommend(self) -> Ints:
-        """The exact choice under the model, (searches, rows)."""
-        return self._choice.best(*self._model(), exact=True)
+        """The exact choice under the model, among actions that were tried, (searches, rows)."""
+        constant, effects = self._model()
+        gram, _ = self._told.moments(self._features)
+        never = self._features.split((np.diagonal(gram, axis1=-2, axis2=-1) == 0).astype(float))[1]
+        return self._choice.best(constant, effects - never, exact=True)
 
     def _model(self) -> tuple[Floats, Floats]:
         """The least-squares model, smallest where it is not determined: constant and effects of every search."""
