@@ -175,6 +175,8 @@ def _run(
     chip.measure(baseline)
     for sentence in range_problems(config.objective.at(0.0), space, chip.measure):
         say(f"note: {sentence}; rlu chip table shows the costs of the layers")
+    if note := method_named(config.search.method).note_on(space):
+        say(f"note: {note}")
     if evaluator is None:
         assert task is not None
         evaluator = retrainer_of(task, say)

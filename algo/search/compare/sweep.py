@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -141,7 +142,8 @@ def sweep(
         ModuleNotFoundError: without the library of a method.
     """
     for method in methods:
-        method_named(method)
+        if note := method_named(method).note_on(scored.table.space):
+            print(f"note: {note}", file=sys.stderr)
     for what, value in (("seeds", seeds), ("budget", budget), ("jobs", 1 if jobs is None else jobs)):
         if value < 1:
             raise ValueError(f"{what} must be at least 1, not {value}")

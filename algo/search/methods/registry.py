@@ -1,8 +1,8 @@
 """Search methods by name; `METHODS` is the list of them.
 
 Every method searches for many seeds at once over a table (`Method.run`), and for one seed in a tuning run
-(`Method.searcher`): the same code. All of them see only a policy's score (`nsga2-pareto`: accuracy, latency and
-energy). Every evaluation counts, even if the policy is an outlier or was seen before, as in the published loop. A
+(`Method.searcher`): the same code. Those without known costs see only a policy's score (`nsga2-pareto`: accuracy,
+latency and energy). Every evaluation counts, even if the policy is an outlier or was seen before, as in the published loop. A
 seed's result does not depend on the seeds beside it.
 """
 
@@ -15,11 +15,13 @@ from functools import partial
 
 import numpy as np
 
+from algo.search.exact_choice import MOST_POLICIES
 from algo.search.methods import additive, costed, gaussian_process, libraries, planning, simple, units
 from algo.search.scoring import UNIT, rewards_of
 from algo.search.searcher import Batch, Floats, Ints, OneOfBatch, Outcomes, Problem
 from algo.search.tables.policy_table import PolicyTable
 from algo.search.tables.scored_table import ScoredTable
+from algo.space.policy import PolicySpace
 from rtl.spec.params import ATTEMPTS
 
 _OF_NOISE = 0x6E6F697365  # a stream of random numbers of its own
@@ -107,6 +109,7 @@ class Method:
         most: evaluations that it is given in a search of a table, because it has found the best by then or takes too
             long; ``None`` for any number.
         version: raise it when the method searches differently; then results of earlier versions are not used.
+        beyond: of a method with an exact choice, how it chooses where there are too many policies to enumerate.
     """
 
     name: str
@@ -116,6 +119,16 @@ class Method:
     version: int = 1
     believes: bool = False
     most: int | None = None
+    beyond: str = ""
+
+    def note_on(self, space: PolicySpace) -> str:
+        """A sentence on what takes the place of the enumeration in a space; empty if nothing does."""
+        if not self.beyond or space.size <= MOST_POLICIES:
+            return ""
+        return (
+            f"{self.name} enumerates up to {MOST_POLICIES:,} policies, and this space has {space.size:,}: it chooses "
+            f"by {self.beyond}"
+        )
 
     def run(self, scored: ScoredTable, seeds: Sequence[int], budget: int) -> Ints:
         """Search a table for many seeds at once; places in the table of the policies tried, (budget, seeds)."""
@@ -181,6 +194,7 @@ METHODS: dict[str, Method] = {
             "the unit that knows costs and learns effects, by the golden model, bit-exact with the RTL",
             believes=True,
             most=80,
+            version=2,
         ),
         Method("float", simple.FloatQ, "the published search in double precision"),
         Method("random", simple.Random, "uniform draws with replacement"),
@@ -199,6 +213,8 @@ METHODS: dict[str, Method] = {
             additive.OneAtATime,
             "sensitivity of one row at a time, then the exact choice by it",
             believes=True,
+            version=2,
+            beyond="an integer programme for each operating point (SciPy's milp), which is as exact",
         ),
         Method(
             "bayes-linear",
@@ -207,6 +223,7 @@ METHODS: dict[str, Method] = {
             25,
             believes=True,
             most=80,
+            beyond="the best action of each row under 64 sets of prices, improved row by row, which is not exact",
         ),
         Method("evolution-costs", costed.EvolutionCosts, "evolution that knows latency and energy"),
         Method("tpe-costs", costed.TpeCosts, "TPE by Optuna that knows latency and energy", 5, most=80),
@@ -217,6 +234,7 @@ METHODS: dict[str, Method] = {
             5,
             believes=True,
             most=80,
+            beyond="random policies and changes of those tried, some 4,000, which is not exact",
         ),
         Method("pyglove-evolution", libraries.PyGloveEvolution, "regularised evolution by PyGlove", 5),
         Method("tpe", libraries.tpe, "tree-structured Parzen estimator by Optuna", 10),

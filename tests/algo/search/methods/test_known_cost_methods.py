@@ -10,6 +10,7 @@ from algo.search.methods.registry import METHODS, Noise
 from algo.search.searcher import BELIEVED, Outcomes, Problem
 from algo.search.tables.policy_table import PolicyTable
 from algo.search.tables.scored_table import score_table
+from algo.space.policy import PolicySpace
 from sim.devices.objective import Objective
 from tests.algo.search.test_exact_choice import made_problem
 from tests.small_tables import small_scored, small_table
@@ -112,6 +113,15 @@ def test_recommending_changes_nothing_in_the_search():
     for name in BELIEVING:
         asked = METHODS[name].search(scored, [1, 2], 14, at=range(1, 15)).chosen
         assert (asked == METHODS[name].run(scored, [1, 2], 14)).all(), name
+
+
+@pytest.mark.parametrize("name", ["one-at-a-time", "bayes-linear", "gp", "planning", "random"])
+def test_what_takes_the_place_of_enumeration_is_said_where_there_are_too_many_policies(name):
+    small, large = (PolicySpace.of_bit_widths(layers, points=9, weight_choices=(2, 4, 8)) for layers in (8, 12))
+    assert METHODS[name].note_on(small) == ""
+    said = METHODS[name].note_on(large)
+    exact = name in ("one-at-a-time", "bayes-linear", "gp")
+    assert (f"this space has {large.size:,}" in said) == exact and bool(said) == exact
 
 
 def test_a_searcher_says_how_it_found_what_it_recommends():
