@@ -2,8 +2,8 @@
 
 Every method searches for many seeds at once over a table (`Method.run`), and for one seed in a tuning run
 (`Method.searcher`): the same code. Those without known costs see only a policy's score (`nsga2-pareto`: accuracy,
-latency and energy). Every evaluation counts, even if the policy is an outlier or was seen before, as in the published loop. A
-seed's result does not depend on the seeds beside it.
+latency and energy). Every evaluation counts, even if the policy is an outlier or was seen before, as in the published
+loop. A seed's result does not depend on the seeds beside it.
 """
 
 from __future__ import annotations
