@@ -123,7 +123,7 @@ class RunFacts:
 
     @property
     def mismatch(self) -> str:
-        """Why what the run learned does not follow from its trace, in words; empty if it does."""
+        """What is wrong with the Q-table or the effects of the replayed run, in words; empty if nothing is."""
         return self.q_history.mismatch or (self.effects.mismatch if self.effects else "")
 
     @property
