@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from algo.experiments.baselines import exclusions, title
 from algo.experiments.plots import COLOURS, figure
 from algo.experiments.statistics import mean_of_many, shown
 from algo.experiments.tables import BUDGET, digests, objectives, scored, seeds_of, table_names
-from algo.search.compare.sweep import sweep
+from algo.search.compare.sweep import Sweep, run_sweeps
 from algo.search.methods.registry import METHODS, Noise
 
 #: Standard deviation of the error of an accuracy that 1,000 test images give at about 0.7.
@@ -38,33 +39,36 @@ def _seeds(settings: Settings, method: str) -> int:
     return min(seeds_of(settings, method), settings.pick(quick=_MOST_SEEDS, cpu=_MOST_SEEDS, full=1000))
 
 
+def _sweep(settings: Settings, table: str, objective: str, method: str) -> Sweep:
+    most = min(BUDGET, METHODS[method].most or BUDGET)
+    at = tuple(n for n in CHECKPOINTS if n <= most)
+    return Sweep(table, scored(table, objective), method, _seeds(settings, method), most, Noise(STD), at)
+
+
 def compute(settings: Settings) -> dict[str, Any]:
     """Mean regret of what is deployed, and how often it misses the accuracy threshold in truth."""
+    names, goals = table_names(settings.scale), objectives(settings.scale)
+    sweeps = {case: _sweep(settings, *case) for case in product(names, goals, SEARCHES)}
+    found = run_sweeps(list(sweeps.values()), folder=settings.out / "cells", jobs=settings.jobs, ray=settings.ray)
+    results = dict(zip(sweeps, found, strict=True))
     cases = []
-    for table in table_names(settings.scale):
-        for objective in objectives(settings.scale):
-            known = scored(table, objective)
-            methods = {}
-            for method in SEARCHES:
-                most = min(BUDGET, METHODS[method].most or BUDGET)
-                at = [n for n in CHECKPOINTS if n <= most]
-                [found] = sweep(
-                    table, known, [method], seeds=_seeds(settings, method), budget=most, at=at, noise=Noise(STD),
-                    folder=settings.out / "cells", jobs=settings.jobs, ray=settings.ray,
-                ).values()  # fmt: skip
-                scores = known.scores[found.deployed]
-                methods[method] = {
-                    "seeds": scores.shape[1],
-                    "deployed": {str(n): mean_of_many(known.optimum - one) for n, one in zip(at, scores, strict=True)},
-                    "missed": {str(n): float((one <= 0).mean()) for n, one in zip(at, scores, strict=True)},
-                }
-            cases.append(
-                {
-                    "table": table, "objective": objective, "source": known.table.source, "optimum": known.optimum,
-                    "accuracy_th": known.objective.accuracy_th, "excluded": known.exclusions(),
-                    "size": known.table.space.size, "methods": methods,
-                }
-            )  # fmt: skip
+    for table, objective in product(names, goals):
+        known = scored(table, objective)
+        methods = {}
+        for method in SEARCHES:
+            at, scores = sweeps[table, objective, method].at, known.scores[results[table, objective, method].deployed]
+            methods[method] = {
+                "seeds": scores.shape[1],
+                "deployed": {str(n): mean_of_many(known.optimum - one) for n, one in zip(at, scores, strict=True)},
+                "missed": {str(n): float((one <= 0).mean()) for n, one in zip(at, scores, strict=True)},
+            }
+        cases.append(
+            {
+                "table": table, "objective": objective, "source": known.table.source, "optimum": known.optimum,
+                "accuracy_th": known.objective.accuracy_th, "excluded": known.exclusions(),
+                "size": known.table.space.size, "methods": methods,
+            }
+        )  # fmt: skip
     return {"cases": cases, "std": STD}
 
 

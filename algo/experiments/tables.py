@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import product
 
 from algo.experiments.base import Scale, Settings
-from algo.search.compare.sweep import SYNTHETIC, named_table, sweep, table_digest
+from algo.search.compare.sweep import SYNTHETIC, Sweep, named_table, run_sweeps, table_digest
 from algo.search.methods.registry import METHODS
 from algo.search.objective import OBJECTIVES
 from algo.search.schedules import published_schedule
@@ -65,14 +66,9 @@ def methods(scale: Scale) -> tuple[str, ...]:
 
 def regrets(settings: Settings, methods: Sequence[str]) -> dict[tuple[str, str, str], Floats]:
     """Regret after every evaluation, (evaluations, seeds), by table, objective and method."""
-    found: dict[tuple[str, str, str], Floats] = {}
-    for table in table_names(settings.scale):
-        for objective in objectives(settings.scale):
-            known = scored(table, objective)
-            for method in methods:
-                chosen = sweep(
-                    table, known, [method], seeds=seeds_of(settings, method), budget=BUDGET,
-                    folder=settings.out / "cells", jobs=settings.jobs, ray=settings.ray,
-                )  # fmt: skip
-                found[table, objective, method] = known.regret(chosen[method].chosen)
-    return found
+    cases = list(product(table_names(settings.scale), objectives(settings.scale), methods))
+    found = run_sweeps(
+        [Sweep(table, scored(table, to), method, seeds_of(settings, method), BUDGET) for table, to, method in cases],
+        folder=settings.out / "cells", jobs=settings.jobs, ray=settings.ray,
+    )  # fmt: skip
+    return {case: scored(*case[:2]).regret(one.chosen) for case, one in zip(cases, found, strict=True)}

@@ -106,6 +106,97 @@ def table_digest(table: PolicyTable) -> str:
     return digest.hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """One method on one table for seeds 1, 2 ...
+
+    Attributes:
+        name: of the table, by which other processes find it.
+        scored: the same table, scored.
+        method: name in `METHODS`.
+        seeds: how many.
+        budget: evaluations of each search. A method that is good for fewer (`Method.most`) makes only those.
+        noise: of the accuracies that the searches see.
+        at: numbers of evaluations, rising, after which the searches say what they would deploy, if there is noise or
+            the method has a model of accuracy.
+
+    Raises:
+        ValueError: for an unknown method, seeds or budget below 1, or numbers of evaluations that are not rising from
+            at least 1 to at most the budget. Also for the table's own noise if it has none.
+    """
+
+    name: str
+    scored: ScoredTable
+    method: str
+    seeds: int
+    budget: int
+    noise: Noise | None = None
+    at: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        method_named(self.method)
+        for what, value in (("seeds", self.seeds), ("budget", self.budget)):
+            if value < 1:
+                raise ValueError(f"{what} must be at least 1, not {value}")
+        if list(self.at) != sorted({n for n in self.at if 1 <= n <= self.budget}):
+            raise ValueError(
+                f"numbers of evaluations must rise from at least 1 to at most {self.budget}, not {list(self.at)}"
+            )
+        if self.noise is not None:
+            self.noise.check(self.scored.table)
+
+    def cells(self) -> list[SearchCell] | list[DeployingCell]:
+        """The cells that find it."""
+        known, digest = METHODS[self.method], table_digest(self.scored.table)
+        step, most = known.seeds_per_cell, min(self.budget, known.most or self.budget)
+        cells = [
+            SearchCell(
+                self.name, digest, self.scored.objective, self.method, first, min(step, self.seeds - first + 1), most,
+                known.version,
+            )
+            for first in range(1, self.seeds + 1, step)
+        ]  # fmt: skip
+        if self.noise is None and not known.believes:
+            return cells
+        return [DeployingCell(cell, self.noise, tuple(n for n in self.at if n <= most)) for cell in cells]
+
+
+def run_sweeps(
+    sweeps: Sequence[Sweep], *, folder: Path | None = None, jobs: int | None = None, ray: str | None = None
+) -> list[Found]:
+    """What the searches of every sweep found. The cells of all are shared out together, so no core waits between them.
+
+    Args:
+        sweeps: what is run.
+        folder: where finished cells are kept; see `run_cells`.
+        jobs, ray: see `run_cells`.
+
+    Raises:
+        ValueError: for jobs below 1.
+        ModuleNotFoundError: without the library of a method.
+    """
+    cells = [cell for one in sweeps for cell in one.cells()]
+    where: Any = {"folder": folder, "jobs": jobs, "ray": ray}
+    plain = [cell for cell in cells if isinstance(cell, SearchCell)]
+    deploying = [cell for cell in cells if isinstance(cell, DeployingCell)]
+    parts: dict[SearchCell | DeployingCell, dict[str, Any]] = {}
+    if plain:
+        parts.update(zip(plain, run_cells(run_cell, plain, label="searches", **where), strict=True))
+    if deploying:
+        found = run_cells(run_deploying_cell, deploying, label="searches that deploy", **where)
+        parts.update(zip(deploying, found, strict=True))
+    return [_joined([parts[cell] for cell in one.cells()]) for one in sweeps]
+
+
+def _joined(cells: Sequence[dict[str, Any]]) -> Found:
+    """What some cells found, seed after seed."""
+    parts = [
+        np.concatenate([cell.get(kind, np.empty((0, cell["chosen"].shape[1]))) for cell in cells], axis=1)
+        for kind in ("chosen", "deployed", "luckiest")
+    ]
+    return Found(*(part.astype(np.int64) for part in parts))
+
+
 def sweep(
     name: str,
     scored: ScoredTable,
@@ -119,60 +210,28 @@ def sweep(
     noise: Noise | None = None,
     at: Sequence[int] = (),
 ) -> dict[str, Found]:
-    """Run each method for seeds 1, 2 ...; what they found, by method.
+    """Run each method on one table; what they found, by method. Says what takes the place of an enumeration.
 
-    A method that is good for fewer evaluations than the budget (`Method.most`) makes only those.
+    Methods that search for many seeds at once work in this process: starting others would take longer.
 
     Args:
-        name: of the table, by which other processes find it.
-        scored: the same table, scored.
         methods: names in `METHODS`.
-        seeds: how many.
-        budget: evaluations of each search.
-        folder: where finished cells are kept; see `run_cells`.
-        jobs: processes for the methods that search for one seed at a time; the others take one.
-        ray: see `run_cells`.
-        noise: of the accuracies that the searches see.
-        at: numbers of evaluations, rising, after which the searches say what they would deploy, if there is noise or
-            the method has a model of accuracy.
+        name, scored, seeds, budget, noise, at: see `Sweep`.
+        folder, jobs, ray: see `run_sweeps`.
 
     Raises:
-        ValueError: for an unknown method, seeds, budget or jobs below 1, or numbers of evaluations that are not rising
-            from at least 1 to at most the budget. Also for the table's own noise if it has none.
+        ValueError: see `Sweep` and `run_sweeps`.
         ModuleNotFoundError: without the library of a method.
     """
     for method in methods:
         if note := method_named(method).note_on(scored.table.space):
             print(f"note: {note}", file=sys.stderr)
-    for what, value in (("seeds", seeds), ("budget", budget), ("jobs", 1 if jobs is None else jobs)):
-        if value < 1:
-            raise ValueError(f"{what} must be at least 1, not {value}")
-    if list(at) != sorted({n for n in at if 1 <= n <= budget}):
-        raise ValueError(f"numbers of evaluations must rise from at least 1 to at most {budget}, not {list(at)}")
-    if noise is not None:
-        noise.check(scored.table)
-    digest = table_digest(scored.table)
-    results = {}
-    for one in methods:
-        known = METHODS[one]
-        step, most = known.seeds_per_cell, min(budget, known.most or budget)
-        cells = [
-            SearchCell(name, digest, scored.objective, one, first, min(step, seeds - first + 1), most, known.version)
-            for first in range(1, seeds + 1, step)
-        ]
-        quick = len(cells) == 1 or step >= 1000
-        where: Any = {"folder": folder, "jobs": 1 if quick else jobs, "ray": None if quick else ray, "label": one}
-        if noise is None and not known.believes:
-            found = run_cells(run_cell, cells, **where)
-        else:
-            deploying = [DeployingCell(cell, noise, tuple(n for n in at if n <= most)) for cell in cells]
-            found = run_cells(run_deploying_cell, deploying, **where)
-        parts = [
-            np.concatenate([cell.get(kind, np.empty((0, cell["chosen"].shape[1]))) for cell in found], axis=1)
-            for kind in ("chosen", "deployed", "luckiest")
-        ]
-        results[one] = Found(*(part.astype(np.int64) for part in parts))
-    return results
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"jobs must be at least 1, not {jobs}")
+    sweeps = [Sweep(name, scored, method, seeds, budget, noise, tuple(at)) for method in methods]
+    if all(METHODS[method].seeds_per_cell >= min(seeds, 1000) for method in methods):
+        jobs, ray = 1, None
+    return dict(zip(methods, run_sweeps(sweeps, folder=folder, jobs=jobs, ray=ray), strict=True))
 
 
 @kept_as("algo.search_sweep.run_cell")
