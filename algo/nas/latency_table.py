@@ -86,7 +86,8 @@ class LatencyTable:
     def _named(self, name: str, place: NDArray[np.intp]) -> str:
         space = self.space
         if name == "blocks_ms":
-            option = Option(*space.paths[place[1]], space.bits[place[2]])
+            kernel, expansion = space.paths[place[1]]
+            option = Option(kernel, expansion, space.bits[place[2]])
             return f"block {space.blocks(self.image[1:])[place[0]].name} with {option}"
         return f"a change from {space.bits[place[1]]} to {space.bits[place[2]]} bits before block {place[0] + 1}"
 
