@@ -1,6 +1,7 @@
 """The published spaces have the published sizes; a space that cannot be is refused by what is wrong with it."""
 
 import dataclasses
+import itertools
 
 import pytest
 
@@ -20,7 +21,7 @@ def test_blocks_follow_each_other(name):
     space = space_named(name)
     blocks = space.blocks((32, 32))
     assert len(blocks) == space.block_count
-    for before, after in zip(blocks, blocks[1:], strict=False):
+    for before, after in itertools.pairwise(blocks):
         assert after.inputs == before.outputs and after.size == before.output_size
     assert blocks[-1].outputs == space.stages[-1].channels
 

@@ -1,0 +1,75 @@
+"""The network that a search found, trained on all images and quantised."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from algo.nas.config import ChoiceConfig
+from algo.nas.network import Network, policy_of_bits
+from algo.nets.quantisation import apply, model_size_bytes, quantise
+from algo.nets.train.sgd import accuracy_of, train
+from algo.nets.training_config import TrainingConfig
+
+#: Step size of the epochs with the bits found, as a part of that of the epochs in float32.
+QUANTISED_RATE = 0.2
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A network with the bits found.
+
+    Attributes:
+        network: quantised, in evaluation mode.
+        accuracy: share of the test images classified rightly, 0..1.
+        float_accuracy: the same before the bits were set.
+        size_bytes: of all weights.
+        seconds: that the training took.
+    """
+
+    network: nn.Module
+    accuracy: float
+    float_accuracy: float
+    size_bytes: int
+    seconds: float
+
+
+def finish(
+    network: Network,
+    train_set: tuple[Tensor, Tensor],
+    test_set: tuple[Tensor, Tensor],
+    config: ChoiceConfig,
+    batch_size: int,
+    seed: int,
+) -> Finished:
+    """Train a network in float32, set its bits, train on, and test it.
+
+    Args:
+        network: with the weights to begin with; it becomes the result.
+        train_set, test_set: images and labels on the network's device.
+        config: epochs and step size.
+        batch_size: images per step.
+        seed: of the order of the images.
+    """
+    start = time.perf_counter()
+    images, labels = train_set
+    recipe = TrainingConfig()
+    generator = torch.Generator().manual_seed(seed)
+    train(
+        network, images, labels, recipe, config.tuning_epochs, batch_size, config.tuning_rate, generator, "cosine",
+        "found network",
+    )  # fmt: skip
+    float_accuracy = accuracy_of(network, *test_set)
+    policy = policy_of_bits(network)
+    quantise(network)
+    apply(network, policy)
+    train(
+        network, images, labels, recipe, config.quantised_epochs, batch_size, QUANTISED_RATE * config.tuning_rate,
+        generator, "cosine", "quantised",
+    )  # fmt: skip
+    accuracy = accuracy_of(network, *test_set)
+    size = model_size_bytes(network, policy.weight_bits)
+    return Finished(network.eval(), accuracy, float_accuracy, size, time.perf_counter() - start)
