@@ -156,13 +156,12 @@ class NasConfig:
                 f"warmup must be below the {self.learning.epochs} epochs, not {self.learning.warmup}: the choices "
                 "need epochs to learn in"
             )
-        self.searched  # checks it
+        space_of(self.space)
 
     @property
     def searched(self) -> Space:
         """The space that is searched."""
-        space = space_named(self.space.space)
-        return space if self.space.bits is None else replace(space, bits=whole_numbers(self.space.bits))
+        return space_of(self.space)
 
     @classmethod
     def of(cls, **values: Any) -> NasConfig:
@@ -182,6 +181,12 @@ class NasConfig:
                 "a new search with another --out"
             )
         return from_json(cls, {name: value for name, value in content.items() if name != "format"})
+
+
+def space_of(config: SpaceConfig) -> Space:
+    """The space of these settings; raises ValueError, which names what is wrong, if there is none."""
+    space = space_named(config.space)
+    return space if config.bits is None else replace(space, bits=whole_numbers(config.bits))
 
 
 def located(config: NasConfig) -> NasConfig:
