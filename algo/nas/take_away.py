@@ -1,0 +1,94 @@
+"""What a search leaves for others: network.json, network.pt and network.py, which need PyTorch alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from algo.nas import plain_network
+from algo.nas.latency_table import LatencyTable
+from algo.nas.network import Network
+from algo.nets.quantisation import QuantisedConv2d, QuantisedLinear, quantised_layers, weight_levels
+
+DESCRIPTION, WEIGHTS, MODULE = "network.json", "network.pt", "network.py"
+
+
+def described(network: Network, table: LatencyTable) -> dict[str, Any]:
+    """A network in words and numbers, for JSON: stem, blocks with their options and latencies, layers with their bits.
+
+    Args:
+        network: quantised.
+        table: of the device that it was found for.
+    """
+    space = network.space
+    paths, bits = table.indices(network.architecture)
+    blocks = [
+        {
+            "name": block.name,
+            "inputs": block.inputs,
+            "outputs": block.outputs,
+            "stride": block.stride,
+            "kernel": option.kernel,
+            "expansion": option.expansion,
+            "bits": option.bits,
+            "latency_ms": float(table.blocks_ms[number, paths[number], bits[number]]),
+        }
+        for number, (block, option) in enumerate(zip(space.blocks(table.image[1:]), network.architecture, strict=True))
+    ]
+    return {
+        "space": space.name,
+        "device": table.device,
+        "channels": table.image[0],
+        "image_size": list(table.image[1:]),
+        "classes": table.classes,
+        "latency_ms": table.ms(network.architecture),
+        "stem": {"channels": space.stem, "stride": space.stem_stride},
+        "blocks": blocks,
+        "head": {"channels": space.head},
+        "layers": {
+            name: {"weight_bits": layer.weight_bits, "activation_bits": layer.activation_bits}
+            for name, layer in quantised_layers(network)
+        },
+    }
+
+
+def states(network: nn.Module) -> dict[str, dict[str, Tensor]]:
+    """Weights of a quantised network for `algo.nas.plain_network`: as trained (``float``), and ``rounded``."""
+    layers = dict(quantised_layers(network))
+    plain, rounded = {}, {}
+    for name, value in network.state_dict().items():
+        owner, _, last = name.rpartition(".")
+        layer = layers.get(owner)
+        value = value.detach().cpu().clone()
+        if layer is not None and last in ("low", "high", "seen"):
+            continue
+        plain[name] = rounded[name] = value
+        if layer is not None and last == "weight":
+            rounded[name] = rounded_weight(layer).cpu()
+    for name, layer in layers.items():
+        grid = layer.input_levels()
+        rounded[f"{name}.given.scale"], rounded[f"{name}.given.zero"] = grid.step.cpu(), grid.zero.cpu()
+    return {"float": plain, "rounded": rounded}
+
+
+def rounded_weight(layer: QuantisedConv2d | QuantisedLinear) -> Tensor:
+    """A layer's weights, rounded to its bits."""
+    with torch.no_grad():
+        levels, step = weight_levels(layer.weight, layer.weight_bits)
+        return levels * step
+
+
+def take_away(network: Network, table: LatencyTable) -> dict[str, bytes]:
+    """Content of the three files, by name."""
+    buffer = io.BytesIO()
+    torch.save(states(network), buffer)
+    return {
+        DESCRIPTION: (json.dumps(described(network, table), indent=1) + "\n").encode(),
+        WEIGHTS: buffer.getvalue(),
+        MODULE: Path(plain_network.__file__).read_bytes(),
+    }
