@@ -145,12 +145,12 @@ class Space:
     @property
     def architectures(self) -> int:
         """How many networks there are to choose from, bit-widths left out."""
-        return len(self.paths) ** self.block_count
+        return int(len(self.paths) ** self.block_count)
 
     @property
     def bit_policies(self) -> int:
         """How many ways to choose the bit-widths there are for each architecture."""
-        return len(self.bits) ** self.block_count
+        return int(len(self.bits) ** self.block_count)
 
     def blocks(self, size: tuple[int, int]) -> tuple[Block, ...]:
         """Every block for images of this height and width in pixels."""

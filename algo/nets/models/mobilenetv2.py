@@ -10,7 +10,7 @@ from algo.nets.models._common import NORM_MOMENTUM, check_sizes
 PUBLISHED_WIDTH = 32
 
 
-def _normalised(
+def normalised(
     inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1, clipped: bool = True
 ) -> list[nn.Module]:
     """A convolution that keeps the image's size at stride 1, batch normalisation, and ReLU6 if ``clipped``."""
@@ -22,24 +22,25 @@ def _normalised(
 
 
 class InvertedResidual(nn.Module):
-    """MobileNetV2's block: a 1x1 convolution to more channels, a 3x3 one within each channel, a 1x1 one to fewer.
+    """MobileNetV2's block: a 1x1 convolution to more channels, one within each channel, a 1x1 one to fewer.
 
     ReLU6 follows the first two. The input is added to the result where their shapes are the same.
 
     Args:
         inputs: input channels.
         outputs: output channels.
-        stride: of the 3x3 convolution: 2 halves the image's sides.
+        stride: of the convolution within channels: 2 halves the image's sides.
         expansion: channels between, as a multiple of ``inputs``; with 1 the first convolution is left out.
+        kernel: side of the convolution within channels, odd; MobileNetV2 has 3 everywhere.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, kernel: int = 3) -> None:
         super().__init__()
         between = inputs * expansion
         self.layers = nn.Sequential(
-            *(_normalised(inputs, between) if expansion != 1 else []),
-            *_normalised(between, between, kernel=3, stride=stride, groups=between),
-            *_normalised(between, outputs, clipped=False),
+            *(normalised(inputs, between) if expansion != 1 else []),
+            *normalised(between, between, kernel, stride, groups=between),
+            *normalised(between, outputs, clipped=False),
         )
         self.adds_input = stride == 1 and inputs == outputs
 
@@ -80,7 +81,7 @@ class MobileNetV2(nn.Module):
     ) -> None:
         super().__init__()
         check_sizes("MobileNetV2", classes, channels, width, image_size)
-        self.stem = nn.Sequential(*_normalised(channels, width, kernel=3))
+        self.stem = nn.Sequential(*normalised(channels, width, kernel=3))
         self.blocks = nn.Sequential()
         inputs = width
         for expansion, full, blocks, stride in self.STAGES:
@@ -89,7 +90,7 @@ class MobileNetV2(nn.Module):
                 self.blocks.append(InvertedResidual(inputs, outputs, 1 if number else stride, expansion))
                 inputs = outputs
         last = max(1280, 40 * width)
-        self.head = nn.Sequential(*_normalised(inputs, last))
+        self.head = nn.Sequential(*normalised(inputs, last))
         self.classifier = nn.Linear(last, classes)
 
     def forward(self, images: Tensor) -> Tensor:
