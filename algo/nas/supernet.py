@@ -1,0 +1,188 @@
+"""The super-network: every network of a space in one, with what decides between them as parameters."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from algo.nas.batch_norm import PartBatchNorm
+from algo.nas.space import Architecture, Block, Option, Space
+from algo.nas.superblocks import SuperKernel, rounded
+
+Paths = Literal["shared", "multi", "single"]
+#: ``multi``, as drawn: every path has weights of its own and all are computed. ``shared``: small kernels and expansions
+#: are parts of the largest, and all paths together are one convolution. ``single``: weights as in ``shared``, but a step
+#: trains one path and one bit-width of each block, drawn by their probabilities.
+PATHS: tuple[Paths, ...] = ("shared", "multi", "single")
+ENDS_BITS = 8  # of stem, head and last layer
+
+
+class SuperBlock(nn.Module):
+    """A block of the super-network; its input is added to what it makes where shapes are the same.
+
+    Args:
+        block: where it stands.
+        space: what it chooses from.
+        own: whether each path has weights of its own.
+    """
+
+    def __init__(self, block: Block, space: Space, own: bool) -> None:
+        super().__init__()
+        self.block = block
+        parts = [((kernel,), (expansion,)) for kernel, expansion in space.paths]
+        whole = [(space.kernels, space.expansions)]
+        self.kernels = nn.ModuleList(SuperKernel(block, *part, space.bits) for part in (parts if own else whole))
+
+    def mixed(self, values: Tensor, paths: Tensor, bits: Tensor) -> Tensor:
+        """All options, weighted by probabilities (paths,) and (bits,)."""
+        if len(self.kernels) == 1:
+            return self._added(values, self.kernels[0].mixed(values, paths, bits))
+        made = [
+            share * kernel.mixed(values, paths.new_ones(1), bits)
+            for share, kernel in zip(paths, self.kernels, strict=True)
+            if share.requires_grad or share > 0
+        ]
+        return self._added(values, torch.stack(made).sum(0) if len(made) > 1 else made[0])
+
+    def single(self, values: Tensor, path: int, bits: int, scale: Tensor | None = None) -> Tensor:
+        """One path with some bits; ``scale`` multiplies what it makes."""
+        kernel, place = self.of_path(path)
+        made: Tensor = kernel.single(values, place, bits)
+        return self._added(values, made if scale is None else made * scale)
+
+    def of_path(self, path: int) -> tuple[SuperKernel, int]:
+        """The weights that have a path, and the path's number there."""
+        kernel = self.kernels[path if len(self.kernels) > 1 else 0]
+        assert isinstance(kernel, SuperKernel)
+        return kernel, path if len(self.kernels) == 1 else 0
+
+    def _added(self, values: Tensor, made: Tensor) -> Tensor:
+        return made + values if self.block.adds_input else made
+
+
+class SuperNet(nn.Module):
+    """Every network of a space in one.
+
+    In training it computes what ``paths`` says. In evaluation mode it computes the mixture of all options, but with
+    ``single`` the network of the most probable ones. Probabilities are the softmax of ``theta`` and ``phi`` over
+    ``temperature``.
+
+    Args:
+        space: what to choose from.
+        image: channels, height and width.
+        classes: how many.
+        paths: see `PATHS`.
+        bits_lead: by how much the logit of a bit-width is above that of the next lower one at the start, so that early
+            noise does not choose the lowest.
+
+    Attributes:
+        theta: logits (blocks, paths). phi: logits (blocks, bits).
+        temperature: above 0; towards 0 the probabilities become one choice.
+        dropout: module before the last layer.
+
+    Input: float32 (N, channels, height, width). Output: logits (N, classes).
+    """
+
+    def __init__(
+        self, space: Space, image: tuple[int, int, int], classes: int, paths: Paths = "shared", bits_lead: float = 0.0
+    ) -> None:
+        super().__init__()
+        if paths not in PATHS:
+            raise ValueError(f"paths must be one of {', '.join(PATHS)}, not {paths!r}")
+        self.space, self.image, self.classes, self.paths = space, image, classes, paths
+        self.temperature = 1.0
+        blocks = space.blocks(image[1:])
+        self.stem = nn.Conv2d(image[0], space.stem, 3, space.stem_stride, 1, bias=False)
+        self.stem_norm = PartBatchNorm(space.stem)
+        self.blocks = nn.ModuleList(SuperBlock(block, space, paths == "multi") for block in blocks)
+        self.head = nn.Conv2d(blocks[-1].outputs, space.head, 1, bias=False)
+        self.head_norm = PartBatchNorm(space.head)
+        self.dropout = nn.Dropout(0.0)
+        self.last = nn.Linear(space.head, classes)
+        self.theta = nn.Parameter(torch.zeros(len(blocks), len(space.paths)))
+        self.phi = nn.Parameter(bits_lead * torch.arange(len(space.bits)).repeat(len(blocks), 1))
+        self._given: tuple[Tensor, Tensor] | None = None
+        self._fixed: list[tuple[int, int]] | None = None
+
+    def arch_parameters(self) -> list[nn.Parameter]:
+        """What decides between the options."""
+        return [self.theta, self.phi]
+
+    def weight_parameters(self) -> list[nn.Parameter]:
+        """All other parameters."""
+        return [value for name, value in self.named_parameters() if name not in ("theta", "phi")]
+
+    def probabilities(self) -> tuple[Tensor, Tensor]:
+        """Of the paths (blocks, paths) and of the bit-widths (blocks, bits)."""
+        if self._given:
+            return self._given
+        return (self.theta / self.temperature).softmax(1), (self.phi / self.temperature).softmax(1)
+
+    @contextlib.contextmanager
+    def set_probabilities(self, paths: Tensor, bits: Tensor) -> Iterator[None]:
+        """Compute with these probabilities, shapes as of `probabilities`, while this lasts."""
+        before, self._given = self._given, (paths, bits)
+        try:
+            yield
+        finally:
+            self._given = before
+
+    @contextlib.contextmanager
+    def fixed(self, architecture: Architecture) -> Iterator[None]:
+        """Compute one network of the space, with the shared weights, while this lasts; raises ValueError for others."""
+        chosen = [self._place(option) for option in self.space.checked(architecture)]
+        before, self._fixed = self._fixed, chosen
+        try:
+            yield
+        finally:
+            self._fixed = before
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, channels, height, width)."""
+        stem = rounded(self.stem.weight, ENDS_BITS)
+        values = functional.conv2d(images, stem, None, self.space.stem_stride, 1)
+        values = functional.relu6(self.stem_norm(values), inplace=True)
+        for block, choice in zip(self.blocks, self._choices(), strict=True):
+            assert isinstance(block, SuperBlock)
+            if isinstance(choice[0], Tensor):
+                values = block.mixed(values, *choice)
+            else:
+                values = block.single(values, *choice)
+        values = functional.conv2d(values, rounded(self.head.weight, ENDS_BITS))
+        values = functional.relu6(self.head_norm(values), inplace=True).mean((2, 3))
+        return functional.linear(self.dropout(values), rounded(self.last.weight, ENDS_BITS), self.last.bias)
+
+    def _place(self, option: Option) -> tuple[int, int]:
+        return self.space.paths.index((option.kernel, option.expansion)), option.bits
+
+    def _choices(self) -> list[tuple[object, ...]]:
+        """For each block what `SuperBlock.mixed` or `SuperBlock.single` needs."""
+        widths = self.space.bits
+        if self._fixed is not None:
+            return list(self._fixed)
+        if self.paths != "single":
+            return list(zip(*self.probabilities(), strict=True))
+        if not self.training or self._given:
+            paths, bits = (part.argmax(1).tolist() for part in self.probabilities())
+            return [(path, widths[place]) for path, place in zip(paths, bits, strict=True)]
+        (paths, of_paths), (bits, of_bits) = _drawn(self.theta, self.temperature), _drawn(self.phi, self.temperature)
+        scales = of_paths * of_bits
+        return [(path, widths[place], scale) for path, place, scale in zip(paths, bits, scales, strict=True)]
+
+
+def _drawn(logits: Tensor, temperature: float) -> tuple[list[int], Tensor]:
+    """One option a row, drawn by its probability, and a factor of 1 with the gradient of the option's share.
+
+    This is the straight-through Gumbel softmax (Jang et al., ICLR 2017) that computes only what was drawn (Dong and
+    Yang, CVPR 2019).
+    """
+    noise = -torch.empty_like(logits).exponential_().log()
+    shares = ((logits + noise) / temperature).softmax(1)
+    chosen = shares.argmax(1)
+    share = shares.gather(1, chosen[:, None])[:, 0]
+    return chosen.tolist(), 1 + share - share.detach()
