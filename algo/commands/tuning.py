@@ -42,8 +42,9 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
     """Search bit-widths, voltage and frequency for a network on local data."""
     # Threads of training that spin while idle would take cores from the simulator and from each other.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from algo.runs.run_folder import CONFIG, RunFolder, content
+    from algo.runs.run_folder import RunFolder
     from algo.runs.tune import resumed_config, run
+    from algo.support.held_folder import CONFIG, content
 
     given = {
         name: value

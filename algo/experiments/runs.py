@@ -18,10 +18,11 @@ from algo.experiments.excluding import excluding_thresholds
 from algo.experiments.model_size import ModelSizeChip
 from algo.nets.training_config import Precision, RetrainingMode
 from algo.runs.config import TuneConfig
-from algo.runs.run_folder import CONFIG, RunFolder, content, put_aside
+from algo.runs.run_folder import RunFolder
 from algo.runs.tune import run
 from algo.search.step import Step
 from algo.support.cells import run_cells
+from algo.support.held_folder import CONFIG, content, put_aside
 
 Study = Literal[
     "energy", "latency", "model-size", "activations", "excluding", "episodic", "resnet34", "resnet34-size", "planning",

@@ -90,9 +90,7 @@ class SuperKernel(nn.Module):
         kernels, expansions, widths: to choose from, rising; paths are kernel-major.
     """
 
-    def __init__(
-        self, block: Block, kernels: Sequence[int], expansions: Sequence[int], widths: Sequence[int]
-    ) -> None:
+    def __init__(self, block: Block, kernels: Sequence[int], expansions: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
         self.block, self.widths = block, tuple(widths)
         self.paths = tuple((kernel, expansion) for kernel in kernels for expansion in expansions)
@@ -138,7 +136,9 @@ class SuperKernel(nn.Module):
 
     def single(self, values: Tensor, path: int, bits: int) -> Tensor:
         """The network of one path, rounded to some bits."""
-        return self._run(values, *(rounded(self.weight(name, path), bits) for name in ("expand", "depthwise", "project")))
+        return self._run(
+            values, *(rounded(self.weight(name, path), bits) for name in ("expand", "depthwise", "project"))
+        )
 
     def weight(self, name: str, path: int) -> Tensor:
         """The weights of one path: ``expand``, ``depthwise`` or ``project``."""

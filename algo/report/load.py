@@ -13,12 +13,13 @@ from algo.report.facts import Deployment, RunFacts, known
 from algo.runs.config import UNITS, TuneConfig
 from algo.runs.effect_replay import effect_history
 from algo.runs.q_replay import q_history
-from algo.runs.run_folder import MEASURED, SUMMARY, TRACE, RunFolder, RunFolderError
+from algo.runs.run_folder import MEASURED, SUMMARY, TRACE, RunFolder
 from algo.runs.summary_text import found_name
 from algo.runs.tune import config_of
 from algo.search.scoring import Scorer
 from algo.search.step import Step
 from algo.space.dimensions import DIMENSIONS
+from algo.support.held_folder import RunFolderError
 
 
 def load_runs(paths: Sequence[Path], *, on_run: Callable[[], object] = lambda: None) -> list[RunFacts]:

@@ -19,9 +19,10 @@ from algo.report import effect_figures as effects
 from algo.report import figures as draw
 from algo.report.facts import Deployment, RunFacts
 from algo.runs.config import TuneConfig
-from algo.runs.run_folder import CONFIG, Q_TABLE, SUMMARY, TRACE
+from algo.runs.run_folder import Q_TABLE, SUMMARY, TRACE
 from algo.runs.summary_text import baseline_name
 from algo.support.figures import shown_cost
+from algo.support.held_folder import CONFIG
 from algo.support.settings import settings_of
 
 _MINUS = "\N{MINUS SIGN}"

@@ -15,20 +15,13 @@ from typing import Any
 
 from algo.search.step import Step
 from algo.space.dimensions import DIMENSIONS
+from algo.support.held_folder import CONFIG, DAMAGED, INPUTS, HeldFolder, RunFolderError, put_aside
 from algo.support.user_files import check_object, check_type, parse_json, reading, shown
-from sim.files import LOCK, FolderLock, write_atomically
+from sim.files import write_atomically
 
-CONFIG, TRACE, CHECKPOINT = "config.json", "trace.jsonl", "checkpoint.zip"
-CHIP_TABLE, INPUTS = "chip.csv", "inputs.json"
+TRACE, CHECKPOINT, CHIP_TABLE = "trace.jsonl", "checkpoint.zip", "chip.csv"
 Q_TABLE, SUMMARY, LEARNING_CURVE = "q_table.json", "summary.json", "learning-curve.png"
 
-
-class RunFolderError(ValueError):
-    """A run folder that cannot be used as asked; the message says why and what to do."""
-
-
-#: What `reading` is to say of a file that nothing can replace.
-DAMAGED = ("{} is damaged", "begin again with another --out", RunFolderError)
 #: Types of what a summary says about a policy besides its values, and of all that it says.
 MEASURED: dict[str, Any] = {
     "voltage_v": float | None,
@@ -50,86 +43,25 @@ _SUMMARY: dict[str, Any] = {
 _OPTIONAL = ("found_how", "found_predicted")
 
 
-class RunFolder:
-    """The folder of one run. Any number of processes may read it, and one at a time write to it.
+class RunFolder(HeldFolder):
+    """The folder of one tuning run; `algo.runs.tune.run` holds it.
 
-    As a context manager, and for `algo.runs.tune.run`, it is held for writing until the end of the block. A run that
-    was begun here and fails before its first iteration leaves nothing behind then.
-
-    Args:
-        path: the folder; `create` makes it, `open` expects it.
+    Attributes:
+        steps: the trace.
+        notes: what was recovered when it was read.
     """
 
+    beginnings = (CONFIG, INPUTS, CHIP_TABLE, TRACE)
+
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path)
         self.steps: list[Step] = []
         self.notes: list[str] = []
-        self.begun_here = False
-        self._lock: FolderLock | None = None
-
-    @classmethod
-    def create(cls, path: Path, config: Mapping[str, Any]) -> RunFolder:
-        """Begin a new run, and hold its folder for writing.
-
-        Args:
-            path: the folder.
-            config: what the run depends on.
-
-        Raises:
-            RunFolderError: if there is something in the folder already.
-            FolderInUse: if another process writes to it.
-        """
-        if path.exists() and not path.is_dir():
-            raise RunFolderError(f"{path} is a file, not a folder: choose another --out")
-        folder = cls(path)
-        folder._lock = FolderLock(path)
-        try:
-            if content(path):
-                raise RunFolderError(f"{path} is not empty: continue it with --resume, or choose another --out")
-            folder.begun_here = True
-            write_atomically(path / CONFIG, json.dumps(config, indent=2) + "\n")
-        except BaseException:
-            folder.release()
-            raise
-        return folder
-
-    @classmethod
-    def open(cls, path: Path) -> RunFolder:
-        """Open a run; `steps` holds its trace, `notes` what was recovered."""
-        if not (path / CONFIG).exists():
-            raise RunFolderError(f"{path} holds no run: it has no {CONFIG}")
-        folder = cls(path)
-        folder._read_trace()
-        return folder
-
-    def hold(self) -> None:
-        """Take the folder for writing, unless it is held already; raises FolderInUse if another process has it."""
-        if self._lock is None:
-            self._lock = FolderLock(self.path)
-            self._read_trace()  # again: another process may have continued it
-
-    def release(self) -> None:
-        """Let other processes write to the folder."""
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
-
-    def __enter__(self) -> RunFolder:
-        self.hold()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
-        # Ctrl-C is not a refusal: such a run can be resumed.
-        if kind is not None and issubclass(kind, Exception) and self.begun_here and not self.steps and self._lock:
-            for name in (CONFIG, INPUTS, CHIP_TABLE, TRACE):
-                (self.path / name).unlink(missing_ok=True)
-        self.release()
 
     @property
-    def config(self) -> dict[str, Any]:
-        """The configuration the run was begun with."""
-        with reading(self.path / CONFIG, *DAMAGED):
-            return dict(check_object(parse_json((self.path / CONFIG).read_bytes()), {}, "what it holds"))
+    def started(self) -> bool:
+        """Whether there are steps."""
+        return bool(self.steps)
 
     @property
     def summary(self) -> dict[str, Any] | None:
@@ -181,40 +113,6 @@ class RunFolder:
             archive.writestr("unit.json", json.dumps(header))
             archive.writestr("evaluator.bin", evaluator)
         write_atomically(self.path / CHECKPOINT, buffer.getvalue())
-
-    def check_input(self, name: str, what: str, digest: str, say: Callable[[str], None]) -> None:
-        """Refuse a file that is not as it was when the run was begun; before its first iteration, keep its digest.
-
-        Args:
-            name: under which the digest is kept.
-            what: the file, as a message names it.
-            digest: of its content as the run sees it.
-            say: is told if an earlier version began the run, which kept no digests.
-
-        Raises:
-            RunFolderError: if the digest is another.
-        """
-        known = self.inputs
-        if name in known and known[name] != digest:
-            raise RunFolderError(
-                f"{what} changed after the run in {self.path} began (SHA-256 {digest[:12]}..., not "
-                f"{str(known[name])[:12]}...): put back what was there, or begin a new run with another --out"
-            )
-        if name not in known and self.steps:
-            say(f"{self.path} was begun by a version that kept no digests: changes in {what} cannot be detected")
-        elif name not in known and self._lock is not None:
-            write_atomically(self.path / INPUTS, json.dumps(known | {name: digest}, indent=2) + "\n")
-
-    @property
-    def inputs(self) -> dict[str, Any]:
-        """Digests of what the run was begun with, by name; empty if an earlier version began it."""
-        path = self.path / INPUTS
-        if not path.exists():
-            return {}
-        with reading(path, *DAMAGED):
-            known = parse_json(path.read_bytes())
-            check_type(known, dict[str, str], "what it holds")
-            return dict(known)
 
     def load_checkpoint(self) -> tuple[dict[str, Any], bytes] | None:
         """State of unit and evaluator to resume from; ``None`` to begin at 0. The trace is cut to match.
@@ -287,11 +185,8 @@ class RunFolder:
                 "begin again with another --out"
             )
 
-    def write(self, name: str, content: str | bytes) -> None:
-        """Write one of the results."""
-        write_atomically(self.path / name, content)
-
-    def _read_trace(self) -> None:
+    def refresh(self) -> None:
+        """Read the trace."""
         self.steps, self.notes = [], []
         path = self.path / TRACE
         whole, _, rest = (path.read_bytes() if path.exists() else b"").rpartition(b"\n")
@@ -313,20 +208,6 @@ class RunFolder:
         path = self.path / TRACE
         if not path.exists() or path.read_bytes() != lines.encode():
             write_atomically(path, lines)
-
-
-def put_aside(path: Path) -> Path:
-    """Rename a file or folder that is in the way, and return its new path: its name with the first free number."""
-    number = 1
-    while (aside := path.with_name(f"{path.name}.aside-{number}")).exists():
-        number += 1
-    path.rename(aside)
-    return aside
-
-
-def content(path: Path) -> list[Path]:
-    """What is in a folder, apart from a writer's lock; empty if the folder is missing."""
-    return [there for there in path.iterdir() if there.name != LOCK] if path.is_dir() else []
 
 
 def compare(left: RunFolder, right: RunFolder) -> str | None:

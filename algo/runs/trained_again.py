@@ -15,9 +15,10 @@ from algo.nets.train.retrainer import Retrainer
 from algo.nets.train.sgd import accuracy_of, reproducible, tensors
 from algo.nets.train.task import Task
 from algo.runs.config import TuneConfig
-from algo.runs.run_folder import CHECKPOINT, RunFolder, RunFolderError
+from algo.runs.run_folder import CHECKPOINT, RunFolder
 from algo.space.dimensions import DIMENSIONS
 from algo.space.policy import PolicySpace
+from algo.support.held_folder import RunFolderError
 from algo.support.user_files import reading
 
 Which = Literal["found", "best-seen", "int8"]

@@ -28,16 +28,7 @@ from algo.runs.config import (
     path_of,
     planning_of,
 )
-from algo.runs.run_folder import (
-    CHECKPOINT,
-    CHIP_TABLE,
-    CONFIG,
-    LEARNING_CURVE,
-    Q_TABLE,
-    SUMMARY,
-    RunFolder,
-    RunFolderError,
-)
+from algo.runs.run_folder import CHECKPOINT, CHIP_TABLE, LEARNING_CURVE, Q_TABLE, SUMMARY, RunFolder
 from algo.search.known_costs import known_costs
 from algo.search.loop import Evaluator, recomputed, search
 from algo.search.methods.planning import first_policy, planning_params, unit_costs
@@ -49,6 +40,7 @@ from algo.search.step import Step
 from algo.search.unit_searcher import PlanningSearcher, UnitSearcher
 from algo.space.dimensions import ACTIVATION_BITS, WEIGHT_BITS, dimension_named
 from algo.space.policy import MOST_ACTIONS, Policy, PolicySpace
+from algo.support.held_folder import CONFIG, RunFolderError
 from algo.support.settings import settings_of
 from algo.support.user_files import reading
 from rtl.spec.params import MAX_STATES, RLUParams

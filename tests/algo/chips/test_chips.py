@@ -11,11 +11,12 @@ from algo.chips.by_name import open_chip
 from algo.chips.evolver import EvolverChip
 from algo.published.evolver import PUBLISHED_VGG8
 from algo.runs.config import TuneConfig
-from algo.runs.run_folder import RunFolder, RunFolderError
+from algo.runs.run_folder import RunFolder
 from algo.runs.tune import run
 from algo.search.step import Step
 from algo.search.tables.policy_table import TableEvaluator, synthetic_table
 from algo.space.policy import Policy
+from algo.support.held_folder import RunFolderError
 from tests.chip_samples import DENSE, EVOLVER, GOOD_CSV, TINY, rlu
 
 LATENCY_ONLY = (

@@ -28,11 +28,12 @@ from algo.report.page import against, facts_as_json, page, repeat_command, whole
 from algo.report.svg import ticks
 from algo.runs.config import TuneConfig
 from algo.runs.q_replay import q_history
-from algo.runs.run_folder import CHECKPOINT, CONFIG, Q_TABLE, SUMMARY, TRACE, RunFolder, RunFolderError
+from algo.runs.run_folder import CHECKPOINT, Q_TABLE, SUMMARY, TRACE, RunFolder
 from algo.runs.tune import config_of
 from algo.search.schedules import schedule_of
 from algo.search.step import Step
 from algo.space.layers import LayerShape
+from algo.support.held_folder import CONFIG, RunFolderError
 from sim.devices.driver import q_digest
 from tests.places import ROOT
 from tests.report_runs import make_run

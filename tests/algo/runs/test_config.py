@@ -18,12 +18,13 @@ from algo.nets.registry import NETWORKS
 from algo.published.evolver import INT8_BASELINE
 from algo.report.load import load_runs
 from algo.runs.config import PATH_SETTINGS, UNITS, TuneConfig, chip_network_of, located
-from algo.runs.run_folder import CHECKPOINT, CONFIG, SUMMARY, TRACE, RunFolder, RunFolderError
+from algo.runs.run_folder import CHECKPOINT, SUMMARY, TRACE, RunFolder
 from algo.runs.summary_text import summary_table
 from algo.runs.tune import config_of, resumed_config, run
 from algo.search.methods.registry import METHODS
 from algo.search.schedules import schedule_of
 from algo.search.searcher import BELIEVED
+from algo.support.held_folder import CONFIG, RunFolderError
 from algo.support.settings import settings_of
 from tests.algo.runs.test_tuning import LIMITS, tuned
 from tests.report_runs import MadeUp

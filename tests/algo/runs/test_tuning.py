@@ -22,7 +22,7 @@ from algo.chips.evolver import EvolverChip
 from algo.commands.tuning import progress
 from algo.published.evolver import INT8_BASELINE, evolver_facts
 from algo.runs.config import TuneConfig
-from algo.runs.run_folder import CHECKPOINT, INPUTS, TRACE, RunFolder, RunFolderError, compare
+from algo.runs.run_folder import CHECKPOINT, TRACE, RunFolder, compare
 from algo.runs.tune import check_board, resumed_config, run
 from algo.search.methods.planning import planning_params
 from algo.search.schedules import SCHEDULES, published_schedule, schedule_of
@@ -32,6 +32,7 @@ from algo.search.tables.policy_table import TableEvaluator, synthetic_table
 from algo.search.unit_searcher import search_with_unit
 from algo.space.layers import LayerShape
 from algo.space.policy import Policy, PolicySpace
+from algo.support.held_folder import INPUTS, RunFolderError
 from rtl.spec.params import RLUParams
 from sim.devices.device import GoldenDevice
 from sim.devices.driver import Driver

@@ -21,8 +21,9 @@ from algo.experiments import runs as experiment_runs
 from algo.nets.data.datasets import load_dataset
 from algo.report.load import load_runs
 from algo.runs.config import TuneConfig
-from algo.runs.run_folder import CHECKPOINT, CHIP_TABLE, CONFIG, Q_TABLE, SUMMARY, TRACE, RunFolder, RunFolderError
+from algo.runs.run_folder import CHECKPOINT, CHIP_TABLE, Q_TABLE, SUMMARY, TRACE, RunFolder
 from algo.runs.tune import resumed_config, run
+from algo.support.held_folder import CONFIG, RunFolderError
 from algo.support.user_files import check_type, parse_json, read_values, reading
 from tests.algo.chips.test_chip_descriptions import DESCRIPTION, TOML
 from tests.algo.nets.data.test_data import ARCHIVES, cifar_archive, fashion_files, sums
