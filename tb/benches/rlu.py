@@ -63,6 +63,7 @@ PARAMS = SETUP.params
 ONE = PARAMS.coef_one
 PLANNING = field_of("MODE", "planning")
 CLIMBS = field_of("PLANNING", "climbs")
+CAUTION = field_of("PLANNING", "caution")
 EPISODIC = field_of("MODE", "episodic")
 COMMANDS = range(1, BY_NAME["COMMAND"].limits(PARAMS)[1] + 1)
 JOBS = [field.name for field in BY_NAME["COMMAND"].fields]
@@ -518,6 +519,64 @@ async def plans(dut: Any) -> None:
                 await bench.write("MEMORY_ADDRESS", word | index << field_of("MEMORY_ADDRESS", "memory").lsb)
                 await bench.access(MEMORY_DATA.offset)
         await bench.read_back(at_most=300)
+
+
+#: Counts of trials about the longest that have a doubt of their own, and those whose last bits are small.
+_MANY_TRIALS = (14, 15, 16, 17, 31, 32, 48, 255)
+
+
+@cocotb.test(skip=not PARAMS.points)
+@cocotb.parametrize(decides=["sum of costs", "doubt", "hope", "effect"])
+async def contests(dut: Any, decides: str) -> None:
+    """Plans among policies that differ in one thing: costs of which two are full scale, doubts, hopes, and limits."""
+    bench = RluBench(dut)
+    await bench.set_up()
+    rows, whole = PARAMS.states, 1 << PARAMS.q_width - 1
+    await bench.write("STATES", rows)
+    await bench.idle()
+    await bench.write("MODE", PLANNING.mask)
+    for name in ("ACCURACY_TH", "RIDGE"):
+        await bench.write(name, 0)
+    for name in ("LATENCY_TH", "ENERGY_TH"):
+        await bench.write(name, ONE - 1)
+    for row in range(rows):
+        await bench.access(ACTION_COUNT.address(row), random.randint(min(2, PARAMS.actions), PARAMS.actions))
+    for _ in range(8 * SETUP.effort):
+        await bench.command(CLEAR)
+        for name in ("LATENCY", "ENERGY"):
+            await bench.write(name, ONE // 4)
+        if decides == "sum of costs":
+            await bench.fill(0, lambda: near_half() | near_half() << 16)
+        if decides in ("doubt", "hope"):
+            trials = _MANY_TRIALS if decides == "doubt" else (0, 1, 2, 15, 255)
+            await bench.fill(1, lambda trials=trials: random.choice(trials))  # type: ignore[misc]
+        for name in ("WEIGHT_A", "WEIGHT_L", "WEIGHT_E"):
+            await bench.write(name, random.randint(ONE // 8, ONE // 4))
+        await bench.write("DOUBT", random.randint(ONE // 16, ONE // 4))
+        await bench.write("ALPHA", ONE if decides == "effect" else 0)
+        await bench.write("PLANNING", random_plan(PARAMS) | (CAUTION.mask if decides == "doubt" else 0))
+        for row in range(rows):
+            effects = [random.randint(-whole // 32, whole // 32) for _ in range(PARAMS.actions)]
+            if decides == "effect":
+                effects = [random.choice((-whole, whole - 1)) for _ in effects]
+            elif row == rows - 1:
+                effects[0] = 5 * whole // 8  # the constant
+            for address, word in zip(
+                Q_TABLE.addresses(1, PARAMS.actions, first=row), Q_TABLE.pack(effects), strict=True
+            ):
+                await bench.access(address, word)
+        for address in POLICY.addresses(rows):
+            await bench.access(address, 0)
+        await bench.write("ACCURACY", random.randint(ONE // 2, ONE))
+        for command in (UPDATE, RECOMMEND, SAMPLE) if decides != "effect" else (UPDATE, UPDATE):
+            await bench.command(command)
+            await bench.read("PLAN")
+            await bench.read_windows(at_most=100)
+
+
+def near_half() -> int:
+    """A cost that is small, or just above half of what 16 bits hold: the sum of two large ones then looks small."""
+    return random.randrange(64) if random.random() < 0.6 else (1 << 15) + random.randrange(64)
 
 
 @cocotb.test()

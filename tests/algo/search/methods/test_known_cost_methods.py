@@ -102,8 +102,9 @@ def test_one_at_a_time_deploys_no_action_that_it_never_tried():
 @pytest.mark.parametrize("name", BELIEVING)
 def test_with_noise_what_the_model_believes_is_deployed_and_better_than_the_luckiest(name):
     scored = additive_scored()
-    found = METHODS[name].search(scored, range(1, 21), 20, noise=Noise(0.02), at=[12, 20])
-    assert found.deployed.shape == found.luckiest.shape == (2, 20)
+    seeds = 20 if name == "gp" else 200  # with too few, rounding decides, which differs between processors
+    found = METHODS[name].search(scored, range(1, seeds + 1), 20, noise=Noise(0.01), at=[12, 20])
+    assert found.deployed.shape == found.luckiest.shape == (2, seeds)
     believed, lucky = ((scored.optimum - scored.scores[one])[-1].mean() for one in (found.deployed, found.luckiest))
     assert believed < lucky
 
