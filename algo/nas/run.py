@@ -1,0 +1,358 @@
+"""A search from data to a trained network, in a folder: whatever stops it, it goes on to the same network.
+
+Each part leaves its file, whole or not at all: the table, the state after every epoch, the scores, the network.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from algo.nas.config import MEASURED, AimConfig, NasConfig, is_file
+from algo.nas.derive import Derived, argmax, fastest, front, within
+from algo.nas.finish import finish
+from algo.nas.halves import halves
+from algo.nas.latency_table import Floats, LatencyTable
+from algo.nas.scores import collapsed, judged, learned_scores, measured_scores, probabilities_of
+from algo.nas.search import Diverged, Epoch, Part, Search
+from algo.nas.space import Architecture, Space
+from algo.nas.supernet import SuperNet
+from algo.nas.take_away import take_away
+from algo.nets.data.datasets import Dataset, load_dataset
+from algo.nets.train.device_choice import training_device
+from algo.nets.train.sgd import reproducible, tensors
+from algo.support.held_folder import CONFIG, INPUTS, HeldFolder, RunFolderError
+from algo.support.user_files import check_object, parse_json, reading
+
+TABLE, PROGRESS, STATE = "table.json", "progress.jsonl", "state.pt"
+SCORES, FRONT, SUMMARY, TRAINED = "scores.json", "front.json", "summary.json", "trained.pt"
+
+
+class NasFolder(HeldFolder):
+    """The folder of a search."""
+
+    beginnings = (CONFIG, INPUTS, TABLE)
+
+    @property
+    def started(self) -> bool:
+        """Whether an epoch is done."""
+        return (self.path / STATE).exists()
+
+    @property
+    def settings(self) -> NasConfig:
+        """The configuration of the search; raises RunFolderError if the folder is not one of this version's."""
+        with reading(self.path / CONFIG, "{} cannot be used", "name the folder of a search", RunFolderError):
+            return NasConfig.from_json(self.config)
+
+    @property
+    def table(self) -> LatencyTable:
+        """The table of the search."""
+        return LatencyTable.read(self.path / TABLE)
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """What is known of each epoch."""
+        path = self.path / PROGRESS
+        with reading(path, "{} is damaged", raises=RunFolderError):
+            lines = path.read_text().splitlines() if path.exists() else []
+            return [dict(check_object(parse_json(line), {"epoch": int}, "a line")) for line in lines]
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What a finished search found; ``None`` if it is unfinished."""
+        return self._read(SUMMARY) if (self.path / SUMMARY).exists() else None
+
+    @property
+    def front(self) -> list[dict[str, Any]]:
+        """Every network that no other one beats, by rising latency."""
+        found: list[dict[str, Any]] = self._read(FRONT)["networks"]
+        return found
+
+    @property
+    def scores(self) -> Floats:
+        """(blocks, options); raises RunFolderError before the search has come to them."""
+        if not (self.path / SCORES).exists():
+            raise RunFolderError(f"{self.path} has no scores yet: finish the search with --resume")
+        with reading(self.path / SCORES, "{} is damaged", raises=RunFolderError):
+            return np.array(self._read(SCORES)["scores"], dtype=np.float64)
+
+    def _read(self, name: str) -> dict[str, Any]:
+        with reading(self.path / name, "{} is damaged", raises=RunFolderError):
+            return dict(check_object(parse_json((self.path / name).read_bytes()), {}, "what it holds"))
+
+
+def table_of(config: NasConfig, space: Space, image: tuple[int, int, int], classes: int) -> LatencyTable:
+    """The latency table of a configuration's device: read, modelled, or measured now.
+
+    Raises:
+        TableError: for a table of another space, other images, or another machine.
+        ValueError, OSError, ModuleNotFoundError: if there is none to be had.
+    """
+    device = config.space.device
+    if is_file(device) and Path(device).suffix == ".json":
+        table = LatencyTable.read(Path(device))
+        table.check_suits(space, image, classes)
+        if table.device == MEASURED:
+            from algo.nas.measured_table import details_here
+
+            table.check_details(details_here())
+        return table
+    if device == MEASURED:
+        from algo.nas.measured_table import measured_table
+
+        return measured_table(space, image, classes)
+    from algo.nas.chip_table import chip_table
+
+    return chip_table(device, space, image, classes)
+
+
+class _Task:
+    """Data, table and super-network of a search."""
+
+    def __init__(self, config: NasConfig, folder: NasFolder, say: Callable[[str], None]) -> None:
+        self.config, self.folder = config, folder
+        data = config.data
+        self.dataset: Dataset = load_dataset(data.data, Path(data.data_folder) if data.data_folder else None)
+        folder.check_input("data", f"data {data.data}", self.dataset.digest(), say)
+        shape = self.dataset.train_images.shape[1:]
+        self.image = (int(shape[0]), int(shape[1]), int(shape[2]))
+        space = config.searched
+        if (folder.path / TABLE).exists():
+            self.table = folder.table
+            self.table.check_suits(space, self.image, self.dataset.classes)
+        else:
+            self.table = table_of(config, space, self.image, self.dataset.classes)
+        self.limit_ms = limit_of(config.aim, self.table)
+        learned, judged_by = halves(self.dataset.train_labels, self.dataset.classes, config.seed, data.train_images)
+        folder.write(TABLE, json.dumps(self.table.to_json(), indent=1) + "\n")
+        self.learned, self.judged = self._part(learned), self._part(judged_by)
+        self.all = self._part(np.sort(np.concatenate([learned, judged_by])))
+        device = training_device()
+        self.test = tensors(self.dataset.test_images, self.dataset.test_labels, device)
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(config.seed)
+            learning = config.learning
+            self.network = SuperNet(space, self.image, self.dataset.classes, learning.paths, learning.bits_bias)
+        self.network.to(device)
+        self.search = Search(
+            self.network, self.table, self.learned, self.judged, learning, config.aim, self.limit_ms, config.seed
+        )
+        if folder.started:
+            with reading(folder.path / STATE, "{} is damaged", "begin again with another --out", RunFolderError):
+                self.search.restore((folder.path / STATE).read_bytes())
+
+    def _part(self, numbers: Any) -> Part:
+        dataset = self.dataset
+        return tensors(dataset.train_images[numbers], dataset.train_labels[numbers], training_device())
+
+    @property
+    def scored_by(self) -> Part:
+        """The images that scores are measured on."""
+        images, labels = self.judged
+        count = self.config.choice.score_images
+        return images[:count], labels[:count]
+
+
+def limit_of(aim: AimConfig, table: LatencyTable) -> float | None:
+    """The latency that is aimed at, in ms; ``None`` with mu and nu.
+
+    Raises:
+        ValueError: if no network is as fast; the message says how fast one is.
+    """
+    if aim.latency is None:
+        return None
+    limit = table.limit_ms(aim.latency)
+    least = fastest(table)
+    if least.ms > limit:
+        within(table, np.zeros((table.space.block_count, len(table.space.options))), limit)
+    return limit
+
+
+def run(
+    config: NasConfig,
+    folder: NasFolder,
+    say: Callable[[str], None],
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> dict[str, Any]:
+    """Search, choose, train and write down a network, from wherever the folder is.
+
+    Args:
+        config: of the search; the folder's own if it is resumed.
+        folder: new, or of an interrupted search.
+        say: is told what a user should know.
+        on_epoch: is told of every epoch.
+
+    Returns:
+        The summary.
+
+    Raises:
+        ValueError: for data, a table or an aim that do not go together, before anything is trained.
+        Diverged: if the loss is not a number; the message names the last good state.
+    """
+    with folder, reproducible(config.threads, training_device()):
+        done = folder.summary
+        if done is not None:
+            return done
+        task = _Task(config, folder, say)
+        _searched(task, on_epoch)
+        scores = _scored(task)
+        return _finished(task, scores)
+
+
+def _searched(task: _Task, on_epoch: Callable[[Epoch], None]) -> None:
+    search, folder = task.search, task.folder
+    epochs = task.config.learning.epochs
+    for epoch in search.epochs:
+        on_epoch(epoch)
+    _write_progress(folder, search)
+    with tqdm(total=epochs, initial=len(search.epochs), unit="epoch", disable=None, file=sys.stderr) as bar:
+        while not search.finished:
+            start = len(search.epochs)
+
+            def on_step(done: int, of: int, loss: float, start: int = start) -> None:
+                bar.n = round(start + done / of, 2)
+                bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+                bar.update(0)
+
+            try:
+                epoch = search.epoch(on_step)
+            except Diverged as error:
+                last = f"{folder.path / STATE} holds the state after epoch {start}" if start else "no epoch is done"
+                raise Diverged(
+                    f"{error}: {last}; try a lower --learning-rate or --architecture-rate in a new folder"
+                ) from None
+            folder.write(STATE, search.state())
+            _write_progress(folder, search)
+            on_epoch(epoch)
+
+
+def _write_progress(folder: NasFolder, search: Search) -> None:
+    lines = "".join(json.dumps(epoch.to_json()) + "\n" for epoch in search.epochs)
+    if lines:
+        folder.write(PROGRESS, lines)
+
+
+def _scored(task: _Task) -> Floats:
+    """Scores of all options, measured or learned; kept, so that other limits need no other search."""
+    folder, choice = task.folder, task.config.choice
+    if not (folder.path / SCORES).exists():
+        start = time.perf_counter()
+        measured = choice.scores == "measured"
+        scores = measured_scores(task.network, *task.scored_by) if measured else learned_scores(task.network)
+        paths, bits = probabilities_of(task.network)
+        content = {
+            "scores": scores.tolist(),
+            "kind": choice.scores,
+            "options": [list(option) for option in task.table.space.options],
+            "theta": paths.tolist(),
+            "phi": bits.tolist(),
+            "seconds": time.perf_counter() - start,
+        }
+        folder.write(SCORES, json.dumps(content, indent=1) + "\n")
+    scores = folder.scores
+    networks = [_as_json(one) for one in front(task.table, scores)]
+    folder.write(FRONT, json.dumps({"networks": networks}, indent=1) + "\n")
+    return scores
+
+
+def _finished(task: _Task, scores: Floats) -> dict[str, Any]:
+    table, config = task.table, task.config
+    paths, bits = probabilities_of(task.network)
+    published = argmax(table, paths, bits)
+    if task.limit_ms is None:
+        chosen, how = Derived(published, 0.0, table.ms(published)), "most probable"
+    else:
+        chosen, how = within(table, scores, task.limit_ms), "best within the limit"
+    found = trained(task, chosen.architecture)
+    epochs = task.search.epochs
+    discrete = found.pop("discrete_accuracy")
+    summary = {
+        "data": task.dataset.name,
+        "space": table.space.name,
+        "device": table.device,
+        "paths": config.learning.paths,
+        "limit_ms": task.limit_ms,
+        "chosen": how,
+        "architecture": [list(option) for option in chosen.architecture],
+        "latency_ms": chosen.ms,
+        "published_choice": {"architecture": [list(option) for option in published], "latency_ms": table.ms(published)},
+        "mixed_accuracy": epochs[-1].accuracy,
+        "discrete_accuracy": discrete,
+        "gap": epochs[-1].accuracy - discrete,
+        "collapsed": collapsed(table.space, chosen.architecture),
+        **found,
+        "search_s": sum(epoch.seconds for epoch in epochs),
+    }
+    task.folder.write(SUMMARY, json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def trained(task: _Task, architecture: Architecture, into: Path | None = None) -> dict[str, Any]:
+    """Train a network from the weights of the search, and write it down; its figures.
+
+    Args:
+        task: whose super-network has learnt.
+        architecture: of the network.
+        into: folder for its files; default that of the search.
+    """
+    config, network, table = task.config, task.network, task.table
+    discrete = judged(
+        network, architecture, task.learned[0], *task.scored_by, config.choice.statistics_batches
+    )  # fmt: skip
+    single = network.extract(architecture)
+    batch = config.learning.batch_size
+    done = finish(single, task.all, task.test, config.choice, batch, config.seed)
+    into = into or task.folder.path
+    for name, content in take_away(single, table).items():
+        task.folder.write(str((into / name).relative_to(task.folder.path)), content)
+    return {
+        "discrete_accuracy": discrete,
+        "accuracy": done.accuracy,
+        "float_accuracy": done.float_accuracy,
+        "size_bytes": done.size_bytes,
+        "training_s": done.seconds,
+    }
+
+
+def derived(folder: NasFolder, latency: str, train: bool, say: Callable[[str], None]) -> Mapping[str, Any]:
+    """The best network of a finished search within another latency; nothing is searched again.
+
+    Args:
+        folder: of the search; its scores and its table are used.
+        latency: such as ``0.8ms`` or ``60%``.
+        train: whether to train it from the weights of the search, into a folder of its own in the search's.
+        say: is told what a user should know.
+
+    Raises:
+        ValueError: for a limit that no network meets.
+    """
+    table, scores = folder.table, folder.scores
+    limit = table.limit_ms(latency)
+    found = within(table, scores, limit)
+    result = {"limit_ms": limit, **_as_json(found), "collapsed": collapsed(table.space, found.architecture)}
+    if not train:
+        return result
+    config = folder.settings
+    with folder, reproducible(config.threads, training_device()):
+        task = _Task(config, folder, say)
+        into = folder.path / f"latency-{found.ms:.4g}ms"
+        into.mkdir(exist_ok=True)
+        result |= trained(task, found.architecture, into) | {"folder": str(into)}
+        folder.write(f"{into.name}/{SUMMARY}", json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _as_json(found: Derived) -> dict[str, Any]:
+    return {
+        "architecture": [list(option) for option in found.architecture],
+        "score": found.score,
+        "latency_ms": found.ms,
+    }
