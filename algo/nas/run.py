@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from algo.nas.config import MEASURED, AimConfig, NasConfig, is_file
+from algo.nas.config import MEASURED, AimConfig, NasConfig, SpaceConfig, is_file
 from algo.nas.derive import Derived, argmax, fastest, front, within
 from algo.nas.finish import finish
 from algo.nas.halves import halves
@@ -89,14 +89,14 @@ class NasFolder(HeldFolder):
             return dict(check_object(parse_json((self.path / name).read_bytes()), {}, "what it holds"))
 
 
-def table_of(config: NasConfig, space: Space, image: tuple[int, int, int], classes: int) -> LatencyTable:
+def table_of(config: SpaceConfig, space: Space, image: tuple[int, int, int], classes: int) -> LatencyTable:
     """The latency table of a configuration's device: read, modelled, or measured now.
 
     Raises:
         TableError: for a table of another space, other images, or another machine.
         ValueError, OSError, ModuleNotFoundError: if there is none to be had.
     """
-    device = config.space.device
+    device = config.device
     if is_file(device) and Path(device).suffix == ".json":
         table = LatencyTable.read(Path(device))
         table.check_suits(space, image, classes)
@@ -129,7 +129,7 @@ class _Task:
             self.table = folder.table
             self.table.check_suits(space, self.image, self.dataset.classes)
         else:
-            self.table = table_of(config, space, self.image, self.dataset.classes)
+            self.table = table_of(config.space, space, self.image, self.dataset.classes)
         self.limit_ms = limit_of(config.aim, self.table)
         learned, judged_by = halves(self.dataset.train_labels, self.dataset.classes, config.seed, data.train_images)
         folder.write(TABLE, json.dumps(self.table.to_json(), indent=1) + "\n")
@@ -334,13 +334,13 @@ def derived(folder: NasFolder, latency: str, train: bool, say: Callable[[str], N
     Raises:
         ValueError: for a limit that no network meets.
     """
+    config = folder.settings
     table, scores = folder.table, folder.scores
     limit = table.limit_ms(latency)
     found = within(table, scores, limit)
     result = {"limit_ms": limit, **_as_json(found), "collapsed": collapsed(table.space, found.architecture)}
     if not train:
         return result
-    config = folder.settings
     with folder, reproducible(config.threads, training_device()):
         task = _Task(config, folder, say)
         into = folder.path / f"latency-{found.ms:.4g}ms"

@@ -130,8 +130,8 @@ class Search:
             self._weights.param_groups[0]["lr"] = config.learning_rate * _cosine(done / config.epochs)
             loss = functional.cross_entropy(self.network(images[chosen]), labels[chosen])
             if not bool(loss.isfinite()):
-                raise Diverged(f"the loss of epoch {number + 1} is {float(loss)} after {step} steps")
-            total += float(loss)
+                raise Diverged(f"the loss of epoch {number + 1} is {float(loss.detach())} after {step} steps")
+            total += float(loss.detach())
             self._weights.zero_grad(set_to_none=True)
             self._choices.zero_grad(set_to_none=True)
             if learning and config.levels == "single":
@@ -144,7 +144,7 @@ class Search:
                 place = step * config.batch_size % max(1, len(others) - config.batch_size + 1)
                 self._learn_choices(others[place : place + config.batch_size], done)
             if on_step is not None:
-                on_step(step + 1, len(batches), float(loss))
+                on_step(step + 1, len(batches), float(loss.detach()))
         paths, bits = self.network.probabilities()
         record = Epoch(
             number + 1, total / len(batches), self.mixed_accuracy(), self.expected_ms(), _entropy(paths),
@@ -196,8 +196,8 @@ class Search:
     def _aimed(self, loss: Tensor, done: float) -> Tensor:
         """The loss with latency in it: mu CE + nu Lat as published, or CE and what is beyond the limit.
 
-        Lat is a multiple of the latency of the uniform mixture, so that weights mean the same on every device. The limit
-        weighs more and more in the first half of the epochs after warm-up.
+        Lat is a multiple of the latency of the uniform mixture, so that weights mean the same on every device. What is
+        beyond the limit weighs more and more in the first half of the epochs after warm-up.
         """
         latency = self.table.expected_ms(*self.network.probabilities(), self._convert)
         if self._limit_ms is None:
@@ -230,7 +230,8 @@ def accuracy_of_batches(network: SuperNet, images: Tensor, labels: Tensor, batch
 
 def _entropy(probabilities: Tensor) -> float:
     """Mean over the blocks, in bits."""
-    return float(-(probabilities * probabilities.clamp_min(1e-12).log2()).sum(1).mean())
+    known = probabilities.detach()
+    return float(-(known * known.clamp_min(1e-12).log2()).sum(1).mean())
 
 
 def _cosine(done: float) -> float:

@@ -1,0 +1,221 @@
+"""Commands about HQNAS: search a network's architecture and bit-widths together, to a latency."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from algo.commands.common import CheckFailed, json_option, options_of
+from algo.nas.config import NasConfig, SpaceConfig, located, space_of
+
+if TYPE_CHECKING:
+    from algo.nas.latency_table import LatencyTable
+
+
+@click.group("nas")
+def nas() -> None:
+    """Search architecture and bit-widths of a network together, to a latency that you name (HQNAS)."""
+
+
+@nas.command("search")
+@options_of(NasConfig)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder of the search; default: one in runs/ that data, space, device and aim name.",
+)
+@click.option("--resume", is_flag=True, help="Resume the search in --out, or begin it if there is none.")
+@json_option
+@click.pass_context
+def _search(context: click.Context, /, out: Path | None, resume: bool, as_json: bool, **settings: Any) -> None:
+    """Search, choose, train and write down a network that keeps a latency."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from algo.nas.run import NasFolder, run
+    from algo.support.held_folder import CONFIG, RunFolderError, content
+
+    given = {
+        name: value
+        for name, value in settings.items()
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    config = located(NasConfig.of(**given))
+    out = out or _usual_folder(config)
+    if resume and content(out):
+        folder = NasFolder.open(out)
+        kept = folder.settings
+        if given and (changed := _differences(kept, config, given)):
+            raise RunFolderError(
+                f"{out} was begun with {', '.join(changed)}: leave the options out, or begin a new search with "
+                "another --out"
+            )
+        config = kept
+    else:
+        folder = NasFolder.create(out, config.to_json())
+    try:
+        summary = run(config, folder, lambda text: click.echo(text, err=True), _say_epoch)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; resume: rlu nas search --resume --out {out}", err=True)
+        raise click.Abort from None
+    except RuntimeError as error:
+        if not (out / CONFIG).exists():
+            raise
+        raise RuntimeError(f"{error}\nthe search can be resumed: rlu nas search --resume --out {out}") from error
+    if as_json:
+        click.echo(json.dumps({"folder": str(out), **summary}))
+        return
+    click.echo(_found(summary, summary["limit_ms"]))
+    mixed, discrete, float_, accuracy = (
+        summary[name] for name in ("mixed_accuracy", "discrete_accuracy", "float_accuracy", "accuracy")
+    )
+    click.echo(
+        f"accuracy: {mixed:.3f} mixed, {discrete:.3f} discrete before training (both on the validation half); "
+        f"{float_:.3f} trained in float32, {accuracy:.3f} with the bits found (both on the test images)"
+    )
+    click.echo(
+        f"{summary['size_bytes'] / 1024:.1f} KiB of weights; {summary['search_s']:.0f} s of search, "
+        f"{summary['training_s']:.0f} s of training\n\nrun folder: {out}"
+    )
+
+
+@nas.command("derive")
+@click.argument("run_folder", type=click.Path(path_type=Path))
+@click.option("--latency", required=True, metavar="0.8ms|60%", help="Another latency to keep.")
+@click.option("--train", is_flag=True, help="Train the network, from the weights of the search.")
+@json_option
+def _derive(run_folder: Path, latency: str, train: bool, as_json: bool) -> None:
+    """Choose the best network of a finished search within another latency, without searching again."""
+    from algo.nas.run import NasFolder, derived
+
+    found = derived(NasFolder.open(run_folder), latency, train, lambda text: click.echo(text, err=True))
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    click.echo(_found(found, found["limit_ms"]))
+    if train:
+        click.echo(f"accuracy with the bits found: {found['accuracy']:.3f}\n\nfolder: {found['folder']}")
+
+
+@nas.command("profile")
+@options_of(SpaceConfig)
+@click.option("--table", "table", metavar="TABLE.json", help="The same as --device TABLE.json.")
+@click.option("--image", default="1x32x32", show_default=True, metavar="CxHxW", help="Shape of an image.")
+@click.option("--classes", default=10, show_default=True, help="Number of classes.")
+@click.option("--latency", metavar="0.8ms|60%", help="Whether a network keeps this latency.")
+@json_option
+def _profile(
+    table: str | None, image: str, classes: int, latency: str | None, as_json: bool, **settings: Any
+) -> None:  # fmt: skip
+    """Print the fastest, middle and slowest network of a space, and whether a latency can be kept."""
+    from algo.nas.derive import fastest, slowest
+
+    if table is not None:
+        settings["device"] = table
+    known = _table(settings, image, classes)
+    space = known.space
+    rows = {"fastest": fastest(known), "slowest": slowest(known)}
+    result: dict[str, Any] = {
+        "device": known.device,
+        "origin": known.origin,
+        "space": space.name,
+        "networks": float(space.architectures) * float(space.bit_policies),
+        "speeds": dict(zip(map(str, space.bits), known.speeds, strict=True)),
+        **{f"{name}_ms": one.ms for name, one in rows.items()},
+        "uniform_ms": known.uniform_ms,
+        "largest_8_bit_ms": known.ms(known.largest),
+    }
+    if latency is not None:
+        limit = known.limit_ms(latency)
+        result |= {"limit_ms": limit, "possible": rows["fastest"].ms <= limit}
+    if as_json:
+        click.echo(json.dumps(result))
+    else:
+        click.echo(
+            f"space {space.name}: {space.block_count} blocks, {len(space.options)} options each, "
+            f"{result['networks']:.2g} networks; {known.origin}"
+        )
+        same: dict[str, list[str]] = {}
+        for bits, speed in zip(space.bits, known.speeds, strict=True):
+            same.setdefault(speed, []).append(str(bits))
+        click.echo("; ".join(f"{' and '.join(bits)} bits run as {speed}" for speed, bits in same.items()))
+        click.echo(f"fastest {result['fastest_ms']:.4g} ms: {_words(rows['fastest'].architecture)}")
+        click.echo(f"middle {result['uniform_ms']:.4g} ms: the mean over all networks")
+        click.echo(f"largest at 8 bits {result['largest_8_bit_ms']:.4g} ms: 100% of --latency")
+        click.echo(f"slowest {result['slowest_ms']:.4g} ms: {_words(rows['slowest'].architecture)}")
+        if latency is not None:
+            can = "can" if result["possible"] else "cannot"
+            click.echo(f"a latency of {result['limit_ms']:.4g} ms {can} be kept")
+    if latency is not None and not result["possible"]:
+        raise CheckFailed
+
+
+@nas.command("latency-table")
+@options_of(SpaceConfig)
+@click.option("--image", default="1x32x32", show_default=True, metavar="CxHxW", help="Shape of an image.")
+@click.option("--classes", default=10, show_default=True, help="Number of classes.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The table's file.")
+def _latency_table(image: str, classes: int, out: Path, **settings: Any) -> None:
+    """Measure every candidate on this machine, or ask a chip, and write the table."""
+    known = _table(settings, image, classes)
+    known.write(out)
+    cells = known.blocks_ms.size
+    click.echo(f"{out}: {cells} options of space {known.space.name}, {known.origin}")
+
+
+def _table(settings: Mapping[str, Any], image: str, classes: int) -> LatencyTable:
+    from algo.nas.run import table_of
+
+    parts = image.split("x")
+    if len(parts) != 3 or not all(part.isascii() and part.isdecimal() and 0 < int(part) < 4096 for part in parts):
+        raise ValueError(f"--image must be channels, height and width, such as 3x32x32, not {image!r}")
+    if not 2 <= classes <= 100_000:
+        raise ValueError(f"--classes must be in 2..100000, not {classes}")
+    config = SpaceConfig(**settings)
+    channels, height, width = map(int, parts)
+    return table_of(config, space_of(config), (channels, height, width), classes)
+
+
+def _found(found: Mapping[str, Any], limit_ms: float | None) -> str:
+    """The network in words, with its latency."""
+    limit = "" if limit_ms is None else f" of at most {limit_ms:.4g} ms ({found['latency_ms'] / limit_ms:.0%})"
+    lines = [_words(found["architecture"]), f"latency {found['latency_ms']:.4g} ms{limit}"]
+    if found["collapsed"]:
+        lines.append(f"note: {found['collapsed']}: compare it with another seed, or more epochs")
+    return "\n".join(lines)
+
+
+def _words(architecture: Any) -> str:
+    return ", ".join(f"k{kernel} e{expansion} {bits}b" for kernel, expansion, bits in architecture)
+
+
+def _say_epoch(epoch: Any) -> None:
+    """A line an epoch, on standard error if that is a terminal."""
+    if sys.stderr.isatty():
+        click.echo(
+            f"epoch {epoch.epoch}: loss {epoch.loss:.3f}, accuracy {epoch.accuracy:.3f}, expected "
+            f"{epoch.expected_ms:.4g} ms, entropy {epoch.path_entropy:.2f} and {epoch.bit_entropy:.2f} bits, "
+            f"{epoch.seconds:.0f} s",
+            err=True,
+        )
+
+
+def _usual_folder(config: NasConfig) -> Path:
+    aim = config.aim
+    words = [
+        "nas", Path(config.data.data).stem, config.space.space, Path(config.space.device).stem,
+        aim.latency.replace("%", "pc") if aim.latency else f"mu{aim.mu:g}", f"seed{config.seed}",
+    ]  # fmt: skip
+    return Path("runs") / "-".join(words)
+
+
+def _differences(kept: NasConfig, config: NasConfig, given: Mapping[str, Any]) -> list[str]:
+    from algo.support.settings import flat
+
+    mine, theirs = flat(kept), flat(config)
+    return [f"{name} {mine[name]}, not {theirs[name]}" for name in given if mine[name] != theirs[name]]
