@@ -1,0 +1,254 @@
+"""`rlu nas`: from data to a network that keeps a latency; what stops it loses nothing, what is wrong is said."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from algo import cli
+from algo.nas.latency_table import LatencyTable
+from algo.nas.run import STATE, SUMMARY, TABLE, NasFolder
+from algo.nas.space import SPACES
+from tests.algo.nas.tables import made_up
+
+SETTINGS = {
+    "data": "digits", "train-images": 300, "space": "tiny", "epochs": 3, "warmup": 1, "batch-size": 32,
+    "score-images": 50, "tuning-epochs": 1, "quantised-epochs": 1, "statistics-batches": 2,
+}  # fmt: skip
+#: Everything that a search leaves, apart from how long it took.
+RESULTS = ("config.json", "front.json", "network.json", "network.py", "table.json")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "table.json"
+    made_up(SPACES["tiny"]).write(path)
+    return path
+
+
+def options(table, **more):
+    given = SETTINGS | {"device": str(table)} | {name.replace("_", "-"): value for name, value in more.items()}
+    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
+
+
+def rlu(capsys, *arguments):
+    """Exit code, output and message of a command."""
+    code = 0
+    try:
+        cli.main([str(one) for one in arguments])
+    except SystemExit as error:
+        code = error.code
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.fixture(scope="module")
+def finished(table, tmp_path_factory):
+    out = tmp_path_factory.mktemp("search") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["rlu"])
+        cli.main(["nas", "search", *options(table), "--out", str(out)])
+    return out
+
+
+def timeless(out):
+    """The summary without times."""
+    summary = json.loads((out / SUMMARY).read_text())
+    return {name: value for name, value in summary.items() if not name.endswith("_s")}
+
+
+def learned(out):
+    """Scores and probabilities, to the last digit."""
+    scores = json.loads((out / "scores.json").read_text())
+    return [scores[name] for name in ("scores", "theta", "phi")]
+
+
+def weights(out):
+    return torch.load(out / "network.pt", weights_only=True)["rounded"]
+
+
+def test_the_network_keeps_the_latency(finished):
+    folder = NasFolder.open(finished)
+    summary, known = folder.summary, folder.table
+    assert summary["limit_ms"] == pytest.approx(0.6 * known.ms(known.largest))
+    assert summary["latency_ms"] <= summary["limit_ms"]
+    architecture = known.space.checked(summary["architecture"])
+    assert summary["latency_ms"] == known.ms(architecture)
+    best = [one for one in folder.front if one["latency_ms"] <= summary["limit_ms"]][-1]
+    assert best["architecture"] == summary["architecture"]
+    assert summary["gap"] == pytest.approx(summary["mixed_accuracy"] - summary["discrete_accuracy"])
+    described = json.loads((finished / "network.json").read_text())
+    assert [(b["kernel"], b["expansion"], b["bits"]) for b in described["blocks"]] == [tuple(o) for o in architecture]
+    assert 0.05 < summary["accuracy"] <= 1 and summary["size_bytes"] > 1000
+    assert [epoch["epoch"] for epoch in folder.epochs] == [1, 2, 3]
+
+
+def test_the_network_that_leaves_has_the_accuracy_of_the_summary(finished):
+    from algo.nets.data.datasets import load_dataset
+
+    dataset = load_dataset("digits")
+    np.savez(finished.parent / "test.npz", images=dataset.test_images, labels=dataset.test_labels)
+    program = (
+        "import numpy, torch, network\n"
+        "data = numpy.load('../test.npz')\n"
+        "logits = network.load()(torch.from_numpy(data['images']))\n"
+        "print(float((logits.argmax(1).numpy() == data['labels']).mean()))\n"
+    )
+    printed = subprocess.run(
+        [sys.executable, "-c", program], cwd=finished, check=True, capture_output=True, text=True
+    ).stdout
+    assert float(printed) == pytest.approx(json.loads((finished / SUMMARY).read_text())["accuracy"])
+
+
+def test_killed_anywhere_it_goes_on_to_the_same_network(finished, table, tmp_path, capsys):
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "algo.cli", "nas", "search", *options(table), "--out", str(out)],
+        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while not (out / STATE).exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert (out / STATE).exists() and not (out / SUMMARY).exists()
+    assert rlu(capsys, "nas", "search", "--resume", "--out", out)[0] == 0
+    for name in RESULTS:
+        assert (out / name).read_bytes() == (finished / name).read_bytes(), name
+    assert timeless(out) == timeless(finished)
+    wanted = weights(finished)
+    assert all(torch.equal(value, wanted[name]) for name, value in weights(out).items())
+    assert learned(out) == learned(finished)
+
+
+def test_a_lost_summary_is_made_again(finished, tmp_path, capsys):
+    before = timeless(finished), weights(finished)
+    (finished / SUMMARY).unlink()
+    assert rlu(capsys, "nas", "search", "--resume", "--out", finished)[0] == 0
+    assert timeless(finished) == before[0]
+    assert all(torch.equal(value, before[1][name]) for name, value in weights(finished).items())
+
+
+def test_another_latency_needs_no_search(finished, capsys):
+    code, said, _ = rlu(capsys, "nas", "derive", finished, "--latency", "45%", "--json")
+    found = json.loads(said)
+    known = NasFolder.open(finished).table
+    assert code == 0 and found["latency_ms"] <= 0.45 * known.ms(known.largest) + 1e-9
+    assert not list(finished.glob("latency-*"))
+    code, said, _ = rlu(capsys, "nas", "derive", finished, "--latency", "45%", "--train", "--json")
+    trained = json.loads(said)
+    assert trained["architecture"] == found["architecture"] and (Path(trained["folder"]) / "network.py").exists()
+    assert timeless(Path(trained["folder"]))["accuracy"] == trained["accuracy"]
+
+
+def test_mu_and_nu_take_the_most_probable(table, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["nas", "search", *options(table, mu=0.5, nu=0.5, epochs=2), "--out", out, "--json"]
+    code, said, _ = rlu(capsys, *arguments)
+    summary = json.loads(said)
+    assert code == 0 and summary["limit_ms"] is None and summary["chosen"] == "most probable"
+    assert summary["architecture"] == summary["published_choice"]["architecture"]
+
+
+def test_profile_says_what_is_possible(table, capsys):
+    known = LatencyTable.read(table)
+    code, said, _ = rlu(capsys, "nas", "profile", "--space", "tiny", "--table", table, "--latency", "60%", "--json")
+    facts = json.loads(said)
+    assert code == 0 and facts["possible"] and facts["fastest_ms"] < facts["uniform_ms"] < facts["slowest_ms"]
+    assert facts["limit_ms"] == pytest.approx(0.6 * known.ms(known.largest)) and facts["networks"] == 12**4
+    code, said, _ = rlu(capsys, "nas", "profile", "--space", "tiny", "--table", table, "--latency", "0.001ms")
+    assert code == 1 and "cannot be kept" in said and f"fastest {facts['fastest_ms']:.4g} ms" in said
+
+
+def test_a_chip_makes_a_table(tmp_path, capsys):
+    path = tmp_path / "evolver.json"
+    words = ["--space", "tiny", "--bits", "2,4,8", "--device", "evolver", "--image", "3x32x32"]
+    assert rlu(capsys, "nas", "latency-table", *words, "-o", path)[0] == 0
+    known = LatencyTable.read(path)
+    assert known.image == (3, 32, 32) and len(set(known.speeds)) == 3
+    per_bits = known.blocks_ms.sum((0, 1))
+    assert per_bits[0] < per_bits[1] < per_bits[2]
+    assert (known.blocks_ms[:, 1] > known.blocks_ms[:, 0]).all()  # an expansion of 6 costs more than one of 3
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"latency": "0.001ms"}, r"no network of space tiny is as fast as 0.001 ms on made-up: the fastest takes"),
+        ({"latency": "fast"}, "a latency must be a number with its unit, such as 0.8ms or 60%, not 'fast'"),
+        ({"mu": 0.5, "nu": 0.6}, "mu and nu must add up to 1, not 0.5 + 0.6 = 1.1"),
+        ({"mu": 0.5, "nu": 0.5, "latency": "1ms"}, "exclude each other"),
+        ({"space": "small"}, "the latency table is for the space tiny, not small"),
+        ({"device": "missing.json"}, "missing.json: no such file"),
+        ({"device": "evolver"}, "give the space others, such as --bits 2,4,8"),
+        ({"device": "unknown"}, "unknown"),
+        ({"data": "nothing"}, "unknown data set 'nothing'"),
+        ({"train-images": 21}, "of the 21 images to train on, and each half needs one"),
+        ({"epochs": 1}, "warmup must be below the 1 epochs"),
+    ],
+)
+def test_bad_use_is_one_message_and_leaves_nothing(table, tmp_path, capsys, monkeypatch, more, said):
+    monkeypatch.chdir(tmp_path)
+    code, _, message = rlu(capsys, "nas", "search", *options(table, **more), "--out", "run")
+    assert code == 2 and said in message and "Traceback" not in message
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_other_images_are_refused(table, tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    path = tmp_path / "mine.npz"
+    np.savez(path, images=rng.integers(0, 256, (200, 20, 20), dtype=np.uint8), labels=np.arange(200) % 10)
+    code, _, message = rlu(capsys, "nas", "search", *options(table, data=path), "--out", tmp_path / "run")
+    assert code == 2 and "images of (channels, height, width) (1, 32, 32), not (1, 20, 20)" in message
+
+
+def test_a_loss_that_is_no_number_names_the_last_good_state(table, tmp_path, capsys):
+    out = tmp_path / "run"
+    arguments = ["nas", "search", *options(table, learning_rate=1e30), "--out", out]
+    code, _, message = rlu(capsys, *arguments)
+    assert code == 2 and "the loss of epoch 1 is" in message and "no epoch is done" in message
+    assert not (out / "config.json").exists()
+
+
+def test_a_folder_of_something_else_is_refused(finished, tmp_path, capsys):
+    code, _, message = rlu(capsys, "nas", "derive", "docs/results/published-run", "--latency", "60%")
+    assert code == 2 and "not a search of this version" in message
+    code, _, message = rlu(capsys, "nas", "derive", tmp_path, "--latency", "60%")
+    assert code == 2 and "holds no run" in message
+    code, _, message = rlu(capsys, "nas", "search", "--out", finished, "--data", "digits")
+    assert code == 2 and "is not empty: continue it with --resume" in message
+    code, _, message = rlu(capsys, "nas", "search", "--resume", "--out", finished, "--latency", "70%")
+    assert code == 2 and "was begun with latency 60%, not 70%" in message
+    other = tmp_path / "other"
+    other.mkdir()
+    content = json.loads((finished / "config.json").read_text()) | {"format": "rlu nas search 0"}
+    (other / "config.json").write_text(json.dumps(content))
+    code, _, message = rlu(capsys, "nas", "search", "--resume", "--out", other)
+    assert code == 2 and "format must be 'rlu nas search 1', not 'rlu nas search 0'" in message
+
+
+def test_changed_data_and_a_damaged_state_are_refused(table, tmp_path, capsys):
+    rng = np.random.default_rng(1)
+    path, out = tmp_path / "mine.npz", tmp_path / "run"
+    images = rng.integers(0, 256, (300, 32, 32), dtype=np.uint8)
+    np.savez(path, images=images, labels=np.arange(300) % 10)
+    # Killed after the first epoch: simulated by taking away what follows it.
+    assert rlu(capsys, "nas", "search", *options(table, data=path, epochs=2), "--out", out)[0] == 0
+    for name in ("summary.json", "scores.json", "front.json"):
+        (out / name).unlink()
+    state = (out / STATE).read_bytes()
+    (out / STATE).write_bytes(state[: len(state) // 2])
+    code, _, message = rlu(capsys, "nas", "search", "--resume", "--out", out)
+    assert code == 2 and f"{out / STATE} is damaged" in message
+    (out / STATE).write_bytes(state)
+    np.savez(path, images=255 - images, labels=np.arange(300) % 10)
+    code, _, message = rlu(capsys, "nas", "search", "--resume", "--out", out)
+    assert code == 2 and f"data {path} changed after the run" in message
+    assert (out / TABLE).exists()
