@@ -22,6 +22,8 @@ MEASURED = "measured"
 #: What a search aims at if nothing is said.
 USUAL_LATENCY = "60%"
 
+Augment = Literal["none", "shift", "shift-mirror"]
+AUGMENTS: tuple[Augment, ...] = ("none", "shift", "shift-mirror")
 Paths = Literal["shared", "multi", "single"]
 PATHS: tuple[Paths, ...] = ("shared", "multi", "single")
 Scores = Literal["measured", "learned"]
@@ -41,6 +43,9 @@ class DataConfig:
     )
     data_folder: str | None = setting(None, "Folder with the data set's original files.", metavar="FOLDER")
     train_images: int | None = setting(None, "Images to train on, at most; default all.", low=20)
+    augment: Augment = setting(
+        "none", "Changes of the images of every step: small shifts, and mirroring left to right.", choices=AUGMENTS
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

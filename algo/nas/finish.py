@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from algo.nas.config import ChoiceConfig
 from algo.nas.network import Network, policy_of_bits
 from algo.nets.quantisation import apply, model_size_bytes, quantise
+from algo.nets.train.augment import Change
 from algo.nets.train.sgd import accuracy_of, train
 from algo.nets.training_config import TrainingConfig
 
@@ -44,6 +45,7 @@ def finish(
     config: ChoiceConfig,
     batch_size: int,
     seed: int,
+    change: Change | None = None,
 ) -> Finished:
     """Train a network in float32, set its bits, train on, and test it.
 
@@ -53,6 +55,7 @@ def finish(
         config: epochs and step size.
         batch_size: images per step.
         seed: of the order of the images.
+        change: of the images of every step.
     """
     start = time.perf_counter()
     images, labels = train_set
@@ -60,7 +63,7 @@ def finish(
     generator = torch.Generator().manual_seed(seed)
     train(
         network, images, labels, recipe, config.tuning_epochs, batch_size, config.tuning_rate, generator, "cosine",
-        "found network",
+        "found network", change=change,
     )  # fmt: skip
     float_accuracy = accuracy_of(network, *test_set)
     policy = policy_of_bits(network)
@@ -68,7 +71,7 @@ def finish(
     apply(network, policy)
     train(
         network, images, labels, recipe, config.quantised_epochs, batch_size, QUANTISED_RATE * config.tuning_rate,
-        generator, "cosine", "quantised",
+        generator, "cosine", "quantised", change=change,
     )  # fmt: skip
     accuracy = accuracy_of(network, *test_set)
     size = model_size_bytes(network, policy.weight_bits)

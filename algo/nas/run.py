@@ -27,6 +27,7 @@ from algo.nas.space import Architecture, Space
 from algo.nas.supernet import SuperNet
 from algo.nas.take_away import take_away
 from algo.nets.data.datasets import Dataset, load_dataset
+from algo.nets.train.augment import CHANGES
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.sgd import reproducible, tensors
 from algo.support.held_folder import CONFIG, INPUTS, HeldFolder, RunFolderError
@@ -143,8 +144,9 @@ class _Task:
             self.network = SuperNet(space, self.image, self.dataset.classes, learning.paths, learning.bits_bias)
         self.network.to(device)
         self.search = Search(
-            self.network, self.table, self.learned, self.judged, learning, config.aim, self.limit_ms, config.seed
-        )
+            self.network, self.table, self.learned, self.judged, learning, config.aim, self.limit_ms, config.seed,
+            CHANGES[data.augment],
+        )  # fmt: skip
         if folder.started:
             with reading(folder.path / STATE, "{} is damaged", "begin again with another --out", RunFolderError):
                 self.search.restore((folder.path / STATE).read_bytes())
@@ -309,7 +311,7 @@ def trained(task: _Task, architecture: Architecture, into: Path | None = None) -
     )  # fmt: skip
     single = network.extract(architecture)
     batch = config.learning.batch_size
-    done = finish(single, task.all, task.test, config.choice, batch, config.seed)
+    done = finish(single, task.all, task.test, config.choice, batch, config.seed, CHANGES[config.data.augment])
     into = into or task.folder.path
     for name, content in take_away(single, table).items():
         task.folder.write(str((into / name).relative_to(task.folder.path)), content)

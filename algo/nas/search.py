@@ -22,6 +22,7 @@ from algo.nas.batch_norm import batch_statistics
 from algo.nas.config import AimConfig, LearningConfig
 from algo.nas.latency_table import Floats, LatencyTable
 from algo.nas.supernet import SuperNet
+from algo.nets.train.augment import Change
 
 #: Images and labels.
 Part = tuple[Tensor, Tensor]
@@ -71,6 +72,7 @@ class Search:
         aim: what it aims at.
         limit_ms: the latency of ``aim`` in ms; ``None`` with mu and nu.
         seed: of the order of images and of what is drawn.
+        change: of the images of every step.
 
     Attributes:
         epochs: what is known of each.
@@ -86,10 +88,11 @@ class Search:
         aim: AimConfig,
         limit_ms: float | None,
         seed: int,
+        change: Change | None = None,
     ) -> None:
         self.network, self.table, self.epochs = network, table, list[Epoch]()
         self._learned, self._judged, self._config, self._aim = learned, judged, config, aim
-        self._limit_ms, self._seed = limit_ms, seed
+        self._limit_ms, self._seed, self._change = limit_ms, seed, change
         device = learned[0].device
         self._convert: Callable[[Floats], Tensor] = lambda values: torch.as_tensor(
             values, dtype=torch.float32, device=device
@@ -116,6 +119,7 @@ class Search:
         """
         start, config, number = time.perf_counter(), self._config, len(self.epochs)
         torch.manual_seed(_seed_of(self._seed, number))
+        generator = torch.Generator().manual_seed(_seed_of(self._seed, number))
         learning = number >= config.warmup
         self.network.temperature = self._temperature(number)
         self.network.dropout.p = config.dropout if number < math.ceil(config.epochs / 5) else 0.0
@@ -128,7 +132,8 @@ class Search:
         for step, chosen in enumerate(batches):
             done = number + step / len(batches)
             self._weights.param_groups[0]["lr"] = config.learning_rate * _cosine(done / config.epochs)
-            loss = functional.cross_entropy(self.network(images[chosen]), labels[chosen])
+            shown = images[chosen] if self._change is None else self._change(images[chosen], generator)
+            loss = functional.cross_entropy(self.network(shown), labels[chosen])
             if not bool(loss.isfinite()):
                 raise Diverged(f"the loss of epoch {number + 1} is {float(loss.detach())} after {step} steps")
             total += float(loss.detach())

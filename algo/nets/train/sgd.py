@@ -16,6 +16,7 @@ from torch.utils import deterministic
 from tqdm import tqdm
 
 from algo.nets.registry import naming_users_line
+from algo.nets.train.augment import Change
 from algo.nets.train.learning_rate import scheduler
 from algo.nets.training_config import LearningRateSchedule, Precision, TrainingConfig
 
@@ -61,6 +62,7 @@ def train(
     *,
     loss: Loss = functional.cross_entropy,
     on_step: Callable[[StepInfo], None] | None = None,
+    change: Change | None = None,
 ) -> None:
     """Train all parameters of a model in place, on the device where model and images are.
 
@@ -81,6 +83,7 @@ def train(
         label: of a progress bar, which is shown only with a label and a terminal.
         loss: what is minimised.
         on_step: called before every step, before the model sees the batch.
+        change: of the images of every step (`algo.nets.train.augment`); draws from ``generator``.
     """
     optimiser = torch.optim.SGD(
         model.parameters(),
@@ -105,8 +108,9 @@ def train(
                 if on_step is not None:
                     on_step(StepInfo(model, optimiser, epoch, epoch * batches + number, steps))
                 optimiser.zero_grad(set_to_none=True)
+                shown = images[chosen] if change is None else change(images[chosen], generator)
                 with computing_in(config.precision, images.device):
-                    lost = loss(model(images[chosen]), labels[chosen])
+                    lost = loss(model(shown), labels[chosen])
                 lost.backward()
                 optimiser.step()
                 if falling:
