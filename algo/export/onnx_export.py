@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from algo.export.onnx_check import check
-from algo.nets.quantisation import QuantisedConv2d, QuantisedLinear, weight_levels
+from algo.nets.quantisation import ActivationLevels, QuantisedConv2d, QuantisedLinear, weight_levels
 from algo.nets.tracing import called, described, functional_trace, shape_of
 
 Format = Literal["onnx", "qonnx"]
@@ -33,7 +33,8 @@ def export(model: nn.Module, images: Tensor, form: Format = "onnx", integer_kern
 
     Format ``onnx`` holds weights as INT8 levels with one step per output channel, narrow range, and rounds activations
     to UINT8 levels around a zero point (QuantizeLinear, DequantizeLinear, opset 17). Fewer bits than 8 are fewer levels
-    of these types: -1..1 and -7..7 for weights of 2 and 4 bits; for activations a Clip to 0..3 or 0..15 follows.
+    of these types: -1..1 and -7..7 for weights of 2 and 4 bits; for activations a Clip to 0..3 or 0..15 follows. More
+    bits have no such type: rounded weights are stored in float32, and activations are rounded in float32.
     Format ``qonnx`` holds float weights, and a Quant node with the exact bit-width wherever something is rounded.
 
     What is made of a layer is named by the layer in the traced network, a dot, and what it is. So no name can be that
@@ -53,7 +54,7 @@ def export(model: nn.Module, images: Tensor, form: Format = "onnx", integer_kern
 
     Raises:
         ValueError: naming the layer, if the tracer cannot follow it, it computes something that the file cannot
-            contain, has more bits than the format holds, or has no range; or if nothing can be compared with the
+            contain, or has no range; or if nothing can be compared with the
             network's outputs.
         Disagreement: if the file computes differently from the network.
     """
@@ -156,10 +157,11 @@ class _Builder:
                 "the range of its input was never set: give the network some images in training mode first"
             )
         grid = layer.input_levels()
+        if self._form == "onnx" and layer.activation_bits > _MOST_BITS:
+            return self._rounded_floats(given, name, grid)
         step = self._constant(f"{name}_step", grid.step)
         if self._form == "qonnx":
             return self._quant(given, f"{name}_rounded", step, float(grid.zero), layer.activation_bits, signed=False)
-        self._check_bits("activation", layer.activation_bits)
         zero = self._constant(f"{name}_zero", grid.zero.to(torch.uint8))
         levels = self._emit("QuantizeLinear", [given, step, zero], f"{name}_levels")
         if layer.activation_bits < _MOST_BITS:
@@ -175,7 +177,8 @@ class _Builder:
             weight = self._constant(name, levels * step)
             step_name = self._constant(f"{name}_step", step)
             return self._quant(weight, f"{name}_rounded", step_name, 0.0, layer.weight_bits, signed=True)
-        self._check_bits("weight", layer.weight_bits)
+        if layer.weight_bits > _MOST_BITS:
+            return self._constant(f"{name}_rounded", levels * step)
         parts = [
             self._constant(name, levels.to(torch.int8)),
             self._constant(f"{name}_step", step.flatten()),
@@ -195,9 +198,19 @@ class _Builder:
             rounding_mode="ROUND",
         )
 
-    def _check_bits(self, what: str, bits: int) -> None:
-        if bits > _MOST_BITS:
-            raise ValueError(f"its {what} has {bits} bits, and the format onnx holds {_MOST_BITS}: choose qonnx")
+    def _rounded_floats(self, given: str, name: str, grid: ActivationLevels) -> str:
+        """Values rounded to more levels than a byte has, in float32, as in training."""
+        lowest = -int(grid.zero)
+        scaled = self._emit(
+            "Mul", [given, self._constant(f"{name}_levels_per_unit", grid.step.reciprocal())], f"{name}_scaled"
+        )
+        levels = self._emit("Round", [scaled], f"{name}_levels")
+        ends = [
+            self._constant(f"{name}_{end}", np.float32(value))
+            for end, value in (("least", lowest), ("most", grid.largest + lowest))
+        ]
+        clipped = self._emit("Clip", [levels, *ends], f"{name}_clipped")
+        return self._emit("Mul", [clipped, self._constant(f"{name}_step", grid.step)], f"{name}_rounded")
 
     # --- layers -----------------------------------------------------------------------------------------------------
 

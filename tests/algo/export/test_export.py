@@ -247,14 +247,22 @@ def test_what_cannot_be_exported_is_named(layer: nn.Module, said: str) -> None:
         export(model, torch.zeros(2, 1, 4, 4))
 
 
-def test_more_bits_than_the_format_holds_are_named_and_fit_the_other() -> None:
+@pytest.mark.parametrize(("weights", "activations"), [(16, 8), (8, 12), (16, 16), (9, 9)])
+def test_more_bits_than_a_byte_holds_are_exported_as_floats(weights: int, activations: int) -> None:
+    model = quantise(nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(3072, 10)))
+    model(torch.from_numpy(IMAGES))
+    set_bits(model, (weights, 4), (activations, 4))
+    for form in FORMATS:
+        file = export(model, FEW, form)
+        assert agrees(agreement(model.eval(), file, IMAGES, LABELS))
+    stored = {constant.name: constant.data_type for constant in export(model, FEW).graph.initializer}
+    levels = [kind for name, kind in stored.items() if name.endswith(".weight")]
+    assert levels == [onnx.TensorProto.INT8] * (1 + (weights <= 8))
+
+
+def test_an_unknown_format_is_refused() -> None:
     model = quantise(nn.Sequential(nn.Flatten(), nn.Linear(1024, 10)))
     model(torch.from_numpy(IMAGES))
-    for weights, activations, what in ((16, 8, "weight"), (8, 12, "activation")):
-        set_bits(model, (weights,), (activations,))
-        with pytest.raises(ValueError, match=rf"layer '1' .* its {what} has {max(weights, activations)} bits.* qonnx"):
-            export(model, FEW)
-        assert agrees(agreement(model.eval(), export(model, FEW, "qonnx"), IMAGES, LABELS))
     with pytest.raises(ValueError, match="one of onnx, qonnx, not 'tflite'"):
         export(model, FEW, "tflite")
 
