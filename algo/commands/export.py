@@ -35,11 +35,19 @@ from algo.commands.common import CheckFailed, json_option
 def export(
     run: Path, policy: Any, form: Any, out: Path, fold_batch_norm: bool, integer_kernels: bool, as_json: bool
 ) -> None:
-    """Export a network of a finished run; exit code 0 if the file predicts what the network does, else 1.
+    """Export a network of a finished run or search; exit code 0 if the file predicts what the network does, else 1.
 
-    Shows the INT8 baseline and the policy side by side: size, accuracy, latency, energy, and how far the file's
-    results in ONNX Runtime (or qonnx) agree with PyTorch's on the local test images.
+    RUN is the folder of rlu tune or of rlu nas search. Shows how far the file's results in ONNX Runtime (or qonnx)
+    agree with PyTorch's on the test images; for a run of rlu tune, the INT8 baseline and the policy side by side: size,
+    accuracy, latency, energy.
     """
+    from algo.nas.run import is_search
+
+    if is_search(run):
+        if policy != "found":
+            raise ValueError(f"a search has one network, the one found: leave out --policy {policy}")
+        _export_found(run, form, out, fold_batch_norm, integer_kernels, as_json)
+        return
     from algo.export import export_run
 
     rows = export_run.export_run(
@@ -53,4 +61,24 @@ def export(
     wrong = [row for row in rows if not row.agreement.agrees]
     if wrong:
         click.echo(f"rlu: {wrong[0].agreement.program} does not predict the same as PyTorch on some images", err=True)
+        raise CheckFailed
+
+
+def _export_found(run: Path, form: Any, out: Path, fold: bool, integer_kernels: bool, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from algo.export.export_found import export_found
+
+    found = export_found(run, out, form, fold, integer_kernels)
+    agreed = found.agreement
+    if as_json:
+        click.echo(json.dumps({"file": str(out), "format": form, "network": asdict(found)}))
+    else:
+        ties = f", {agreed.ties} too close to tell" if agreed.ties else ""
+        click.echo(
+            f"{agreed.program} gives the same prediction on {agreed.same_predictions} of {agreed.images} test images"
+            f"{ties}; accuracy {agreed.accuracy:.3f}; weights of {found.weight_bytes:,} bytes, packed\n\nwrote {out}"
+        )
+    if not agreed.agrees:
+        click.echo(f"rlu: {agreed.program} does not predict the same as PyTorch on some images", err=True)
         raise CheckFailed

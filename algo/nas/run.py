@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from algo.nas.config import MEASURED, AimConfig, NasConfig, SpaceConfig, is_file
@@ -88,6 +89,25 @@ class NasFolder(HeldFolder):
     def _read(self, name: str) -> dict[str, Any]:
         with reading(self.path / name, "{} is damaged", raises=RunFolderError):
             return dict(check_object(parse_json((self.path / name).read_bytes()), {}, "what it holds"))
+
+
+def is_search(path: Path) -> bool:
+    """Whether a folder, or the one that it is in, is that of a search."""
+    for folder in (path, path.parent):
+        if (folder / CONFIG).exists():
+            try:
+                return '"rlu nas search' in (folder / CONFIG).read_text()[:200]
+            except (OSError, UnicodeError):
+                return False
+    return False
+
+
+def images_to_test(folder: NasFolder) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The test images (N, C, H, W) and labels (N,) of a search; raises RunFolderError if the data changed."""
+    data = folder.settings.data
+    dataset = load_dataset(data.data, Path(data.data_folder) if data.data_folder else None)
+    folder.check_input("data", f"data {data.data}", dataset.digest(), lambda text: None)
+    return dataset.test_images, dataset.test_labels
 
 
 def table_of(config: SpaceConfig, space: Space, image: tuple[int, int, int], classes: int) -> LatencyTable:

@@ -12,8 +12,16 @@ from torch import Tensor, nn
 
 from algo.nas import plain_network
 from algo.nas.latency_table import LatencyTable
-from algo.nas.network import Network
-from algo.nets.quantisation import QuantisedConv2d, QuantisedLinear, quantised_layers, weight_levels
+from algo.nas.network import Network, policy_of_bits
+from algo.nets.quantisation import (
+    QuantisedConv2d,
+    QuantisedLinear,
+    apply,
+    quantise,
+    quantised_layers,
+    weight_levels,
+)
+from algo.support.user_files import check_object, parse_json, reading
 
 DESCRIPTION, WEIGHTS, MODULE = "network.json", "network.pt", "network.py"
 
@@ -58,14 +66,18 @@ def described(network: Network, table: LatencyTable) -> dict[str, Any]:
 
 
 def states(network: nn.Module) -> dict[str, dict[str, Tensor]]:
-    """Weights of a quantised network for `algo.nas.plain_network`: as trained (``float``), and ``rounded``."""
+    """Weights of a quantised network: as trained (``float``), ``rounded``, and ``ranges`` of what layers are given.
+
+    `algo.nas.plain_network` reads the first two; `restored` the first and the last.
+    """
     layers = dict(quantised_layers(network))
-    plain, rounded = {}, {}
+    plain, rounded, ranges = {}, {}, {}
     for name, value in network.state_dict().items():
         owner, _, last = name.rpartition(".")
         layer = layers.get(owner)
         value = value.detach().cpu().clone()
         if layer is not None and last in ("low", "high", "seen"):
+            ranges[name] = value
             continue
         plain[name] = rounded[name] = value
         if layer is not None and last == "weight":
@@ -73,7 +85,7 @@ def states(network: nn.Module) -> dict[str, dict[str, Tensor]]:
     for name, layer in layers.items():
         grid = layer.input_levels()
         rounded[f"{name}.given.scale"], rounded[f"{name}.given.zero"] = grid.step.cpu(), grid.zero.cpu()
-    return {"float": plain, "rounded": rounded}
+    return {"float": plain, "rounded": rounded, "ranges": ranges}
 
 
 def rounded_weight(layer: QuantisedConv2d | QuantisedLinear) -> Tensor:
@@ -81,6 +93,25 @@ def rounded_weight(layer: QuantisedConv2d | QuantisedLinear) -> Tensor:
     with torch.no_grad():
         levels, step = weight_levels(layer.weight, layer.weight_bits)
         return levels * step
+
+
+def restored(folder: Path, table: LatencyTable) -> Network:
+    """The quantised network that `take_away` wrote into a folder, in evaluation mode.
+
+    Raises:
+        ValueError: for files that are damaged or not of one network; they are named.
+    """
+    with reading(folder / DESCRIPTION):
+        facts = check_object(parse_json((folder / DESCRIPTION).read_bytes()), {"blocks": list[dict[str, Any]]}, "it")
+        chosen = [(block["kernel"], block["expansion"], block["bits"]) for block in facts["blocks"]]
+        network = Network(table.space, table.space.checked(chosen), table.image[0], table.classes)
+    with reading(folder / WEIGHTS):
+        content = torch.load(folder / WEIGHTS, weights_only=True)
+        policy = policy_of_bits(network)
+        quantise(network)
+        apply(network, policy)
+        network.load_state_dict(content["float"] | content["ranges"])
+    return network.eval()
 
 
 def take_away(network: Network, table: LatencyTable) -> dict[str, bytes]:

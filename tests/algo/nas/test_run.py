@@ -148,6 +148,26 @@ def test_another_latency_needs_no_search(finished, capsys):
     assert timeless(Path(trained["folder"]))["accuracy"] == trained["accuracy"]
 
 
+@pytest.mark.parametrize("form", ["onnx", "qonnx"])
+def test_the_network_is_exported(finished, tmp_path, capsys, form):
+    code, said, _ = rlu(capsys, "export", finished, "--format", form, "-o", tmp_path / "net.onnx", "--json")
+    agreed = json.loads(said)["network"]["agreement"]
+    assert code == 0 and agreed["same_predictions"] + agreed["ties"] == agreed["images"] > 500
+    assert agreed["accuracy"] == pytest.approx(json.loads((finished / SUMMARY).read_text())["accuracy"], abs=0.005)
+    code, _, message = rlu(capsys, "export", finished, "--policy", "int8", "-o", tmp_path / "net.onnx")
+    assert code == 2 and "a search has one network" in message
+
+
+def test_both_searches_chain(finished, tmp_path, capsys):
+    """What was found is the network that the RL unit tunes: bits, voltage and frequency."""
+    words = ["--data", "digits", "--network", f"{finished / 'network.py'}:network", "--iterations", "2"]
+    words += ["--local-size", "60"]
+    code, said, message = rlu(capsys, "tune", *words, "--out", tmp_path / "tuned", "--json")
+    assert code == 0, message
+    summary = json.loads(said)
+    assert summary["iterations"] == 2 and len(summary["found"]["weight_bits"]) == 15
+
+
 def test_mu_and_nu_take_the_most_probable(table, tmp_path, capsys):
     out = tmp_path / "run"
     arguments = ["nas", "search", *options(table, mu=0.5, nu=0.5, epochs=2), "--out", out, "--json"]
