@@ -20,7 +20,7 @@ FORMAT = "rlu nas search 1"
 #: The device that is this machine.
 MEASURED = "measured"
 #: What a search aims at if nothing is said.
-USUAL_LATENCY = "60%"
+USUAL_LATENCY = "80%"
 
 Augment = Literal["none", "shift", "shift-mirror"]
 AUGMENTS: tuple[Augment, ...] = ("none", "shift", "shift-mirror")

@@ -6,7 +6,7 @@ from algo.nas.config import NasConfig, located
 
 
 def test_without_an_aim_there_is_a_latency():
-    assert NasConfig().aim.latency == "60%"
+    assert NasConfig().aim.latency == "80%"
     assert NasConfig.of(mu=0.8, nu=0.2).aim.latency is None
 
 
