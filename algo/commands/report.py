@@ -22,13 +22,21 @@ from algo.commands.common import CheckFailed, json_option
 )
 @json_option
 def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
-    """Make one self-contained HTML page of one or more runs of `rlu tune`.
+    """Make one self-contained HTML page of one or more runs of `rlu tune`, or of a search of `rlu nas`.
 
     Several runs are also printed side by side.
 
     Exit code 1 if what a run's unit learned cannot be reconstructed from its trace, or, with a method without a unit,
     if a score does not follow from what was measured; the page is still written.
     """
+    from algo.nas.run import is_search
+
+    searches = [run for run in runs if is_search(run)]
+    if searches:
+        if len(runs) > 1:
+            raise ValueError(f"{searches[0]} is a search: its page is of it alone, leave out the other runs")
+        _report_search(runs[0], output, as_json)
+        return
     from tqdm import tqdm
 
     from algo.report.load import load_runs
@@ -53,3 +61,18 @@ def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
         click.echo(f"{output}: {', '.join(run.label for run in facts)}")
     if any(run.mismatch for run in facts):
         raise CheckFailed
+
+
+def _report_search(run: Path, output: Path | None, as_json: bool) -> None:
+    from algo.nas.run import NasFolder
+    from algo.report.search_page import search_page
+    from sim.files import write_atomically
+
+    output = output or run / "report.html"
+    if output.is_dir():
+        raise ValueError(f"{output} is a folder: give -o the name of a file, such as {output / 'report.html'}")
+    write_atomically(output, search_page(run))
+    if as_json:
+        click.echo(json.dumps({"page": str(output), "search": NasFolder.open(run).summary}))
+    else:
+        click.echo(f"{output}: {run.name}")

@@ -170,6 +170,24 @@ def test_both_searches_chain(finished, tmp_path, capsys):
     assert summary["iterations"] == 2 and len(summary["found"]["weight_bits"]) == 15
 
 
+def test_the_report_shows_the_network_and_how_it_was_found(finished, tmp_path, capsys):
+    page = tmp_path / "report.html"
+    assert rlu(capsys, "report", finished, "-o", page)[0] == 0
+    text = page.read_text()
+    summary = json.loads((finished / SUMMARY).read_text())
+    for (kernel, expansion, bits), block in zip(summary["architecture"], ("1.1", "2.1", "2.2", "3.1"), strict=True):
+        assert f"block {block}: k{kernel} e{expansion} {bits} bits" in text
+    assert f"{100 * summary['accuracy']:.1f} % of the test images of digits" in text
+    assert text.count("<svg") == 6 and "http" not in text.replace("http-equiv", "")
+    command = text.partition("<code>rlu nas search")[2].partition("</code>")[0]
+    assert "--space tiny" in command and "--epochs 3" in command and "--latency 60%" in command
+    first = page.read_bytes()
+    rlu(capsys, "report", finished, "-o", page)
+    assert page.read_bytes() == first
+    code, _, message = rlu(capsys, "report", finished, "docs/results/published-run", "-o", page)
+    assert code == 2 and "its page is of it alone" in message
+
+
 def test_mu_and_nu_take_the_most_probable(table, tmp_path, capsys):
     out = tmp_path / "run"
     arguments = ["nas", "search", *options(table, mu=0.5, nu=0.5, epochs=2), "--out", out, "--json"]

@@ -1,0 +1,133 @@
+"""The page about a search of architecture and bits: the network found, the front, and how the search went."""
+
+from __future__ import annotations
+
+import shlex
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from algo.nas.config import NasConfig
+from algo.nas.run import NasFolder
+from algo.nas.space import Option
+from algo.report.svg import Chart, Svg, span
+from algo.support.held_folder import RunFolderError
+from algo.support.settings import flat
+
+
+def search_page(path: Path) -> str:
+    """The HTML page about a finished search; raises RunFolderError for one that is not finished or is damaged."""
+    folder = NasFolder.open(path)
+    config, summary = folder.settings, folder.summary
+    if summary is None:
+        raise RunFolderError(f"{path} is not finished: rlu nas search --resume --out {path}")
+    environment = Environment(
+        loader=PackageLoader("algo.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    source = environment.loader
+    assert source is not None
+    table, epochs = folder.table, folder.epochs
+    paths, bits = table.indices(table.space.checked(summary["architecture"]))
+    blocks = [
+        {
+            "name": block.name,
+            "shape": f"{block.inputs} to {block.outputs}, {block.size[0]}x{block.size[1]}"
+            + (", halved" if block.stride == 2 else ""),
+            "option": Option(*option),
+            "ms": float(table.blocks_ms[number, paths[number], bits[number]]),
+        }
+        for number, (block, option) in enumerate(
+            zip(table.space.blocks(table.image[1:]), summary["architecture"], strict=True)
+        )
+    ]
+    return environment.get_template("search.html").render(
+        title=f"Search {path.name}",
+        summary=summary,
+        blocks=blocks,
+        table=table,
+        settings=flat(config),
+        network=network(blocks),
+        front=front(folder.front, summary),
+        curves=[curve(epochs, *what) for what in _curves(summary)],
+        command=repeat(config),
+        version=metadata.version("rlu-cosim"),
+        style=Markup(source.get_source(environment, "report.css")[0]),
+    )
+
+
+def repeat(config: NasConfig) -> str:
+    """The command that searches again, without the settings that have their defaults."""
+    usual = flat(NasConfig())
+    given = {name: value for name, value in flat(config).items() if value is not None and value != usual[name]}
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return shlex.join(["rlu", "nas", "search", *words])
+
+
+def network(blocks: list[dict[str, Any]]) -> Markup:
+    """The blocks from input to output: as wide as their expansion, as high as their kernel, coloured by bits."""
+    step, top = 640 / (len(blocks) + 1), 26.0
+    widest = max(block["option"].expansion for block in blocks)
+    picture = Svg(
+        "The network found",
+        "; ".join(f"block {block['name']} has {block['option']}" for block in blocks),
+        640, 136, "chart small",
+    )  # fmt: skip
+    for number, block in enumerate(blocks):
+        option: Option = block["option"]
+        width, height = 0.8 * step * option.expansion / widest, 12.0 * option.kernel
+        x = step * (number + 0.75)
+        middle = top + 36
+        picture.add_titled(
+            "rect", f"block {block['name']}: {option}, {block['ms']:.4g} ms", x=x - width / 2, y=middle - height / 2,
+            width=width, height=height, class_=f"bits b{option.bits}",
+        )  # fmt: skip
+        picture.add("text", block["name"], x=x, y=top - 18, class_="tick tx")
+        for line, text in enumerate((f"k{option.kernel} e{option.expansion}", f"{option.bits} bit")):
+            picture.add("text", text, x=x, y=top + 76 + 14 * line, class_="tick tx")
+    return picture.render()
+
+
+def front(networks: list[dict[str, Any]], summary: dict[str, Any]) -> Markup:
+    """Latency and score of the best networks; the one chosen, and the limit."""
+    latencies, scores = ([one[name] for one in networks] for name in ("latency_ms", "score"))
+    chart = Chart(
+        "Best networks by latency",
+        f"{len(networks)} networks from {latencies[0]:.4g} to {latencies[-1]:.4g} ms",
+        x=span([*latencies, *([] if summary["limit_ms"] is None else [summary["limit_ms"]])]), y=span(scores), x_label="latency, ms", y_label="sum of scores",
+    )  # fmt: skip
+    if summary["limit_ms"] is not None:
+        chart.vertical(summary["limit_ms"], "level")
+    chart.steps(list(zip(latencies, scores, strict=True)), "best")
+    for one in networks:
+        if one["architecture"] == summary["architecture"]:
+            chart.mark(one["latency_ms"], one["score"], "diamond", "published", f"found: {one['latency_ms']:.4g} ms")
+    return chart.render()
+
+
+def curve(epochs: list[dict[str, Any]], names: tuple[str, ...], label: str, level: float | None) -> Markup:
+    """Figures of every epoch, and a level to compare them with."""
+    values = [[epoch[name] for epoch in epochs] for name in names]
+    everything = [value for row in values for value in row] + ([] if level is None else [level])
+    chart = Chart(
+        label,
+        f"{len(epochs)} epochs; the last is {', '.join(f'{row[-1]:.4g}' for row in values)}",
+        x=(1, max(2, len(epochs))), y=span(everything), x_label="epoch", y_label=label, height=260, kind="chart small",
+    )  # fmt: skip
+    if level is not None:
+        chart.horizontal(level, "level")
+    for number, row in enumerate(values):
+        chart.steps(list(enumerate(row, 1)), f"run run{number}")
+    return chart.render()
+
+
+def _curves(summary: dict[str, Any]) -> list[tuple[tuple[str, ...], str, float | None]]:
+    return [
+        (("loss",), "loss", None),
+        (("accuracy",), "accuracy on the validation half", None),
+        (("expected_ms",), "expected latency, ms", summary["limit_ms"]),
+        (("path_entropy", "bit_entropy"), "entropy of paths and of bits, bits", None),
+    ]
