@@ -218,10 +218,11 @@ def runtime_in_words(threads: int, images: int = 1) -> str:
 
     version = onnxruntime.__version__
     batch = "one image" if images == 1 else f"{images} images"
-    return f"this machine ({_processor()}) with ONNX Runtime {version}, {threads} thread(s), {batch} at a time"
+    return f"this machine ({processor()}) with ONNX Runtime {version}, {threads} thread(s), {batch} at a time"
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The model of this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -1,0 +1,251 @@
+"""The latency table of this machine: every candidate block of a space, timed in ONNX Runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from algo.chips.measured import check_threads, processor, runtime_in_words, session
+from algo.nas import onnx_blocks
+from algo.nas.latency_table import Floats, LatencyTable, TableError
+from algo.nas.onnx_blocks import runs_in
+from algo.nas.space import Architecture, Block, Space
+
+#: A round runs every model this many times, after runs that do not count.
+RUNS, WARM_UP = 10, 2
+#: There are at least so many rounds, and no more after so many seconds.
+LEAST_ROUNDS, SECONDS = 5, 20.0
+#: What counts of a model's times: what disturbs it only ever adds to them.
+QUARTILE = 25
+#: Whole networks that are timed with the blocks, chosen at random.
+NETWORKS = 24
+
+
+def details_here(threads: int = 1) -> dict[str, str | int | float]:
+    """What a table must have been measured with to hold here."""
+    import onnxruntime  # type: ignore[import-untyped]
+
+    return {"processor": processor(), "ONNX Runtime": str(onnxruntime.__version__), "threads": threads, "batch": 1}
+
+
+def measured_table(
+    space: Space, image: tuple[int, int, int], classes: int, threads: int = 1, seconds: float = SECONDS
+) -> LatencyTable:
+    """Time every candidate on this machine.
+
+    A block with weights of up to 8 bits runs in int8; beyond, in float32: there are no faster kernels. Each candidate
+    is one model with integers in and out, and it is checked that int8 runs in integer kernels. Blocks of the same
+    shape are timed once. What a call of the runtime takes counts once for a network.
+
+    Alone, a block finds its data and code nearer than in a network. So some whole networks are timed in turn with the
+    blocks, and two factors make the table agree with them: one for blocks, one for changes of arithmetic. Both are in
+    its details, with the error that remains on these networks.
+
+    Args:
+        space: whose options are timed.
+        image: channels, height and width.
+        classes: of the network.
+        threads: of ONNX Runtime.
+        seconds: that the timing takes; more if `LEAST_ROUNDS` take more.
+
+    Raises:
+        TableError: for a model that ONNX Runtime refuses, or one of int8 that it runs in float32.
+        ValueError: for a number of threads that is not possible.
+        ModuleNotFoundError: without onnx or onnxruntime.
+    """
+    check_threads(threads)
+    start = time.perf_counter()
+    # Without their names, blocks of the same shape are equal.
+    blocks = [replace(block, name="") for block in space.blocks(image[1:])]
+    rng = np.random.default_rng(1)
+    networks = [
+        space.checked(space.options[number] for number in rng.integers(len(space.options), size=space.block_count))
+        for _ in range(NETWORKS)
+    ]
+    models = _models(space, blocks, image, classes)
+    models |= {f"network {n}": onnx_blocks.network_model(space, net, image, classes) for n, net in enumerate(networks)}
+    times = interleaved_ms([_runnable(model, str(key), threads) for key, model in models.items()], seconds)
+    ms = dict(zip(models, times, strict=True))
+    blocks_ms, switch_ms = _costs(ms, space, blocks)
+    table = LatencyTable(
+        "measured", f"measured on {runtime_in_words(threads)}", details_here(threads), space, image, classes,
+        tuple(map(runs_in, space.bits)), ms["stem"] + ms["head"] - ms["empty"], blocks_ms, switch_ms,
+    )  # fmt: skip
+    table = _fitted(table, networks, [ms[f"network {number}"] for number in range(NETWORKS)])
+    more = {"models": len(models), "seconds": round(time.perf_counter() - start, 1)}
+    return replace(table, details={**table.details, **more})
+
+
+def measured_ms(
+    space: Space, architectures: Sequence[Architecture], image: tuple[int, int, int], classes: int, threads: int = 1,
+    seconds: float = SECONDS,
+) -> list[float]:  # fmt: skip
+    """Latency of whole networks on this machine, timed in turn; arguments and errors as of `measured_table`."""
+    check_threads(threads)
+    models = [onnx_blocks.network_model(space, architecture, image, classes) for architecture in architectures]
+    return interleaved_ms([_runnable(model, f"network {n}", threads) for n, model in enumerate(models)], seconds)
+
+
+def interleaved_ms(runs: Sequence[Callable[[], object]], seconds: float = SECONDS) -> list[float]:
+    """The lower quartile of each function's times in ms.
+
+    The functions take turns, so what slows the machine for a while slows them all alike.
+    """
+    from tqdm import tqdm
+
+    times: list[list[int]] = [[] for _ in runs]
+    start, passed, rounds = time.perf_counter(), 0.0, 0
+    with tqdm(total=seconds, unit="s", desc="measuring", disable=None, file=sys.stderr, leave=False) as bar:
+        while rounds < LEAST_ROUNDS or passed < seconds:
+            for run, found in zip(runs, times, strict=True):
+                for _ in range(WARM_UP):
+                    run()
+                for _ in range(RUNS):
+                    before = time.perf_counter_ns()
+                    run()
+                    found.append(time.perf_counter_ns() - before)
+            passed, rounds = time.perf_counter() - start, rounds + 1
+            bar.update(min(passed, seconds) - bar.n)
+    return [float(np.percentile(found, QUARTILE)) / 1e6 for found in times]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A block in a speed."""
+
+    block: Block
+    path: tuple[int, int]
+    integer: bool
+
+    def __str__(self) -> str:
+        block, (kernel, expansion) = self.block, self.path
+        return (
+            f"a block of {block.inputs} to {block.outputs} channels, {block.size[0]}x{block.size[1]}, "
+            f"stride {block.stride}, with k{kernel} e{expansion} in {'int8' if self.integer else 'float32'}"
+        )
+
+
+def _models(space: Space, blocks: Sequence[Block], image: tuple[int, int, int], classes: int) -> dict[Any, Any]:
+    """Everything that is timed except networks; what must run in integers is checked."""
+    speeds = dict.fromkeys(runs_in(bits) == "int8" for bits in space.bits)
+    models: dict[Any, Any] = {
+        "empty": onnx_blocks.empty_model(),
+        "stem": onnx_blocks.stem_model(image, space),
+        "head": onnx_blocks.head_model(blocks[-1].output_size, space, classes),
+    }
+    if True in speeds:
+        for block, path in itertools.product(dict.fromkeys(blocks), space.paths):
+            models[(_Part(block, path, True),)] = onnx_blocks.block_model(block, path)
+    for key, model in models.items():
+        _check_integer(model, key if isinstance(key, str) else str(key[0]))
+    if False in speeds:
+        for block, path in itertools.product(dict.fromkeys(blocks), space.paths):
+            models[(_Part(block, path, False),)] = onnx_blocks.framed_model([(block, path, False)])
+        for tensor in _tensors(blocks):
+            models[tensor] = onnx_blocks.frame_model(*tensor)
+    if len(speeds) > 1:
+        path = space.paths[0]
+        for pair, kinds in itertools.product(itertools.pairwise(blocks), itertools.product(speeds, speeds)):
+            parts = tuple(_Part(block, path, integer) for block, integer in zip(pair, kinds, strict=True))
+            if not all(kinds):
+                models[parts] = onnx_blocks.framed_model([(part.block, part.path, part.integer) for part in parts])
+    return models
+
+
+def _tensors(blocks: Sequence[Block]) -> list[tuple[int, tuple[int, int]]]:
+    """Channels, and height and width, of what is before each block and after the last one."""
+    return [*((block.inputs, block.size) for block in blocks), (blocks[-1].outputs, blocks[-1].output_size)]
+
+
+def _alone(ms: dict[Any, float], *parts: _Part) -> float:
+    """What one block or two take between layers in integers, changes included."""
+    made = ms[parts] - ms["empty"]
+    if not all(part.integer for part in parts):
+        for tensor in (_tensors([parts[0].block])[0], _tensors([parts[-1].block])[1]):
+            made -= ms[tensor] - ms["empty"]
+    return made
+
+
+def _costs(ms: dict[Any, float], space: Space, blocks: Sequence[Block]) -> tuple[Floats, Floats]:
+    """Latency of every option of every block, (blocks, paths, bits), and of changes, (blocks + 1, bits, bits).
+
+    A block in float32 is measured with a change on either side. Two of them in a row save the two changes between
+    them: what they save is split evenly, and taken from both blocks to become the prices of the changes.
+    """
+    integer = [runs_in(bits) == "int8" for bits in space.bits]
+    alone = np.array(
+        [[[_alone(ms, _Part(block, path, one)) for one in integer] for path in space.paths] for block in blocks]
+    )
+    changes = np.zeros((len(blocks) + 1, len(integer), len(integer)))
+    if len(set(integer)) > 1:
+        kinds = list(itertools.product((True, False), repeat=2))
+        for number, pair in enumerate(itertools.pairwise(blocks)):
+            single = [[_alone(ms, _Part(block, space.paths[0], one)) for one in (False, True)] for block in pair]
+            price = {
+                (one, other): _alone(ms, _Part(pair[0], space.paths[0], one), _Part(pair[1], space.paths[0], other))
+                - single[0][one] - single[1][other]
+                for one, other in kinds if not (one and other)
+            }  # fmt: skip
+            saved = max(0.0, -price[False, False])
+            alone[number][:, ~np.array(integer)] -= saved / 2
+            alone[number + 1][:, ~np.array(integer)] -= saved / 2
+            there, back = (max(0.0, price[way] + saved / 2) for way in ((True, False), (False, True)))
+            changes[number + 1] = np.not_equal.outer(integer, integer) * np.where(integer, back, there)
+    return np.maximum(alone, 0), changes
+
+
+def _fitted(table: LatencyTable, networks: Sequence[Architecture], measured: Sequence[float]) -> LatencyTable:
+    """The table times two factors, of blocks and of changes, so that the sums are nearest to networks' times."""
+    wanted = np.array(measured)
+    changes = np.array([_changes_ms(table, network) for network in networks])
+    rest = np.array([table.ms(network) for network in networks]) - changes
+    parts = np.stack([rest, changes], axis=1) / wanted[:, None]
+    factors = np.linalg.lstsq(parts, np.ones(len(networks)), rcond=None)[0]
+    if factors[1] <= 0:  # no network has a change, or they are lost in noise
+        factors = np.array([np.linalg.lstsq(parts[:, :1], np.ones(len(networks)), rcond=None)[0][0], 1.0])
+    error = np.abs(parts @ factors - 1).mean()
+    details = {"factor_blocks": factors[0], "factor_changes": factors[1], "error_percent": 100 * error}
+    return replace(
+        table,
+        details={**table.details, **{name: round(float(value), 3) for name, value in details.items()}},
+        ends_ms=float(table.ends_ms * factors[0]),
+        blocks_ms=table.blocks_ms * factors[0],
+        switch_ms=table.switch_ms * factors[1],
+    )
+
+
+def _changes_ms(table: LatencyTable, network: Architecture) -> float:
+    return table.ms(network) - replace(table, switch_ms=np.zeros_like(table.switch_ms)).ms(network)
+
+
+def _check_integer(model: Any, what: str) -> None:
+    with _refusals(what):
+        kept = onnx_blocks.float_layers(model)
+    if kept:
+        raise TableError(
+            f"ONNX Runtime runs {', '.join(kept)} of {what} in float32 and not in integers, so its latency is not that "
+            "of int8: try another version of onnxruntime"
+        )
+
+
+def _runnable(model: Any, what: str, threads: int) -> Callable[[], object]:
+    with _refusals(what):
+        return session(model.SerializeToString(), threads)[0]
+
+
+@contextlib.contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """Errors of ONNX Runtime as a TableError that names the model."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__module__.startswith("onnx"):
+            raise TableError(f"ONNX Runtime cannot run {what}: {str(error).splitlines()[0]}") from None
+        raise
