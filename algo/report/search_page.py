@@ -94,10 +94,11 @@ def network(blocks: list[dict[str, Any]]) -> Markup:
 def front(networks: list[dict[str, Any]], summary: dict[str, Any]) -> Markup:
     """Latency and score of the best networks; the one chosen, and the limit."""
     latencies, scores = ([one[name] for one in networks] for name in ("latency_ms", "score"))
+    limit = [] if summary["limit_ms"] is None else [summary["limit_ms"]]
     chart = Chart(
         "Best networks by latency",
         f"{len(networks)} networks from {latencies[0]:.4g} to {latencies[-1]:.4g} ms",
-        x=span([*latencies, *([] if summary["limit_ms"] is None else [summary["limit_ms"]])]), y=span(scores), x_label="latency, ms", y_label="sum of scores",
+        x=span([*latencies, *limit]), y=span(scores), x_label="latency, ms", y_label="sum of scores",
     )  # fmt: skip
     if summary["limit_ms"] is not None:
         chart.vertical(summary["limit_ms"], "level")
