@@ -88,8 +88,8 @@ class LearningConfig:
         "Super-network: one kernel for all paths (shared), a kernel for each (multi), or one path drawn a step.",
         choices=PATHS,
     )
-    epochs: int = setting(12, "Epochs of the search.", low=1, high=10_000)
-    warmup: int = setting(4, "Epochs at the start in which only the weights learn.", low=0)
+    epochs: int = setting(10, "Epochs of the search.", low=1, high=10_000)
+    warmup: int = setting(3, "Epochs at the start in which only the weights learn.", low=0)
     batch_size: int = setting(64, "Images per step.", low=2)
     learning_rate: float = setting(0.05, "First step size of the weights.", above=0)
     weight_decay: float = setting(3e-4, low=0)
@@ -116,8 +116,8 @@ class ChoiceConfig:
         50, "Batches that give the statistics of batch normalisation before a network is judged.", low=1
     )
     score_images: int = setting(1000, "Images of the validation half that scores are measured on, at most.", low=10)
-    tuning_epochs: int = setting(12, "Epochs of training after the search, in float32.", low=0, high=10_000)
-    quantised_epochs: int = setting(4, "Epochs after that with the bits found.", low=1, high=10_000)
+    tuning_epochs: int = setting(6, "Epochs of training after the search, in float32.", low=0, high=10_000)
+    quantised_epochs: int = setting(2, "Epochs after that with the bits found.", low=1, high=10_000)
     tuning_rate: float = setting(0.05, "First step size of these epochs; a fifth of it with the bits found.", above=0)
 
 
