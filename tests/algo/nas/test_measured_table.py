@@ -1,5 +1,6 @@
 """The latency table of this machine: its models, what its arithmetic makes of their times, and a real one."""
 
+import dataclasses
 import itertools
 import math
 
@@ -16,6 +17,7 @@ from algo.nas.latency_table import LatencyTable, TableError
 from algo.nas.network import Network
 from algo.nas.space import SPACES, Option, Space, Stage
 from algo.nets.layer_shapes import layer_shapes
+from tests.algo.nas.tables import made_up
 
 TINY, IMAGE = SPACES["tiny"], (3, 16, 16)
 BLOCKS = TINY.blocks(IMAGE[1:])
@@ -86,7 +88,8 @@ class Machine:
         total, before = 0.0, True
         for block, path, integer in parts:
             total += self.block(block, path, integer)
-            total += self.change(block.inputs, block.size, integer) if integer != before else 0
+            if integer != before:
+                total += self.change(block.inputs, block.size, integer) + (0.5 if integer and block.adds_input else 0)
             before = integer
         last = parts[-1][0]
         return total + (0 if before else self.change(last.outputs, last.output_size, True))
@@ -127,6 +130,19 @@ def test_a_table_says_what_networks_take_where_times_add_up(monkeypatch, bits):
         network = space.checked(space.options[n] for n in rng.integers(len(space.options), size=space.block_count))
         assert table.ms(network) == pytest.approx(machine.network_model(space, network, IMAGE, 10))
     assert table.details["error_percent"] == 0 and table.details["block_factor"] == 1
+
+
+def test_a_table_is_made_to_agree_with_whole_networks():
+    table = made_up()
+    differs = 1 - np.eye(3)
+    wanted = dataclasses.replace(
+        table, ends_ms=1.2 * table.ends_ms, blocks_ms=1.2 * table.blocks_ms,
+        switch_ms=differs * (0.5 * table.switch_ms + 0.01),
+    )  # fmt: skip
+    networks = [(one, other) for one in table.space.options for other in table.space.options]
+    fitted = measured._fitted(table, networks[::3], [wanted.ms(network) for network in networks[::3]])
+    assert [fitted.ms(network) for network in networks] == pytest.approx([wanted.ms(network) for network in networks])
+    assert fitted.details == {"block_factor": 1.2, "change_factor": 0.5, "change_ms": 0.01, "error_percent": 0}
 
 
 def test_a_table_is_measured_here(tmp_path):
