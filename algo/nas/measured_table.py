@@ -25,7 +25,7 @@ LEAST_ROUNDS, SECONDS = 5, 20.0
 #: What counts of a model's times: what disturbs it only ever adds to them.
 QUARTILE = 25
 #: Whole networks that are timed with the blocks, chosen at random.
-NETWORKS = 24
+NETWORKS = 32
 
 
 def details_here(threads: int = 1) -> dict[str, str | int | float]:
@@ -45,8 +45,8 @@ def measured_table(
     shape are timed once. What a call of the runtime takes counts once for a network.
 
     Alone, a block finds its data and code nearer than in a network. So some whole networks are timed in turn with the
-    blocks, and two factors make the table agree with them: one for blocks, one for changes of arithmetic. Both are in
-    its details, with the error that remains on these networks.
+    blocks, and three figures make the table agree with them: a factor for blocks, one for changes of arithmetic, and
+    what each change takes besides. They are in its details, with the mean error that remains on these networks.
 
     Args:
         space: whose options are timed.
@@ -71,7 +71,7 @@ def measured_table(
     ]
     models = _models(space, blocks, image, classes)
     models |= {f"network {n}": onnx_blocks.network_model(space, net, image, classes) for n, net in enumerate(networks)}
-    times = interleaved_ms([_runnable(model, str(key), threads) for key, model in models.items()], seconds)
+    times = interleaved_ms([_runnable(model, _named(key), threads) for key, model in models.items()], seconds)
     ms = dict(zip(models, times, strict=True))
     blocks_ms, switch_ms = _costs(ms, space, blocks)
     table = LatencyTable(
@@ -90,7 +90,7 @@ def measured_ms(
     """Latency of whole networks on this machine, timed in turn; arguments and errors as of `measured_table`."""
     check_threads(threads)
     models = [onnx_blocks.network_model(space, architecture, image, classes) for architecture in architectures]
-    return interleaved_ms([_runnable(model, f"network {n}", threads) for n, model in enumerate(models)], seconds)
+    return interleaved_ms([_runnable(model, f"the network {n}", threads) for n, model in enumerate(models)], seconds)
 
 
 def interleaved_ms(runs: Sequence[Callable[[], object]], seconds: float = SECONDS) -> list[float]:
@@ -132,6 +132,15 @@ class _Part:
         )
 
 
+def _named(key: Any) -> str:
+    """What is timed, in words."""
+    if isinstance(key, str):
+        return f"the {key}"
+    if isinstance(key[0], _Part):
+        return " and ".join(map(str, key))
+    return f"a layer of {key[0]} channels, {key[1][0]}x{key[1][1]}"
+
+
 def _models(space: Space, blocks: Sequence[Block], image: tuple[int, int, int], classes: int) -> dict[Any, Any]:
     """Everything that is timed except networks; what must run in integers is checked."""
     speeds = dict.fromkeys(runs_in(bits) == "int8" for bits in space.bits)
@@ -144,19 +153,22 @@ def _models(space: Space, blocks: Sequence[Block], image: tuple[int, int, int], 
         for block, path in itertools.product(dict.fromkeys(blocks), space.paths):
             models[(_Part(block, path, True),)] = onnx_blocks.block_model(block, path)
     for key, model in models.items():
-        _check_integer(model, key if isinstance(key, str) else str(key[0]))
+        _check_integer(model, _named(key))
     if False in speeds:
         for block, path in itertools.product(dict.fromkeys(blocks), space.paths):
             models[(_Part(block, path, False),)] = onnx_blocks.framed_model([(block, path, False)])
         for tensor in _tensors(blocks):
             models[tensor] = onnx_blocks.frame_model(*tensor)
-    if len(speeds) > 1:
-        path = space.paths[0]
-        for pair, kinds in itertools.product(itertools.pairwise(blocks), itertools.product(speeds, speeds)):
-            parts = tuple(_Part(block, path, integer) for block, integer in zip(pair, kinds, strict=True))
+        for pair, kinds in itertools.product(itertools.pairwise(blocks), itertools.product(speeds, repeat=2)):
             if not all(kinds):
+                parts = _first_paths(space, pair, kinds)
                 models[parts] = onnx_blocks.framed_model([(part.block, part.path, part.integer) for part in parts])
     return models
+
+
+def _first_paths(space: Space, blocks: Sequence[Block], integer: Sequence[bool]) -> tuple[_Part, ...]:
+    """Blocks with the space's first path."""
+    return tuple(_Part(block, space.paths[0], one) for block, one in zip(blocks, integer, strict=True))
 
 
 def _tensors(blocks: Sequence[Block]) -> list[tuple[int, tuple[int, int]]]:
@@ -179,50 +191,55 @@ def _costs(ms: dict[Any, float], space: Space, blocks: Sequence[Block]) -> tuple
     A block in float32 is measured with a change on either side. Two of them in a row save the two changes between
     them: what they save is split evenly, and taken from both blocks to become the prices of the changes.
     """
-    integer = [runs_in(bits) == "int8" for bits in space.bits]
+    integer = np.array([runs_in(bits) == "int8" for bits in space.bits])
     alone = np.array(
-        [[[_alone(ms, _Part(block, path, one)) for one in integer] for path in space.paths] for block in blocks]
+        [
+            [[_alone(ms, _Part(block, path, one)) for one in integer.tolist()] for path in space.paths]
+            for block in blocks
+        ]
     )
     changes = np.zeros((len(blocks) + 1, len(integer), len(integer)))
-    if len(set(integer)) > 1:
-        kinds = list(itertools.product((True, False), repeat=2))
+    if not integer.all():
         for number, pair in enumerate(itertools.pairwise(blocks)):
-            single = [[_alone(ms, _Part(block, space.paths[0], one)) for one in (False, True)] for block in pair]
-            price = {
-                (one, other): _alone(ms, _Part(pair[0], space.paths[0], one), _Part(pair[1], space.paths[0], other))
-                - single[0][one] - single[1][other]
-                for one, other in kinds if not (one and other)
-            }  # fmt: skip
-            saved = max(0.0, -price[False, False])
-            alone[number][:, ~np.array(integer)] -= saved / 2
-            alone[number + 1][:, ~np.array(integer)] -= saved / 2
-            there, back = (max(0.0, price[way] + saved / 2) for way in ((True, False), (False, True)))
-            changes[number + 1] = np.not_equal.outer(integer, integer) * np.where(integer, back, there)
+
+            def saved(*kinds: bool, pair: tuple[Block, Block] = pair) -> float:
+                parts = _first_paths(space, pair, kinds)
+                return sum(_alone(ms, part) for part in parts) - _alone(ms, *parts)
+
+            half = max(0.0, saved(False, False)) / 2
+            alone[number : number + 2, :, ~integer] -= half
+            if integer.any():
+                there, back = (max(0.0, half - saved(*kinds)) for kinds in ((True, False), (False, True)))
+                changes[number + 1] = np.not_equal.outer(integer, integer) * np.where(integer, back, there)
     return np.maximum(alone, 0), changes
 
 
 def _fitted(table: LatencyTable, networks: Sequence[Architecture], measured: Sequence[float]) -> LatencyTable:
-    """The table times two factors, of blocks and of changes, so that the sums are nearest to networks' times."""
-    wanted = np.array(measured)
-    changes = np.array([_changes_ms(table, network) for network in networks])
-    rest = np.array([table.ms(network) for network in networks]) - changes
-    parts = np.stack([rest, changes], axis=1) / wanted[:, None]
-    factors = np.linalg.lstsq(parts, np.ones(len(networks)), rcond=None)[0]
-    if factors[1] <= 0:  # no network has a change, or they are lost in noise
-        factors = np.array([np.linalg.lstsq(parts[:, :1], np.ones(len(networks)), rcond=None)[0][0], 1.0])
-    error = np.abs(parts @ factors - 1).mean()
-    details = {"factor_blocks": factors[0], "factor_changes": factors[1], "error_percent": 100 * error}
+    """The table with its blocks and changes times a factor each, and more for each change: nearest to measured ms."""
+    from scipy.optimize import nnls
+
+    no_changes = replace(table, switch_ms=np.zeros_like(table.switch_ms))
+    differs = np.not_equal.outer(table.speeds, table.speeds) * np.ones_like(table.switch_ms)
+    counted = replace(no_changes, switch_ms=differs)
+    rest = np.array([no_changes.ms(network) for network in networks])
+    changes = np.array([table.ms(network) for network in networks]) - rest
+    count = np.array([counted.ms(network) for network in networks]) - rest
+    parts = np.stack([rest, changes, count], axis=1) / np.array(measured)[:, None]
+    found = nnls(parts, np.ones(len(networks)))[0]
+    blocks, change, each = found.tolist()
+    fit = {
+        "block_factor": blocks,
+        "change_factor": change,
+        "change_ms": each,
+        "error_percent": 100 * np.abs(parts @ found - 1).mean(),
+    }
     return replace(
         table,
-        details={**table.details, **{name: round(float(value), 3) for name, value in details.items()}},
-        ends_ms=float(table.ends_ms * factors[0]),
-        blocks_ms=table.blocks_ms * factors[0],
-        switch_ms=table.switch_ms * factors[1],
+        details={**table.details, **{name: round(float(value), 4) for name, value in fit.items()}},
+        ends_ms=table.ends_ms * blocks,
+        blocks_ms=table.blocks_ms * blocks,
+        switch_ms=table.switch_ms * change + differs * each,
     )
-
-
-def _changes_ms(table: LatencyTable, network: Architecture) -> float:
-    return table.ms(network) - replace(table, switch_ms=np.zeros_like(table.switch_ms)).ms(network)
 
 
 def _check_integer(model: Any, what: str) -> None:
