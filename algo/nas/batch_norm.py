@@ -1,4 +1,4 @@
-"""Batch normalisation in a search: statistics of the batch while weights change, fresh averages before a network is judged.
+"""Batch normalisation in a search: statistics of the batch while weights change, fresh averages to judge a network.
 
 Averages that a search gathered on its way mix all the networks it went through, and suit none of them.
 """
@@ -41,7 +41,7 @@ def _layers(model: nn.Module) -> list[nn.BatchNorm2d]:
 
 @contextlib.contextmanager
 def batch_statistics(model: nn.Module) -> Iterator[None]:
-    """The model is in evaluation mode, but normalises by the statistics of each batch; its averages stay as they are."""
+    """The model is in evaluation mode but normalises by the statistics of each batch; its averages stay the same."""
     modes = {module: module.training for module in model.modules()}
     layers = _layers(model)
     before = [layer.momentum for layer in layers]

@@ -1,8 +1,8 @@
 """Blocks that are all their options at once.
 
-A block's probabilities are ``paths`` (a kernel and an expansion each) and ``bits``. Weights are fake-quantised as
-published: r = S(q - Z), per tensor, from the smallest to the largest weight, with an exact level for zero. Inside a path
-they are the sum of their quantised versions, weighted by ``bits``.
+A block's probabilities are those of its paths, which are a kernel and an expansion each, and those of its bits. Weights
+are fake-quantised as published: r = S(q - Z), per tensor, from the smallest to the largest weight, with an exact level
+for zero. Inside a path they are the sum of their quantised versions, weighted by the probabilities of the bits.
 """
 
 from __future__ import annotations
@@ -90,9 +90,11 @@ class SuperKernel(nn.Module):
         kernels, expansions, widths: to choose from, rising; paths are kernel-major.
     """
 
-    def __init__(
-        self, block: Block, kernels: Sequence[int], expansions: Sequence[int], widths: Sequence[int]
-    ) -> None:
+    expand_masks: Tensor | None
+    depthwise_masks: Tensor | None
+    project_masks: Tensor | None
+
+    def __init__(self, block: Block, kernels: Sequence[int], expansions: Sequence[int], widths: Sequence[int]) -> None:
         super().__init__()
         self.block, self.widths = block, tuple(widths)
         self.paths = tuple((kernel, expansion) for kernel in kernels for expansion in expansions)
@@ -104,14 +106,18 @@ class SuperKernel(nn.Module):
             nn.init.kaiming_normal_(weight)
         self.expand_norm, self.depthwise_norm = PartBatchNorm(between), PartBatchNorm(between)
         self.project_norm = PartBatchNorm(block.outputs)
-        for name in ("expand", "depthwise", "project"):
-            parts = [self.part(name, *path) for path in self.paths]
-            if name != "depthwise":  # the same for all kernels
-                parts = parts[: len(expansions)]
-            masks = torch.zeros(len(parts), *getattr(self, name).shape)
-            for mask, part in zip(masks, parts, strict=True):
-                mask[part] = 1
+        for name, _ in self.layers():
+            # Kernels do not matter to the layers without any.
+            paths = self.paths if name == "depthwise" else self.paths[: len(expansions)]
+            masks = torch.zeros(len(paths), *getattr(self, name).shape)
+            for mask, path in zip(masks, paths, strict=True):
+                mask[self.part(name, *path)] = 1
             self.register_buffer(f"{name}_masks", masks.flatten(1) if len(self.paths) > 1 else None, persistent=False)
+
+    def layers(self) -> list[tuple[str, PartBatchNorm]]:
+        """Name of each weight in order, and the batch normalisation after it."""
+        norms = (self.expand_norm, self.depthwise_norm, self.project_norm)
+        return list(zip(("expand", "depthwise", "project"), norms, strict=True))
 
     def part(self, name: str, kernel: int, expansion: int) -> tuple[slice, ...]:
         """Where the weights of one path are in ``expand``, ``depthwise`` or ``project``."""
@@ -127,7 +133,7 @@ class SuperKernel(nn.Module):
     def mixed(self, values: Tensor, paths: Tensor, bits: Tensor) -> Tensor:
         """The network whose weights are the sum of all options'; (N, inputs, H, W) to (N, outputs, H', W')."""
         whole = paths[:, None] * bits  # a path and bits
-        expansions = self.expand_masks.shape[0] if self.expand_masks is not None else 1
+        expansions = 1 if self.expand_masks is None else len(self.expand_masks)
         shares = whole.view(-1, expansions, len(bits)).sum(0)  # an expansion and bits
         return self._run(
             values,
@@ -138,10 +144,10 @@ class SuperKernel(nn.Module):
 
     def single(self, values: Tensor, path: int, bits: int) -> Tensor:
         """The network of one path, rounded to some bits."""
-        return self._run(values, *(rounded(self.weight(name, path), bits) for name in ("expand", "depthwise", "project")))
+        return self._run(values, *(rounded(self.weight(name, path), bits) for name, _ in self.layers()))
 
     def weight(self, name: str, path: int) -> Tensor:
-        """The weights of one path: ``expand``, ``depthwise`` or ``project``."""
+        """One path's part of ``expand``, ``depthwise`` or ``project``."""
         whole: Tensor = getattr(self, name)
         return whole[self.part(name, *self.paths[path])]
 

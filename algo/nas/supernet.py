@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from algo.nas.batch_norm import PartBatchNorm
-from algo.nas.space import Architecture, Block, Option, Space
+from algo.nas.network import END_BITS, Network
+from algo.nas.space import Architecture, Block, Space
 from algo.nas.superblocks import SuperKernel, rounded
 
 Paths = Literal["shared", "multi", "single"]
-#: ``multi``, as drawn: every path has weights of its own and all are computed. ``shared``: small kernels and expansions
-#: are parts of the largest, and all paths together are one convolution. ``single``: weights as in ``shared``, but a step
-#: trains one path and one bit-width of each block, drawn by their probabilities.
+#: ``multi``, as drawn: every path has weights of its own, and all are computed. ``shared``: small kernels and
+#: expansions are parts of the largest, and all paths together are one convolution. ``single``: weights as in
+#: ``shared``, but a step trains one path and one bit-width of each block, drawn by their probabilities.
 PATHS: tuple[Paths, ...] = ("shared", "multi", "single")
-ENDS_BITS = 8  # of stem, head and last layer
+
+
+class Mixture(NamedTuple):
+    """All options of a block, weighted by probabilities (paths,) and (bits,)."""
+
+    paths: Tensor
+    bits: Tensor
+
+
+class Single(NamedTuple):
+    """One option of a block: the number of its path, its bits, and what multiplies the result, if anything."""
+
+    path: int
+    bits: int
+    scale: Tensor | None = None
 
 
 class SuperBlock(nn.Module):
@@ -38,31 +53,33 @@ class SuperBlock(nn.Module):
         whole = [(space.kernels, space.expansions)]
         self.kernels = nn.ModuleList(SuperKernel(block, *part, space.bits) for part in (parts if own else whole))
 
-    def mixed(self, values: Tensor, paths: Tensor, bits: Tensor) -> Tensor:
-        """All options, weighted by probabilities (paths,) and (bits,)."""
-        if len(self.kernels) == 1:
-            return self._added(values, self.kernels[0].mixed(values, paths, bits))
-        made = [
-            share * kernel.mixed(values, paths.new_ones(1), bits)
-            for share, kernel in zip(paths, self.kernels, strict=True)
-            if share.requires_grad or share > 0
-        ]
-        return self._added(values, torch.stack(made).sum(0) if len(made) > 1 else made[0])
-
-    def single(self, values: Tensor, path: int, bits: int, scale: Tensor | None = None) -> Tensor:
-        """One path with some bits; ``scale`` multiplies what it makes."""
-        kernel, place = self.of_path(path)
-        made: Tensor = kernel.single(values, place, bits)
-        return self._added(values, made if scale is None else made * scale)
+    def forward(self, values: Tensor, choice: Mixture | Single) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""
+        made = self._mixed(values, *choice) if isinstance(choice, Mixture) else self._single(values, *choice)
+        return made + values if self.block.adds_input else made
 
     def of_path(self, path: int) -> tuple[SuperKernel, int]:
         """The weights that have a path, and the path's number there."""
-        kernel = self.kernels[path if len(self.kernels) > 1 else 0]
+        shared = len(self.kernels) == 1
+        kernel = self.kernels[0 if shared else path]
         assert isinstance(kernel, SuperKernel)
-        return kernel, path if len(self.kernels) == 1 else 0
+        return kernel, path if shared else 0
 
-    def _added(self, values: Tensor, made: Tensor) -> Tensor:
-        return made + values if self.block.adds_input else made
+    def _mixed(self, values: Tensor, paths: Tensor, bits: Tensor) -> Tensor:
+        kernels = [kernel for kernel in self.kernels if isinstance(kernel, SuperKernel)]
+        if len(kernels) == 1:
+            return kernels[0].mixed(values, paths, bits)
+        made = [
+            share * kernel.mixed(values, paths.new_ones(1), bits)
+            for share, kernel in zip(paths, kernels, strict=True)
+            if share.requires_grad or share > 0
+        ]
+        return torch.stack(made).sum(0)
+
+    def _single(self, values: Tensor, path: int, bits: int, scale: Tensor | None) -> Tensor:
+        kernel, place = self.of_path(path)
+        made = kernel.single(values, place, bits)
+        return made if scale is None else made * scale
 
 
 class SuperNet(nn.Module):
@@ -94,6 +111,11 @@ class SuperNet(nn.Module):
         super().__init__()
         if paths not in PATHS:
             raise ValueError(f"paths must be one of {', '.join(PATHS)}, not {paths!r}")
+        if space.expansions[0] < 2:
+            raise ValueError(
+                f"space {space.name} has expansion 1, which leaves out a convolution that the others have: the "
+                "super-network needs expansions of at least 2"
+            )
         self.space, self.image, self.classes, self.paths = space, image, classes, paths
         self.temperature = 1.0
         blocks = space.blocks(image[1:])
@@ -107,7 +129,7 @@ class SuperNet(nn.Module):
         self.theta = nn.Parameter(torch.zeros(len(blocks), len(space.paths)))
         self.phi = nn.Parameter(bits_lead * torch.arange(len(space.bits)).repeat(len(blocks), 1))
         self._given: tuple[Tensor, Tensor] | None = None
-        self._fixed: list[tuple[int, int]] | None = None
+        self._fixed: list[Single] | None = None
 
     def arch_parameters(self) -> list[nn.Parameter]:
         """What decides between the options."""
@@ -135,8 +157,7 @@ class SuperNet(nn.Module):
     @contextlib.contextmanager
     def fixed(self, architecture: Architecture) -> Iterator[None]:
         """Compute one network of the space, with the shared weights, while this lasts; raises ValueError for others."""
-        chosen = [self._place(option) for option in self.space.checked(architecture)]
-        before, self._fixed = self._fixed, chosen
+        before, self._fixed = self._fixed, self._singles(architecture)
         try:
             yield
         finally:
@@ -144,35 +165,58 @@ class SuperNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, channels, height, width)."""
-        stem = rounded(self.stem.weight, ENDS_BITS)
+        stem = rounded(self.stem.weight, END_BITS)
         values = functional.conv2d(images, stem, None, self.space.stem_stride, 1)
         values = functional.relu6(self.stem_norm(values), inplace=True)
-        for block, choice in zip(self.blocks, self._choices(), strict=True):
-            assert isinstance(block, SuperBlock)
-            if isinstance(choice[0], Tensor):
-                values = block.mixed(values, *choice)
-            else:
-                values = block.single(values, *choice)
-        values = functional.conv2d(values, rounded(self.head.weight, ENDS_BITS))
+        for block, choice in zip(self._superblocks(), self._choices(), strict=True):
+            values = block(values, choice)
+        values = functional.conv2d(values, rounded(self.head.weight, END_BITS))
         values = functional.relu6(self.head_norm(values), inplace=True).mean((2, 3))
-        return functional.linear(self.dropout(values), rounded(self.last.weight, ENDS_BITS), self.last.bias)
+        return functional.linear(self.dropout(values), rounded(self.last.weight, END_BITS), self.last.bias)
 
-    def _place(self, option: Option) -> tuple[int, int]:
-        return self.space.paths.index((option.kernel, option.expansion)), option.bits
+    def extract(self, architecture: Architecture) -> Network:
+        """One network of the space with the shared weights, in float32, and the averages of batch normalisation."""
+        with torch.random.fork_rng(devices=()):
+            network = Network(self.space, architecture, self.image[0], self.classes)
+        ours: list[tuple[Tensor, nn.BatchNorm2d]] = [(self.stem.weight, self.stem_norm)]
+        for block, (path, _, _) in zip(self._superblocks(), self._singles(architecture), strict=True):
+            kernel, place = block.of_path(path)
+            ours += [(kernel.weight(name, place), norm) for name, norm in kernel.layers()]
+        ours.append((self.head.weight, self.head_norm))
+        network.to(self.theta.device)
+        layers = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+        norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+        for (weight, norm), layer, other in zip(ours, layers, norms, strict=True):
+            _copy(weight, layer.weight)
+            for name in ("weight", "bias", "running_mean", "running_var"):
+                _copy(getattr(norm, name)[: other.num_features], getattr(other, name))
+        network.classifier.load_state_dict(self.last.state_dict())
+        return network
 
-    def _choices(self) -> list[tuple[object, ...]]:
-        """For each block what `SuperBlock.mixed` or `SuperBlock.single` needs."""
-        widths = self.space.bits
+    def _superblocks(self) -> list[SuperBlock]:
+        return [block for block in self.blocks if isinstance(block, SuperBlock)]
+
+    def _singles(self, architecture: Architecture) -> list[Single]:
+        options = self.space.checked(architecture)
+        return [Single(self.space.paths.index(option[:2]), option.bits) for option in options]
+
+    def _choices(self) -> Sequence[Mixture | Single]:
         if self._fixed is not None:
-            return list(self._fixed)
+            return self._fixed
+        widths = self.space.bits
         if self.paths != "single":
-            return list(zip(*self.probabilities(), strict=True))
+            return [Mixture(*parts) for parts in zip(*self.probabilities(), strict=True)]
         if not self.training or self._given:
             paths, bits = (part.argmax(1).tolist() for part in self.probabilities())
-            return [(path, widths[place]) for path, place in zip(paths, bits, strict=True)]
+            return [Single(path, widths[place]) for path, place in zip(paths, bits, strict=True)]
         (paths, of_paths), (bits, of_bits) = _drawn(self.theta, self.temperature), _drawn(self.phi, self.temperature)
         scales = of_paths * of_bits
-        return [(path, widths[place], scale) for path, place, scale in zip(paths, bits, scales, strict=True)]
+        return [Single(path, widths[place], scale) for path, place, scale in zip(paths, bits, scales, strict=True)]
+
+
+@torch.no_grad()
+def _copy(ours: Tensor, theirs: Tensor) -> None:
+    theirs.copy_(ours)
 
 
 def _drawn(logits: Tensor, temperature: float) -> tuple[list[int], Tensor]:
