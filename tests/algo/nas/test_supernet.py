@@ -96,10 +96,10 @@ def test_a_single_path_is_drawn_by_its_probability() -> None:
     with torch.no_grad():
         model.theta[0] = torch.tensor([0.0, 1.0, 2.0, -50.0])
     torch.manual_seed(3)
-    drawn = torch.bincount(torch.tensor([model._choices()[0][0] for _ in range(3000)]), minlength=4) / 3000  # type: ignore[arg-type]
+    drawn = torch.bincount(torch.tensor([model.choices()[0][0] for _ in range(3000)]), minlength=4) / 3000  # type: ignore[arg-type]
     assert torch.allclose(drawn, model.probabilities()[0][0], atol=0.03)
     model.eval()
-    assert [choice[0] for choice in model._choices()][:1] == [2]
+    assert [choice[0] for choice in model.choices()][:1] == [2]
 
 
 def test_temperature_makes_the_choice_certain_and_the_lead_is_for_more_bits() -> None:
