@@ -87,6 +87,12 @@ class NasLearning:
     coldest: float = setting(
         0.2, "Temperature of the choices' softmax at the end; 1 at the start, and 1 leaves it.", above=0, high=1
     )
+    noise: Literal["gumbel", "none"] = setting(
+        "gumbel",
+        "After the warm-up mix options at random, by the Gumbel softmax, so that the weights learn to be nearly one "
+        "network; none mixes by the probabilities, as published.",
+        choices=("gumbel", "none"),
+    )
     dropout: float = setting(0.2, "Share of features set to 0 in the first fifth of the epochs.", low=0, below=1)
     scores: Scores = setting(
         "measured",

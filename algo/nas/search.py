@@ -24,6 +24,7 @@ from algo.nets.train.learning_rate import k_decay
 from algo.nets.train.sgd import reproducible
 
 _DROPOUT_SHARE = 0.2  # of the epochs, as published: 20 of 100
+_COOLING_SHARE = 0.75  # of the steps after the warm-up; in the rest the weights settle on what is nearly chosen
 _RAMP_SHARE = 0.5  # of the steps after the warm-up, in which the weight of the latency rises to its full height
 
 
@@ -194,9 +195,10 @@ class Search:
             group["lr"] = learning.rate * k_decay(step, self._steps, 1)
         images, labels = halves.train_images[chosen], halves.train_labels[chosen]
         done = (step - self._warm) / max(1, self._steps - self._warm - 1)  # of the steps that choose
+        self.supernet.noise = done >= 0 and learning.noise == "gumbel"
         if done < 0:
             return self._learn(images, labels, 0.0, self._weights)
-        self.supernet.temperature = learning.coldest**done
+        self.supernet.temperature = learning.coldest ** min(1.0, done / _COOLING_SHARE)
         height = min(1.0, done / _RAMP_SHARE)
         if others is None:
             return self._learn(images, labels, height, self._weights, self._choices)

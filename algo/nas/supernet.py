@@ -100,6 +100,7 @@ class SuperNet(nn.Module):
     Attributes:
         theta: logits (blocks, paths). phi: logits (blocks, bits).
         temperature: above 0; towards 0 the probabilities become one choice.
+        noise: whether training computes random mixtures, which are the nearer to one network the lower the temperature.
         dropout: module before the last layer.
 
     Input: float32 (N, channels, height, width). Output: logits (N, classes).
@@ -117,7 +118,7 @@ class SuperNet(nn.Module):
                 "super-network needs expansions of at least 2"
             )
         self.space, self.image, self.classes, self.paths = space, image, classes, paths
-        self.temperature = 1.0
+        self.temperature, self.noise = 1.0, False
         blocks = space.blocks(image[1:])
         self.stem = nn.Conv2d(image[0], space.stem, 3, space.stem_stride, 1, bias=False)
         self.stem_norm = PartBatchNorm(space.stem)
@@ -214,6 +215,9 @@ class SuperNet(nn.Module):
         if self._fixed is not None:
             return self._fixed
         widths = self.space.bits
+        if self.paths != "single" and self.noise and self.training and not self._given:
+            drawn = (_noisy(logits, self.temperature) for logits in (self.theta, self.phi))
+            return [Mixture(*parts) for parts in zip(*drawn, strict=True)]
         if self.paths != "single":
             return [Mixture(*parts) for parts in zip(*self.probabilities(), strict=True)]
         if not self.training or self._given:
@@ -229,14 +233,21 @@ def _copy(ours: Tensor, theirs: Tensor) -> None:
     theirs.copy_(ours)
 
 
+def _noisy(logits: Tensor, temperature: float) -> Tensor:
+    """Random shares of each row's options, the nearer to one option the lower the temperature.
+
+    Each option is the greatest with its probability at temperature 1: the Gumbel softmax (Jang et al., ICLR 2017).
+    """
+    noise = -torch.empty_like(logits).exponential_().log()
+    return ((logits + noise) / temperature).softmax(1)
+
+
 def _drawn(logits: Tensor, temperature: float) -> tuple[list[int], Tensor]:
     """One option a row, drawn by its probability, and a factor of 1 with the gradient of the option's share.
 
-    This is the straight-through Gumbel softmax (Jang et al., ICLR 2017) that computes only what was drawn (Dong and
-    Yang, CVPR 2019).
+    This is the straight-through form that computes only what was drawn (Dong and Yang, CVPR 2019).
     """
-    noise = -torch.empty_like(logits).exponential_().log()
-    shares = ((logits + noise) / temperature).softmax(1)
+    shares = _noisy(logits, temperature)
     chosen = shares.argmax(1)
     share = shares.gather(1, chosen[:, None])[:, 0]
     return chosen.tolist(), 1 + share - share.detach()
