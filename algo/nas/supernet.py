@@ -100,7 +100,8 @@ class SuperNet(nn.Module):
     Attributes:
         theta: logits (blocks, paths). phi: logits (blocks, bits).
         temperature: above 0; towards 0 the probabilities become one choice.
-        noise: whether training computes random mixtures, which are the nearer to one network the lower the temperature.
+        noise: whether training computes random mixtures, which are the nearer to one network the lower the temperature,
+            so that the weights learn to be one. Without, a mixture may be right and every network in it wrong.
         dropout: module before the last layer.
 
     Input: float32 (N, channels, height, width). Output: logits (N, classes).
@@ -166,18 +167,11 @@ class SuperNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, channels, height, width)."""
-        values = self.before_blocks(images)
-        for block, choice in zip(self.superblocks, self.choices(), strict=True):
+        stem = rounded(self.stem.weight, END_BITS)
+        values = functional.conv2d(images, stem, None, self.space.stem_stride, 1)
+        values = functional.relu6(self.stem_norm(values), inplace=True)
+        for block, choice in zip(self._superblocks(), self._choices(), strict=True):
             values = block(values, choice)
-        return self.after_blocks(values)
-
-    def before_blocks(self, images: Tensor) -> Tensor:
-        """What the first block gets for images."""
-        values = functional.conv2d(images, rounded(self.stem.weight, END_BITS), None, self.space.stem_stride, 1)
-        return functional.relu6(self.stem_norm(values), inplace=True)
-
-    def after_blocks(self, values: Tensor) -> Tensor:
-        """Logits for what the last block gives."""
         values = functional.conv2d(values, rounded(self.head.weight, END_BITS))
         values = functional.relu6(self.head_norm(values), inplace=True).mean((2, 3))
         return functional.linear(self.dropout(values), rounded(self.last.weight, END_BITS), self.last.bias)
@@ -187,7 +181,7 @@ class SuperNet(nn.Module):
         with torch.random.fork_rng(devices=()):
             network = Network(self.space, architecture, self.image[0], self.classes)
         ours: list[tuple[Tensor, nn.BatchNorm2d]] = [(self.stem.weight, self.stem_norm)]
-        for block, (path, _, _) in zip(self.superblocks, self._singles(architecture), strict=True):
+        for block, (path, _, _) in zip(self._superblocks(), self._singles(architecture), strict=True):
             kernel, place = block.of_path(path)
             ours += [(kernel.weight(name, place), norm) for name, norm in kernel.layers()]
         ours.append((self.head.weight, self.head_norm))
@@ -201,17 +195,14 @@ class SuperNet(nn.Module):
         network.classifier.load_state_dict(self.last.state_dict())
         return network
 
-    @property
-    def superblocks(self) -> list[SuperBlock]:
-        """The blocks in order."""
+    def _superblocks(self) -> list[SuperBlock]:
         return [block for block in self.blocks if isinstance(block, SuperBlock)]
 
     def _singles(self, architecture: Architecture) -> list[Single]:
         options = self.space.checked(architecture)
         return [Single(self.space.paths.index(option[:2]), option.bits) for option in options]
 
-    def choices(self) -> Sequence[Mixture | Single]:
-        """What each block is to compute now; with ``single``, in training, drawn anew at each call."""
+    def _choices(self) -> Sequence[Mixture | Single]:
         if self._fixed is not None:
             return self._fixed
         widths = self.space.bits
@@ -243,7 +234,7 @@ def _noisy(logits: Tensor, temperature: float) -> Tensor:
 
 
 def _drawn(logits: Tensor, temperature: float) -> tuple[list[int], Tensor]:
-    """One option a row, drawn by its probability, and a factor of 1 with the gradient of the option's share.
+    """One option a row, drawn by its probability at temperature 1, and a factor of 1 with the gradient of the option's share.
 
     This is the straight-through form that computes only what was drawn (Dong and Yang, CVPR 2019).
     """

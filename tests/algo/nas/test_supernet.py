@@ -96,10 +96,10 @@ def test_a_single_path_is_drawn_by_its_probability() -> None:
     with torch.no_grad():
         model.theta[0] = torch.tensor([0.0, 1.0, 2.0, -50.0])
     torch.manual_seed(3)
-    drawn = torch.bincount(torch.tensor([model.choices()[0][0] for _ in range(3000)]), minlength=4) / 3000  # type: ignore[arg-type]
+    drawn = torch.bincount(torch.tensor([model._choices()[0][0] for _ in range(3000)]), minlength=4) / 3000  # type: ignore[arg-type]
     assert torch.allclose(drawn, model.probabilities()[0][0], atol=0.03)
     model.eval()
-    assert [choice[0] for choice in model.choices()][:1] == [2]
+    assert [choice[0] for choice in model._choices()][:1] == [2]
 
 
 def test_temperature_makes_the_choice_certain_and_the_lead_is_for_more_bits() -> None:
@@ -108,6 +108,31 @@ def test_temperature_makes_the_choice_certain_and_the_lead_is_for_more_bits() ->
     assert torch.allclose(paths, torch.full_like(paths, 0.25)) and (bits.diff() > 0).all()
     model.temperature = 0.05
     assert (model.probabilities()[1][:, -1] > 0.999).all()
+
+
+@pytest.mark.parametrize("paths", ["shared", "multi"])
+def test_random_mixtures_are_drawn_by_the_probabilities_and_become_single_networks(paths: str) -> None:
+    model = net(paths)
+    model.noise = True
+    with torch.no_grad():
+        model.theta[:] = torch.tensor([0.0, 1.0, 2.0, -50.0])
+    torch.manual_seed(3)
+
+    def mean_and_largest() -> tuple[Tensor, float]:
+        drawn = torch.stack([model._choices()[0].paths for _ in range(3000)]).detach()  # type: ignore[union-attr]
+        return torch.bincount(drawn.argmax(1), minlength=4) / len(drawn), float(drawn.amax(1).mean())
+
+    wanted = model.probabilities()[0][0]
+    greatest, warm = mean_and_largest()
+    assert torch.allclose(greatest, wanted, atol=0.03)
+    model.temperature = 0.05
+    greatest, cold = mean_and_largest()
+    assert torch.allclose(greatest, wanted, atol=0.03) and warm < 0.9 < cold
+    functional.cross_entropy(model(images()), torch.arange(16) % 3).backward()
+    assert all(value.grad is not None and value.grad.isfinite().all() for value in model.arch_parameters())
+    model.eval()
+    with torch.no_grad():
+        assert torch.equal(model(images()), model(images()))  # nothing is random in evaluation
 
 
 class Memory(contextlib.ExitStack):
