@@ -74,7 +74,8 @@ class SuperBlock(nn.Module):
             for share, kernel in zip(paths, kernels, strict=True)
             if share.requires_grad or share > 0
         ]
-        return torch.stack(made).sum(0)
+        total: Tensor = sum(made[1:], made[0])  # a stack would lose the order of values in memory
+        return total
 
     def _single(self, values: Tensor, path: int, bits: int, scale: Tensor | None) -> Tensor:
         kernel, place = self.of_path(path)
@@ -169,6 +170,8 @@ class SuperNet(nn.Module):
         """Logits (N, classes) of images (N, channels, height, width)."""
         stem = rounded(self.stem.weight, END_BITS)
         values = functional.conv2d(images, stem, None, self.space.stem_stride, 1)
+        # All that follows is twice as fast in this order, which images of one channel do not impose.
+        values = values.contiguous(memory_format=torch.channels_last)
         values = functional.relu6(self.stem_norm(values), inplace=True)
         for block, choice in zip(self._superblocks(), self._choices(), strict=True):
             values = block(values, choice)
@@ -234,7 +237,7 @@ def _noisy(logits: Tensor, temperature: float) -> Tensor:
 
 
 def _drawn(logits: Tensor, temperature: float) -> tuple[list[int], Tensor]:
-    """One option a row, drawn by its probability at temperature 1, and a factor of 1 with the gradient of the option's share.
+    """One option a row, drawn as by `_noisy`, and a factor of 1 with the gradient of the option's share.
 
     This is the straight-through form that computes only what was drawn (Dong and Yang, CVPR 2019).
     """

@@ -106,8 +106,11 @@ def test_temperature_makes_the_choice_certain_and_the_lead_is_for_more_bits() ->
     model = net(bits_lead=1.0)
     paths, bits = model.probabilities()
     assert torch.allclose(paths, torch.full_like(paths, 0.25)) and (bits.diff() > 0).all()
+    with torch.no_grad():
+        model.theta[:, 2] = 1.0
     model.temperature = 0.05
-    assert (model.probabilities()[1][:, -1] > 0.999).all()
+    paths, bits = model.probabilities()
+    assert (paths[:, 2] > 0.999).all() and (bits[:, -1] > 0.999).all()
 
 
 @pytest.mark.parametrize("paths", ["shared", "multi"])
@@ -133,6 +136,19 @@ def test_random_mixtures_are_drawn_by_the_probabilities_and_become_single_networ
     model.eval()
     with torch.no_grad():
         assert torch.equal(model(images()), model(images()))  # nothing is random in evaluation
+
+
+@pytest.mark.parametrize("paths", PATHS)
+def test_every_block_works_in_channels_last_also_on_images_of_one_channel(paths: str) -> None:
+    # A step takes twice the time otherwise.
+    model = net(paths)
+    orders = []
+    for block in model.blocks:
+        block.register_forward_hook(
+            lambda _, given, made: orders.append(made.is_contiguous(memory_format=torch.channels_last))
+        )
+    model(images())
+    assert orders == [True] * 3
 
 
 class Memory(contextlib.ExitStack):
