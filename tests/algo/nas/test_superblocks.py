@@ -38,6 +38,21 @@ def test_weights_are_rounded_as_published(values: list[float], bits: int) -> Non
     assert len(np.unique(got)) <= 2**bits
 
 
+def test_zero_and_the_ends_of_the_range_have_levels() -> None:
+    for values in ([-1.0, 0.0, 2.0], [1.0, 2.0], [-3.0, -1.5], [-0.4, 1.0]):
+        got = fake_quantised(torch.tensor([values]), (2, 8))[0]
+        step = (max(*values, 0) - min(*values, 0)) / torch.tensor([[3.0], [255.0]])
+        levels = got / step
+        assert torch.allclose(levels, levels.round(), atol=1e-3)
+        span = levels.amax(1).clamp_min(0) - levels.amin(1).clamp_max(0)
+        assert torch.allclose(span, torch.tensor([3.0, 255.0]), atol=1e-3), values
+
+
+def test_ends_half_way_between_two_levels_do_not_take_a_level_too_many() -> None:
+    levels = fake_quantised(torch.tensor([[-1.0, 1.0]]), (2,))[0, 0] / (2 / 3)
+    assert levels.tolist() == pytest.approx([-2, 1])
+
+
 def test_weights_are_rounded_as_pytorch_does_it() -> None:
     weights = torch.randn(3, 500, generator=torch.Generator().manual_seed(1))
     for row, versions in zip(weights, fake_quantised(weights, (4, 8, 16)), strict=True):

@@ -106,8 +106,49 @@ def test_temperature_makes_the_choice_certain_and_the_lead_is_for_more_bits() ->
     model = net(bits_lead=1.0)
     paths, bits = model.probabilities()
     assert torch.allclose(paths, torch.full_like(paths, 0.25)) and (bits.diff() > 0).all()
+    with torch.no_grad():
+        model.theta[:, 2] = 1.0
     model.temperature = 0.05
-    assert (model.probabilities()[1][:, -1] > 0.999).all()
+    paths, bits = model.probabilities()
+    assert (paths[:, 2] > 0.999).all() and (bits[:, -1] > 0.999).all()
+
+
+@pytest.mark.parametrize("paths", ["shared", "multi"])
+def test_random_mixtures_are_drawn_by_the_probabilities_and_become_single_networks(paths: str) -> None:
+    model = net(paths)
+    model.noise = True
+    with torch.no_grad():
+        model.theta[:] = torch.tensor([0.0, 1.0, 2.0, -50.0])
+    torch.manual_seed(3)
+
+    def mean_and_largest() -> tuple[Tensor, float]:
+        drawn = torch.stack([model._choices()[0].paths for _ in range(3000)]).detach()  # type: ignore[union-attr]
+        return torch.bincount(drawn.argmax(1), minlength=4) / len(drawn), float(drawn.amax(1).mean())
+
+    wanted = model.probabilities()[0][0]
+    greatest, warm = mean_and_largest()
+    assert torch.allclose(greatest, wanted, atol=0.03)
+    model.temperature = 0.05
+    greatest, cold = mean_and_largest()
+    assert torch.allclose(greatest, wanted, atol=0.03) and warm < 0.9 < cold
+    functional.cross_entropy(model(images()), torch.arange(16) % 3).backward()
+    assert all(value.grad is not None and value.grad.isfinite().all() for value in model.arch_parameters())
+    model.eval()
+    with torch.no_grad():
+        assert torch.equal(model(images()), model(images()))  # nothing is random in evaluation
+
+
+@pytest.mark.parametrize("paths", PATHS)
+def test_every_block_works_in_channels_last_also_on_images_of_one_channel(paths: str) -> None:
+    # A step takes twice the time otherwise.
+    model = net(paths)
+    orders = []
+    for block in model.blocks:
+        block.register_forward_hook(
+            lambda _, given, made: orders.append(made.is_contiguous(memory_format=torch.channels_last))
+        )
+    model(images())
+    assert orders == [True] * 3
 
 
 class Memory(contextlib.ExitStack):
