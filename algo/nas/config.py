@@ -28,6 +28,8 @@ Paths = Literal["shared", "multi", "single"]
 PATHS: tuple[Paths, ...] = ("shared", "multi", "single")
 Scores = Literal["measured", "learned"]
 SCORES: tuple[Scores, ...] = ("measured", "learned")
+Mixtures = Literal["random", "plain"]
+MIXTURES: tuple[Mixtures, ...] = ("random", "plain")
 Levels = Literal["single", "two"]
 LEVELS: tuple[Levels, ...] = ("single", "two")
 
@@ -88,8 +90,8 @@ class LearningConfig:
         "Super-network: one kernel for all paths (shared), a kernel for each (multi), or one path drawn a step.",
         choices=PATHS,
     )
-    epochs: int = setting(10, "Epochs of the search.", low=1, high=10_000)
-    warmup: int = setting(3, "Epochs at the start in which only the weights learn.", low=0)
+    epochs: int = setting(12, "Epochs of the search.", low=1, high=10_000)
+    warmup: int = setting(4, "Epochs at the start in which only the weights learn.", low=0)
     batch_size: int = setting(64, "Images per step.", low=2)
     learning_rate: float = setting(0.05, "First step size of the weights.", above=0)
     weight_decay: float = setting(3e-4, low=0)
@@ -98,6 +100,11 @@ class LearningConfig:
     temperature: float = setting(0.2, "Temperature of the choices at the end; it starts at 1.", above=0, high=1)
     bits_bias: float = setting(1.0, "How far the logits of the widest bits are above the others' at the start.", low=0)
     dropout: float = setting(0.2, "Dropout before the last layer in the first fifth of the epochs.", low=0, below=1)
+    mixtures: Mixtures = setting(
+        "random",
+        "After warm-up, whether the shares of the options are drawn in each step, nearer to one choice from epoch to epoch.",
+        choices=MIXTURES,
+    )
     levels: Levels = setting(
         "single", "Whether theta and phi learn from the same images as the weights, or from others.", choices=LEVELS
     )

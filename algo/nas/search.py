@@ -122,6 +122,7 @@ class Search:
         generator = torch.Generator().manual_seed(_seed_of(self._seed, number))
         learning = number >= config.warmup
         self.network.temperature = self._temperature(number)
+        self.network.noise = learning and config.mixtures == "random"
         self.network.dropout.p = config.dropout if number < math.ceil(config.epochs / 5) else 0.0
         images, labels = self._learned
         order = torch.randperm(len(images)).to(images.device)
@@ -215,9 +216,9 @@ class Search:
         return loss + self._aim.pressure * ramp * beyond
 
     def _temperature(self, number: int) -> float:
-        """From 1 at the end of warm-up to the configuration's in the last epoch, by equal factors."""
+        """From 1 at the end of warm-up to the configuration's, by equal factors, in three quarters of the epochs left."""
         config = self._config
-        steps = config.epochs - config.warmup - 1
+        steps = 0.75 * (config.epochs - config.warmup) - 1
         done = min(1.0, max(0.0, (number - config.warmup) / steps)) if steps > 0 else float(number >= config.warmup)
         return float(config.temperature**done)
 

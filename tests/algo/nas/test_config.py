@@ -16,7 +16,7 @@ def test_without_an_aim_there_is_a_latency():
         ({"mu": 0.5, "nu": 0.6}, r"must add up to 1, not 0\.5 \+ 0\.6 = 1\.1"),
         ({"mu": 0.5}, "mu and nu go together"),
         ({"latency": "1ms", "mu": 0.5, "nu": 0.5}, "latency 1ms and the weights mu and nu exclude each other"),
-        ({"warmup": 10}, "warmup must be below the 10 epochs, not 10"),
+        ({"warmup": 12}, "warmup must be below the 12 epochs, not 12"),
         ({"space": "huge"}, "unknown space 'huge': the spaces are"),
         ({"bits": "4,,8"}, "is not a list of whole numbers"),
         ({"bits": "4,64"}, "bits must be in 2..16, not 64"),
