@@ -102,7 +102,7 @@ class LearningConfig:
     dropout: float = setting(0.2, "Dropout before the last layer in the first fifth of the epochs.", low=0, below=1)
     mixtures: Mixtures = setting(
         "random",
-        "After warm-up, whether the shares of the options are drawn in each step, nearer to one choice from epoch to epoch.",
+        "Shares of the options after warm-up: random, nearer to a choice from epoch to epoch, or as they are.",
         choices=MIXTURES,
     )
     levels: Levels = setting(

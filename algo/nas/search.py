@@ -216,7 +216,7 @@ class Search:
         return loss + self._aim.pressure * ramp * beyond
 
     def _temperature(self, number: int) -> float:
-        """From 1 at the end of warm-up to the configuration's, by equal factors, in three quarters of the epochs left."""
+        """From 1 at the end of warm-up to the end, by equal factors, in three quarters of the epochs left."""
         config = self._config
         steps = 0.75 * (config.epochs - config.warmup) - 1
         done = min(1.0, max(0.0, (number - config.warmup) / steps)) if steps > 0 else float(number >= config.warmup)
