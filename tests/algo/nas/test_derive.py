@@ -24,10 +24,12 @@ def every(table, scores):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from([SMALL, THREE]), st.floats(0, 1), st.booleans())
-def test_within_a_limit_nothing_is_better(seed, space, share, ties):
+@given(st.integers(0, 10**6), st.sampled_from([SMALL, THREE]), st.floats(0, 1), st.booleans(), st.booleans())
+def test_within_a_limit_nothing_is_better(seed, space, share, ties, dear):
     rng = np.random.default_rng(seed)
     table = made_up(space, seed=seed)
+    if dear:  # changes of bits that cost as much as blocks
+        table = dataclasses.replace(table, switch_ms=20 * table.switch_ms)
     scores = rng.normal(size=(space.block_count, len(space.options)))
     scores = np.round(scores) if ties else scores
     everything = list(every(table, scores))
@@ -41,10 +43,11 @@ def test_within_a_limit_nothing_is_better(seed, space, share, ties):
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 10**6))
-def test_the_front_holds_the_best_of_every_limit(seed):
+@given(st.integers(0, 10**6), st.booleans())
+def test_the_front_holds_the_best_of_every_limit(seed, ties):
     table = made_up(THREE, seed=seed)
     scores = np.random.default_rng(seed).normal(size=(3, len(THREE.options)))
+    scores = np.round(scores) if ties else scores
     front = derive.front(table, scores)
     everything = list(every(table, scores))
     for one, after in itertools.pairwise(front):
