@@ -21,7 +21,7 @@ from algo.nas.config import MEASURED, AimConfig, NasConfig, SpaceConfig, is_file
 from algo.nas.derive import Derived, argmax, fastest, front, within
 from algo.nas.finish import finish
 from algo.nas.halves import halves
-from algo.nas.latency_table import Floats, LatencyTable
+from algo.nas.latency_table import Floats, LatencyTable, TableError
 from algo.nas.scores import collapsed, judged, learned_scores, measured_scores, probabilities_of
 from algo.nas.search import Diverged, Epoch, Part, Search
 from algo.nas.space import Architecture, Space
@@ -327,12 +327,12 @@ def _chosen(task: _Task, scores: Floats, published: Architecture) -> dict[str, A
         if limit is None:
             found = {"chosen": "most probable", **_as_json(Derived(published, 0.0, table.ms(published)))}
         else:
-            found = {"chosen": "best within the limit", **_kept(table, scores, limit)}
+            found = {"chosen": "best within the limit", **kept(table, scores, limit)}
         folder.write(CHOICE, json.dumps(found, indent=1) + "\n")
     return folder.choice
 
 
-def _kept(table: LatencyTable, scores: Floats, limit_ms: float) -> dict[str, Any]:
+def kept(table: LatencyTable, scores: Floats, limit_ms: float) -> dict[str, Any]:
     """The best network within a limit; on this machine it is measured, and another is taken if it is too slow.
 
     A table predicts whole networks to a few per cent. So a network that was measured above the limit lowers the limit
@@ -341,7 +341,12 @@ def _kept(table: LatencyTable, scores: Floats, limit_ms: float) -> dict[str, Any
     found = within(table, scores, limit_ms)
     if table.device != MEASURED:
         return _as_json(found)
-    from algo.nas.measured_table import measured_ms
+    from algo.nas.measured_table import details_here, measured_ms
+
+    try:
+        table.check_details(details_here())
+    except TableError:  # a folder from another machine: the limit is one of that machine
+        return _as_json(found)
 
     allowed, least, tried = limit_ms, fastest(table).ms, []
     for _ in range(MOST_MEASURED):
@@ -399,7 +404,7 @@ def derived(folder: NasFolder, latency: str, train: bool, say: Callable[[str], N
     config = folder.settings
     table, scores = folder.table, folder.scores
     limit = table.limit_ms(latency)
-    found = _kept(table, scores, limit)
+    found = kept(table, scores, limit)
     architecture = table.space.checked(found["architecture"])
     result = {"limit_ms": limit, **found, "collapsed": collapsed(table.space, architecture)}
     if not train:

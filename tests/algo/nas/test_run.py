@@ -1,5 +1,6 @@
 """`rlu nas`: from data to a network that keeps a latency; what stops it loses nothing, what is wrong is said."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,7 +14,9 @@ import pytest
 import torch
 
 from algo import cli
+from algo.nas import run
 from algo.nas.latency_table import LatencyTable
+from algo.nas.measured_table import details_here
 from algo.nas.run import STATE, SUMMARY, TABLE, NasFolder
 from algo.nas.space import SPACES
 from tests.algo.nas.tables import made_up
@@ -292,3 +295,26 @@ def test_changed_data_and_a_damaged_state_are_refused(table, tmp_path, capsys):
     code, _, message = rlu(capsys, "nas", "search", "--resume", "--out", out)
     assert code == 2 and f"data {path} changed after the run" in message
     assert (out / TABLE).exists()
+
+
+def test_on_this_machine_the_network_taken_is_measured(monkeypatch):
+    """A network that turns out too slow is replaced by one that the table says is faster by as much."""
+    known = made_up(SPACES["tiny"])
+    measured = LatencyTable(
+        "measured", known.origin, details_here(), known.space, known.image, known.classes, known.speeds,
+        known.ends_ms, known.blocks_ms, known.switch_ms,
+    )  # fmt: skip
+    scores = measured.blocks_ms.reshape(4, -1)  # the slowest is best
+    limit = 0.8 * known.ms(known.largest)
+
+    def slower(space, networks, *_, **__):
+        return [1.1 * known.ms(network) for network in networks]
+
+    monkeypatch.setattr("algo.nas.measured_table.measured_ms", slower)
+    found = run.kept(measured, scores, limit)
+    assert 0.9 * limit < found["measured_ms"] <= limit and found["latency_ms"] <= limit / 1.1
+    elsewhere = dataclasses.replace(measured, details=details_here() | {"processor": "another"})
+    assert run.kept(elsewhere, scores, limit)["latency_ms"] > limit / 1.1
+    assert "measured_ms" not in run.kept(elsewhere, scores, limit)
+    monkeypatch.setattr("algo.nas.measured_table.measured_ms", lambda *_, **__: [2 * limit])  # whatever is taken
+    assert run.kept(measured, scores, limit)["measured_ms"] == 2 * limit
