@@ -96,7 +96,9 @@ class LearningConfig:
     learning_rate: float = setting(0.05, "First step size of the weights.", above=0)
     weight_decay: float = setting(3e-4, low=0)
     momentum: float = setting(0.9, low=0, below=1)
-    architecture_rate: float = setting(0.02, "Step size of theta and phi.", above=0)
+    reach: float = setting(
+        8.0, "About how far the logits of theta and phi can move in the whole search; it sets their step size.", above=0
+    )
     temperature: float = setting(0.2, "Temperature of the choices at the end; it starts at 1.", above=0, high=1)
     bits_bias: float = setting(1.0, "How far the logits of the widest bits are above the others' at the start.", low=0)
     dropout: float = setting(0.2, "Dropout before the last layer in the first fifth of the epochs.", low=0, below=1)

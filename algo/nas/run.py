@@ -255,9 +255,7 @@ def _searched(task: _Task, on_epoch: Callable[[Epoch], None]) -> None:
                 epoch = search.epoch(on_step)
             except Diverged as error:
                 last = f"{folder.path / STATE} holds the state after epoch {start}" if start else "no epoch is done"
-                raise Diverged(
-                    f"{error}: {last}; try a lower --learning-rate or --architecture-rate in a new folder"
-                ) from None
+                raise Diverged(f"{error}: {last}; try a lower --learning-rate or --reach in a new folder") from None
             folder.write(STATE, search.state())
             _write_progress(folder, search)
             on_epoch(epoch)

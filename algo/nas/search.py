@@ -101,7 +101,9 @@ class Search:
             network.weight_parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay,
             foreach=True,
         )  # fmt: skip
-        self._choices = torch.optim.Adam(network.arch_parameters(), config.architecture_rate, betas=(0.5, 0.999))
+        # A step of Adam is about its rate, whatever the size of the gradient: so many steps reach so far.
+        steps = max(1, (config.epochs - config.warmup) * (len(learned[0]) // config.batch_size))
+        self._choices = torch.optim.Adam(network.arch_parameters(), config.reach / steps, betas=(0.5, 0.999))
 
     @property
     def finished(self) -> bool:

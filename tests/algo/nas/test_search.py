@@ -17,7 +17,7 @@ from tests.algo.nas.tables import made_up
 
 SPACE = Space("two", 4, 2, (Stage(4, 1), Stage(6, 1, 2)), 8)
 TABLE = made_up(SPACE, (1, 16, 16))
-CONFIG = LearningConfig(epochs=4, warmup=1, batch_size=20, architecture_rate=0.2)
+CONFIG = LearningConfig(epochs=4, warmup=1, batch_size=20, reach=1.8)
 
 
 def part(seed, count=60):
