@@ -41,7 +41,7 @@ def export(
     agree with PyTorch's on the test images; for a run of rlu tune, the INT8 baseline and the policy side by side: size,
     accuracy, latency, energy.
     """
-    from algo.nas.run import is_search
+    from algo.nas.folder import is_search
 
     if is_search(run):
         if policy != "found":

@@ -37,7 +37,8 @@ def nas() -> None:
 def _search(context: click.Context, /, out: Path | None, resume: bool, as_json: bool, **settings: Any) -> None:
     """Search, choose, train and write down a network that keeps a latency."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from algo.nas.run import NasFolder, run
+    from algo.nas.folder import NasFolder
+    from algo.nas.run import run
     from algo.support.held_folder import CONFIG, RunFolderError, content
 
     given = {
@@ -91,7 +92,8 @@ def _search(context: click.Context, /, out: Path | None, resume: bool, as_json: 
 @json_option
 def _derive(run_folder: Path, latency: str, train: bool, as_json: bool) -> None:
     """Choose the best network of a finished search within another latency, without searching again."""
-    from algo.nas.run import NasFolder, derived
+    from algo.nas.folder import NasFolder
+    from algo.nas.run import derived
 
     found = derived(NasFolder.open(run_folder), latency, train, lambda text: click.echo(text, err=True))
     if as_json:

@@ -29,7 +29,7 @@ def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     Exit code 1 if what a run's unit learned cannot be reconstructed from its trace, or, with a method without a unit,
     if a score does not follow from what was measured; the page is still written.
     """
-    from algo.nas.run import is_search
+    from algo.nas.folder import is_search
 
     searches = [run for run in runs if is_search(run)]
     if searches:
@@ -64,7 +64,7 @@ def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
 
 
 def _report_search(run: Path, output: Path | None, as_json: bool) -> None:
-    from algo.nas.run import NasFolder
+    from algo.nas.folder import NasFolder
     from algo.report.search_page import search_page
     from sim.files import write_atomically
 

@@ -11,8 +11,9 @@ import torch
 
 from algo.export.onnx_check import Agreement, agreement
 from algo.export.onnx_export import FORMATS, Format, export
+from algo.nas.folder import SUMMARY, NasFolder
 from algo.nas.network import policy_of_bits
-from algo.nas.run import SUMMARY, NasFolder, images_to_test
+from algo.nas.run import images_to_test
 from algo.nas.take_away import restored
 from algo.nets.folding import fold_batch_norm
 from algo.nets.quantisation import model_size_bytes

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from algo.nas.config import NasConfig
-from algo.nas.run import NasFolder
+from algo.nas.folder import NasFolder
 from algo.nas.space import Option
 from algo.report.svg import Chart, Svg, span
 from algo.support.held_folder import RunFolderError

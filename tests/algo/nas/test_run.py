@@ -15,9 +15,9 @@ import torch
 
 from algo import cli
 from algo.nas import run
+from algo.nas.folder import STATE, SUMMARY, TABLE, NasFolder
 from algo.nas.latency_table import LatencyTable
 from algo.nas.measured_table import details_here
-from algo.nas.run import STATE, SUMMARY, TABLE, NasFolder
 from algo.nas.space import SPACES
 from tests.algo.nas.tables import made_up
 
