@@ -178,7 +178,7 @@ def _searched(task: _Task, on_epoch: Callable[[Epoch], None]) -> None:
 
             def on_step(done: int, of: int, loss: float, start: int = start) -> None:
                 bar.n = round(start + done / of, 2)
-                bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
+                bar.set_postfix_str(f"loss {loss:.3f}{_so_far(search)}", refresh=False)
                 bar.update(0)
 
             try:
@@ -189,6 +189,14 @@ def _searched(task: _Task, on_epoch: Callable[[Epoch], None]) -> None:
             folder.write(STATE, search.state())
             _write_progress(folder, search)
             on_epoch(epoch)
+
+
+def _so_far(search: Search) -> str:
+    """What the last epoch came to, for the progress bar."""
+    if not search.epochs:
+        return ""
+    last = search.epochs[-1]
+    return f", expected {last.expected_ms:.4g} ms, entropy {last.path_entropy:.2f} and {last.bit_entropy:.2f} bits"
 
 
 def _write_progress(folder: NasFolder, search: Search) -> None:
