@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from algo.commands.common import CheckFailed, json_option, options_of
-from algo.nas.config import NasConfig, SpaceConfig, located, space_of
+from algo.nas.config import NasConfig, SpaceConfig, located, parsed_latency, space_of
 
 if TYPE_CHECKING:
     from algo.nas.latency_table import LatencyTable
@@ -64,10 +64,10 @@ def _search(context: click.Context, /, out: Path | None, resume: bool, as_json: 
     except KeyboardInterrupt:
         click.echo(f"interrupted; resume: rlu nas search --resume --out {out}", err=True)
         raise click.Abort from None
-    except RuntimeError as error:
-        if not (out / CONFIG).exists():
-            raise
-        raise RuntimeError(f"{error}\nthe search can be resumed: rlu nas search --resume --out {out}") from error
+    except OSError as error:
+        if (out / CONFIG).exists():
+            click.echo(f"the search can be resumed: rlu nas search --resume --out {out}", err=True)
+        raise error
     if as_json:
         click.echo(json.dumps({"folder": str(out), **summary}))
         return
@@ -111,14 +111,20 @@ def _derive(run_folder: Path, latency: str, train: bool, as_json: bool) -> None:
 @click.option("--classes", default=10, show_default=True, help="Number of classes.")
 @click.option("--latency", metavar="0.8ms|60%", help="Whether a network keeps this latency.")
 @json_option
+@click.pass_context
 def _profile(
-    table: str | None, image: str, classes: int, latency: str | None, as_json: bool, **settings: Any
+    context: click.Context, /, table: str | None, image: str, classes: int, latency: str | None, as_json: bool,
+    **settings: Any,
 ) -> None:  # fmt: skip
     """Print the fastest, middle and slowest network of a space, and whether a latency can be kept."""
     from algo.nas.derive import fastest, slowest
 
+    if latency is not None:
+        parsed_latency(latency)  # before anything is measured
     if table is not None:
-        settings["device"] = table
+        if context.get_parameter_source("device") is not ParameterSource.DEFAULT:
+            raise ValueError("--table and --device exclude each other: leave one out")
+        settings["device"] = _json_file(table, "--table")
     known = _table(settings, image, classes)
     space = known.space
     rows = {"fastest": fastest(known), "slowest": slowest(known)}
@@ -164,10 +170,17 @@ def _profile(
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The table's file.")
 def _latency_table(image: str, classes: int, out: Path, **settings: Any) -> None:
     """Measure every candidate on this machine, or ask a chip, and write the table."""
+    _json_file(str(out), "-o")
     known = _table(settings, image, classes)
     known.write(out)
     cells = known.blocks_ms.size
     click.echo(f"{out}: {cells} options of space {known.space.name}, {known.origin}")
+
+
+def _json_file(name: str, option: str) -> str:
+    if not name.endswith(".json"):
+        raise ValueError(f"the name of a latency table must end in .json, not {option} {name}")
+    return name
 
 
 def _table(settings: Mapping[str, Any], image: str, classes: int) -> LatencyTable:

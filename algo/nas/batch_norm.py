@@ -35,6 +35,11 @@ class PartBatchNorm(nn.BatchNorm2d):
         )
 
 
+def batches(values: Tensor, most: int) -> tuple[Tensor, ...]:
+    """Images or labels in batches of at most ``most``, as even as can be: none is left with a single image."""
+    return values.tensor_split(-(-len(values) // most))
+
+
 def _layers(model: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
 

@@ -100,7 +100,9 @@ class LearningConfig:
         8.0, "About how far the logits of theta and phi can move in the whole search; it sets their step size.", above=0
     )
     temperature: float = setting(0.2, "Temperature of the choices at the end; it starts at 1.", above=0, high=1)
-    bits_bias: float = setting(1.0, "How far the logits of the widest bits are above the others' at the start.", low=0)
+    bits_bias: float = setting(
+        1.0, "How far the logit of each bit-width is above that of the next lower one at the start.", low=0
+    )
     dropout: float = setting(0.2, "Dropout before the last layer in the first fifth of the epochs.", low=0, below=1)
     mixtures: Mixtures = setting(
         "random",
@@ -165,6 +167,8 @@ class NasConfig:
                 raise ValueError("mu and nu go together: give both, with a sum of 1")
             if not math.isclose(aim.mu + aim.nu, 1, abs_tol=1e-9):
                 raise ValueError(f"mu and nu must add up to 1, not {aim.mu:g} + {aim.nu:g} = {aim.mu + aim.nu:g}")
+        if aim.latency is not None:
+            parsed_latency(aim.latency)
         if self.learning.warmup >= self.learning.epochs:
             raise ValueError(
                 f"warmup must be below the {self.learning.epochs} epochs, not {self.learning.warmup}: the choices "
@@ -191,8 +195,7 @@ class NasConfig:
         """What `to_json` gave; raises ValueError for anything else."""
         if content.get("format") != FORMAT:
             raise ValueError(
-                f"it is not a search of this version: format must be {FORMAT!r}, not {content.get('format')!r}; begin "
-                "a new search with another --out"
+                f"it is not a search of this version: format must be {FORMAT!r}, not {content.get('format')!r}"
             )
         return from_json(cls, {name: value for name, value in content.items() if name != "format"})
 
@@ -201,6 +204,23 @@ def space_of(config: SpaceConfig) -> Space:
     """The space of these settings; raises ValueError, which names what is wrong, if there is none."""
     space = space_named(config.space)
     return space if config.bits is None else replace(space, bits=whole_numbers(config.bits))
+
+
+def parsed_latency(text: str) -> tuple[float, bool]:
+    """The number of ``0.8ms`` or ``60%``, and whether it is in % of the largest network's latency.
+
+    Raises:
+        ValueError: for another form, or a number that is not above 0.
+    """
+    try:
+        if not text.endswith(("ms", "%")):
+            raise ValueError
+        number = float(text.removesuffix("ms").removesuffix("%"))
+    except ValueError:
+        raise ValueError(f"a latency must be a number with its unit, such as 0.8ms or 60%, not {text!r}") from None
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"a latency must be above 0, not {text!r}")
+    return number, text.endswith("%")
 
 
 def located(config: NasConfig) -> NasConfig:

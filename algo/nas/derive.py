@@ -6,6 +6,7 @@ price. Each state keeps the partial networks that are not worse than another in 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -102,9 +103,15 @@ def within(table: LatencyTable, scores: Floats, limit_ms: float) -> Derived:
     if not possible:
         raise ValueError(
             f"no network of space {table.space.name} is as fast as {limit_ms:.4g} ms on {table.device}: the fastest "
-            f"takes {networks[0].ms:.4g} ms; name that or more"
+            f"takes {rounded_up(networks[0].ms)} ms; name that or more"
         )
     return possible[-1]
+
+
+def rounded_up(ms: float) -> str:
+    """A latency with four digits that is not below it."""
+    digits = 3 - math.floor(math.log10(ms)) if ms > 0 else 0
+    return f"{math.ceil(ms * 10**digits) / 10**digits:.4g}"
 
 
 def fastest(table: LatencyTable) -> Derived:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from algo.nas.config import ChoiceConfig
 from algo.nas.network import Network, policy_of_bits
+from algo.nas.search import Diverged, check_finite
 from algo.nets.quantisation import apply, model_size_bytes, quantise
 from algo.nets.train.augment import Change
 from algo.nets.train.sgd import accuracy_of, train
@@ -56,6 +57,9 @@ def finish(
         batch_size: images per step.
         seed: of the order of the images.
         change: of the images of every step.
+
+    Raises:
+        Diverged: if the weights are not finite numbers afterwards.
     """
     start = time.perf_counter()
     images, labels = train_set
@@ -65,6 +69,7 @@ def finish(
         network, images, labels, recipe, config.tuning_epochs, batch_size, config.tuning_rate, generator, "cosine",
         "found network", change=change,
     )  # fmt: skip
+    _check(network)
     float_accuracy = accuracy_of(network, *test_set)
     policy = policy_of_bits(network)
     quantise(network)
@@ -73,6 +78,14 @@ def finish(
         network, images, labels, recipe, config.quantised_epochs, batch_size, QUANTISED_RATE * config.tuning_rate,
         generator, "cosine", "quantised", change=change,
     )  # fmt: skip
+    _check(network)
     accuracy = accuracy_of(network, *test_set)
     size = model_size_bytes(network, policy.weight_bits)
     return Finished(network.eval(), accuracy, float_accuracy, size, time.perf_counter() - start)
+
+
+def _check(network: Network) -> None:
+    try:
+        check_finite(network, "after the training of the network found")
+    except Diverged as error:
+        raise Diverged(f"{error}: try a lower --tuning-rate in a new folder") from None

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from algo.nas.config import parsed_latency
 from algo.nas.space import Architecture, Option, Space, Stage
 from algo.support.user_files import check_object, parse_json, reading, shown
 from sim.files import write_atomically
@@ -80,6 +81,8 @@ class LatencyTable:
             if not (np.isfinite(values) & (values >= 0)).all():
                 place = np.argwhere(~(np.isfinite(values) & (values >= 0)))[0]
                 raise TableError(f"{name} has no latency of {self._named(name, place)}: build the table again")
+        if not self.blocks_ms.any():
+            raise TableError("all of blocks_ms are 0 ms: build the table again")
         if not (math.isfinite(self.ends_ms) and self.ends_ms >= 0):
             raise TableError(f"ends_ms must be a latency of at least 0 ms, not {self.ends_ms}: build the table again")
 
@@ -146,16 +149,8 @@ class LatencyTable:
         Raises:
             ValueError: for another form, or a limit that is not above 0.
         """
-        number, unit = (text[:-2], 1.0) if text.endswith("ms") else (text[:-1], self.ms(self.largest) / 100)
-        try:
-            if not text.endswith(("ms", "%")):
-                raise ValueError
-            limit = float(number) * unit
-        except ValueError:
-            raise ValueError(f"a latency must be a number with its unit, such as 0.8ms or 60%, not {text!r}") from None
-        if not (math.isfinite(limit) and limit > 0):
-            raise ValueError(f"a latency must be above 0, not {text!r}")
-        return limit
+        number, of_largest = parsed_latency(text)
+        return number * self.ms(self.largest) / 100 if of_largest else number
 
     def check_suits(self, space: Space, image: tuple[int, ...], classes: int) -> None:
         """Raise TableError, which says what differs, unless the table is of this space and these images."""
@@ -175,11 +170,11 @@ class LatencyTable:
 
     def check_details(self, here: Mapping[str, str | int | float]) -> None:
         """Raise TableError unless what the table was measured with is what is here."""
-        for name, value in self.details.items():
-            if name in here and here[name] != value:
+        for name, value in here.items():
+            if self.details.get(name) != value:
                 raise TableError(
-                    f"the latency table was measured on another machine or set-up: {name} was {value!r}, and is "
-                    f"{here[name]!r} here; build one here with rlu nas latency-table"
+                    f"the latency table was measured on another machine or set-up: {name} was "
+                    f"{self.details.get(name)!r}, and is {value!r} here; build one here with rlu nas latency-table"
                 )
 
     def to_json(self) -> dict[str, Any]:

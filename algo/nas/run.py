@@ -208,6 +208,8 @@ def _write_progress(folder: NasFolder, search: Search) -> None:
 def _scored(task: _Task) -> Floats:
     """Scores of all options, measured or learned; kept, so that other limits need no other search."""
     folder, choice = task.folder, task.config.choice
+    if not task.search.finished:
+        raise RunFolderError(f"{folder.path / STATE} is not of the end of the search: begin again with another --out")
     if not (folder.path / SCORES).exists():
         start = time.perf_counter()
         measured = choice.scores == "measured"
@@ -347,7 +349,12 @@ def derived(folder: NasFolder, latency: str, train: bool, say: Callable[[str], N
         return result
     with folder, reproducible(config.threads, training_device()):
         task = _Task(config, folder, say)
-        into = folder.path / f"latency-{limit:.4g}ms"
+        if not task.search.finished:
+            raise RunFolderError(
+                f"{folder.path} has no {STATE} of a finished search, whose weights the training begins with: put it "
+                "back, or search again with another --out"
+            )
+        into = folder.path / f"latency-{limit:.9g}ms"
         into.mkdir(exist_ok=True)
         result |= trained(task, architecture, into) | {"folder": str(into)}
         folder.write(f"{into.name}/{SUMMARY}", json.dumps(result, indent=1) + "\n")

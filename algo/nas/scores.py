@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from algo.nas.batch_norm import batch_statistics, recalibrate
+from algo.nas.batch_norm import batch_statistics, batches, recalibrate
 from algo.nas.latency_table import Floats
 from algo.nas.space import Architecture, Space
 from algo.nas.supernet import SuperNet
@@ -69,7 +69,7 @@ def probabilities_of(network: SuperNet) -> tuple[Floats, Floats]:
 
 @torch.no_grad()
 def judged(
-    network: SuperNet, architecture: Architecture, learned: Tensor, images: Tensor, labels: Tensor, batches: int
+    network: SuperNet, architecture: Architecture, learned: Tensor, images: Tensor, labels: Tensor, most: int
 ) -> float:
     """Accuracy of one network with the weights of the search, after its batch statistics are taken again, 0..1.
 
@@ -78,13 +78,13 @@ def judged(
         architecture: of the network.
         learned: images that statistics are taken from.
         images, labels: to classify.
-        batches: of statistics, at most.
+        most: batches of statistics, at most.
     """
     with network.fixed(architecture):
-        recalibrate(network, _first(learned, batches))
+        recalibrate(network, _first(learned, most))
         right = sum(
             int((network(some).argmax(1) == wanted).sum())
-            for some, wanted in zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
+            for some, wanted in zip(batches(images, _BATCH), batches(labels, _BATCH), strict=True)
         )
     return right / len(images)
 
@@ -109,10 +109,10 @@ def _loss(network: SuperNet, images: Tensor, labels: Tensor) -> float:
     with batch_statistics(network):
         total = sum(
             float(functional.cross_entropy(network(some), wanted, reduction="sum"))
-            for some, wanted in zip(images.split(_BATCH), labels.split(_BATCH), strict=True)
+            for some, wanted in zip(batches(images, _BATCH), batches(labels, _BATCH), strict=True)
         )
     return total / len(images)
 
 
-def _first(images: Tensor, batches: int) -> Iterator[Tensor]:
-    yield from (some for some in images.split(_BATCH)[:batches] if len(some) > 1)
+def _first(images: Tensor, most: int) -> Iterator[Tensor]:
+    yield from (some for some in batches(images, _BATCH)[:most])

@@ -1,7 +1,7 @@
 """The search: weights, theta and phi of the super-network learn together, under the latency that is aimed at.
 
 Algorithm 3-1 of HQNAS, in one loop. What keeps it from going wrong is on unless it is switched off: the choices are
-frozen during warm-up, the widest bits start ahead, batch normalisation takes the statistics of each batch, and the
+frozen during warm-up, wider bits start ahead, batch normalisation takes the statistics of each batch, and the
 choices become sharper from epoch to epoch.
 """
 
@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-from algo.nas.batch_norm import batch_statistics
+from algo.nas.batch_norm import batch_statistics, batches
 from algo.nas.config import AimConfig, LearningConfig
 from algo.nas.latency_table import Floats, LatencyTable
 from algo.nas.supernet import SuperNet
@@ -102,7 +102,7 @@ class Search:
             foreach=True,
         )  # fmt: skip
         # A step of Adam is about its rate, whatever the size of the gradient: so many steps reach so far.
-        steps = max(1, (config.epochs - config.warmup) * (len(learned[0]) // config.batch_size))
+        steps = (config.epochs - config.warmup) * len(self._numbers(torch.arange(len(learned[0]))))
         self._choices = torch.optim.Adam(network.arch_parameters(), config.reach / steps, betas=(0.5, 0.999))
 
     @property
@@ -129,11 +129,11 @@ class Search:
         images, labels = self._learned
         order = torch.randperm(len(images)).to(images.device)
         others = torch.randperm(len(self._judged[0])).to(images.device)
-        batches = [some for some in order.split(config.batch_size) if len(some) > 1]
+        steps = self._numbers(order)
         self.network.train()
         total = 0.0
-        for step, chosen in enumerate(batches):
-            done = number + step / len(batches)
+        for step, chosen in enumerate(steps):
+            done = number + step / len(steps)
             self._weights.param_groups[0]["lr"] = config.learning_rate * _cosine(done / config.epochs)
             shown = images[chosen] if self._change is None else self._change(images[chosen], generator)
             loss = functional.cross_entropy(self.network(shown), labels[chosen])
@@ -152,14 +152,19 @@ class Search:
                 place = step * config.batch_size % max(1, len(others) - config.batch_size + 1)
                 self._learn_choices(others[place : place + config.batch_size], done)
             if on_step is not None:
-                on_step(step + 1, len(batches), float(loss.detach()))
+                on_step(step + 1, len(steps), float(loss.detach()))
+        check_finite(self.network, f"after epoch {number + 1}")
         paths, bits = self.network.probabilities()
         record = Epoch(
-            number + 1, total / len(batches), self.mixed_accuracy(), self.expected_ms(), _entropy(paths),
+            number + 1, total / len(steps), self.mixed_accuracy(), self.expected_ms(), _entropy(paths),
             _entropy(bits), self.network.temperature, time.perf_counter() - start,
         )  # fmt: skip
         self.epochs.append(record)
         return record
+
+    def _numbers(self, order: Tensor) -> list[Tensor]:
+        """The numbers of the images of each step; a single last one is left out, for batch statistics need two."""
+        return [some for some in order.split(self._config.batch_size) if len(some) > 1]
 
     def expected_ms(self) -> float:
         """Latency to be expected by the probabilities."""
@@ -225,14 +230,22 @@ class Search:
         return float(config.temperature**done)
 
 
+def check_finite(model: nn.Module, when: str) -> None:
+    """Raise Diverged, which says when, unless all weights and averages of a model are finite numbers."""
+    if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
+        raise Diverged(f"weights are not finite numbers {when}")
+
+
 @torch.no_grad()
 def accuracy_of_batches(network: SuperNet, images: Tensor, labels: Tensor, batch: int = 256) -> float:
-    """Share of images classified rightly with the statistics of each batch, 0..1."""
+    """Share of images classified rightly with the statistics of each batch, 0..1; raises Diverged for NaN."""
+    right = 0
     with batch_statistics(network):
-        right = sum(
-            int((network(some).argmax(1) == wanted).sum())
-            for some, wanted in zip(images.split(batch), labels.split(batch), strict=True)
-        )
+        for some, wanted in zip(batches(images, batch), batches(labels, batch), strict=True):
+            logits = network(some)
+            if not bool(logits.isfinite().all()):
+                raise Diverged("the network's outputs are not finite numbers")
+            right += int((logits.argmax(1) == wanted).sum())
     return right / len(images)
 
 

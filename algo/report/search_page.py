@@ -14,12 +14,14 @@ from algo.nas.config import NasConfig
 from algo.nas.folder import NasFolder
 from algo.nas.space import Option
 from algo.report.svg import Chart, Svg, span
-from algo.support.held_folder import RunFolderError
+from algo.support.held_folder import CONFIG, RunFolderError
 from algo.support.settings import flat
 
 
 def search_page(path: Path) -> str:
     """The HTML page about a finished search; raises RunFolderError for one that is not finished or is damaged."""
+    if not (path / CONFIG).exists() and (path.parent / CONFIG).exists():
+        raise RunFolderError(f"{path} is a network of the search in {path.parent}: make the page of that folder")
     folder = NasFolder.open(path)
     config, summary = folder.settings, folder.summary
     if summary is None:

@@ -73,9 +73,14 @@ class Setting:
     @property
     def _limits(self) -> str:
         if -math.inf < self.low and self.high < math.inf:
-            return f"in {self.low:g}..{self.high:g}"
+            return f"in {_limit(self.low)}..{_limit(self.high)}"
         words = {"at least": self.low, "above": self.above, "at most": self.high, "below": self.below}
-        return " and ".join(f"{word} {limit:g}" for word, limit in words.items() if math.isfinite(limit))
+        return " and ".join(f"{word} {_limit(limit)}" for word, limit in words.items() if math.isfinite(limit))
+
+
+def _limit(value: float) -> str:
+    """A limit for a message: whole numbers in full."""
+    return str(int(value)) if value == int(value) else f"{value:g}"
 
 
 def setting(default: Any, help: str = "", *, repr: bool = True, **more: Any) -> Any:

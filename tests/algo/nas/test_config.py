@@ -17,6 +17,7 @@ def test_without_an_aim_there_is_a_latency():
         ({"mu": 0.5}, "mu and nu go together"),
         ({"latency": "1ms", "mu": 0.5, "nu": 0.5}, "latency 1ms and the weights mu and nu exclude each other"),
         ({"warmup": 12}, "warmup must be below the 12 epochs, not 12"),
+        ({"latency": "60"}, "a latency must be a number with its unit"),
         ({"space": "huge"}, "unknown space 'huge': the spaces are"),
         ({"bits": "4,,8"}, "is not a list of whole numbers"),
         ({"bits": "4,64"}, "bits must be in 2..16, not 64"),

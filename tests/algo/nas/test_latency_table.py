@@ -68,6 +68,7 @@ def test_a_table_comes_back_from_its_file(tmp_path):
         (("switch_ms", 2, 0, 1), None, "a change from 4 to 8 bits before block 3"),
         (("ends_ms",), -1.0, "ends_ms must be a latency of at least 0 ms"),
         (("ends_ms",), "1", "ends_ms of the table must be"),
+        (("blocks_ms",), [[[0.0] * 3] * 2] * 2, "all of blocks_ms are 0 ms"),
         (("format",), "other", "format must be 'rlu latency table 1', not 'other'"),
         (("space", "stages", 0), [4], "a stage must be channels, blocks and stride"),
         (("space", "bits"), [8, 4], "bits must rise"),
@@ -106,7 +107,9 @@ def test_a_table_of_something_else_is_refused():
 
 def test_a_table_of_another_machine_is_refused():
     table = dataclasses.replace(TABLE, details={"processor": "A", "threads": 1})
-    table.check_details({"processor": "A", "threads": 1, "more": 2})
+    table.check_details({"processor": "A", "threads": 1})
+    with pytest.raises(TableError, match="processor was None, and is 'A' here"):
+        TABLE.check_details({"processor": "A"})
     with pytest.raises(TableError, match="processor was 'A', and is 'B' here"):
         table.check_details({"processor": "B", "threads": 1})
 

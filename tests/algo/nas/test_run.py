@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from algo import cli
-from algo.nas import run
+from algo.nas import derive, run
 from algo.nas.folder import STATE, SUMMARY, TABLE, NasFolder
 from algo.nas.latency_table import LatencyTable
 from algo.nas.measured_table import details_here
@@ -318,3 +319,83 @@ def test_on_this_machine_the_network_taken_is_measured(monkeypatch):
     assert "measured_ms" not in run.kept(elsewhere, scores, limit)
     monkeypatch.setattr("algo.nas.measured_table.measured_ms", lambda *_, **__: [2 * limit])  # whatever is taken
     assert run.kept(measured, scores, limit)["measured_ms"] == 2 * limit
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("summary.json", "{}"),
+        ("summary.json", {"architecture": "x"}),
+        ("summary.json", {"architecture": [[3, 3, 8]]}),
+        ("summary.json", {"limit_ms": "x"}),
+        ("progress.jsonl", '{"epoch": 1}'),
+        ("front.json", "{}"),
+        ("front.json", '{"networks": []}'),
+        ("front.json", '{"networks": [{"score": 1}]}'),
+        ("table.json", "{}"),
+    ],
+)
+def test_what_a_damaged_file_is_called_in_a_report(finished, tmp_path, capsys, name, content):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    if isinstance(content, dict):
+        content = json.dumps(json.loads((out / name).read_text()) | content)
+    (out / name).write_text(content)
+    code, _, message = rlu(capsys, "report", out)
+    assert code == 2 and f"{out / name}" in message and ("is damaged" in message or "cannot be used" in message)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"chosen": "", "architecture": [[3, 3, 8]], "latency_ms": 1}', "["])
+def test_a_damaged_choice_is_named_when_a_search_goes_on(finished, tmp_path, capsys, content):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / SUMMARY).unlink()
+    (out / "choice.json").write_text(content)
+    code, _, message = rlu(capsys, "nas", "search", "--resume", "--out", out)
+    assert code == 2 and f"{out / 'choice.json'} is damaged" in message and "remove it" in message
+
+
+def test_training_needs_the_weights_of_the_search(finished, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / STATE).unlink()
+    code, _, message = rlu(capsys, "nas", "derive", out, "--latency", "55%", "--train")
+    assert code == 2 and "whose weights the training begins with" in message and not list(out.glob("latency-*"))
+    (out / SUMMARY).unlink()
+    code, _, message = rlu(capsys, "nas", "search", "--resume", "--out", out)
+    assert code == 2 or timeless(out) == timeless(finished)  # it may also search again, to the same end
+
+
+def test_a_training_that_diverges_is_told(finished, tmp_path, capsys, table):
+    code, _, message = rlu(capsys, "nas", "search", *options(table, tuning_rate=1e30), "--out", tmp_path / "run")
+    assert code == 2 and "try a lower --tuning-rate" in message and "can be resumed" not in message
+    assert not (tmp_path / "run" / SUMMARY).exists()
+
+
+def test_the_latency_named_in_a_refusal_is_accepted(table, capsys):
+    words = ["nas", "profile", "--space", "tiny", "--table", table, "--json"]
+    _, said, _ = rlu(capsys, *words)
+    least = json.loads(said)["fastest_ms"]
+    assert float(derive.rounded_up(least)) >= least
+    assert rlu(capsys, *words, "--latency", f"{derive.rounded_up(least)}ms")[0] == 0
+    for ms in (0.0123456, 1.0, 9.9999, 123456.0, 0.001):
+        assert ms <= float(derive.rounded_up(ms)) <= 1.001 * ms
+
+
+def test_tables_are_json_files_and_named_once(table, tmp_path, capsys):
+    words = ["nas", "latency-table", "--space", "tiny", "--bits", "2,4,8", "--device", "evolver"]
+    code, _, message = rlu(capsys, *words, "-o", tmp_path / "table.txt")
+    assert code == 2 and "must end in .json" in message and not (tmp_path / "table.txt").exists()
+    code, _, message = rlu(capsys, "nas", "profile", "--table", table, "--device", "evolver")
+    assert code == 2 and "exclude each other" in message
+
+
+def test_images_of_one_pixel_after_the_blocks_and_odd_halves_are_searched(tmp_path, capsys):
+    """A single image that is left over has no statistics of a batch."""
+    rng = np.random.default_rng(1)
+    path = tmp_path / "mine.npz"
+    np.savez(path, images=rng.integers(0, 256, (515 * 9 // 5, 1, 1), dtype=np.uint8), labels=rng.integers(0, 2, 927))
+    words = ["--data", path, "--space", "tiny", "--bits", "2,4,8", "--device", "evolver", "--epochs", "1"]
+    words += ["--warmup", "0", "--score-images", "251", "--tuning-epochs", "0", "--quantised-epochs", "1"]
+    code, _, message = rlu(capsys, "nas", "search", *words, "--latency", "80%", "--out", tmp_path / "run")
+    assert code == 0, message

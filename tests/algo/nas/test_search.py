@@ -95,6 +95,22 @@ def test_a_loss_that_is_no_number_stops_the_search():
         search(learned=(images, labels)).epoch()
 
 
+@pytest.mark.parametrize(("images", "batch", "steps"), [(60, 20, 3), (60, 19, 4), (61, 20, 3), (60, 300, 1)])
+def test_the_choices_reach_as_far_as_they_are_told(images, batch, steps):
+    config = dataclasses.replace(CONFIG, batch_size=batch)
+    one = search(config, learned=part(1, images))
+    seen = []
+    one.epoch(lambda done, of, loss: seen.append(of))
+    [group] = one._choices.param_groups
+    assert seen == [steps] * steps and group["lr"] * steps * 3 == pytest.approx(CONFIG.reach)
+
+
+def test_a_state_that_is_not_finite_is_never_kept():
+    config = dataclasses.replace(CONFIG, learning_rate=1e30, batch_size=60)
+    with pytest.raises(Diverged, match="not finite numbers"):
+        search(config).epoch()
+
+
 def test_scores_are_what_the_loss_says():
     one = run(search())
     network = one.network
