@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -75,6 +76,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def left_by_kill(folder: Path) -> list[Path]:
+    """Files in a folder that `write_atomically` had not finished, now or when its process was killed."""
+    return [path for path in folder.glob(".*") if re.fullmatch(r"\..+\.[0-9a-f]{12}", path.name) and path.is_file()]
 
 
 def check_folder(folder: Path) -> None:

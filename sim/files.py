@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rtl.files import cache_dir, check_folder, scratch_folder, write_atomically
+from rtl.files import cache_dir, check_folder, left_by_kill, scratch_folder, write_atomically
 
 __all__ = [
     "LOCK",
@@ -23,6 +23,7 @@ __all__ = [
     "cache_dir",
     "check_folder",
     "is_plain",
+    "left_by_kill",
     "plain_path",
     "scratch_folder",
     "temporary_folder",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from algo.support.user_files import check_object, check_type, parse_json, reading
-from sim.files import LOCK, FolderLock, write_atomically
+from sim.files import LOCK, FolderLock, left_by_kill, write_atomically
 
 CONFIG, INPUTS = "config.json", "inputs.json"
 
@@ -62,6 +63,7 @@ class HeldFolder:
             if content(path):
                 raise RunFolderError(f"{path} is not empty: continue it with --resume, or choose another --out")
             folder.begun_here = True
+            folder._tidy()
             write_atomically(path / CONFIG, json.dumps(config, indent=2) + "\n")
         except BaseException:
             folder.release()
@@ -89,7 +91,14 @@ class HeldFolder:
         """Take the folder for writing, unless it is held already; raises FolderInUse if another process has it."""
         if self._lock is None:
             self._lock = FolderLock(self.path)
+            self._tidy()
             self.refresh()  # again: another process may have continued it
+
+    def _tidy(self) -> None:
+        """Remove what a killed process left half written; only for who holds the folder."""
+        for path in left_by_kill(self.path):
+            with contextlib.suppress(OSError):  # a folder that cannot be written to is not locked, either
+                path.unlink()
 
     def release(self) -> None:
         """Let other processes write to the folder."""
@@ -163,5 +172,8 @@ def put_aside(path: Path) -> Path:
 
 
 def content(path: Path) -> list[Path]:
-    """What is in a folder, apart from a writer's lock; empty if the folder is missing."""
-    return [there for there in path.iterdir() if there.name != LOCK] if path.is_dir() else []
+    """What is in a folder, apart from a writer's lock and unfinished files; empty if the folder is missing."""
+    if not path.is_dir():
+        return []
+    unfinished = left_by_kill(path)
+    return [there for there in path.iterdir() if there.name != LOCK and there not in unfinished]
