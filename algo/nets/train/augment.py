@@ -15,12 +15,14 @@ Change = Callable[[Tensor, torch.Generator], Tensor]
 def shifted(images: Tensor, generator: torch.Generator) -> Tensor:
     """Each image moved by up to an eighth of its sides in both directions; what comes in is 0, the mean.
 
+    A side of fewer than 8 pixels is not moved along: one pixel would be more than an eighth.
+
     Args:
         images: (N, C, H, W), on any device.
         generator: on the CPU, so that all devices draw the same.
     """
     count, _, height, width = images.shape
-    down, right = max(1, height // 8), max(1, width // 8)
+    down, right = height // 8, width // 8
     padded = functional.pad(images, (right, right, down, down))
     tops = torch.randint(0, 2 * down + 1, (count, 1), generator=generator).to(images.device)
     lefts = torch.randint(0, 2 * right + 1, (count, 1), generator=generator).to(images.device)
