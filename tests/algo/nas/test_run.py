@@ -27,7 +27,7 @@ SETTINGS = {
     "score-images": 50, "tuning-epochs": 1, "quantised-epochs": 1, "statistics-batches": 2, "latency": "60%",
 }  # fmt: skip
 #: Everything that a search leaves, apart from how long it took.
-RESULTS = ("config.json", "front.json", "network.json", "network.py", "table.json")
+RESULTS = ("choice.json", "config.json", "front.json", "network.json", "network.pt", "network.py", "table.json")
 
 
 @pytest.fixture(scope="module")
