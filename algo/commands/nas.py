@@ -106,25 +106,16 @@ def _derive(run_folder: Path, latency: str, train: bool, as_json: bool) -> None:
 
 @nas.command("profile")
 @options_of(SpaceConfig)
-@click.option("--table", "table", metavar="TABLE.json", help="The same as --device TABLE.json.")
 @click.option("--image", default="1x32x32", show_default=True, metavar="CxHxW", help="Shape of an image.")
 @click.option("--classes", default=10, show_default=True, help="Number of classes.")
 @click.option("--latency", metavar="0.8ms|60%", help="Whether a network keeps this latency.")
 @json_option
-@click.pass_context
-def _profile(
-    context: click.Context, /, table: str | None, image: str, classes: int, latency: str | None, as_json: bool,
-    **settings: Any,
-) -> None:  # fmt: skip
+def _profile(image: str, classes: int, latency: str | None, as_json: bool, **settings: Any) -> None:
     """Print the fastest, middle and slowest network of a space, and whether a latency can be kept."""
     from algo.nas.derive import fastest, slowest
 
     if latency is not None:
         parsed_latency(latency)  # before anything is measured
-    if table is not None:
-        if context.get_parameter_source("device") is not ParameterSource.DEFAULT:
-            raise ValueError("--table and --device exclude each other: leave one out")
-        settings["device"] = _json_file(table, "--table")
     known = _table(settings, image, classes)
     space = known.space
     rows = {"fastest": fastest(known), "slowest": slowest(known)}
@@ -170,17 +161,12 @@ def _profile(
 @click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The table's file.")
 def _latency_table(image: str, classes: int, out: Path, **settings: Any) -> None:
     """Measure every candidate on this machine, or ask a chip, and write the table."""
-    _json_file(str(out), "-o")
+    if out.suffix != ".json":  # by which --device knows a table
+        raise ValueError(f"the name of a latency table must end in .json, not -o {out}")
     known = _table(settings, image, classes)
     known.write(out)
     cells = known.blocks_ms.size
     click.echo(f"{out}: {cells} options of space {known.space.name}, {known.origin}")
-
-
-def _json_file(name: str, option: str) -> str:
-    if not name.endswith(".json"):
-        raise ValueError(f"the name of a latency table must end in .json, not {option} {name}")
-    return name
 
 
 def _table(settings: Mapping[str, Any], image: str, classes: int) -> LatencyTable:
@@ -197,7 +183,7 @@ def _table(settings: Mapping[str, Any], image: str, classes: int) -> LatencyTabl
 
 
 def _found(found: Mapping[str, Any], limit_ms: float | None) -> str:
-    """The network in words, with its latency."""
+    """What is printed about a network: its blocks, its latency, and a warning if all blocks are alike."""
     limit = "" if limit_ms is None else f" of at most {limit_ms:.4g} ms ({found['latency_ms'] / limit_ms:.0%})"
     lines = [_words(found["architecture"]), f"latency by the table {found['latency_ms']:.4g} ms{limit}"]
     if "measured_ms" in found:

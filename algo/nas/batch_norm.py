@@ -64,12 +64,12 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
+def recalibrate(model: nn.Module, shown: Iterable[Tensor]) -> int:
     """Replace the averages by those of some batches, and leave the model in evaluation mode.
 
     Args:
         model: any; nothing but the averages changes.
-        batches: images (N, C, H, W), all batches of the same weight.
+        shown: batches of images (N, C, H, W), all of the same weight.
 
     Returns:
         Number of batches.
@@ -86,7 +86,7 @@ def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> int:
         layer.train()
     count = 0
     try:
-        for images in batches:
+        for images in shown:
             model(images)
             count += 1
     finally:

@@ -15,8 +15,10 @@ from algo.nas.space import SPACES, Space, space_named
 from algo.nets.data.names import names_files
 from algo.support.settings import check_settings, from_flat, from_json, setting, to_json, whole_numbers
 
-#: Format of ``config.json``: of a search, and not of a tuning run.
-FORMAT = "rlu nas search 1"
+#: What ``config.json`` says that it is of: a search, and not a tuning run.
+KIND = "rlu nas search"
+#: The same with the version of its format.
+FORMAT = f"{KIND} 1"
 #: The device that is this machine.
 MEASURED = "measured"
 #: What a search aims at if nothing is said.
@@ -25,6 +27,10 @@ USUAL_LATENCY = "80%"
 Augment = Literal["none", "shift", "shift-mirror"]
 AUGMENTS: tuple[Augment, ...] = ("none", "shift", "shift-mirror")
 Paths = Literal["shared", "multi", "single"]
+#: Super-networks. ``multi``, as drawn in the publication: every path has weights of its own, and all are computed.
+#: ``shared``: small kernels and expansions are parts of the largest, and all paths together are one convolution.
+#: ``single``: weights as in ``shared``, but a step trains one path and one bit-width of each block, drawn by their
+#: probabilities.
 PATHS: tuple[Paths, ...] = ("shared", "multi", "single")
 Scores = Literal["measured", "learned"]
 SCORES: tuple[Scores, ...] = ("measured", "learned")

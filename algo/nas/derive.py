@@ -15,10 +15,6 @@ from numpy.typing import NDArray
 from algo.nas.latency_table import Floats, LatencyTable
 from algo.nas.space import Architecture, Option
 
-#: Partial networks that a state keeps at most. Beyond, of those within one step of latency only the best is kept, and
-#: the choice is exact up to a thousandth of a per cent of the latency.
-MOST_KEPT = 100_000
-
 
 @dataclass(frozen=True)
 class Derived:
@@ -159,10 +155,6 @@ def _best(
     ms: Floats, score: Floats, option: NDArray[np.int64], before_bits: NDArray[np.int64], before: NDArray[np.int64]
 ) -> _Kept:
     kept = _undominated(ms, score)
-    if len(kept) > MOST_KEPT:
-        step = ms[kept[-1]] / 1e5
-        last = np.concatenate([np.diff(np.floor(ms[kept] / step)) > 0, [True]])  # the best score of each step
-        kept = kept[last | (np.arange(len(kept)) == 0)]
     return _Kept(ms[kept], score[kept], option[kept], before_bits[kept], before[kept])
 
 

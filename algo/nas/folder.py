@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from algo.nas.config import NasConfig
+from algo.nas.config import KIND, NasConfig
 from algo.nas.latency_table import Floats, LatencyTable
 from algo.support.held_folder import CONFIG, INPUTS, HeldFolder, RunFolderError
 from algo.support.user_files import check_object, parse_json, reading
@@ -110,10 +110,11 @@ class NasFolder(HeldFolder):
 
 def is_search(path: Path) -> bool:
     """Whether a folder, or the one that it is in, is that of a search."""
-    for folder in (path, path.parent):
-        if (folder / CONFIG).exists():
+    for config in (path / CONFIG, path.parent / CONFIG):
+        if config.exists():
             try:
-                return '"rlu nas search' in (folder / CONFIG).read_text()[:200]
-            except (OSError, UnicodeError):
+                content = parse_json(config.read_bytes())
+            except ValueError:  # whoever opens the folder says what is wrong
                 return False
+            return isinstance(content, dict) and str(content.get("format")).startswith(KIND)
     return False

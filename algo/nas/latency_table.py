@@ -42,7 +42,7 @@ class LatencyTable:
 
     Attributes:
         device: its name, such as ``measured`` or ``evolver``.
-        origin: where the figures come from, in words.
+        origin: a sentence that says where the figures come from.
         details: what must be the same where the table is used: threads, versions, processor.
         space: whose options they are.
         image: channels, height and width of an image.

@@ -20,7 +20,7 @@ from algo.nas.space import Architecture, Block, Space
 
 #: A round runs every model this many times, after runs that do not count.
 RUNS, WARM_UP = 10, 2
-#: There are at least so many rounds, and no more after so many seconds.
+#: The least number of rounds, and the seconds after which no further round begins.
 LEAST_ROUNDS, SECONDS = 5, 20.0
 #: What counts of a model's times: what disturbs it only ever adds to them.
 QUARTILE = 25
@@ -133,7 +133,7 @@ class _Part:
 
 
 def _named(key: Any) -> str:
-    """What is timed, in words."""
+    """The name of what is timed, for messages."""
     if isinstance(key, str):
         return f"the {key}"
     if isinstance(key[0], _Part):

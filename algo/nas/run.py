@@ -129,9 +129,7 @@ def limit_of(aim: AimConfig, table: LatencyTable) -> float | None:
     if aim.latency is None:
         return None
     limit = table.limit_ms(aim.latency)
-    least = fastest(table)
-    if least.ms > limit:
-        within(table, np.zeros((table.space.block_count, len(table.space.options))), limit)
+    within(table, np.zeros((table.space.block_count, len(table.space.options))), limit)  # is there any?
     return limit
 
 
@@ -309,14 +307,12 @@ def trained(task: _Task, architecture: Architecture, into: Path | None = None) -
         into: folder for its files; default that of the search.
     """
     config, network, table = task.config, task.network, task.table
-    discrete = judged(
-        network, architecture, task.learned[0], *task.scored_by, config.choice.statistics_batches
-    )  # fmt: skip
-    single = network.extract(architecture)
+    discrete = judged(network, architecture, task.learned[0], *task.scored_by, config.choice.statistics_batches)
+    found = network.extract(architecture)
     batch = config.learning.batch_size
-    done = finish(single, task.all, task.test, config.choice, batch, config.seed, CHANGES[config.data.augment])
+    done = finish(found, task.all, task.test, config.choice, batch, config.seed, CHANGES[config.data.augment])
     into = into or task.folder.path
-    for name, content in take_away(single, table).items():
+    for name, content in take_away(found, table).items():
         task.folder.write(str((into / name).relative_to(task.folder.path)), content)
     return {
         "discrete_accuracy": discrete,

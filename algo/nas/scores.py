@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -81,7 +80,7 @@ def judged(
         most: batches of statistics, at most.
     """
     with network.fixed(architecture):
-        recalibrate(network, _first(learned, most))
+        recalibrate(network, batches(learned, _BATCH)[:most])
         right = sum(
             int((network(some).argmax(1) == wanted).sum())
             for some, wanted in zip(batches(images, _BATCH), batches(labels, _BATCH), strict=True)
@@ -90,7 +89,7 @@ def judged(
 
 
 def collapsed(space: Space, architecture: Architecture) -> str | None:
-    """What all blocks have in common though they could differ, in words; ``None`` if they do differ.
+    """A sentence about what all blocks have in common; ``None`` if they differ.
 
     A search that chooses the same everywhere has often learnt nothing.
     """
@@ -112,7 +111,3 @@ def _loss(network: SuperNet, images: Tensor, labels: Tensor) -> float:
             for some, wanted in zip(batches(images, _BATCH), batches(labels, _BATCH), strict=True)
         )
     return total / len(images)
-
-
-def _first(images: Tensor, most: int) -> Iterator[Tensor]:
-    yield from (some for some in batches(images, _BATCH)[:most])

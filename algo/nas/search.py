@@ -101,7 +101,7 @@ class Search:
             network.weight_parameters(), config.learning_rate, config.momentum, weight_decay=config.weight_decay,
             foreach=True,
         )  # fmt: skip
-        # A step of Adam is about its rate, whatever the size of the gradient: so many steps reach so far.
+        # A step of Adam is about as long as its rate. So all steps together can go about as far as `reach`.
         steps = (config.epochs - config.warmup) * len(self._numbers(torch.arange(len(learned[0]))))
         self._choices = torch.optim.Adam(network.arch_parameters(), config.reach / steps, betas=(0.5, 0.999))
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from algo.nas.batch_norm import PartBatchNorm
+from algo.nas.config import PATHS, Paths
 from algo.nas.network import END_BITS, Network
 from algo.nas.space import Architecture, Block, Space
 from algo.nas.superblocks import SuperKernel, rounded
-
-Paths = Literal["shared", "multi", "single"]
-#: ``multi``, as drawn: every path has weights of its own, and all are computed. ``shared``: small kernels and
-#: expansions are parts of the largest, and all paths together are one convolution. ``single``: weights as in
-#: ``shared``, but a step trains one path and one bit-width of each block, drawn by their probabilities.
-PATHS: tuple[Paths, ...] = ("shared", "multi", "single")
 
 
 class Mixture(NamedTuple):
@@ -94,7 +89,7 @@ class SuperNet(nn.Module):
         space: what to choose from.
         image: channels, height and width.
         classes: how many.
-        paths: see `PATHS`.
+        paths: see `algo.nas.config.PATHS`.
         bits_lead: by how much the logit of a bit-width is above that of the next lower one at the start, so that early
             noise does not choose the lowest.
 

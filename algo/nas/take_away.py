@@ -27,7 +27,7 @@ DESCRIPTION, WEIGHTS, MODULE = "network.json", "network.pt", "network.py"
 
 
 def described(network: Network, table: LatencyTable) -> dict[str, Any]:
-    """A network in words and numbers, for JSON: stem, blocks with their options and latencies, layers with their bits.
+    """The description of a network, for JSON: stem, blocks with their options and latencies, layers with their bits.
 
     Args:
         network: quantised.

@@ -59,9 +59,9 @@ def chip_facts(folder: Path, config: TuneConfig, steps: Sequence[Step]) -> ChipF
     if (folder / CHIP_TABLE).exists():
         try:
             table = read_csv(folder / CHIP_TABLE)
+            chip = TableChip(table, where=str(folder / CHIP_TABLE))
         except (OSError, ValueError) as error:
             return _unknown(count, f" ({error})")
-        chip = TableChip(table)
         space = _space(config, chip, steps)
         if space is not None:
             same = tuple(layer.name for layer in shapes) == chip.layer_names

@@ -10,14 +10,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
 from algo.published.evolver import evolver_facts
 from algo.published.scores import published_outliers, published_scores
 from algo.report import effect_figures as effects
 from algo.report import figures as draw
 from algo.report.facts import Deployment, RunFacts
+from algo.report.html import environment, part
 from algo.runs.config import TuneConfig
 from algo.runs.run_folder import Q_TABLE, SUMMARY, TRACE
 from algo.runs.summary_text import baseline_name
@@ -30,26 +28,14 @@ _MINUS = "\N{MINUS SIGN}"
 
 def page(runs: Sequence[RunFacts]) -> str:
     """The HTML page about the runs, in the given order. The same runs give the same bytes."""
-    environment = Environment(
-        loader=PackageLoader("algo.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    templates = environment()
+    templates.filters |= {
         "without_folder": without_folder,
         "number": number, "cost": cost, "whole": whole, "against": against, "headline": headline, "role": _role,
         "outcome": outcome, "trainings": trainings, "origin": _origin, "command": repeat_command, "digests": _digests,
     }  # fmt: skip
-    source = environment.loader
-    assert source is not None
-
-    def part(name: str) -> Markup:
-        return Markup(source.get_source(environment, name)[0])  # our own style sheet and script
-
     facts = evolver_facts()
-    return environment.get_template("report.html").render(
+    return templates.get_template("report.html").render(
         runs=runs,
         title=f"Tuning run {runs[0].label}" if len(runs) == 1 else f"{len(runs)} tuning runs compared",
         notes=_not_comparable(runs),
@@ -60,8 +46,8 @@ def page(runs: Sequence[RunFacts]) -> str:
         source=facts["source"],
         version=metadata.version("rlu-cosim"),
         remake=shlex.join(["rlu", "report", *(str(run.path) for run in runs)]),
-        style=part("report.css"),
-        script=part("report.js"),
+        style=part(templates, "report.css"),
+        script=part(templates, "report.js"),
     )
 
 

@@ -7,12 +7,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from algo.nas.config import NasConfig
 from algo.nas.folder import NasFolder
 from algo.nas.space import Option
+from algo.report.html import environment, part
 from algo.report.svg import Chart, Svg, span
 from algo.support.held_folder import CONFIG, RunFolderError
 from algo.support.settings import flat
@@ -26,12 +26,6 @@ def search_page(path: Path) -> str:
     config, summary = folder.settings, folder.summary
     if summary is None:
         raise RunFolderError(f"{path} is not finished: rlu nas search --resume --out {path}")
-    environment = Environment(
-        loader=PackageLoader("algo.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    source = environment.loader
-    assert source is not None
     table, epochs = folder.table, folder.epochs
     paths, bits = table.indices(table.space.checked(summary["architecture"]))
     blocks = [
@@ -46,7 +40,8 @@ def search_page(path: Path) -> str:
             zip(table.space.blocks(table.image[1:]), summary["architecture"], strict=True)
         )
     ]
-    return environment.get_template("search.html").render(
+    templates = environment()
+    return templates.get_template("search.html").render(
         title=f"Search {path.name}",
         summary=summary,
         blocks=blocks,
@@ -57,7 +52,8 @@ def search_page(path: Path) -> str:
         curves=[curve(epochs, *what) for what in _curves(summary)],
         command=repeat(config),
         version=metadata.version("rlu-cosim"),
-        style=Markup(source.get_source(environment, "report.css")[0]),
+        style=part(templates, "report.css"),
+        script=None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Networks as small as these are faster on one thread, whatever else the machine does."""
+"""All tests here train on one thread, which is faster for such small networks."""
 
 from collections.abc import Iterator
 

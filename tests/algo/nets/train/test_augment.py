@@ -1,4 +1,4 @@
-"""Changed images are the same images elsewhere, and are drawn anew from a generator."""
+"""A changed image is the same image, shifted or mirrored; which way is drawn from a generator."""
 
 import pytest
 import torch
