@@ -94,6 +94,12 @@ class NasFolder(HeldFolder):
         return np.array(self._read(SCORES, {"scores": list[list[float]]})["scores"], dtype=np.float64)
 
     @property
+    def probabilities(self) -> tuple[Floats, Floats]:
+        """Probabilities at the end of the search: of paths (blocks, paths) and of bits (blocks, bits)."""
+        found = self._read(SCORES, dict.fromkeys(("theta", "phi"), list[list[float]]))
+        return np.array(found["theta"], dtype=np.float64), np.array(found["phi"], dtype=np.float64)
+
+    @property
     def _again(self) -> str:
         """What to do about a damaged file that the end of a search writes."""
         return f"remove it and {SUMMARY}, and make them again: rlu nas search --resume --out {self.path}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +151,17 @@ class LatencyTable:
         """
         number, of_largest = parsed_latency(text)
         return number * self.ms(self.largest) / 100 if of_largest else number
+
+    def narrowed(self, bits: Sequence[int]) -> LatencyTable:
+        """The table with these bit-widths alone, if it has them all; else the table as it is."""
+        known = self.space.bits
+        if tuple(bits) == known or not set(bits) <= set(known):
+            return self
+        chosen = [known.index(width) for width in bits]
+        return replace(
+            self, space=replace(self.space, bits=tuple(bits)), speeds=tuple(self.speeds[number] for number in chosen),
+            blocks_ms=self.blocks_ms[:, :, chosen], switch_ms=self.switch_ms[:, chosen][:, :, chosen],
+        )  # fmt: skip
 
     def check_suits(self, space: Space, image: tuple[int, ...], classes: int) -> None:
         """Raise TableError, which says what differs, unless the table is of this space and these images."""

@@ -83,14 +83,15 @@ def measured_table(
     return replace(table, details={**table.details, **more})
 
 
-def measured_ms(
-    space: Space, architectures: Sequence[Architecture], image: tuple[int, int, int], classes: int, threads: int = 1,
-    seconds: float = SECONDS,
-) -> list[float]:  # fmt: skip
-    """Latency of whole networks on this machine, timed in turn; arguments and errors as of `measured_table`."""
+def measured_ms(models: Sequence[Any], threads: int = 1, seconds: float = SECONDS) -> list[float]:
+    """Latency of ONNX models on this machine, timed in turn.
+
+    Args:
+        models: such as `algo.nas.onnx_blocks.network_model` makes.
+        threads, seconds: as of `measured_table`, and errors as there.
+    """
     check_threads(threads)
-    models = [onnx_blocks.network_model(space, architecture, image, classes) for architecture in architectures]
-    return interleaved_ms([_runnable(model, f"the network {n}", threads) for n, model in enumerate(models)], seconds)
+    return interleaved_ms([_runnable(model, f"network {n}", threads) for n, model in enumerate(models)], seconds)
 
 
 def interleaved_ms(runs: Sequence[Callable[[], object]], seconds: float = SECONDS) -> list[float]:

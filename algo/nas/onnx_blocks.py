@@ -169,20 +169,25 @@ class _Graph:
             return self.rounded(value.name, value.channels, value.size)
         return _Value(self.to_float(value), value.channels, value.size)
 
-    def stem(self, image: tuple[int, int, int], space: Space) -> _Value:
-        """What the stem makes of float32 images."""
-        value = self.changed(self.given(image[0], image[1:], integer=False), integer=True)
+    def stem(self, image: tuple[int, int, int], space: Space, integer: bool = True) -> _Value:
+        """What the stem makes of float32 images, in integers or in float32."""
+        value = self.changed(self.given(image[0], image[1:], integer=False), integer)
         return self.conv(value, space.stem, 3, space.stem_stride)
 
     def head(self, value: _Value, space: Space, classes: int) -> _Value:
-        """Float32 logits: head, mean and last layer."""
-        value = self.conv(value, space.head)
-        mean = self.emit("GlobalAveragePool", self.to_float(value))
-        levels = self.rounded(mean, space.head, (1, 1), value.step, value.zero)
-        flat = replace(levels, name=self.emit("Flatten", levels.name, axis=1))
-        parts = self.weights((classes, space.head), True, flat.step)
+        """Float32 logits: head, mean and last layer, in the arithmetic of the value."""
+        return self.classified(self.conv(value, space.head), classes)
+
+    def classified(self, value: _Value, classes: int) -> _Value:
+        """Float32 logits: mean and last layer, in the arithmetic of the value."""
+        name = self.emit("GlobalAveragePool", self.to_float(value))
+        if value.integer:
+            name = self.rounded(name, value.channels, (1, 1), value.step, value.zero).name
+        flat = replace(value, name=self.emit("Flatten", name, axis=1))
+        parts = self.weights((classes, value.channels), value.integer, value.step)
         logits = self.emit("Gemm", self.to_float(flat), *parts, transB=1)
-        logits = self.to_float(self.rounded(logits, classes, (0, 0)))
+        if value.integer:
+            logits = self.to_float(self.rounded(logits, classes, (0, 0)))
         return _Value(logits, classes, (0, 0))
 
 
@@ -234,13 +239,30 @@ def empty_model() -> Any:
     return graph.model(_Value(graph.emit("Identity", "given"), 1, (0, 0)))
 
 
-def network_model(space: Space, architecture: Architecture, image: tuple[int, int, int], classes: int) -> Any:
-    """A whole network: float32 images in, float32 logits out."""
+def network_model(
+    space: Space, architecture: Architecture, image: tuple[int, int, int], classes: int, float32: bool = False
+) -> Any:
+    """A whole network: float32 images in, float32 logits out; with ``float32`` all layers are in float32."""
     graph = _Graph()
-    value = graph.stem(image, space)
+    value = graph.stem(image, space, not float32)
     for block, option in zip(space.blocks(image[1:]), space.checked(architecture), strict=True):
-        value = graph.block(graph.changed(value, option.bits <= INTEGER_BITS), block, option.kernel, option.expansion)
-    return graph.model(graph.head(graph.changed(value, integer=True), space, classes))
+        integer = option.bits <= INTEGER_BITS and not float32
+        value = graph.block(graph.changed(value, integer), block, option.kernel, option.expansion)
+    return graph.model(graph.head(graph.changed(value, not float32), space, classes))
+
+
+def resnet8_model(image: tuple[int, int, int] = (3, 32, 32), classes: int = 10) -> Any:
+    """ResNet-8 in integers, the reference network for CIFAR-10 of MLPerf Tiny (Banbury et al., 2021).
+
+    Three residual blocks of 16, 32 and 64 channels, each of two 3x3 convolutions; 78 thousand weights.
+    """
+    graph = _Graph()
+    value = graph.conv(graph.changed(graph.given(image[0], image[1:], integer=False), integer=True), 16, 3)
+    for channels, stride in ((16, 1), (32, 2), (64, 2)):
+        made = graph.conv(graph.conv(value, channels, 3, stride), channels, 3, clipped=False)
+        beside = value if stride == 1 else graph.conv(value, channels, 1, stride, clipped=False)
+        value = graph.added(beside, made)
+    return graph.model(graph.classified(value, classes))
 
 
 def float_layers(model: Any) -> list[str]:

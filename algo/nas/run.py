@@ -56,7 +56,7 @@ def table_of(config: SpaceConfig, space: Space, image: tuple[int, int, int], cla
     """
     device = config.device
     if is_file(device) and Path(device).suffix == ".json":
-        table = LatencyTable.read(Path(device))
+        table = LatencyTable.read(Path(device)).narrowed(space.bits)
         table.check_suits(space, image, classes)
         if table.device == MEASURED:
             from algo.nas.measured_table import details_here
@@ -72,8 +72,19 @@ def table_of(config: SpaceConfig, space: Space, image: tuple[int, int, int], cla
     return chip_table(device, space, image, classes)
 
 
-class _Task:
-    """Data, table and super-network of a search."""
+class Task:
+    """Data, table and super-network of a search, as far as its folder has come.
+
+    Args:
+        config: of the search.
+        folder: held for writing.
+        say: is told what a user should know.
+
+    Attributes:
+        table, limit_ms: of the device, and the latency to keep; ``None`` with mu and nu.
+        learned, judged, all, test: images and labels: the two halves, both, and those to test with.
+        network, search: the super-network, and the search that trains it.
+    """
 
     def __init__(self, config: NasConfig, folder: NasFolder, say: Callable[[str], None]) -> None:
         self.config, self.folder = config, folder
@@ -158,13 +169,27 @@ def run(
         done = folder.summary
         if done is not None:
             return done
-        task = _Task(config, folder, say)
-        _searched(task, on_epoch)
-        scores = _scored(task)
-        return _finished(task, scores)
+        task = searched(config, folder, say, on_epoch)
+        return _finished(task, chosen(folder))
 
 
-def _searched(task: _Task, on_epoch: Callable[[Epoch], None]) -> None:
+def searched(
+    config: NasConfig,
+    folder: NasFolder,
+    say: Callable[[str], None],
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> Task:
+    """Search, and score all options; what is done is not done again. Arguments and errors as of `run`.
+
+    The folder must be held, and torch be `reproducible`.
+    """
+    task = Task(config, folder, say)
+    _search(task, on_epoch)
+    _score(task)
+    return task
+
+
+def _search(task: Task, on_epoch: Callable[[Epoch], None]) -> None:
     search, folder = task.search, task.folder
     epochs = task.config.learning.epochs
     for epoch in search.epochs:
@@ -203,7 +228,7 @@ def _write_progress(folder: NasFolder, search: Search) -> None:
         folder.write(PROGRESS, lines)
 
 
-def _scored(task: _Task) -> Floats:
+def _score(task: Task) -> None:
     """Scores of all options, measured or learned; kept, so that other limits need no other search."""
     folder, choice = task.folder, task.config.choice
     if not task.search.finished:
@@ -222,17 +247,31 @@ def _scored(task: _Task) -> Floats:
             "seconds": time.perf_counter() - start,
         }
         folder.write(SCORES, json.dumps(content, indent=1) + "\n")
-    scores = folder.scores
-    networks = [_as_json(one) for one in front(task.table, scores)]
+    networks = [_as_json(one) for one in front(task.table, folder.scores)]
     folder.write(FRONT, json.dumps({"networks": networks}, indent=1) + "\n")
-    return scores
 
 
-def _finished(task: _Task, scores: Floats) -> dict[str, Any]:
+def chosen(folder: NasFolder) -> dict[str, Any]:
+    """Which network a search with scores takes, and why; kept, because a measurement is not the same twice.
+
+    Args:
+        folder: held for writing.
+    """
+    table = folder.table
+    limit = limit_of(folder.settings.aim, table)
+    if not (folder.path / CHOICE).exists():
+        if limit is None:
+            published = argmax(table, *folder.probabilities)
+            found = {"chosen": "most probable", **_as_json(Derived(published, 0.0, table.ms(published)))}
+        else:
+            found = {"chosen": "best within the limit", **kept(table, folder.scores, limit)}
+        folder.write(CHOICE, json.dumps(found, indent=1) + "\n")
+    return folder.choice
+
+
+def _finished(task: Task, choice: Mapping[str, Any]) -> dict[str, Any]:
     table, config = task.table, task.config
-    paths, bits = probabilities_of(task.network)
-    published = argmax(table, paths, bits)
-    choice = _chosen(task, scores, published)
+    published = argmax(table, *task.folder.probabilities)
     architecture = table.space.checked(choice["architecture"])
     found = trained(task, architecture)
     epochs = task.search.epochs
@@ -256,18 +295,6 @@ def _finished(task: _Task, scores: Floats) -> dict[str, Any]:
     return summary
 
 
-def _chosen(task: _Task, scores: Floats, published: Architecture) -> dict[str, Any]:
-    """Which network is taken, and why; kept, because a measurement is not the same twice."""
-    folder, table, limit = task.folder, task.table, task.limit_ms
-    if not (folder.path / CHOICE).exists():
-        if limit is None:
-            found = {"chosen": "most probable", **_as_json(Derived(published, 0.0, table.ms(published)))}
-        else:
-            found = {"chosen": "best within the limit", **kept(table, scores, limit)}
-        folder.write(CHOICE, json.dumps(found, indent=1) + "\n")
-    return folder.choice
-
-
 def kept(table: LatencyTable, scores: Floats, limit_ms: float) -> dict[str, Any]:
     """The best network within a limit; on this machine it is measured, and another is taken if it is too slow.
 
@@ -278,6 +305,7 @@ def kept(table: LatencyTable, scores: Floats, limit_ms: float) -> dict[str, Any]
     if table.device != MEASURED:
         return _as_json(found)
     from algo.nas.measured_table import details_here, measured_ms
+    from algo.nas.onnx_blocks import network_model
 
     try:
         table.check_details(details_here())
@@ -286,7 +314,8 @@ def kept(table: LatencyTable, scores: Floats, limit_ms: float) -> dict[str, Any]
 
     allowed, least, tried = limit_ms, fastest(table).ms, []
     for _ in range(MOST_MEASURED):
-        [measured] = measured_ms(table.space, [found.architecture], table.image, table.classes, seconds=MEASURE_S)
+        model = network_model(table.space, found.architecture, table.image, table.classes)
+        [measured] = measured_ms([model], seconds=MEASURE_S)
         tried.append({**_as_json(found), "measured_ms": measured})
         if measured <= limit_ms:
             break
@@ -298,7 +327,7 @@ def kept(table: LatencyTable, scores: Floats, limit_ms: float) -> dict[str, Any]
     return best or min(tried, key=lambda one: one["measured_ms"])
 
 
-def trained(task: _Task, architecture: Architecture, into: Path | None = None) -> dict[str, Any]:
+def trained(task: Task, architecture: Architecture, into: Path | None = None) -> dict[str, Any]:
     """Train a network from the weights of the search, and write it down; its figures.
 
     Args:
@@ -307,7 +336,7 @@ def trained(task: _Task, architecture: Architecture, into: Path | None = None) -
         into: folder for its files; default that of the search.
     """
     config, network, table = task.config, task.network, task.table
-    discrete = judged(network, architecture, task.learned[0], *task.scored_by, config.choice.statistics_batches)
+    discrete = judged(network, architecture, task.learned[0], *task.judged, config.choice.statistics_batches)
     found = network.extract(architecture)
     batch = config.learning.batch_size
     done = finish(found, task.all, task.test, config.choice, batch, config.seed, CHANGES[config.data.augment])
@@ -344,7 +373,7 @@ def derived(folder: NasFolder, latency: str, train: bool, say: Callable[[str], N
     if not train:
         return result
     with folder, reproducible(config.threads, training_device()):
-        task = _Task(config, folder, say)
+        task = Task(config, folder, say)
         if not task.search.finished:
             raise RunFolderError(
                 f"{folder.path} has no {STATE} of a finished search, whose weights the training begins with: put it "

@@ -160,7 +160,13 @@ def test_a_table_is_measured_here(tmp_path):
 
 
 def test_whole_networks_are_measured():
-    small, large = measured.measured_ms(TINY, [TINY.same((3, 3, 8)), TINY.same((5, 6, 8))], (3, 64, 64), 10, seconds=0)
+    small, large = measured.measured_ms(
+        [
+            onnx_blocks.network_model(TINY, TINY.same((side, times, 8)), (3, 64, 64), 10)
+            for side, times in ((3, 3), (5, 6))
+        ],
+        seconds=0,
+    )
     assert 0 < small < large
 
 

@@ -1,0 +1,222 @@
+"""Searches of networks (`rlu nas search`) that several experiments share; each is a folder of its own.
+
+Networks are timed only while nothing else runs. So all searches run first, side by side; then each takes its network,
+one after the other; then the networks are trained, side by side again.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from algo.experiments.base import Scale, Settings
+from algo.nas.config import MEASURED, NasConfig
+from algo.nas.folder import SCORES, SUMMARY, NasFolder
+from algo.nas.latency_table import LatencyTable, TableError
+from algo.support.cells import run_cells
+from algo.support.held_folder import CONFIG, content, put_aside
+
+#: Page of the results that these experiments are on.
+PAGE = "hqnas"
+#: What searches share, by scale. At ``cpu`` each takes some two minutes on one core.
+_SCALES: dict[Scale, dict[str, Any]] = {
+    "quick": {
+        "data": "digits", "space": "tiny", "train_images": 200, "epochs": 2, "warmup": 1, "batch_size": 32,
+        "score_images": 40, "statistics_batches": 2, "tuning_epochs": 1, "quantised_epochs": 1,
+    },
+    "cpu": {
+        "data": "fashion-mnist", "space": "small", "train_images": 6000, "epochs": 10, "warmup": 3,
+        "batch_size": 32, "score_images": 500, "tuning_epochs": 4, "quantised_epochs": 2,
+    },
+    "full": {"data": "fashion-mnist", "space": "small"},
+}  # fmt: skip
+#: Latencies that are named.
+LATENCIES = ("75%", "85%", "95%")
+#: Weights (mu, nu) as published: accuracy first, both alike, latency first.
+WEIGHTS = ((0.8, 0.2), (0.5, 0.5), (0.2, 0.8))
+#: The latency of all searches whose latency is not what is compared.
+USUAL = "85%"
+_CHIP = {"bits": "2,4,8", "latency": "60%"}
+#: What each study sets besides.
+STUDIES: dict[str, dict[str, Any]] = {
+    **{f"latency {latency}": {"latency": latency} for latency in LATENCIES},
+    **{f"mu {mu:g}": {"mu": mu, "nu": nu} for mu, nu in WEIGHTS},
+    "float32": {"bits": "16", "latency": "100%"},
+    "evolver": {"device": "evolver", **_CHIP},
+    "zigzag": {"device": "zigzag", **_CHIP},
+    "no warm-up": {"warmup": 0},
+    "no lead of wide bits": {"bits_bias": 0.0},
+    "two levels": {"levels": "two"},
+    "plain mixtures": {"mixtures": "plain"},
+    "no annealing": {"temperature": 1.0},
+    "multi": {"paths": "multi"},
+    "single": {"paths": "single"},
+}
+#: The study with the usual settings and the usual latency.
+JOINT = f"latency {USUAL}"
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """One search; a cell of `run_cells`.
+
+    Attributes:
+        study: what is changed, of `STUDIES`.
+        seed: of everything random.
+        scale: see `Settings`.
+        data: name or file, in place of the scale's.
+        table: file of this machine's latency table.
+        folder: of the search.
+    """
+
+    study: str
+    seed: int
+    scale: Scale
+    data: str | None
+    table: str
+    folder: str
+
+    @property
+    def config(self) -> NasConfig:
+        """Its configuration."""
+        given = {"data": self.data} if self.data is not None else {}
+        return config_of(self.study, self.scale, self.seed, self.table, given)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finished search: its seed, its folder and its summary."""
+
+    seed: int
+    folder: NasFolder
+    summary: Mapping[str, Any]
+
+
+def config_of(study: str, scale: Scale, seed: int, device: str, given: Mapping[str, Any] = {}) -> NasConfig:
+    """The configuration of a study's search; ``device`` is this machine's latency table."""
+    values = {"latency": USUAL, "device": device, "seed": seed} | _SCALES[scale] | dict(given) | STUDIES[study]
+    if "mu" in values:
+        del values["latency"]
+    return NasConfig.of(**values)
+
+
+def seeds_of(settings: Settings) -> tuple[int, ...]:
+    """The seeds of every study."""
+    return tuple(range(1, 1 + (settings.seeds or settings.pick(quick=1, cpu=3, full=3))))
+
+
+def description(settings: Settings, *studies: str) -> dict[str, Any]:
+    """What studies depend on, for an experiment's configuration; not the latencies, which each machine has its own."""
+    given = {"data": settings.data} if settings.data is not None else {}
+    configs = {study: config_of(study, settings.scale, 1, MEASURED, given).to_json() for study in studies}
+    return {"studies": configs, "seeds": seeds_of(settings)}
+
+
+def searches(settings: Settings, *studies: str) -> dict[str, list[Found]]:
+    """The searches of studies, one a seed; unfinished ones are resumed, missing ones are made."""
+    runs = [run_of(settings, study, seed) for study in studies for seed in seeds_of(settings)]
+    waiting = [one for one in runs if not (Path(one.folder) / SUMMARY).exists() or not _same(one)]
+    if waiting:
+        folder = settings.out / "hqnas"
+        table_of(settings)
+        run_cells(_search, waiting, jobs=settings.jobs, ray=settings.ray, label="searches")
+        for one in waiting:
+            with _held(one) as held:
+                _choose(held)
+        run_cells(_finish, waiting, jobs=settings.jobs, ray=settings.ray, label=f"networks in {folder}")
+    found: dict[str, list[Found]] = {study: [] for study in studies}
+    for one in runs:
+        done = NasFolder.open(Path(one.folder))
+        assert done.summary is not None, "_finish has written it"
+        found[one.study].append(Found(one.seed, done, done.summary))
+    return found
+
+
+def run_of(settings: Settings, study: str, seed: int) -> SearchRun:
+    """A search at the settings' scale."""
+    folder = settings.out / "hqnas" / f"{study.replace(' ', '-').replace('%', 'pc')}-seed{seed}"
+    table = settings.out / "hqnas" / "table.json"
+    return SearchRun(study, seed, settings.scale, settings.data, str(table.resolve()), str(folder.resolve()))
+
+
+def table_of(settings: Settings) -> LatencyTable:
+    """This machine's latency table, measured once a folder; measured again on another machine."""
+    from algo.nas.measured_table import details_here
+    from algo.nas.run import table_of as measured
+    from algo.nets.data.datasets import load_dataset
+
+    path = Path(run_of(settings, JOINT, 1).table)
+    config = config_of(JOINT, settings.scale, 1, MEASURED, {"data": settings.data} if settings.data else {})
+    dataset = load_dataset(config.data.data)
+    channels, height, width = dataset.train_images.shape[1:]
+    if path.exists():
+        try:
+            table = LatencyTable.read(path)
+            table.check_suits(config.searched, (channels, height, width), dataset.classes)
+            table.check_details(details_here())
+            return table
+        except TableError as error:
+            print(f"{path} is measured again: {error}", file=sys.stderr)
+    table = measured(config.space, config.searched, (channels, height, width), dataset.classes)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table.write(path)
+    return table
+
+
+def measured_in_turn(models: Sequence[Any], scale: Scale) -> list[float]:
+    """Latencies of ONNX models on this machine, ms, timed in turn for two seconds each."""
+    from algo.nas.measured_table import measured_ms
+
+    return measured_ms(models, seconds=0.0 if scale == "quick" else 2.0 * len(models))
+
+
+def _same(one: SearchRun) -> bool:
+    """Whether the folder is of the cell's configuration."""
+    try:
+        return bool(NasFolder.open(Path(one.folder)).config == json.loads(json.dumps(one.config.to_json())))
+    except ValueError:
+        return False
+
+
+def _held(one: SearchRun) -> NasFolder:
+    """The search's folder, held: the existing one if it has this configuration, else a new one; none is deleted."""
+    path = Path(one.folder)
+    if (path / CONFIG).exists() and _same(one):
+        folder = NasFolder.open(path)
+        folder.hold()
+        return folder
+    if content(path):
+        print(f"{path} has another configuration: it is put aside as {put_aside(path)}", file=sys.stderr)
+    return NasFolder.create(path, one.config.to_json())
+
+
+def _search(one: SearchRun) -> None:
+    from algo.nas.run import searched
+    from algo.nets.train.device_choice import training_device
+    from algo.nets.train.sgd import reproducible
+
+    with _held(one) as folder:
+        if not (folder.path / SCORES).exists():
+            with reproducible(one.config.threads, training_device()):
+                searched(one.config, folder, _quiet)
+
+
+def _choose(folder: NasFolder) -> None:
+    from algo.nas.run import chosen
+
+    chosen(folder)
+
+
+def _finish(one: SearchRun) -> None:
+    from algo.nas.run import run
+
+    with _held(one) as folder:
+        run(one.config, folder, _quiet)
+
+
+def _quiet(text: str) -> None:
+    del text
