@@ -26,8 +26,8 @@ from algo.nets.training_config import PRECISIONS, RETRAINING_MODES
 @click.option("--full", is_flag=True, help="Full width, CIFAR-100 if available, more seeds: meant for a GPU.")
 @click.option("--quick", is_flag=True, help="Seconds instead of minutes, to try the commands out.")
 @click.option("--docs", type=click.Path(path_type=Path, file_okay=False, exists=True),
-              help="Also put tables and plots into this folder's results/results.md.")  # fmt: skip
-@click.option("--page", default="results", show_default=True, help="Another page of --docs, by its name in results/.")
+              help="Also put tables and plots into this folder's results, on the page of the experiment.")  # fmt: skip
+@click.option("--page", help="Another page of --docs than the experiment's own, by its name in results/.")
 @click.option("--data", metavar="NAME|FILE", help="Other data for the runs with retraining, as for rlu tune.")
 @click.option("--width", type=click.IntRange(1), help="Channels of VGG8's first layer in these runs; default 8.")
 @click.option("--noise-std", type=float, help="Noise on the local images of these runs; default 1.5.")
@@ -38,7 +38,7 @@ from algo.nets.training_config import PRECISIONS, RETRAINING_MODES
 @click.option("--ray", metavar="ADDRESS|local", help="Spread independent runs over Ray; machines must share --out.")
 @json_option
 def experiment(
-    name: str | None, list_them: bool, out: Path | None, full: bool, quick: bool, docs: Path | None, page: str,
+    name: str | None, list_them: bool, out: Path | None, full: bool, quick: bool, docs: Path | None, page: str | None,
     as_json: bool, **others: Any,
 ) -> None:  # fmt: skip
     """Run experiment NAME of the published chapter, or all, and set the published figures beside ours.
@@ -53,7 +53,7 @@ def experiment(
             click.echo(json.dumps(EXPERIMENTS))
         else:
             for known, summary in EXPERIMENTS.items():
-                click.echo(f"{known:<14} {summary}")
+                click.echo(f"{known:<15} {summary}")
         return
     if full and quick:
         raise ValueError("--full and --quick exclude each other")

@@ -1,8 +1,9 @@
-"""The experiments of Chen 2023, chapter 2, and our own. Each is a module with the functions of `Experiment`.
+"""The experiments of Chen 2023, chapters 2 and 3, and our own. Each is a module with the functions of `Experiment`.
 
 ``rlu experiment NAME`` runs one. Nothing heavy is imported here.
 
-May import: rtl.spec, sim, algo.support, algo.space, algo.published, algo.nets, algo.chips, algo.search, algo.runs.
+May import: rtl.spec, sim, algo.support, algo.space, algo.published, algo.nets, algo.chips, algo.search, algo.runs,
+algo.nas.
 """
 
 from __future__ import annotations
@@ -22,4 +23,10 @@ EXPERIMENTS: dict[str, str] = {
     "outliers": "trainings saved by skipping outliers",
     "activations": "activation bits searched too: 9 actions per layer",
     "resnet34": "one bit-width per residual block, 1,200 iterations",
+    "hqnas-latency": "HQNAS: predicted and measured latency; what a step of each super-network costs",
+    "hqnas-front": "HQNAS: networks over (mu, nu) and over named latencies",
+    "hqnas-two-stage": "HQNAS: the joint search beside two stages, uniform 8 bits, and random choices",
+    "hqnas-devices": "HQNAS: networks for three devices",
+    "hqnas-ablation": "HQNAS: guard rails left out one at a time; the three super-networks",
+    "hqnas-lifelong": "HQNAS: classes met in steps, beside all from the start",
 }

@@ -104,7 +104,8 @@ class Page:
 class Experiment(Protocol):
     """The functions of an experiment's module.
 
-    A module whose data come from tuning runs names them in ``TASKS``, where `runs.run_for` finds them.
+    A module whose data come from tuning runs names them in ``TASKS``, where `runs.run_for` finds them. One that has a
+    page of the results of its own names it in ``PAGE``.
     """
 
     def configuration(self, settings: Settings) -> dict[str, Any]:
@@ -140,8 +141,8 @@ class Done:
 def load(name: str) -> Experiment:
     """An experiment by its name; ValueError for an unknown one, which lists all."""
     if name not in EXPERIMENTS:
-        known = "\n".join(f"  {known:<14} {summary}" for known, summary in EXPERIMENTS.items())
-        raise ValueError(f"unknown experiment {name!r}: choose from\n{known}\n  {'all':<14} one after the other")
+        known = "\n".join(f"  {known:<15} {summary}" for known, summary in EXPERIMENTS.items())
+        raise ValueError(f"unknown experiment {name!r}: choose from\n{known}\n  {'all':<15} one after the other")
     return cast(Experiment, importlib.import_module(f".{name.replace('-', '_')}", __package__))
 
 

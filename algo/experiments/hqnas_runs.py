@@ -145,8 +145,7 @@ def run_of(settings: Settings, study: str, seed: int) -> SearchRun:
 
 def table_of(settings: Settings) -> LatencyTable:
     """This machine's latency table, measured once a folder; measured again on another machine."""
-    from algo.nas.measured_table import details_here
-    from algo.nas.run import table_of as measured
+    from algo.nas.measured_table import SECONDS, details_here, measured_table
     from algo.nets.data.datasets import load_dataset
 
     path = Path(run_of(settings, JOINT, 1).table)
@@ -161,17 +160,18 @@ def table_of(settings: Settings) -> LatencyTable:
             return table
         except TableError as error:
             print(f"{path} is measured again: {error}", file=sys.stderr)
-    table = measured(config.space, config.searched, (channels, height, width), dataset.classes)
+    seconds = 0.0 if settings.scale == "quick" else SECONDS
+    table = measured_table(config.searched, (channels, height, width), dataset.classes, seconds=seconds)
     path.parent.mkdir(parents=True, exist_ok=True)
     table.write(path)
     return table
 
 
-def measured_in_turn(models: Sequence[Any], scale: Scale) -> list[float]:
-    """Latencies of ONNX models on this machine, ms, timed in turn for two seconds each."""
+def measured_in_turn(models: Sequence[Any], scale: Scale, each_s: float = 2.0) -> list[float]:
+    """Latencies of ONNX models on this machine, ms, timed in turn for some seconds each."""
     from algo.nas.measured_table import measured_ms
 
-    return measured_ms(models, seconds=0.0 if scale == "quick" else 2.0 * len(models))
+    return measured_ms(models, seconds=0.0 if scale == "quick" else each_s * len(models))
 
 
 def _same(one: SearchRun) -> bool:
@@ -202,7 +202,7 @@ def _search(one: SearchRun) -> None:
     with _held(one) as folder:
         if not (folder.path / SCORES).exists():
             with reproducible(one.config.threads, training_device()):
-                searched(one.config, folder, _quiet)
+                searched(one.config, folder, quiet)
 
 
 def _choose(folder: NasFolder) -> None:
@@ -215,8 +215,9 @@ def _finish(one: SearchRun) -> None:
     from algo.nas.run import run
 
     with _held(one) as folder:
-        run(one.config, folder, _quiet)
+        run(one.config, folder, quiet)
 
 
-def _quiet(text: str) -> None:
+def quiet(text: str) -> None:
+    """For who is told and does not say it."""
     del text

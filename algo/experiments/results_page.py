@@ -14,17 +14,23 @@ from sim.files import write_atomically
 FOLDER, PAGE = "results", "results"
 
 
-def publish(done: Done, docs: Path, page: str = PAGE) -> None:
+def page_of(experiment: str) -> str:
+    """The page of ``results`` that an experiment is on, unless another is asked for."""
+    return str(getattr(load(experiment), "PAGE", PAGE))
+
+
+def publish(done: Done, docs: Path, page: str | None = None) -> None:
     """Write data and plot into ``docs/results`` and the table between its marks in a page there.
 
     Args:
         done: the experiment.
         docs: folder of the documentation.
-        page: name of the page; on another than the usual one, names of places and files begin with it.
+        page: name of the page, if it is not the experiment's own; names of places and files begin with it then.
 
     Raises:
         ValueError: if the page has no place for the experiment.
     """
+    page = page or page_of(done.content["experiment"])
     path = docs / FOLDER / f"{page}.md"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     name = place(done.content, text, page)
@@ -40,7 +46,9 @@ def publish(done: Done, docs: Path, page: str = PAGE) -> None:
 
 def place(content: Mapping[str, Any], text: str, page: str = PAGE) -> str:
     """The name of an experiment's place in a page; at full scale ``NAME-full``, if the page has such a place."""
-    name = ("" if page == PAGE else f"{page}-") + str(content["experiment"])
+    name = str(content["experiment"])
+    if page != page_of(name):
+        name = f"{page}-{name}"
     full = f"{name}-full"
     return full if content["configuration"]["scale"] == "full" and _marks(full).search(text) else name
 

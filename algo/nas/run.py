@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from algo.nas.config import MEASURED, AimConfig, NasConfig, SpaceConfig, is_file
 from algo.nas.derive import Derived, argmax, fastest, front, within
-from algo.nas.finish import finish
+from algo.nas.finish import Finished, finish
 from algo.nas.folder import CHOICE, FRONT, PROGRESS, SCORES, STATE, SUMMARY, TABLE, NasFolder
 from algo.nas.halves import halves
 from algo.nas.latency_table import Floats, LatencyTable, TableError
+from algo.nas.network import Network
 from algo.nas.scores import collapsed, judged, learned_scores, measured_scores, probabilities_of
 from algo.nas.search import Diverged, Epoch, Part, Search
 from algo.nas.space import Architecture, Space
@@ -101,7 +102,8 @@ class Task:
             self.table = table_of(config.space, space, self.image, self.dataset.classes)
         self.limit_ms = limit_of(config.aim, self.table)
         learned, judged_by = halves(self.dataset.train_labels, self.dataset.classes, config.seed, data.train_images)
-        folder.write(TABLE, json.dumps(self.table.to_json(), indent=1) + "\n")
+        if not (folder.path / TABLE).exists():
+            folder.write(TABLE, json.dumps(self.table.to_json(), indent=1) + "\n")
         self.learned, self.judged = self._part(learned), self._part(judged_by)
         self.all = self._part(np.sort(np.concatenate([learned, judged_by])))
         device = training_device()
@@ -335,13 +337,9 @@ def trained(task: Task, architecture: Architecture, into: Path | None = None) ->
         architecture: of the network.
         into: folder for its files; default that of the search.
     """
-    config, network, table = task.config, task.network, task.table
-    discrete = judged(network, architecture, task.learned[0], *task.judged, config.choice.statistics_batches)
-    found = network.extract(architecture)
-    batch = config.learning.batch_size
-    done = finish(found, task.all, task.test, config.choice, batch, config.seed, CHANGES[config.data.augment])
+    discrete, network, done = tuned(task, architecture)
     into = into or task.folder.path
-    for name, content in take_away(found, table).items():
+    for name, content in take_away(network, task.table).items():
         task.folder.write(str((into / name).relative_to(task.folder.path)), content)
     return {
         "discrete_accuracy": discrete,
@@ -350,6 +348,19 @@ def trained(task: Task, architecture: Architecture, into: Path | None = None) ->
         "size_bytes": done.size_bytes,
         "training_s": done.seconds,
     }
+
+
+def tuned(task: Task, architecture: Architecture) -> tuple[float, Network, Finished]:
+    """A network trained from the weights of the search; nothing is written.
+
+    Returns:
+        Its accuracy on the validation half before the training, 0..1; the network, quantised; what became of it.
+    """
+    config = task.config
+    discrete = judged(task.network, architecture, task.learned[0], *task.judged, config.choice.statistics_batches)
+    network = task.network.extract(architecture)
+    batch, change = config.learning.batch_size, CHANGES[config.data.augment]
+    return discrete, network, finish(network, task.all, task.test, config.choice, batch, config.seed, change)
 
 
 def derived(folder: NasFolder, latency: str, train: bool, say: Callable[[str], None]) -> Mapping[str, Any]:

@@ -105,6 +105,10 @@ class Search:
         steps = (config.epochs - config.warmup) * len(self._numbers(torch.arange(len(learned[0]))))
         self._choices = torch.optim.Adam(network.arch_parameters(), config.reach / steps, betas=(0.5, 0.999))
 
+    def show(self, learned: Part, judged: Part) -> None:
+        """Go on with other images, such as those of more classes; the number of steps in an epoch follows."""
+        self._learned, self._judged = learned, judged
+
     @property
     def finished(self) -> bool:
         """Whether all epochs are done."""

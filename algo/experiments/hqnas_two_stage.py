@@ -1,0 +1,175 @@
+"""The joint search beside its rivals: two stages, a uniform 8-bit network, and choices at random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from algo.experiments import hqnas_runs as runs
+from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, markdown_table
+from algo.experiments.hqnas_rivals import Rival, made, with_channels
+from algo.experiments.plots import COLOURS, figure
+from algo.experiments.statistics import mean_of_few, shown
+from algo.nas.onnx_blocks import network_model
+from algo.support.cells import run_cells
+
+PAGE = runs.PAGE
+_FLOAT32 = "float32"
+_NAMED = tuple(f"latency {latency}" for latency in runs.LATENCIES)
+#: Bit policies that the second stage trains, and networks that are drawn.
+_TRAININGS, _DRAWN = 15, 3
+_NAMES: dict[str, str] = {
+    **{study: f"joint search, {study}" for study in _NAMED},
+    "two stages": f"two stages, {runs.JOINT}: float32 search, then bits by the planning unit, {_TRAININGS} trainings",
+    "uniform": "MobileNetV2 (kernel 3, expansion 6), all 8 bits, of the joint network's size",
+    "random": f"random scores, {runs.JOINT}, {_DRAWN} networks a seed, weights of the joint search",
+    _FLOAT32: "float32 search, latency 100%, all in float32",
+}
+#: Points of accuracy that the published headline gives up for its speed.
+_HEADLINE = 0.7
+
+
+def configuration(settings: Settings) -> dict[str, Any]:
+    """The searches."""
+    return {**runs.description(settings, *_NAMED, _FLOAT32), "trainings": _trainings(settings), "drawn": _DRAWN}
+
+
+def _trainings(settings: Settings) -> int:
+    return settings.pick(quick=3, cpu=_TRAININGS, full=_TRAININGS)
+
+
+def compute(settings: Settings) -> dict[str, Any]:
+    """Accuracy, size, measured latency and time of every network."""
+    found = runs.searches(settings, *_NAMED, _FLOAT32)
+    file = runs.run_of(settings, runs.JOINT, 1).table
+    cells = [
+        Rival(
+            kind, number, joint.seed, str(begins.folder.path), repr(begins.folder.scores.sum()),
+            joint.summary["limit_ms"], joint.summary["size_bytes"], _trainings(settings), file,
+        )
+        for joint, float32 in zip(found[runs.JOINT], found[_FLOAT32], strict=True)
+        for kind, begins, count in (("two stages", float32, 1), ("uniform", joint, 1), ("random", joint, _DRAWN))
+        for number in range(count)
+    ]  # fmt: skip
+    rivals = run_cells(made, cells, folder=settings.out / "cells", jobs=settings.jobs, label="rivals")
+    table = runs.table_of(settings)
+    lines: list[dict[str, Any]] = []
+    models: list[Any] = []
+    for study in (*_NAMED, _FLOAT32):
+        in_float = study == _FLOAT32
+        for one in found[study]:
+            space, summary = one.folder.table.space, one.summary
+            architecture = space.checked(summary["architecture"])
+            models.append(network_model(space, architecture, table.image, table.classes, in_float))
+            weights = 4 * _weights(one.folder.path) if in_float else summary["size_bytes"]
+            lines.append(
+                {
+                    "kind": study, "seed": one.seed, "architecture": summary["architecture"], "width": 1.0,
+                    "accuracy": summary["float_accuracy" if in_float else "accuracy"], "size_bytes": weights,
+                    "seconds": summary["search_s"] + summary["training_s"],
+                }
+            )  # fmt: skip
+    searched = {one.seed: one.summary["search_s"] for one in found[runs.JOINT]}
+    searched_float = {one.seed: one.summary["search_s"] for one in found[_FLOAT32]}
+    for cell, rival in zip(cells, rivals, strict=True):
+        space = with_channels(table.space, rival["width"])
+        models.append(network_model(space, space.checked(rival["architecture"]), table.image, table.classes))
+        before = {"two stages": searched_float, "random": searched}.get(cell.kind, {}).get(cell.seed, 0.0)
+        lines.append({"kind": cell.kind, "seed": cell.seed, **rival, "seconds": rival["seconds"] + before})
+    for line, ms in zip(lines, runs.measured_in_turn(models, settings.scale), strict=True):
+        line["measured_ms"] = ms
+    return {
+        "networks": lines,
+        "data": found[runs.JOINT][0].summary["data"],
+        "limit_ms": found[runs.JOINT][0].summary["limit_ms"],
+    }
+
+
+def _weights(folder: Any) -> int:
+    """Number of weights of convolutions and the last layer."""
+    import torch
+
+    from algo.nas.take_away import WEIGHTS
+
+    content = torch.load(folder / WEIGHTS, weights_only=True)["float"]
+    return sum(value.numel() for value in content.values() if value.dim() > 1)
+
+
+def present(data: Mapping[str, Any]) -> Page:
+    """Means of each kind, and the comparisons that targets are set for."""
+    kinds = {kind: [one for one in data["networks"] if one["kind"] == kind] for kind in _NAMES}
+    joint, two, float32, uniform = (kinds[kind] for kind in (runs.JOINT, "two stages", _FLOAT32, "uniform"))
+    rows = [
+        Row("joint less two stages, points, pairs of seeds", NOT_PUBLISHED, _pairs(joint, two, _points),
+            "0.5 wanted, or 1.3 times faster"),
+        Row("latency of two stages / of the joint network", NOT_PUBLISHED, _pairs(joint, two, _slower, 2)),
+    ]  # fmt: skip
+    for study in _NAMED:
+        rows.append(
+            Row(f"float32 search's network / {_NAMES[study]}: latency, and points lost",
+                "1.8 times, 0.9 points (thesis) or 0.7 (arXiv); ImageNet" if study == _NAMED[0] else NOT_PUBLISHED,
+                f"{_pairs(kinds[study], float32, _slower, 2)}; {_pairs(float32, kinds[study], _points)}",
+                f"1.8 times at {_HEADLINE} points wanted")
+        )  # fmt: skip
+    best = np.mean([one["accuracy"] for one in uniform])
+    small = [
+        (np.mean([one["size_bytes"] for one in kinds[study]]), study)
+        for study in _NAMED
+        if np.mean([one["accuracy"] for one in kinds[study]]) >= best
+    ]
+    less = "none is as accurate"
+    if small:
+        size, study = min(small)
+        less = f"{100 * (size / np.mean([one['size_bytes'] for one in uniform]) - 1):+.0f} %: {study}"
+    rows.append(
+        Row("size of the smallest joint network as accurate as uniform 8 bits", NOT_PUBLISHED, less, "-25 % wanted")
+    )
+    body = [
+        (
+            _NAMES[kind], f"{len(found)}", shown(mean_of_few([100 * one["accuracy"] for one in found]), 1),
+            shown(mean_of_few([one["measured_ms"] for one in found]), 4),
+            shown(mean_of_few([one["size_bytes"] / 1024 for one in found]), 0),
+            f"{np.mean([one['seconds'] for one in found]):.0f}",
+        )
+        for kind, found in kinds.items()
+    ]  # fmt: skip
+    header = ("how it was found", "networks", "accuracy, %", "measured, ms", "weights, KiB", "search and training, s")
+    with figure(1) as drawn:
+        [axes] = drawn.axes
+        for number, (kind, found) in enumerate(kinds.items()):
+            axes.plot([one["measured_ms"] for one in found], [100 * one["accuracy"] for one in found], "o",
+                      color=COLOURS[number], label=kind)  # fmt: skip
+        axes.axvline(data["limit_ms"], color="grey", linestyle=":")
+        axes.set(xlabel="latency measured, ms", ylabel="accuracy, %")
+    return Page(
+        rows,
+        drawn.png,
+        f"Accuracy over measured latency; the dotted line is {runs.JOINT}",
+        {"**Means over the seeds**": markdown_table(header, body)},
+        (
+            f"{data['data']}. Latencies were timed in turn, on the whole network. Accuracies are of the test images.",
+            "Two stages: of the float32 search's front, the best architecture that keeps the latency at 8 bits. Then "
+            "every bit policy is trained for an epoch from the same float32 network and judged on the validation half. "
+            "The network recommended is trained on all images, as the joint one is. This takes more trainings than "
+            "the joint search.",
+            "The uniform network is shown as many images as the joint search and its training, from scratch. Random "
+            "networks begin with the weights of the joint search, whose time is counted for each.",
+            "Intervals are Student's t over the seeds, 95 %: with few seeds they are wide. Seconds are of cores that "
+            "were all busy.",
+        ),
+    )
+
+
+def _pairs(ours: list[dict[str, Any]], theirs: list[dict[str, Any]], figure_of: Any, digits: int = 1) -> str:
+    """A figure of pairs of networks with the same seed, with its mean and interval."""
+    return shown(mean_of_few([figure_of(one, other) for one, other in zip(ours, theirs, strict=True)]), digits)
+
+
+def _points(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    return float(100 * (one["accuracy"] - other["accuracy"]))
+
+
+def _slower(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
+    return float(other["measured_ms"] / one["measured_ms"])
