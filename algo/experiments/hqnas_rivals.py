@@ -119,7 +119,8 @@ def _uniform(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture
         torch.manual_seed(cell.seed)
         found = network(width).to(task.all[0].device)
     longer = replace(choice, tuning_epochs=choice.tuning_epochs + (learning.epochs + 1) // 2)
-    return architecture, width, finish(found, task.all, task.test, longer, learning.batch_size, cell.seed)
+    batch, floats = learning.batch_size, table.in_float32
+    return architecture, width, finish(found, task.all, task.test, longer, batch, cell.seed, in_float32=floats)
 
 
 def _two_stages(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture, float, Finished]:
@@ -140,7 +141,8 @@ def _two_stages(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architect
     chosen = _with_bits(architecture, _bits_by_planning(task, table, architecture, cell))
     learning, choice = task.config.learning, task.config.choice
     network = _extracted(task, table, chosen)
-    return chosen, 1.0, finish(network, task.all, task.test, choice, learning.batch_size, cell.seed)
+    batch, floats = learning.batch_size, table.in_float32
+    return chosen, 1.0, finish(network, task.all, task.test, choice, batch, cell.seed, in_float32=floats)
 
 
 #: How networks are found.
@@ -176,8 +178,7 @@ def _bits_by_planning(task: Task, table: LatencyTable, architecture: Architectur
     import torch
 
     from algo.nas.finish import QUANTISED_RATE
-    from algo.nas.network import policy_of_bits
-    from algo.nets.quantisation import apply, quantise
+    from algo.nas.network import set_bits_found
     from algo.nets.train.sgd import accuracy_of, train
     from algo.nets.training_config import TrainingConfig
     from algo.search.methods.registry import METHODS
@@ -197,8 +198,7 @@ def _bits_by_planning(task: Task, table: LatencyTable, architecture: Architectur
         if cost.latency_ms < problem.objective.latency_th_ms:
             network = copy.deepcopy(start)
             network.architecture = _with_bits(architecture, list(policy.weight_bits))
-            quantise(network)
-            apply(network, policy_of_bits(network))
+            set_bits_found(network, table.in_float32)
             rate = QUANTISED_RATE * choice.tuning_rate
             train(network, images, labels, recipe, 1, batch, rate, generator, "cosine")
             accuracy = accuracy_of(network, *task.judged)

@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from algo.export.onnx_check import check
-from algo.nets.quantisation import ActivationLevels, QuantisedConv2d, QuantisedLinear, weight_levels
+from algo.nets.quantisation import ActivationLevels, QuantisedConv2d, QuantisedLinear, Rounding, weight_levels
 from algo.nets.tracing import called, described, functional_trace, shape_of
 
 Format = Literal["onnx", "qonnx"]
@@ -149,9 +149,11 @@ class _Builder:
 
     # --- quantisation -----------------------------------------------------------------------------------------------
 
-    def _quantised_input(self, node: fx.Node, layer: QuantisedConv2d | QuantisedLinear) -> str:
+    def _quantised_input(self, node: fx.Node, layer: QuantisedConv2d | QuantisedLinear | Rounding) -> str:
         """The layer's input rounded to its levels."""
         given, name = self._given(node), f"{node.name}.input"
+        if not isinstance(layer, Rounding) and not layer.rounds_input:
+            return given
         if not layer.seen and not layer.low < layer.high:
             raise ValueError(
                 "the range of its input was never set: give the network some images in training mode first"
@@ -211,6 +213,10 @@ class _Builder:
         ]
         clipped = self._emit("Clip", [levels, *ends], f"{name}_clipped")
         return self._emit("Mul", [clipped, self._constant(f"{name}_step", grid.step)], f"{name}_rounded")
+
+    def rounding(self, node: fx.Node, layer: Any) -> str:
+        """A tensor rounded by itself."""
+        return self._quantised_input(node, layer)
 
     # --- layers -----------------------------------------------------------------------------------------------------
 
@@ -294,6 +300,10 @@ class _Builder:
         """All dimensions except the first become one."""
         if len(shape_of(node)) != 2 or shape_of(node)[0] != shape_of(_input_of(node))[0]:
             raise ValueError(f"it makes the shape {shape_of(node)}, only (N, values) can")
+        if shape_of(_input_of(node))[2:] == (1, 1):
+            # ONNX Runtime moves the rounding of integers past a Reshape, and not past a Flatten.
+            shape = self._constant(f"{node.name}.shape", np.array([0, -1]))
+            return self._emit("Reshape", [self._given(node), shape], _output(node))
         return self._emit("Flatten", [self._given(node)], _output(node), axis=1)
 
     def add_two(self, node: fx.Node, layer: Any) -> str:
@@ -310,7 +320,13 @@ class _Builder:
         axes = [dims] if isinstance(dims, int) else list(dims) if isinstance(dims, tuple | list) else None
         if axes is None:
             raise ValueError("only a mean over named dimensions can")
-        keep = len(shape_of(node)) == len(shape_of(_input_of(node)))
+        rank = len(shape_of(_input_of(node)))
+        keep = len(shape_of(node)) == rank
+        if rank == 4 and sorted(axis % rank for axis in axes) == [2, 3]:  # for which there is an integer kernel
+            if keep:
+                return self._emit("GlobalAveragePool", [self._given(node)], _output(node))
+            means = self._emit("GlobalAveragePool", [self._given(node)], f"{node.name}.means")
+            return self._emit("Flatten", [means], _output(node), axis=1)
         return self._emit("ReduceMean", [self._given(node)], _output(node), axes=axes, keepdims=int(keep))
 
 
@@ -354,6 +370,7 @@ _Convert = Callable[[_Builder, fx.Node, Any], str]
 _LAYERS: dict[type[nn.Module], _Convert] = {
     QuantisedConv2d: _Builder.conv,
     QuantisedLinear: _Builder.linear,
+    Rounding: _Builder.rounding,
     nn.BatchNorm1d: _Builder.norm,
     nn.BatchNorm2d: _Builder.norm,
     nn.ReLU: _Builder.relu,

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from algo.nas.config import ChoiceConfig
-from algo.nas.network import Network, policy_of_bits
+from algo.nas.network import Network, policy_of_bits, set_bits_found
 from algo.nas.search import Diverged, check_finite
-from algo.nets.quantisation import apply, model_size_bytes, quantise
+from algo.nets.quantisation import model_size_bytes
 from algo.nets.train.augment import Change
 from algo.nets.train.sgd import accuracy_of, train
 from algo.nets.training_config import TrainingConfig
@@ -47,6 +48,7 @@ def finish(
     batch_size: int,
     seed: int,
     change: Change | None = None,
+    in_float32: Collection[int] = (),
 ) -> Finished:
     """Train a network in float32, set its bits, train on, and test it.
 
@@ -57,6 +59,7 @@ def finish(
         batch_size: images per step.
         seed: of the order of the images.
         change: of the images of every step.
+        in_float32: bit-widths that the device computes in float32.
 
     Raises:
         Diverged: if the weights are not finite numbers afterwards.
@@ -71,16 +74,14 @@ def finish(
     )  # fmt: skip
     _check(network)
     float_accuracy = accuracy_of(network, *test_set)
-    policy = policy_of_bits(network)
-    quantise(network)
-    apply(network, policy)
+    set_bits_found(network, in_float32)
     train(
         network, images, labels, recipe, config.quantised_epochs, batch_size, QUANTISED_RATE * config.tuning_rate,
         generator, "cosine", "quantised", change=change,
     )  # fmt: skip
     _check(network)
     accuracy = accuracy_of(network, *test_set)
-    size = model_size_bytes(network, policy.weight_bits)
+    size = model_size_bytes(network, policy_of_bits(network).weight_bits)
     return Finished(network.eval(), accuracy, float_accuracy, size, time.perf_counter() - start)
 
 

@@ -99,6 +99,11 @@ class LatencyTable:
         """The number of the bit-width that stem, head and last layer run in: the one nearest to 8."""
         return min(range(len(self.space.bits)), key=lambda number: abs(self.space.bits[number] - 8))
 
+    @property
+    def in_float32(self) -> tuple[int, ...]:
+        """The bit-widths that the device computes in float32."""
+        return tuple(bits for bits, speed in zip(self.space.bits, self.speeds, strict=True) if speed == "float32")
+
     def ms(self, architecture: Architecture) -> float:
         """Latency of a network."""
         paths, bits = self.indices(architecture)

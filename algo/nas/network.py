@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from torch import Tensor, nn
 
 from algo.nas.space import Architecture, Space
 from algo.nets.models.mobilenetv2 import InvertedResidual, normalised
-from algo.nets.quantisation import weight_layers
+from algo.nets.quantisation import QuantisedConv2d, QuantisedLinear, Rounding, apply, quantise, weight_layers
 from algo.space.policy import Policy
 
 #: Bits of the weights of stem, head and last layer, which no search chooses.
 END_BITS = 8
+
+
+class Block(InvertedResidual):
+    """A block that can round what it is given, and what it adds to that: see `set_bits_found`.
+
+    Attributes:
+        given, made: nothing, or a `Rounding`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, expansion: int, kernel: int = 3) -> None:
+        super().__init__(inputs, outputs, stride, expansion, kernel)
+        self.given: nn.Module = nn.Identity()
+        self.made: nn.Module = nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""
+        images = self.given(images)
+        made: Tensor = self.made(self.layers(images))
+        return images + made if self.adds_input else made
 
 
 class Network(nn.Module):
@@ -36,18 +55,21 @@ class Network(nn.Module):
         self.stem = nn.Sequential(*normalised(channels, space.stem, 3, space.stem_stride))
         self.blocks = nn.Sequential(
             *(
-                InvertedResidual(block.inputs, block.outputs, block.stride, option.expansion, option.kernel)
+                Block(block.inputs, block.outputs, block.stride, option.expansion, option.kernel)
                 for block, option in zip(space.blocks((8, 8)), architecture, strict=True)
             )
         )
         self.head = nn.Sequential(*normalised(space.stages[-1].channels, space.head))
+        self.features: nn.Module = nn.Identity()  # or a rounding of what the mean is taken of, and of the means
+        self.means: nn.Module = nn.Identity()
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(space.head, classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, channels, height, width)."""
-        features = self.head(self.blocks(self.stem(images))).mean((2, 3))
-        logits: Tensor = self.classifier(self.dropout(features))
+        features = self.features(self.head(self.blocks(self.stem(images))))
+        means = self.means(features.mean((2, 3), keepdim=True)).flatten(1)
+        logits: Tensor = self.classifier(self.dropout(means))
         return logits
 
 
@@ -72,3 +94,39 @@ def policy_of_bits(network: Network) -> Policy:
     """The policy of a network's layers: the bits of its architecture, and `activation_bits`."""
     weights = [END_BITS if number is None else network.architecture[number].bits for number in block_of_layer(network)]
     return Policy(weights, [activation_bits(bits) for bits in weights])
+
+
+def set_bits_found(network: Network, in_float32: Collection[int] = ()) -> None:
+    """Quantise a network in place, with the bits of its architecture, so that a device can compute it in integers.
+
+    Layers round their input as usual. Besides, everything between layers of integers becomes integers: both parts of a
+    sum, what the mean is taken of, and what goes from integers to float32. Blocks in float32 round weights alone.
+
+    Args:
+        network: not yet quantised.
+        in_float32: bit-widths that the device computes in float32, such as `LatencyTable.in_float32`.
+    """
+    policy = policy_of_bits(network)
+    quantise(network)
+    apply(network, policy)
+    network.features, network.means = _rounding(network, END_BITS), _rounding(network, END_BITS)
+    assert isinstance(network.classifier, QuantisedLinear)
+    network.classifier.rounds_input = False
+    after_integers = True
+    for block, option in zip(network.blocks, network.architecture, strict=True):
+        assert isinstance(block, Block)
+        integers = option.bits not in in_float32
+        layers = [module for module in block.layers if isinstance(module, QuantisedConv2d)]
+        if not integers:
+            for layer in layers:
+                layer.rounds_input = False
+        if integers and block.adds_input:
+            block.made = _rounding(network, option.bits)
+        if (integers and block.adds_input) or (after_integers and not integers):
+            block.given = _rounding(network, option.bits if integers else END_BITS)
+            layers[0].rounds_input = False
+        after_integers = integers
+
+
+def _rounding(network: Network, weight_bits: int) -> Rounding:
+    return Rounding(activation_bits(weight_bits)).to(network.classifier.weight.device)

@@ -43,10 +43,13 @@ class Block(nn.Module):
             *normalised(between, outputs)[:-1],
         )
         self.adds_input = stride == 1 and inputs == outputs
+        self.given: nn.Module = nn.Identity()  # or a rounding, as is `made`
+        self.made: nn.Module = nn.Identity()
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H / stride, W / stride)."""
-        made: Tensor = self.layers(images)
+        images = self.given(images)
+        made: Tensor = self.made(self.layers(images))
         return images + made if self.adds_input else made
 
 
@@ -59,11 +62,14 @@ class Found(nn.Module):
         self.stem = nn.Sequential(*normalised(facts["channels"], stem["channels"], 3, stem["stride"]))
         self.blocks = nn.Sequential(*(Block(block) for block in facts["blocks"]))
         self.head = nn.Sequential(*normalised(facts["blocks"][-1]["outputs"], head["channels"]))
+        self.features: nn.Module = nn.Identity()  # or a rounding, as is `means`
+        self.means: nn.Module = nn.Identity()
         self.classifier = nn.Linear(head["channels"], facts["classes"])
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes)."""
-        logits: Tensor = self.classifier(self.head(self.blocks(self.stem(images))).mean((2, 3)))
+        features = self.features(self.head(self.blocks(self.stem(images))))
+        logits: Tensor = self.classifier(self.means(features.mean((2, 3), keepdim=True)).flatten(1))
         return logits
 
 
@@ -83,8 +89,11 @@ def load() -> nn.Module:
     """The network with rounded weights, whose layers round what they are given; in evaluation mode."""
     known = facts()
     network = Found(known)
+    for name, one in known["roundings"].items():
+        owner, _, last = name.rpartition(".")
+        setattr(network.get_submodule(owner), last, Rounded(one["activation_bits"]))
     for name, layer in list(network.named_modules()):
-        if name in known["layers"]:
+        if known["layers"].get(name, {}).get("rounds_input"):
             rounded = Rounded(known["layers"][name]["activation_bits"])
             layer.register_module("given", rounded)
             layer.register_forward_pre_hook(lambda _, given, rounded=rounded: (rounded(given[0]),))

@@ -360,7 +360,11 @@ def tuned(task: Task, architecture: Architecture) -> tuple[float, Network, Finis
     discrete = judged(task.network, architecture, task.learned[0], *task.judged, config.choice.statistics_batches)
     network = task.network.extract(architecture)
     batch, change = config.learning.batch_size, CHANGES[config.data.augment]
-    return discrete, network, finish(network, task.all, task.test, config.choice, batch, config.seed, change)
+    return (
+        discrete,
+        network,
+        finish(network, task.all, task.test, config.choice, batch, config.seed, change, task.table.in_float32),
+    )
 
 
 def derived(folder: NasFolder, latency: str, train: bool, say: Callable[[str], None]) -> Mapping[str, Any]:

@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 from algo.nas import plain_network
 from algo.nas.latency_table import LatencyTable
-from algo.nas.network import Network, policy_of_bits
+from algo.nas.network import Network, set_bits_found
 from algo.nets.quantisation import (
     QuantisedConv2d,
     QuantisedLinear,
-    apply,
-    quantise,
+    Rounding,
     quantised_layers,
     weight_levels,
 )
@@ -59,10 +58,20 @@ def described(network: Network, table: LatencyTable) -> dict[str, Any]:
         "blocks": blocks,
         "head": {"channels": space.head},
         "layers": {
-            name: {"weight_bits": layer.weight_bits, "activation_bits": layer.activation_bits}
+            name: {
+                "weight_bits": layer.weight_bits,
+                "activation_bits": layer.activation_bits,
+                "rounds_input": layer.rounds_input,
+            }
             for name, layer in quantised_layers(network)
         },
+        "roundings": {name: {"activation_bits": one.activation_bits} for name, one in roundings(network).items()},
     }
+
+
+def roundings(network: nn.Module) -> dict[str, Rounding]:
+    """By name, what rounds a tensor by itself."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, Rounding)}
 
 
 def states(network: nn.Module) -> dict[str, dict[str, Tensor]]:
@@ -70,21 +79,22 @@ def states(network: nn.Module) -> dict[str, dict[str, Tensor]]:
 
     `algo.nas.plain_network` reads the first two; `restored` the first and the last.
     """
-    layers = dict(quantised_layers(network))
+    layers, alone = dict(quantised_layers(network)), roundings(network)
     plain, rounded, ranges = {}, {}, {}
     for name, value in network.state_dict().items():
         owner, _, last = name.rpartition(".")
         layer = layers.get(owner)
         value = value.detach().cpu().clone()
-        if layer is not None and last in ("low", "high", "seen"):
+        if (layer is not None or owner in alone) and last in ("low", "high", "seen"):
             ranges[name] = value
             continue
         plain[name] = rounded[name] = value
         if layer is not None and last == "weight":
             rounded[name] = rounded_weight(layer).cpu()
-    for name, layer in layers.items():
-        grid = layer.input_levels()
-        rounded[f"{name}.given.scale"], rounded[f"{name}.given.zero"] = grid.step.cpu(), grid.zero.cpu()
+    grids = {f"{name}.given": layer.input_levels() for name, layer in layers.items() if layer.rounds_input}
+    grids |= {name: one.input_levels() for name, one in alone.items()}
+    for name, grid in grids.items():
+        rounded[f"{name}.scale"], rounded[f"{name}.zero"] = grid.step.cpu(), grid.zero.cpu()
     return {"float": plain, "rounded": rounded, "ranges": ranges}
 
 
@@ -107,9 +117,7 @@ def restored(folder: Path, table: LatencyTable) -> Network:
         network = Network(table.space, table.space.checked(chosen), table.image[0], table.classes)
     with reading(folder / WEIGHTS):
         content = torch.load(folder / WEIGHTS, weights_only=True)
-        policy = policy_of_bits(network)
-        quantise(network)
-        apply(network, policy)
+        set_bits_found(network, table.in_float32)
         network.load_state_dict(content["float"] | content["ranges"])
     return network.eval()
 

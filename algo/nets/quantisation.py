@@ -210,18 +210,17 @@ def quantise_activations_learned(values: Tensor, low: Tensor, high: Tensor, bits
     return torch._fake_quantize_learnable_per_tensor_affine(values.float(), step.view(1), zero.view(1), 0, largest, 1.0)
 
 
-class _Quantised(nn.Module):
-    """What quantised convolutions and fully connected layers share: bit-widths and the range of the input."""
+class _Ranged(nn.Module):
+    """What all share that round what they are given: a bit-width and the range of the input."""
 
-    weight_bits: int
     activation_bits: int
     learned: bool
     low: Tensor
     high: Tensor
     seen: Tensor
 
-    def _prepare(self, learned: bool) -> None:
-        self.weight_bits = self.activation_bits = 8
+    def _prepare_range(self, learned: bool) -> None:
+        self.activation_bits = 8
         self.learned = learned
         for name in ("low", "high"):
             if learned:
@@ -253,13 +252,48 @@ class _Quantised(nn.Module):
             return activation_levels(self.low.clamp(max=0), self.high.clamp(min=0), self.activation_bits)
 
 
+class Rounding(_Ranged):
+    """Rounds a tensor to ``activation_bits``, as a quantised layer rounds its input.
+
+    It is for tensors that no layer rounds alone: the two parts of a sum, or what several layers are given. A layer that
+    is given what a `Rounding` made needs no rounding of its own: see ``rounds_input`` of quantised layers.
+
+    Args:
+        bits: 2..16.
+    """
+
+    def __init__(self, bits: int = 8) -> None:
+        super().__init__()
+        _check_bits(ACTIVATION_BITS, bits)
+        self._prepare_range(learned=False)
+        self.activation_bits = bits
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Any shape, which stays."""
+        return self._quantise_input(values)
+
+
+class _Quantised(_Ranged):
+    """What quantised convolutions and fully connected layers share: bit-widths, and whether they round their input."""
+
+    weight_bits: int
+    rounds_input: bool = True
+
+    def _prepare(self, learned: bool) -> None:
+        self._prepare_range(learned)
+        self.weight_bits = 8
+
+    def _given(self, values: Tensor) -> Tensor:
+        return self._quantise_input(values) if self.rounds_input else values
+
+
 class QuantisedConv2d(_Quantised, nn.Conv2d):
     """A convolution that rounds its input and weights to ``activation_bits`` and ``weight_bits``."""
 
     def forward(self, input: Tensor) -> Tensor:
         """The convolution of the rounded input (N, C, H, W) by the rounded weights."""
         weight = quantise_weights(self.weight, self.weight_bits)
-        values = self._quantise_input(input)
+        values = self._given(input)
         if _layout(weight) is torch.channels_last:  # the convolution would reorder them in both directions
             values = values.contiguous(memory_format=torch.channels_last)
         return cast(Tensor, self._conv_forward(values, weight, self.bias))
@@ -271,7 +305,7 @@ class QuantisedLinear(_Quantised, nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """The product of the rounded input (..., features) and the rounded weights."""
         weight = quantise_weights(self.weight, self.weight_bits)
-        return functional.linear(self._quantise_input(input), weight, self.bias)
+        return functional.linear(self._given(input), weight, self.bias)
 
 
 _FORMS: dict[type, type] = {nn.Conv2d: QuantisedConv2d, nn.Linear: QuantisedLinear}

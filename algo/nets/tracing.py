@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import map_aggregate
 
-from algo.nets.quantisation import is_layer
+from algo.nets.quantisation import Rounding, is_layer
 
 
 @contextmanager
@@ -57,7 +57,7 @@ class _Tracer(fx.Tracer):
         return _Proxy(node, self)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return is_layer(m) or super().is_leaf_module(m, module_qualified_name)
+        return is_layer(m) or isinstance(m, Rounding) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         try:
