@@ -3,7 +3,7 @@
 ``rlu experiment NAME`` runs one. Nothing heavy is imported here.
 
 May import: rtl.spec, sim, algo.support, algo.space, algo.published, algo.nets, algo.chips, algo.search, algo.runs,
-algo.nas.
+algo.nas, algo.export.
 """
 
 from __future__ import annotations

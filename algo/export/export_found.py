@@ -6,13 +6,14 @@ import copy
 import importlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from algo.export.onnx_check import Agreement, agreement
 from algo.export.onnx_export import FORMATS, Format, export
 from algo.nas.folder import SUMMARY, NasFolder
-from algo.nas.network import policy_of_bits
+from algo.nas.network import Network, policy_of_bits
 from algo.nas.run import images_to_test
 from algo.nas.take_away import restored
 from algo.nets.folding import fold_batch_norm
@@ -64,11 +65,17 @@ def export_found(
     images, labels = images_to_test(folder)
     images, labels = images[:COMPARED], labels[:COMPARED]
     weight_bytes = model_size_bytes(network, policy_of_bits(network).weight_bits)
-    few = torch.from_numpy(images[:2])
-    exported = copy.deepcopy(network)
-    if fold:
-        fold_batch_norm(exported, few)
-    content = export(exported, few, form, integer_kernels)
+    content = file_of(network, torch.from_numpy(images[:2]), form, fold, integer_kernels)
     written = content.SerializeToString()
     write_atomically(out, written)
     return ExportedNetwork(len(written), weight_bytes, agreement(network, content, images, labels))
+
+
+def file_of(
+    network: Network, images: torch.Tensor, form: Format = "onnx", fold: bool = False, integer_kernels: bool = False
+) -> Any:
+    """A network found as an `onnx.ModelProto`; ``images`` are a few that it takes, the rest as of `export_found`."""
+    exported = copy.deepcopy(network)
+    if fold:
+        fold_batch_norm(exported, images)
+    return export(exported, images, form, integer_kernels)

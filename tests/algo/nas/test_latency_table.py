@@ -120,3 +120,20 @@ def test_limits_are_in_ms_or_parts_of_the_largest_network():
     for text in ("0.8", "ms", "-1ms", "0%", "nanms", "infms", "60 percent"):
         with pytest.raises(ValueError, match="a latency must be"):
             TABLE.limit_ms(text)
+
+
+def test_a_table_of_more_bit_widths_serves():
+    table = made_up()
+    less = table.narrowed((4, 16))
+    assert less.space == dataclasses.replace(table.space, bits=(4, 16)) and less.speeds == ("int4", "int16")
+    network = less.space.checked([(3, 3, 16), (3, 6, 4)])
+    blocks = table.blocks_ms[0, 0, 2] + table.blocks_ms[1, 1, 0]
+    # Stem and head have the bits nearest to 8 that there are.
+    changes = table.switch_ms[0, 0, 2] + table.switch_ms[1, 2, 0] + table.switch_ms[2, 0, 0]
+    assert less.ms(network) == pytest.approx(table.ends_ms + blocks + changes)
+    assert table.narrowed(table.space.bits) is table and table.narrowed((4, 6)) is table
+
+
+def test_what_runs_in_float32_is_known():
+    assert dataclasses.replace(made_up(), speeds=("int8", "int8", "float32")).in_float32 == (16,)
+    assert made_up().in_float32 == ()

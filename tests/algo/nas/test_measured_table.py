@@ -194,3 +194,16 @@ def test_what_cannot_be_measured_is_named(monkeypatch):
     with pytest.raises(TableError, match=said) as caught:
         measured.measured_table(TINY, IMAGE, 10, seconds=0)
     assert "\n" not in str(caught.value)
+
+
+def test_a_network_in_float32_has_no_integers():
+    model = onnx_blocks.network_model(TINY, TINY.same((3, 3, 8)), (1, 32, 32), 10, float32=True)
+    assert not {"QuantizeLinear", "DequantizeLinear"} & {node.op_type for node in model.graph.node}
+    assert measured.measured_ms([model], seconds=0)[0] > 0
+
+
+def test_resnet8_has_its_weights_and_runs_in_integers():
+    model = onnx_blocks.resnet8_model()
+    weights = [one for one in model.graph.initializer if one.data_type == onnx.TensorProto.INT8 and len(one.dims) > 1]
+    assert sum(math.prod(one.dims) for one in weights) == 77_360  # Banbury et al., 2021: 78 k parameters, with biases
+    assert onnx_blocks.float_layers(model) == []

@@ -88,6 +88,18 @@ def test_with_two_levels_the_choices_learn_from_the_other_half():
     assert not torch.allclose(plain.network.theta, other.network.theta, atol=1e-4)
 
 
+def test_a_search_can_be_shown_other_images():
+    ours = search()
+    ours.epoch()
+    before = ours.mixed_accuracy()
+    images, labels = part(2)
+    ours.show((images[labels == 1], labels[labels == 1]), (images, 1 - labels))
+    assert ours.mixed_accuracy() == pytest.approx(1 - before)
+    while not ours.finished:
+        ours.epoch()
+    assert ours.mixed_accuracy() < 0.6 and bool((ours.network(images).argmax(1) == 1).float().mean() > 0.9)
+
+
 def test_a_loss_that_is_no_number_stops_the_search():
     images, labels = part(1)
     images[7] = torch.nan
