@@ -125,6 +125,6 @@ def _plot(data: Mapping[str, Any]) -> bytes:
                 axes.text(place, base + 0.1, f"e{expansion}\n{bits} bits", ha="center", fontsize="x-small")
                 if data["down"][place]:
                     axes.plot([place - 0.5] * 2, [base, base + 1.1], "--", color="grey", linewidth=1)
-        axes.set(xlim=(-2.2, len(data["blocks"]) - 0.4), xlabel="block", yticks=[])
+        axes.set(xlim=(-1.6, len(data["blocks"]) - 0.4), xlabel="block", yticks=[])
         axes.set_xticks(range(len(data["blocks"])), data["blocks"])
     return drawn.png

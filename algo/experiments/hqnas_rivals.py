@@ -74,6 +74,31 @@ def made(cell: Rival) -> dict[str, Any]:
     }
 
 
+@kept_as("algo.experiments.hqnas_rivals.training_s")
+def training_s(cell: Rival) -> float:
+    """Seconds of training the largest network in float32, from scratch, for the images that a search is shown."""
+    import torch
+
+    from algo.nas.network import Network
+    from algo.nas.run import Task
+    from algo.nets.train.device_choice import training_device
+    from algo.nets.train.sgd import reproducible, train
+    from algo.nets.training_config import TrainingConfig
+
+    folder = NasFolder.open(Path(cell.folder))
+    learning = folder.settings.learning
+    with reproducible(folder.settings.threads, training_device()):
+        task = Task(folder.settings, folder, quiet)
+        table = task.table
+        network = Network(table.space, table.largest, table.image[0], table.classes)
+        network.to(training_device()).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        generator = torch.Generator().manual_seed(cell.seed)
+        batch, rate = learning.batch_size, learning.learning_rate
+        start = time.perf_counter()
+        train(network, *task.learned, TrainingConfig(), learning.epochs, batch, rate, generator, "cosine")
+        return time.perf_counter() - start
+
+
 def with_channels(space: Space, width: float) -> Space:
     """The space with this multiple of its channels, in fours."""
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from algo.experiments import hqnas_runs as runs
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, markdown_table
-from algo.experiments.hqnas_rivals import Rival, made, with_channels
+from algo.experiments.hqnas_rivals import Rival, made, training_s, with_channels
 from algo.experiments.plots import COLOURS, figure
 from algo.experiments.statistics import mean_of_few, shown
 from algo.nas.onnx_blocks import network_model
@@ -53,7 +53,10 @@ def compute(settings: Settings) -> dict[str, Any]:
         for kind, begins, count in (("two stages", float32, 1), ("uniform", joint, 1), ("random", joint, _DRAWN))
         for number in range(count)
     ]  # fmt: skip
-    rivals = run_cells(made, cells, folder=settings.out / "cells", jobs=settings.jobs, label="rivals")
+    folder = settings.out / "cells"
+    rivals = run_cells(made, cells, folder=folder, jobs=settings.jobs, label="rivals")
+    begun = [cell for cell in cells if cell.kind == "uniform"]  # one a seed
+    seconds = run_cells(training_s, begun, folder=folder, jobs=settings.jobs, label="largest network")
     table = runs.table_of(settings)
     lines: list[dict[str, Any]] = []
     models: list[Any] = []
@@ -84,6 +87,8 @@ def compute(settings: Settings) -> dict[str, Any]:
         "networks": lines,
         "data": found[runs.JOINT][0].summary["data"],
         "limit_ms": found[runs.JOINT][0].summary["limit_ms"],
+        "search_s": [one.summary["search_s"] + one.folder.scores_s for one in found[runs.JOINT]],
+        "largest_s": seconds,
     }
 
 
@@ -113,6 +118,11 @@ def present(data: Mapping[str, Any]) -> Page:
                 f"{_pairs(kinds[study], float32, _slower, 2)}; {_pairs(float32, kinds[study], _points)}",
                 f"1.8 times at {_HEADLINE} points wanted")
         )  # fmt: skip
+    times = [search / largest for search, largest in zip(data["search_s"], data["largest_s"], strict=True)]
+    rows.append(
+        Row("time of a search with its scores / training the largest network on as many images", NOT_PUBLISHED,
+            shown(mean_of_few(times), 2), "1.5 wanted")
+    )  # fmt: skip
     best = np.mean([one["accuracy"] for one in uniform])
     small = [
         (np.mean([one["size_bytes"] for one in kinds[study]]), study)

@@ -94,6 +94,11 @@ class NasFolder(HeldFolder):
         return np.array(self._read(SCORES, {"scores": list[list[float]]})["scores"], dtype=np.float64)
 
     @property
+    def scores_s(self) -> float:
+        """Seconds that the scores took."""
+        return float(self._read(SCORES, {"seconds": float})["seconds"])
+
+    @property
     def probabilities(self) -> tuple[Floats, Floats]:
         """Probabilities at the end of the search: of paths (blocks, paths) and of bits (blocks, bits)."""
         found = self._read(SCORES, dict.fromkeys(("theta", "phi"), list[list[float]]))
