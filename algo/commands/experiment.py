@@ -58,6 +58,7 @@ def experiment(
     if full and quick:
         raise ValueError("--full and --quick exclude each other")
     from algo.experiments.base import Settings, load, perform
+    from algo.experiments.hqnas_runs import search_for
     from algo.experiments.results_page import publish
     from algo.experiments.runs import run_for
     from sim.files import FolderLock
@@ -70,14 +71,17 @@ def experiment(
     scale = "full" if full else "quick" if quick else "cpu"
     default = Path("runs") / ("experiments" if scale == "cpu" else f"experiments-{scale}")
     settings = Settings(scale=scale, out=out or default, **others)  # type: ignore[arg-type]
-    first_tuned = next((one for one in names if hasattr(load(one), "TASKS")), None)
+    # What several of them share is made together, before the first of these.
+    together = {"TASKS": run_for, "STUDIES": search_for}
+    sharing = {kind: [one for one in names if hasattr(load(one), kind)] for kind in together}
     told = []
     with FolderLock(settings.out):  # experiments share runs
         for one in names:
             if not as_json:
                 click.echo(f"{one}: {EXPERIMENTS[one]}", err=True)
-            if one == first_tuned:
-                run_for(names, settings)
+            for kind, make in together.items():
+                if sharing[kind][:1] == [one]:
+                    make(sharing[kind], settings)
             done = perform(one, settings)
             if docs is not None:
                 publish(done, docs, page)

@@ -104,8 +104,9 @@ class Page:
 class Experiment(Protocol):
     """The functions of an experiment's module.
 
-    A module whose data come from tuning runs names them in ``TASKS``, where `runs.run_for` finds them. One that has a
-    page of the results of its own names it in ``PAGE``.
+    A module whose data come from tuning runs names them in ``TASKS``, where `runs.run_for` finds them; one of HQNAS
+    names its searches in ``STUDIES``, for `hqnas_runs.search_for`. One that is on another page of the results than the
+    usual one names it in ``PAGE``.
     """
 
     def configuration(self, settings: Settings) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from algo.support.cells import kept_as, run_cells
 
 PAGE = runs.PAGE
 #: What rows say of the studies that search.
-_STUDIES = {
+_ROWS = {
     runs.JOINT: "all guard rails on, `--paths shared`",
     "no warm-up": "theta and phi learn from the first step",
     "no lead of wide bits": "all bit-widths start alike",
@@ -28,6 +28,7 @@ _STUDIES = {
     "multi": "`--paths multi`",
     "single": "`--paths single`",
 }
+STUDIES = tuple(_ROWS)
 #: What rows say of other choices and statistics after the same search.
 _AFTER = {
     "published": "the published choice: the most probable option of every block",
@@ -46,19 +47,19 @@ class Judged:
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """The searches."""
-    return runs.description(settings, *_STUDIES)
+    return runs.description(settings, *STUDIES)
 
 
 def compute(settings: Settings) -> dict[str, Any]:
     """Accuracies of every search, and of other choices after the usual one."""
-    found = runs.searches(settings, *_STUDIES)
+    found = runs.searches(settings, *STUDIES)
     names = (
         "mixed_accuracy", "discrete_accuracy", "gap", "accuracy", "latency_ms", "limit_ms", "collapsed", "search_s",
         "architecture",
     )  # fmt: skip
     studies = {
         study: [{"seed": one.seed, **{name: one.summary[name] for name in names}} for one in found[study]]
-        for study in _STUDIES
+        for study in _ROWS
     }
     cells = [Judged(str(one.folder.path), repr(one.folder.scores.tolist())) for one in found[runs.JOINT]]
     other = run_cells(judged_otherwise, cells, folder=settings.out / "cells", jobs=settings.jobs, label="other choices")
@@ -108,14 +109,14 @@ def present(data: Mapping[str, Any]) -> Page:
     rows = [
         Row("gap with all guard rails, points", NOT_PUBLISHED, _points([one["gap"] for one in usual]), "2 wanted"),
         Row("largest gap with one left out, points", NOT_PUBLISHED,
-            max((_points([one["gap"] for one in found]) + f": {_STUDIES[study]}" for study, found in studies.items()),
+            max((_points([one["gap"] for one in found]) + f": {_ROWS[study]}" for study, found in studies.items()),
                 key=lambda text: float(text.split()[0]))),
     ]  # fmt: skip
     body = [
         (
-            _STUDIES[study], _points([one["mixed_accuracy"] for one in found]),
+            _ROWS[study], _points([one["mixed_accuracy"] for one in found]),
             _points([one["discrete_accuracy"] for one in found]), _points([one["gap"] for one in found]),
-            _points([one["accuracy"] for one in found]),
+            _points([one["accuracy"] for one in found]) if runs.is_trained(study) else "",
             f"{np.mean([one['latency_ms'] / one['limit_ms'] for one in found]):.0%}",
             f"{sum(one['collapsed'] is not None for one in found)} of {len(found)}",
             f"{np.mean([one['search_s'] for one in found]):.0f}",
@@ -139,7 +140,7 @@ def present(data: Mapping[str, Any]) -> Page:
         [axes] = drawn.axes
         for number, found in enumerate(studies.values()):
             axes.plot([100 * one["gap"] for one in found], [number] * len(found), "o", color=COLOURS[1])
-        axes.set_yticks(range(len(studies)), [_STUDIES[study].replace("`", "") for study in studies], fontsize=7)
+        axes.set_yticks(range(len(studies)), [_ROWS[study].replace("`", "") for study in studies], fontsize=7)
         axes.invert_yaxis()
         axes.axvline(2, color="grey", linestyle=":")
         axes.set(xlabel="mixed network less the one chosen, points")

@@ -15,18 +15,19 @@ from algo.experiments.statistics import mean_of_few, shown
 PAGE = runs.PAGE
 #: Studies by the name of their device.
 _DEVICES = {"this machine": runs.JOINT, "Evolver": "evolver", "ZigZag": "zigzag"}
-#: Letters of a network's drawing.
+STUDIES = tuple(_DEVICES.values())
+#: Colours of a network's drawing.
 _KERNELS = {1: "0.85", 3: COLOURS[1], 5: COLOURS[2], 7: COLOURS[3]}
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """The searches."""
-    return runs.description(settings, *_DEVICES.values())
+    return runs.description(settings, *STUDIES)
 
 
 def compute(settings: Settings) -> dict[str, Any]:
     """Of every search: the network found, and its latency beside the largest network's on each chip."""
-    found = runs.searches(settings, *_DEVICES.values())
+    found = runs.searches(settings, *STUDIES)
     devices = {}
     for name, study in _DEVICES.items():
         networks = []

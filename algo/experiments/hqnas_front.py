@@ -14,21 +14,21 @@ from algo.experiments.statistics import mean_of_few, shown
 from algo.nas.onnx_blocks import network_model
 
 PAGE = runs.PAGE
-_STUDIES = tuple(f"latency {latency}" for latency in runs.LATENCIES) + tuple(f"mu {mu:g}" for mu, _ in runs.WEIGHTS)
+STUDIES = tuple(f"latency {latency}" for latency in runs.LATENCIES) + tuple(f"mu {mu:g}" for mu, _ in runs.WEIGHTS)
 #: Share of a named latency that a network should take, measured.
 _LEAST, _MOST = 0.90, 1.00
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """The searches."""
-    return runs.description(settings, *_STUDIES)
+    return runs.description(settings, *STUDIES)
 
 
 def compute(settings: Settings) -> dict[str, Any]:
     """Of every search: the network found, its latency measured in turn with all others, its accuracies."""
-    found = runs.searches(settings, *_STUDIES)
+    found = runs.searches(settings, *STUDIES)
     table = runs.table_of(settings)
-    every = [one for study in _STUDIES for one in found[study]]
+    every = [one for study in STUDIES for one in found[study]]
     architectures = [table.space.checked(one.summary["architecture"]) for one in every]
     models = [network_model(table.space, one, table.image, table.classes) for one in architectures]
     ms = runs.measured_in_turn([*models, *map(_exported, every)], settings.scale)
@@ -47,7 +47,7 @@ def compute(settings: Settings) -> dict[str, Any]:
             }
             for one in found[study]
         ]
-        for study in _STUDIES
+        for study in STUDIES
     }
     return {"studies": studies, "data": every[0].summary["data"], "largest_ms": table.ms(table.largest)}
 

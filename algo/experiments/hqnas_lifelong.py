@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from algo.nas.search import Part, Search
 
 PAGE = runs.PAGE
+STUDIES = ()
 #: Kernel whose weights are compared, as published.
 _KERNEL = 3
 

@@ -18,8 +18,9 @@ from algo.support.cells import run_cells
 PAGE = runs.PAGE
 _FLOAT32 = "float32"
 _NAMED = tuple(f"latency {latency}" for latency in runs.LATENCIES)
+STUDIES = (*_NAMED, _FLOAT32)
 #: Bit policies that the second stage trains, and networks that are drawn.
-_TRAININGS, _DRAWN = 15, 3
+_TRAININGS, _DRAWN = 15, 2
 _NAMES: dict[str, str] = {
     **{study: f"joint search, {study}" for study in _NAMED},
     "two stages": f"two stages, {runs.JOINT}: float32 search, then bits by the planning unit, {_TRAININGS} trainings",
@@ -33,7 +34,7 @@ _HEADLINE = 0.7
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """The searches."""
-    return {**runs.description(settings, *_NAMED, _FLOAT32), "trainings": _trainings(settings), "drawn": _DRAWN}
+    return {**runs.description(settings, *STUDIES), "trainings": _trainings(settings), "drawn": _DRAWN}
 
 
 def _trainings(settings: Settings) -> int:
@@ -42,7 +43,7 @@ def _trainings(settings: Settings) -> int:
 
 def compute(settings: Settings) -> dict[str, Any]:
     """Accuracy, size, measured latency and time of every network."""
-    found = runs.searches(settings, *_NAMED, _FLOAT32)
+    found = runs.searches(settings, *STUDIES)
     file = runs.run_of(settings, runs.JOINT, 1).table
     cells = [
         Rival(
@@ -60,7 +61,7 @@ def compute(settings: Settings) -> dict[str, Any]:
     table = runs.table_of(settings)
     lines: list[dict[str, Any]] = []
     models: list[Any] = []
-    for study in (*_NAMED, _FLOAT32):
+    for study in STUDIES:
         in_float = study == _FLOAT32
         for one in found[study]:
             space, summary = one.folder.table.space, one.summary
