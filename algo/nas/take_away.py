@@ -112,7 +112,13 @@ def restored(folder: Path, table: LatencyTable) -> Network:
         ValueError: for files that are damaged or not of one network; they are named.
     """
     with reading(folder / DESCRIPTION):
-        facts = check_object(parse_json((folder / DESCRIPTION).read_bytes()), {"blocks": list[dict[str, Any]]}, "it")
+        kinds: dict[str, Any] = {"blocks": list[dict[str, Any]], "roundings": dict[str, Any]}
+        facts = check_object(parse_json((folder / DESCRIPTION).read_bytes()), kinds, "it", optional=("roundings",))
+        if "roundings" not in facts:
+            raise ValueError(
+                "an earlier version wrote it, whose networks did not round sums; remove it and summary.json, and "
+                "train the network again: rlu nas search --resume"
+            )
         chosen = [(block["kernel"], block["expansion"], block["bits"]) for block in facts["blocks"]]
         network = Network(table.space, table.space.checked(chosen), table.image[0], table.classes)
     with reading(folder / WEIGHTS):

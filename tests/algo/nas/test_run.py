@@ -164,6 +164,20 @@ def test_the_network_is_exported(finished, tmp_path, capsys, form):
     assert code == 2 and "a search has one network" in message
 
 
+def test_a_network_of_an_earlier_version_is_named(finished, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    description = json.loads((out / "network.json").read_text())
+    del description["roundings"]
+    (out / "network.json").write_text(json.dumps(description))
+    code, _, message = rlu(capsys, "export", out, "-o", tmp_path / "net.onnx")
+    assert code == 2 and f"{out / 'network.json'}" in message and "an earlier version wrote it" in message
+    for name in ("network.json", SUMMARY):  # as the message says
+        (out / name).unlink()
+    assert rlu(capsys, "nas", "search", "--resume", "--out", out)[0] == 0
+    assert rlu(capsys, "export", out, "-o", tmp_path / "net.onnx")[0] == 0
+
+
 def test_both_searches_chain(finished, tmp_path, capsys):
     """What was found is the network that the RL unit tunes: bits, voltage and frequency."""
     words = ["--data", "digits", "--network", f"{finished / 'network.py'}:network", "--iterations", "2"]
