@@ -52,8 +52,8 @@ def compute(settings: Settings) -> dict[str, Any]:
     measured, again = (runs.measured_in_turn(models, settings.scale, 0.25) for _ in range(2))
     largest = table.largest
     known = {
-        "largest network, all blocks at 8 bits": network_model(space, largest, image, classes),
-        "the same in float32": network_model(space, largest, image, classes, float32=True),
+        "the largest network, all blocks at 8 bits": network_model(space, largest, image, classes),
+        "the largest network in float32": network_model(space, largest, image, classes, float32=True),
         "ResNet-8 of MLPerf Tiny in int8, 32x32x3": resnet8_model(classes=10),
     }
     beside = runs.measured_in_turn(list(known.values()), settings.scale)

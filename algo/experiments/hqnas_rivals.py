@@ -33,7 +33,7 @@ class Rival:
         number: of several of a kind.
         seed: of everything random.
         folder: of the search whose super-network and settings it takes.
-        digest: of that search's scores.
+        digest: of that search's scores, and of this machine's table.
         limit_ms: latency to keep.
         size_bytes: of the joint network's weights.
         trainings: bit policies that the second stage trains.
@@ -114,7 +114,7 @@ def _random(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture,
     from algo.nas.derive import within
     from algo.nas.run import tuned
 
-    rng = np.random.default_rng([cell.seed, cell.number])
+    rng = np.random.default_rng([cell.seed, 1 + cell.number])
     scores = rng.normal(size=(table.space.block_count, len(table.space.options)))
     architecture = within(table, scores, cell.limit_ms).architecture
     return architecture, 1.0, tuned(task, architecture)[2]
@@ -129,6 +129,7 @@ def _uniform(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture
 
     from algo.nas.finish import finish
     from algo.nas.network import Network
+    from algo.nets.train.augment import CHANGES
 
     learning, choice, space = task.config.learning, task.config.choice, table.space
     architecture = space.same(Option(space.kernels[0], space.expansions[-1], space.bits[table.end]))
@@ -144,30 +145,25 @@ def _uniform(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture
         torch.manual_seed(cell.seed)
         found = network(width).to(task.all[0].device)
     longer = replace(choice, tuning_epochs=choice.tuning_epochs + (learning.epochs + 1) // 2)
-    batch, floats = learning.batch_size, table.in_float32
-    return architecture, width, finish(found, task.all, task.test, longer, batch, cell.seed, in_float32=floats)
+    batch, change = learning.batch_size, CHANGES[task.config.data.augment]
+    done = finish(found, task.all, task.test, longer, batch, cell.seed, change, table.in_float32)
+    return architecture, width, done
 
 
 def _two_stages(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture, float, Finished]:
-    """An architecture by the float32 search, then bits by the planning unit.
-
-    Of the float32 search's front it takes the best architecture that keeps the latency at 8 bits.
-    """
-    from algo.nas.derive import front
+    """The architecture that the float32 search scores best of those that keep the latency at 8 bits, then its bits."""
+    from algo.nas.derive import within
     from algo.nas.finish import finish
+    from algo.nets.train.augment import CHANGES
 
-    bits = table.space.bits[table.end]
-    candidates = [
-        _with_bits(one.architecture, [bits] * table.space.block_count)
-        for one in reversed(front(task.table, task.folder.scores))
-    ]
-    keep = [one for one in candidates if table.ms(one) <= cell.limit_ms]
-    architecture = keep[0] if keep else min(candidates, key=table.ms)
+    at_8 = table.narrowed((table.space.bits[table.end],))
+    architecture = within(at_8, task.folder.scores, cell.limit_ms).architecture
     chosen = _with_bits(architecture, _bits_by_planning(task, table, architecture, cell))
     learning, choice = task.config.learning, task.config.choice
     network = _extracted(task, table, chosen)
-    batch, floats = learning.batch_size, table.in_float32
-    return chosen, 1.0, finish(network, task.all, task.test, choice, batch, cell.seed, in_float32=floats)
+    batch, change = learning.batch_size, CHANGES[task.config.data.augment]
+    done = finish(network, task.all, task.test, choice, batch, cell.seed, change, table.in_float32)
+    return chosen, 1.0, done
 
 
 #: How networks are found.

@@ -6,6 +6,7 @@ one after the other; then the networks are trained, side by side again.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from algo.experiments.base import Scale, Settings, is_done, load
 from algo.nas.config import MEASURED, NasConfig
-from algo.nas.folder import SCORES, SUMMARY, NasFolder
+from algo.nas.folder import SCORES, SUMMARY, TABLE, NasFolder
 from algo.nas.latency_table import LatencyTable, TableError
 from algo.support.cells import run_cells
 from algo.support.held_folder import CONFIG, content, put_aside
@@ -47,7 +48,7 @@ _UNTRAINED = {"tuning_epochs": 0, "quantised_epochs": 1}
 STUDIES: dict[str, dict[str, Any]] = {
     **{f"latency {latency}": {"latency": latency} for latency in LATENCIES},
     **{f"mu {mu:g}": {"mu": mu, "nu": nu} for mu, nu in WEIGHTS},
-    "float32": {"bits": "16", "latency": "100%"},
+    "float32": {"bits": "16", "latency": "200%"},
     "evolver": {"device": "evolver", **_CHIP},
     "zigzag": {"device": "zigzag", **_CHIP},
     "no warm-up": {"warmup": 0, **_UNTRAINED},
@@ -112,24 +113,32 @@ def seeds_of(settings: Settings) -> tuple[int, ...]:
 
 
 def description(settings: Settings, *studies: str) -> dict[str, Any]:
-    """What studies depend on, for an experiment's configuration; not the latencies, which each machine has its own."""
+    """What studies depend on, for an experiment's configuration, but for latencies: each machine has others."""
     given = {"data": settings.data} if settings.data is not None else {}
     configs = {study: config_of(study, settings.scale, 1, MEASURED, given).to_json() for study in studies}
     return {"studies": configs, "seeds": seeds_of(settings)}
 
 
 def searches(settings: Settings, *studies: str) -> dict[str, list[Found]]:
-    """The searches of studies, one a seed; unfinished ones are resumed, missing ones are made."""
+    """The searches of studies, one a seed; unfinished ones are resumed, missing ones are made, on this machine alone.
+
+    Raises:
+        ValueError: for a latency that no network keeps, before anything is searched.
+    """
     runs = [run_of(settings, study, seed) for study in studies for seed in seeds_of(settings)]
     waiting = [one for one in runs if not (Path(one.folder) / SUMMARY).exists() or not _same(one)]
     if waiting:
-        folder = settings.out / "hqnas"
-        table_of(settings)
-        run_cells(_search, waiting, jobs=settings.jobs, ray=settings.ray, label="searches")
+        from algo.nas.run import chosen, limit_of
+
+        table = table_of(settings)
+        for one in waiting:
+            if one.config.space.device == one.table:
+                limit_of(one.config.aim, table.narrowed(one.config.searched.bits))
+        run_cells(_search, waiting, jobs=settings.jobs, label="searches")
         for one in waiting:
             with _held(one) as held:
-                _choose(held)
-        run_cells(_finish, waiting, jobs=settings.jobs, ray=settings.ray, label=f"networks in {folder}")
+                chosen(held)
+        run_cells(_finish, waiting, jobs=settings.jobs, label="networks")
     found: dict[str, list[Found]] = {study: [] for study in studies}
     for one in runs:
         done = NasFolder.open(Path(one.folder))
@@ -188,12 +197,28 @@ def measured_in_turn(models: Sequence[Any], scale: Scale, each_s: float = 2.0) -
     return measured_ms(models, seconds=0.0 if scale == "quick" else each_s * len(models))
 
 
+def digest_of(settings: Settings) -> str:
+    """Of this machine's table: what cells with latencies depend on."""
+    return hashlib.sha256(Path(run_of(settings, JOINT, 1).table).read_bytes()).hexdigest()[:16]
+
+
 def _same(one: SearchRun) -> bool:
-    """Whether the folder is of the cell's configuration."""
+    """Whether the folder is of the cell's configuration, wherever it lies, and its latencies are of this machine."""
+    from algo.nas.measured_table import details_here
+
     try:
-        return bool(NasFolder.open(Path(one.folder)).config == json.loads(json.dumps(one.config.to_json())))
+        folder = NasFolder.open(Path(one.folder))
+        if (folder.path / TABLE).exists() and folder.table.device == MEASURED:
+            folder.table.check_details(details_here())
+        return _without_place(folder.config) == _without_place(json.loads(json.dumps(one.config.to_json())))
     except ValueError:
         return False
+
+
+def _without_place(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration with the name of its device's file alone."""
+    space = dict(config["space"])
+    return {**config, "space": {**space, "device": Path(space["device"]).name}}
 
 
 def _held(one: SearchRun) -> NasFolder:
@@ -204,7 +229,10 @@ def _held(one: SearchRun) -> NasFolder:
         folder.hold()
         return folder
     if content(path):
-        print(f"{path} has another configuration: it is put aside as {put_aside(path)}", file=sys.stderr)
+        print(
+            f"{path} has another configuration, or is from another machine: it is put aside as {put_aside(path)}",
+            file=sys.stderr,
+        )
     return NasFolder.create(path, one.config.to_json())
 
 
@@ -219,12 +247,6 @@ def _search(one: SearchRun) -> None:
                 searched(one.config, folder, quiet)
 
 
-def _choose(folder: NasFolder) -> None:
-    from algo.nas.run import chosen
-
-    chosen(folder)
-
-
 def _finish(one: SearchRun) -> None:
     from algo.nas.run import run
 
@@ -233,5 +255,5 @@ def _finish(one: SearchRun) -> None:
 
 
 def quiet(text: str) -> None:
-    """For who is told and does not say it."""
+    """Take a message and say nothing."""
     del text

@@ -158,14 +158,21 @@ class LatencyTable:
         return number * self.ms(self.largest) / 100 if of_largest else number
 
     def narrowed(self, bits: Sequence[int]) -> LatencyTable:
-        """The table with these bit-widths alone, if it has them all; else the table as it is."""
+        """The table with these bit-widths alone, if it has them all; else the table as it is.
+
+        Networks keep their latency: what changes at stem and head cost goes to the first and the last block.
+        """
         known = self.space.bits
         if tuple(bits) == known or not set(bits) <= set(known):
             return self
         chosen = [known.index(width) for width in bits]
+        blocks_ms, switch_ms = self.blocks_ms[:, :, chosen], self.switch_ms[:, chosen][:, :, chosen]
+        blocks_ms[0] += self.switch_ms[0, self.end, chosen]
+        blocks_ms[-1] += self.switch_ms[-1, chosen, self.end]
+        switch_ms[[0, -1]] = 0
         return replace(
             self, space=replace(self.space, bits=tuple(bits)), speeds=tuple(self.speeds[number] for number in chosen),
-            blocks_ms=self.blocks_ms[:, :, chosen], switch_ms=self.switch_ms[:, chosen][:, :, chosen],
+            blocks_ms=blocks_ms, switch_ms=switch_ms,
         )  # fmt: skip
 
     def check_suits(self, space: Space, image: tuple[int, ...], classes: int) -> None:

@@ -117,7 +117,7 @@ def restored(folder: Path, table: LatencyTable) -> Network:
         if "roundings" not in facts:
             raise ValueError(
                 "an earlier version wrote it, whose networks did not round sums; remove it and summary.json, and "
-                "train the network again: rlu nas search --resume"
+                "train the network again: rlu nas search --resume, or rlu nas derive --train for another latency"
             )
         chosen = [(block["kernel"], block["expansion"], block["bits"]) for block in facts["blocks"]]
         network = Network(table.space, table.space.checked(chosen), table.image[0], table.classes)

@@ -1,6 +1,7 @@
 """A table's sums are those of its cells, it comes back from its file, and what it lacks or contradicts is named."""
 
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -126,11 +127,8 @@ def test_a_table_of_more_bit_widths_serves():
     table = made_up()
     less = table.narrowed((4, 16))
     assert less.space == dataclasses.replace(table.space, bits=(4, 16)) and less.speeds == ("int4", "int16")
-    network = less.space.checked([(3, 3, 16), (3, 6, 4)])
-    blocks = table.blocks_ms[0, 0, 2] + table.blocks_ms[1, 1, 0]
-    # Stem and head have the bits nearest to 8 that there are.
-    changes = table.switch_ms[0, 0, 2] + table.switch_ms[1, 2, 0] + table.switch_ms[2, 0, 0]
-    assert less.ms(network) == pytest.approx(table.ends_ms + blocks + changes)
+    for options in itertools.product(less.space.options, repeat=2):  # also those that end with other bits than 8
+        assert less.ms(options) == pytest.approx(table.ms(options))
     assert table.narrowed(table.space.bits) is table and table.narrowed((4, 6)) is table
 
 
