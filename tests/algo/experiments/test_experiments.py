@@ -283,10 +283,12 @@ def test_the_results_page_has_a_place_for_each_and_shows_the_data_beside_it():
 
 
 def test_at_full_scale_an_experiment_has_a_place_of_its_own_where_the_page_has_one():
-    marks = "".join(f"<!-- experiment {name} begins -->\n<!-- experiment {name} ends -->\n" for name in ("a", "a-full"))
-    full, cpu = ({"experiment": "a", "configuration": {"scale": scale}} for scale in ("full", "cpu"))
-    assert place(full, marks) == "a-full" and place(cpu, marks) == "a"
-    assert place(full, marks.replace("-full", "-other")) == "a"
+    name = "baselines"
+    names = (name, f"{name}-full")
+    marks = "".join(f"<!-- experiment {one} begins -->\n<!-- experiment {one} ends -->\n" for one in names)
+    full, cpu = ({"experiment": name, "configuration": {"scale": scale}} for scale in ("full", "cpu"))
+    assert place(full, marks) == f"{name}-full" and place(cpu, marks) == name
+    assert place(full, marks.replace("-full", "-other")) == name
 
 
 def test_score_axes_leave_out_where_a_search_starts_but_no_line():
