@@ -36,6 +36,8 @@ Scores = Literal["measured", "learned"]
 SCORES: tuple[Scores, ...] = ("measured", "learned")
 Mixtures = Literal["random", "plain"]
 MIXTURES: tuple[Mixtures, ...] = ("random", "plain")
+Begin = Literal["search", "fresh"]
+BEGIN: tuple[Begin, ...] = ("search", "fresh")
 Levels = Literal["single", "two"]
 LEVELS: tuple[Levels, ...] = ("single", "two")
 
@@ -133,6 +135,9 @@ class ChoiceConfig:
         50, "Batches that give the statistics of batch normalisation before a network is judged.", low=1
     )
     score_images: int = setting(1000, "Images of the validation half that scores are measured on, at most.", low=10)
+    begin: Begin = setting(
+        "search", "Weights that the training of the network found begins with: the search's, or fresh.", choices=BEGIN
+    )
     tuning_epochs: int = setting(6, "Epochs of training after the search, in float32.", low=0, high=10_000)
     quantised_epochs: int = setting(2, "Epochs after that with the bits found.", low=1, high=10_000)
     tuning_rate: float = setting(0.05, "First step size of these epochs; a fifth of it with the bits found.", above=0)

@@ -351,14 +351,20 @@ def trained(task: Task, architecture: Architecture, into: Path | None = None) ->
 
 
 def tuned(task: Task, architecture: Architecture) -> tuple[float, Network, Finished]:
-    """A network trained from the weights of the search; nothing is written.
+    """A network trained from the weights of the search, or from fresh ones; nothing is written.
 
     Returns:
         Its accuracy on the validation half before the training, 0..1; the network, quantised; what became of it.
     """
     config = task.config
     discrete = judged(task.network, architecture, task.learned[0], *task.judged, config.choice.statistics_batches)
-    network = task.network.extract(architecture)
+    if config.choice.begin == "search":
+        network = task.network.extract(architecture)
+    else:
+        with torch.random.fork_rng(devices=()):
+            torch.manual_seed(config.seed)
+            network = Network(task.table.space, architecture, task.image[0], task.dataset.classes)
+        network.to(task.test[0].device)
     batch, change = config.learning.batch_size, CHANGES[config.data.augment]
     return (
         discrete,

@@ -206,6 +206,18 @@ def test_the_report_shows_the_network_and_how_it_was_found(finished, tmp_path, c
     assert code == 2 and "its page is of it alone" in message
 
 
+def test_the_network_can_begin_with_fresh_weights(finished, table, tmp_path, capsys):
+    found = []
+    for name in ("one", "two"):
+        arguments = ["nas", "search", *options(table, begin="fresh"), "--out", tmp_path / name, "--json"]
+        assert rlu(capsys, *arguments)[0] == 0
+        found.append(weights(tmp_path / name))
+    ours = weights(finished)
+    assert timeless(tmp_path / "one")["architecture"] == timeless(finished)["architecture"]
+    assert all(torch.equal(found[0][name], found[1][name]) for name in ours)
+    assert not torch.allclose(found[0]["stem.0.weight"], ours["stem.0.weight"], atol=0.05)
+
+
 def test_mu_and_nu_take_the_most_probable(table, tmp_path, capsys):
     out = tmp_path / "run"
     arguments = ["nas", "search", *options(table, mu=0.5, nu=0.5, epochs=2), "--out", out, "--json"]
