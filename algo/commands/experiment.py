@@ -35,7 +35,11 @@ from algo.nets.training_config import PRECISIONS, RETRAINING_MODES
 @click.option("--precision", type=click.Choice(PRECISIONS), help="Of all these runs; default float32.")
 @click.option("--seeds", type=click.IntRange(1), help="Of these runs; default: the scale's number, mostly 3.")
 @click.option("--jobs", type=click.IntRange(1), help="Processes; default: every core.")
-@click.option("--ray", metavar="ADDRESS|local", help="Spread independent runs over Ray; machines must share --out.")
+@click.option(
+    "--ray",
+    metavar="ADDRESS|local",
+    help="Spread independent runs over Ray, but not HQNAS's; machines must share --out.",
+)
 @json_option
 def experiment(
     name: str | None, list_them: bool, out: Path | None, full: bool, quick: bool, docs: Path | None, page: str | None,

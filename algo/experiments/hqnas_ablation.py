@@ -78,7 +78,7 @@ def judged_otherwise(cell: Judged) -> dict[str, Any]:
     folder = NasFolder.open(Path(cell.folder))
     config = folder.settings
     with reproducible(config.threads, training_device()):
-        task = Task(config, folder, print)
+        task = Task(config, folder, runs.quiet)
         table, network = task.table, task.network
         assert task.limit_ms is not None, "the usual study names a latency"
         taken = table.space.checked(folder.choice["architecture"])

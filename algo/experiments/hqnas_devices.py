@@ -66,7 +66,7 @@ def _share(table: Any, architecture: Any) -> float | None:
 
 
 def present(data: Mapping[str, Any]) -> Page:
-    """The networks in words and drawn, and how much the devices' choices differ."""
+    """Describe and draw the networks, and compare what the devices chose."""
     devices = data["devices"]
     rows, body = [], []
     for name, device in devices.items():

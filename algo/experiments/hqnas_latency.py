@@ -17,7 +17,6 @@ from algo.nas.latency_table import LatencyTable
 from algo.nas.space import Architecture
 
 PAGE = runs.PAGE
-STUDIES = ()
 #: Images of a step whose cost is measured.
 _BATCH = 64
 

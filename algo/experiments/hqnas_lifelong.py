@@ -18,13 +18,9 @@ from algo.nas.latency_table import LatencyTable
 from algo.support.cells import kept_as, run_cells
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from algo.nas.search import Part, Search
-    from algo.nas.supernet import SuperNet
 
 PAGE = runs.PAGE
-STUDIES = ()
 #: Kernel whose weights are compared, as published.
 _KERNEL = 3
 
@@ -88,7 +84,7 @@ def searched_twice(cell: Pair) -> dict[str, Any]:
     from algo.nas.halves import halves
     from algo.nas.run import limit_of
     from algo.nas.scores import judged, measured_scores
-    from algo.nas.search import Search
+    from algo.nas.search import Search, accuracy_of_batches
     from algo.nas.supernet import SuperNet
     from algo.nets.data.datasets import load_dataset
     from algo.nets.train.device_choice import training_device
@@ -132,7 +128,10 @@ def searched_twice(cell: Pair) -> dict[str, Any]:
             searches["lifelong"].show(*shown_now)
             for search in searches.values():
                 search.epoch()
-            accuracy = {name: _accuracy(search.network, *shown_now[1], count) for name, search in searches.items()}
+            accuracy = {
+                name: accuracy_of_batches(search.network, *shown_now[1], classes=count)
+                for name, search in searches.items()
+            }
             epochs.append({"classes": count, **accuracy, "distance": _distance(searches)})
         ends = {}
         for name, search in searches.items():
@@ -143,19 +142,6 @@ def searched_twice(cell: Pair) -> dict[str, Any]:
             discrete = judged(search.network, architecture, every[0][0], *every[1], config.choice.statistics_batches)
             ends[name] = {"architecture": [list(option) for option in architecture], "discrete_accuracy": discrete}
     return {"seed": cell.seed, "epochs": epochs, "ends": ends, "data": dataset.name}
-
-
-def _accuracy(network: SuperNet, images: Tensor, labels: Tensor, classes: int) -> float:
-    """Share classified rightly by the mixed network, with the statistics of each batch, among the classes known."""
-    import torch
-
-    from algo.nas.batch_norm import batch_statistics, batches
-
-    right = 0
-    with torch.no_grad(), batch_statistics(network):
-        for some, wanted in zip(batches(images, 256), batches(labels, 256), strict=True):
-            right += int((network(some)[:, :classes].argmax(1) == wanted).sum())
-    return right / len(images)
 
 
 def _distance(searches: Mapping[str, Search]) -> float:

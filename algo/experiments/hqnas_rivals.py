@@ -18,6 +18,8 @@ from algo.nas.space import Architecture, Option, Space
 from algo.support.cells import kept_as
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from algo.nas.finish import Finished
     from algo.nas.network import Network
     from algo.nas.run import Task
@@ -99,6 +101,11 @@ def training_s(cell: Rival) -> float:
         return time.perf_counter() - start
 
 
+def weight_count(network: nn.Module) -> int:
+    """Number of weights of convolutions and fully connected layers."""
+    return sum(value.numel() for value in network.parameters() if value.dim() > 1)
+
+
 def with_channels(space: Space, width: float) -> Space:
     """The space with this multiple of its channels, in fours."""
 
@@ -139,7 +146,7 @@ def _uniform(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture
 
     widths = np.arange(0.2, 2.0, 0.02).round(2).tolist()
     with torch.device("meta"):
-        sizes = [sum(value.numel() for value in network(width).parameters() if value.dim() > 1) for width in widths]
+        sizes = [weight_count(network(width)) for width in widths]
     width = widths[int(np.abs(np.array(sizes) - cell.size_bytes).argmin())]
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(cell.seed)
@@ -254,7 +261,7 @@ def _problem(table: LatencyTable, architecture: Architecture, cell: Rival) -> Pr
         parts = [float(costs[number][space.bits.index(bits)]) for number, bits in enumerate(policy.weight_bits)]
         return Measurement(table.ends_ms + sum(parts), 0.0)
 
-    # A latency of the limit itself is allowed, and one at the threshold is not.
+    # A latency at the threshold is refused, and one at the limit is not, even rounded to the unit's 16 bits.
     threshold = cell.limit_ms * (1 + 1e-3)
     objective = Objective(
         weight_a=1.0, weight_l=0.0, weight_e=0.0, accuracy_th=0.0, latency_th_ms=threshold, latency_low_ms=0.0,

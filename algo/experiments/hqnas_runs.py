@@ -149,7 +149,8 @@ def searches(settings: Settings, *studies: str) -> dict[str, list[Found]]:
 
 def search_for(names: Sequence[str], settings: Settings) -> None:
     """Make the searches of several experiments together: then no core waits for the last search of each."""
-    studies = {study: None for name in names if not is_done(name, settings) for study in load(name).STUDIES}  # type: ignore[attr-defined]
+    waiting = [name for name in names if not is_done(name, settings)]
+    studies = {study: None for name in waiting for study in getattr(load(name), "STUDIES", ())}
     if studies:
         searches(settings, *studies)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from algo.experiments import hqnas_runs as runs
 from algo.experiments.base import NOT_PUBLISHED, Page, Row, Settings, markdown_table
-from algo.experiments.hqnas_rivals import Rival, made, training_s, with_channels
+from algo.experiments.hqnas_rivals import Rival, made, training_s, weight_count, with_channels
 from algo.experiments.plots import COLOURS, figure
 from algo.experiments.statistics import mean_of_few, shown
 from algo.nas.onnx_blocks import network_model
@@ -43,6 +43,8 @@ def _trainings(settings: Settings) -> int:
 
 def compute(settings: Settings) -> dict[str, Any]:
     """Accuracy, size, measured latency and time of every network."""
+    from algo.nas.take_away import restored
+
     found = runs.searches(settings, *STUDIES)
     file = runs.run_of(settings, runs.JOINT, 1).table
     digest = runs.digest_of(settings)
@@ -68,7 +70,9 @@ def compute(settings: Settings) -> dict[str, Any]:
             space, summary = one.folder.table.space, one.summary
             architecture = space.checked(summary["architecture"])
             models.append(network_model(space, architecture, table.image, table.classes, in_float))
-            weights = 4 * _weights(one.folder.path) if in_float else summary["size_bytes"]
+            weights = summary["size_bytes"]
+            if in_float:
+                weights = 4 * weight_count(restored(one.folder.path, one.folder.table))
             lines.append(
                 {
                     "kind": study, "seed": one.seed, "architecture": summary["architecture"], "width": 1.0,
@@ -94,16 +98,6 @@ def compute(settings: Settings) -> dict[str, Any]:
         "search_s": [one.summary["search_s"] + one.folder.scores_s for one in found[runs.JOINT]],
         "largest_s": seconds,
     }
-
-
-def _weights(folder: Any) -> int:
-    """Number of weights of convolutions and the last layer."""
-    import torch
-
-    from algo.nas.take_away import WEIGHTS
-
-    content = torch.load(folder / WEIGHTS, weights_only=True)["float"]
-    return sum(value.numel() for value in content.values() if value.dim() > 1)
 
 
 def present(data: Mapping[str, Any]) -> Page:

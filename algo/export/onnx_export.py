@@ -300,10 +300,6 @@ class _Builder:
         """All dimensions except the first become one."""
         if len(shape_of(node)) != 2 or shape_of(node)[0] != shape_of(_input_of(node))[0]:
             raise ValueError(f"it makes the shape {shape_of(node)}, only (N, values) can")
-        if shape_of(_input_of(node))[2:] == (1, 1):
-            # ONNX Runtime moves the rounding of integers past a Reshape, and not past a Flatten.
-            shape = self._constant(f"{node.name}.shape", np.array([0, -1]))
-            return self._emit("Reshape", [self._given(node), shape], _output(node))
         return self._emit("Flatten", [self._given(node)], _output(node), axis=1)
 
     def add_two(self, node: fx.Node, layer: Any) -> str:
@@ -322,11 +318,9 @@ class _Builder:
             raise ValueError("only a mean over named dimensions can")
         rank = len(shape_of(_input_of(node)))
         keep = len(shape_of(node)) == rank
-        if rank == 4 and sorted(axis % rank for axis in axes) == [2, 3]:  # for which there is an integer kernel
-            if keep:
-                return self._emit("GlobalAveragePool", [self._given(node)], _output(node))
-            means = self._emit("GlobalAveragePool", [self._given(node)], f"{node.name}.means")
-            return self._emit("Flatten", [means], _output(node), axis=1)
+        if keep and rank == 4 and sorted(axis % rank for axis in axes) == [2, 3]:
+            # For this there is an integer kernel, if what comes of it is rounded at once.
+            return self._emit("GlobalAveragePool", [self._given(node)], _output(node))
         return self._emit("ReduceMean", [self._given(node)], _output(node), axes=axes, keepdims=int(keep))
 
 

@@ -330,7 +330,7 @@ def kept(table: LatencyTable, scores: Floats, limit_ms: float) -> dict[str, Any]
 
 
 def trained(task: Task, architecture: Architecture, into: Path | None = None) -> dict[str, Any]:
-    """Train a network from the weights of the search, and write it down; its figures.
+    """Train a network that the search has scored, and write it down; its figures.
 
     Args:
         task: whose super-network has learnt.

@@ -241,12 +241,17 @@ def check_finite(model: nn.Module, when: str) -> None:
 
 
 @torch.no_grad()
-def accuracy_of_batches(network: SuperNet, images: Tensor, labels: Tensor, batch: int = 256) -> float:
-    """Share of images classified rightly with the statistics of each batch, 0..1; raises Diverged for NaN."""
+def accuracy_of_batches(
+    network: SuperNet, images: Tensor, labels: Tensor, batch: int = 256, classes: int | None = None
+) -> float:
+    """Share of images classified rightly with the statistics of each batch, 0..1; raises Diverged for NaN.
+
+    With ``classes`` the network answers with one of so many first classes.
+    """
     right = 0
     with batch_statistics(network):
         for some, wanted in zip(batches(images, batch), batches(labels, batch), strict=True):
-            logits = network(some)
+            logits = network(some)[:, :classes]
             if not bool(logits.isfinite().all()):
                 raise Diverged("the network's outputs are not finite numbers")
             right += int((logits.argmax(1) == wanted).sum())
