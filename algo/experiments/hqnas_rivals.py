@@ -117,7 +117,7 @@ def with_channels(space: Space, width: float) -> Space:
 
 
 def _random(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture, float, Finished]:
-    """Scores at random, the same exact choice, and the joint search's weights to begin with."""
+    """Scores at random, and the same exact choice and training as of the joint search."""
     from algo.nas.derive import within
     from algo.nas.run import tuned
 
@@ -128,7 +128,7 @@ def _random(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture,
 
 
 def _uniform(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture, float, Finished]:
-    """MobileNetV2 (kernel 3, expansion 6) with 8 bits, of the joint network's size, from scratch.
+    """MobileNetV2 (kernel 3, expansion 6) with 8 bits, of the joint network's size.
 
     It is shown as many images as the joint search and its training show.
     """
@@ -136,21 +136,20 @@ def _uniform(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture
 
     from algo.nas.finish import finish
     from algo.nas.network import Network
+    from algo.nas.run import fresh
     from algo.nets.train.augment import CHANGES
 
     learning, choice, space = task.config.learning, task.config.choice, table.space
     architecture = space.same(Option(space.kernels[0], space.expansions[-1], space.bits[table.end]))
 
-    def network(width: float) -> Network:
-        return Network(with_channels(space, width), architecture, table.image[0], table.classes)
-
     widths = np.arange(0.2, 2.0, 0.02).round(2).tolist()
     with torch.device("meta"):
-        sizes = [weight_count(network(width)) for width in widths]
+        sizes = [
+            weight_count(Network(with_channels(space, width), architecture, table.image[0], table.classes))
+            for width in widths
+        ]
     width = widths[int(np.abs(np.array(sizes) - cell.size_bytes).argmin())]
-    with torch.random.fork_rng(devices=()):
-        torch.manual_seed(cell.seed)
-        found = network(width).to(task.all[0].device)
+    found = fresh(task, with_channels(space, width), architecture)
     longer = replace(choice, tuning_epochs=choice.tuning_epochs + (learning.epochs + 1) // 2)
     batch, change = learning.batch_size, CHANGES[task.config.data.augment]
     done = finish(found, task.all, task.test, longer, batch, cell.seed, change, table.in_float32)
@@ -161,13 +160,14 @@ def _two_stages(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architect
     """The architecture that the float32 search scores best of those that keep the latency at 8 bits, then its bits."""
     from algo.nas.derive import within
     from algo.nas.finish import finish
+    from algo.nas.run import fresh
     from algo.nets.train.augment import CHANGES
 
     at_8 = table.narrowed((table.space.bits[table.end],))
     architecture = within(at_8, task.folder.scores, cell.limit_ms).architecture
     chosen = _with_bits(architecture, _bits_by_planning(task, table, architecture, cell))
     learning, choice = task.config.learning, task.config.choice
-    network = _extracted(task, table, chosen)
+    network = fresh(task, table.space, chosen)
     batch, change = learning.batch_size, CHANGES[task.config.data.augment]
     done = finish(network, task.all, task.test, choice, batch, cell.seed, change, table.in_float32)
     return chosen, 1.0, done

@@ -33,7 +33,9 @@ _SCALES: dict[Scale, dict[str, Any]] = {
         "data": "fashion-mnist", "space": "small", "train_images": 4800, "epochs": 10, "warmup": 3,
         "batch_size": 32, "score_images": 500, "tuning_epochs": 4, "quantised_epochs": 2,
     },
-    "full": {"data": "fashion-mnist", "space": "small"},
+    "full": {
+        "data": "fashion-mnist", "space": "small", "augment": "shift-mirror", "tuning_epochs": 8, "quantised_epochs": 2,
+    },
 }  # fmt: skip
 #: Latencies that are named.
 LATENCIES = ("70%", "80%", "90%")

@@ -127,7 +127,7 @@ class ChoiceConfig:
     """How the network is chosen and finished. Each field says what it means."""
 
     scores: Scores = setting(
-        "measured",
+        "learned",
         "What ranks a block's options: the loss when it is chosen, measured, or its probability.",
         choices=SCORES,
     )
@@ -136,7 +136,7 @@ class ChoiceConfig:
     )
     score_images: int = setting(1000, "Images of the validation half that scores are measured on, at most.", low=10)
     begin: Begin = setting(
-        "search", "Weights that the training of the network found begins with: the search's, or fresh.", choices=BEGIN
+        "fresh", "Weights that the training of the network found begins with: the search's, or fresh.", choices=BEGIN
     )
     tuning_epochs: int = setting(6, "Epochs of training after the search, in float32.", low=0, high=10_000)
     quantised_epochs: int = setting(2, "Epochs after that with the bits found.", low=1, high=10_000)

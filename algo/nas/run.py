@@ -361,16 +361,21 @@ def tuned(task: Task, architecture: Architecture) -> tuple[float, Network, Finis
     if config.choice.begin == "search":
         network = task.network.extract(architecture)
     else:
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(config.seed)
-            network = Network(task.table.space, architecture, task.image[0], task.dataset.classes)
-        network.to(task.test[0].device)
+        network = fresh(task, task.table.space, architecture)
     batch, change = config.learning.batch_size, CHANGES[config.data.augment]
     return (
         discrete,
         network,
         finish(network, task.all, task.test, config.choice, batch, config.seed, change, task.table.in_float32),
     )
+
+
+def fresh(task: Task, space: Space, architecture: Architecture) -> Network:
+    """A network of a space with fresh weights, drawn with the search's seed, on the device it is trained on."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(task.config.seed)
+        network = Network(space, architecture, task.image[0], task.dataset.classes)
+    return network.to(task.test[0].device)
 
 
 def derived(folder: NasFolder, latency: str, train: bool, say: Callable[[str], None]) -> Mapping[str, Any]:
