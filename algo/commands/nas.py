@@ -88,18 +88,20 @@ def _search(context: click.Context, /, out: Path | None, resume: bool, as_json: 
 @nas.command("derive")
 @click.argument("run_folder", type=click.Path(path_type=Path))
 @click.option("--latency", required=True, metavar="0.8ms|60%", help="Another latency to keep.")
-@click.option("--train", is_flag=True, help="Train the network, from the weights of the search.")
+@click.option("--size", metavar="60KiB|50%", help="Size of the weights to keep.")
+@click.option("--train", is_flag=True, help="Train the network as the search would have done.")
 @json_option
-def _derive(run_folder: Path, latency: str, train: bool, as_json: bool) -> None:
+def _derive(run_folder: Path, latency: str, size: str | None, train: bool, as_json: bool) -> None:
     """Choose the best network of a finished search within another latency, without searching again."""
     from algo.nas.folder import NasFolder
     from algo.nas.run import derived
 
-    found = derived(NasFolder.open(run_folder), latency, train, lambda text: click.echo(text, err=True))
+    found = derived(NasFolder.open(run_folder), latency, train, lambda text: click.echo(text, err=True), size)
     if as_json:
         click.echo(json.dumps(found))
         return
     click.echo(_found(found, found["limit_ms"]))
+    click.echo(f"{found['size_bytes'] / 1024:.1f} KiB of weights")
     if train:
         click.echo(f"accuracy with the bits found: {found['accuracy']:.3f}\n\nfolder: {found['folder']}")
 

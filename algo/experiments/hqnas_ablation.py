@@ -32,7 +32,7 @@ STUDIES = tuple(_ROWS)
 #: What rows say of other choices and statistics after the same search.
 _AFTER = {
     "published": "the published choice: the most probable option of every block",
-    "learned": "scores from probabilities (`--scores learned`)",
+    "measured": "scores measured (`--scores measured`)",
     "running": "averages of the search in place of fresh batch statistics",
 }
 
@@ -69,9 +69,9 @@ def compute(settings: Settings) -> dict[str, Any]:
 @kept_as("algo.experiments.hqnas_ablation.judged_otherwise")
 def judged_otherwise(cell: Judged) -> dict[str, Any]:
     """Accuracy and latency of what other rules choose after a search, before further training."""
-    from algo.nas.derive import argmax, within
+    from algo.nas.derive import argmax
     from algo.nas.run import Task
-    from algo.nas.scores import judged, learned_scores
+    from algo.nas.scores import judged, measured_scores
     from algo.nets.train.device_choice import training_device
     from algo.nets.train.sgd import accuracy_of, reproducible
 
@@ -80,12 +80,13 @@ def judged_otherwise(cell: Judged) -> dict[str, Any]:
     with reproducible(config.threads, training_device()):
         task = Task(config, folder, runs.quiet)
         table, network = task.table, task.network
-        assert task.limit_ms is not None, "the usual study names a latency"
+        limits = task.limits
+        assert limits is not None, "the usual study names a latency"
         taken = table.space.checked(folder.choice["architecture"])
         chosen = {
             "running": taken,  # first: judging takes new averages
             "published": argmax(table, *folder.probabilities),
-            "learned": within(table, learned_scores(network), task.limit_ms).architecture,
+            "measured": limits.best(measured_scores(network, *task.scored_by)).architecture,
         }
         result = {}
         for name, architecture in chosen.items():
@@ -96,7 +97,7 @@ def judged_otherwise(cell: Judged) -> dict[str, Any]:
                 most = config.choice.statistics_batches
                 accuracy = judged(network, architecture, task.learned[0], *task.judged, most)
             result[name] = {
-                "accuracy": accuracy, "share": table.ms(architecture) / task.limit_ms,
+                "accuracy": accuracy, "share": table.ms(architecture) / limits.ms,
                 "architecture": [list(option) for option in architecture],
             }  # fmt: skip
     return result

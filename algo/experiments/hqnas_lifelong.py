@@ -80,10 +80,9 @@ def searched_twice(cell: Pair) -> dict[str, Any]:
     import torch
 
     from algo.nas.config import MEASURED
-    from algo.nas.derive import within
     from algo.nas.halves import halves
-    from algo.nas.run import limit_of
-    from algo.nas.scores import judged, measured_scores
+    from algo.nas.limits import limits_of
+    from algo.nas.scores import judged, learned_scores
     from algo.nas.search import Search, accuracy_of_batches
     from algo.nas.supernet import SuperNet
     from algo.nets.data.datasets import load_dataset
@@ -94,8 +93,8 @@ def searched_twice(cell: Pair) -> dict[str, Any]:
     config = runs.config_of(runs.JOINT, cell.scale, cell.seed, MEASURED, given)
     table = LatencyTable.read(Path(cell.table))
     dataset = load_dataset(config.data.data)
-    limit = limit_of(config.aim, table)
-    assert limit is not None, "the study names a latency"
+    limits = limits_of(config.aim, table)
+    assert limits is not None, "the study names a latency"
     known = range(-(-dataset.classes // 2), dataset.classes + 1)
     counts = [count for count in known for _ in range(cell.each)] + [dataset.classes] * cell.last
     values = {"epochs": len(counts), "warmup": min(config.learning.warmup, len(counts) - 1)}
@@ -121,7 +120,7 @@ def searched_twice(cell: Pair) -> dict[str, Any]:
                     table.space, table.image, table.classes, config.learning.paths, config.learning.bits_bias
                 )
             network.to(training_device())
-            searches[name] = Search(network, table, *every, config.learning, config.aim, limit, cell.seed)
+            searches[name] = Search(network, table, *every, config.learning, config.aim, limits, cell.seed)
         epochs = []
         for count in counts:
             shown_now = of_classes(count)
@@ -135,10 +134,7 @@ def searched_twice(cell: Pair) -> dict[str, Any]:
             epochs.append({"classes": count, **accuracy, "distance": _distance(searches)})
         ends = {}
         for name, search in searches.items():
-            images, labels = every[1]
-            most = config.choice.score_images
-            scores = measured_scores(search.network, images[:most], labels[:most])
-            architecture = within(table, scores, limit).architecture
+            architecture = limits.best(learned_scores(search.network)).architecture
             discrete = judged(search.network, architecture, every[0][0], *every[1], config.choice.statistics_batches)
             ends[name] = {"architecture": [list(option) for option in architecture], "discrete_accuracy": discrete}
     return {"seed": cell.seed, "epochs": epochs, "ends": ends, "data": dataset.name}

@@ -130,12 +130,13 @@ def searches(settings: Settings, *studies: str) -> dict[str, list[Found]]:
     runs = [run_of(settings, study, seed) for study in studies for seed in seeds_of(settings)]
     waiting = [one for one in runs if not (Path(one.folder) / SUMMARY).exists() or not _same(one)]
     if waiting:
-        from algo.nas.run import chosen, limit_of
+        from algo.nas.limits import limits_of
+        from algo.nas.run import chosen
 
         table = table_of(settings)
         for one in waiting:
             if one.config.space.device == one.table:
-                limit_of(one.config.aim, table.narrowed(one.config.searched.bits))
+                limits_of(one.config.aim, table.narrowed(one.config.searched.bits))
         run_cells(_search, waiting, jobs=settings.jobs, label="searches")
         for one in waiting:
             with _held(one) as held:

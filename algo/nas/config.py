@@ -84,9 +84,16 @@ class AimConfig:
         f"{USUAL_LATENCY}, unless --mu and --nu are given.",
         metavar="0.8ms|60%",
     )
+    size: str | None = setting(
+        None,
+        "Size of the weights to keep beside --latency: in KiB, or in % of the largest network at 8 bits.",
+        metavar="60KiB|50%",
+    )
     mu: float | None = setting(None, "Weight of the cross-entropy, as published.", low=0, high=1)
     nu: float | None = setting(None, "Weight of the latency, as published: 1 - mu.", low=0, high=1)
-    pressure: float = setting(4.0, "With --latency: weight of the part beyond it, after warm-up.", above=0)
+    pressure: float = setting(
+        4.0, "With --latency: weight of the part beyond it, and beyond --size, after warm-up.", above=0
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +187,10 @@ class NasConfig:
                 raise ValueError(f"mu and nu must add up to 1, not {aim.mu:g} + {aim.nu:g} = {aim.mu + aim.nu:g}")
         if aim.latency is not None:
             parsed_latency(aim.latency)
+        if aim.size is not None:
+            parsed_size(aim.size)
+            if aim.latency is None:
+                raise ValueError(f"size {aim.size} goes with a latency: give --latency in place of mu and nu")
         if self.learning.warmup >= self.learning.epochs:
             raise ValueError(
                 f"warmup must be below the {self.learning.epochs} epochs, not {self.learning.warmup}: the choices "
@@ -223,14 +234,23 @@ def parsed_latency(text: str) -> tuple[float, bool]:
     Raises:
         ValueError: for another form, or a number that is not above 0.
     """
+    return _parsed(text, "ms", "a latency", "0.8ms")
+
+
+def parsed_size(text: str) -> tuple[float, bool]:
+    """The number of ``60KiB`` or ``50%``, and whether it is in % of the largest network's size; errors as above."""
+    return _parsed(text, "KiB", "a size", "60KiB")
+
+
+def _parsed(text: str, unit: str, what: str, example: str) -> tuple[float, bool]:
     try:
-        if not text.endswith(("ms", "%")):
+        if not text.endswith((unit, "%")):
             raise ValueError
-        number = float(text.removesuffix("ms").removesuffix("%"))
+        number = float(text.removesuffix(unit).removesuffix("%"))
     except ValueError:
-        raise ValueError(f"a latency must be a number with its unit, such as 0.8ms or 60%, not {text!r}") from None
+        raise ValueError(f"{what} must be a number with its unit, such as {example} or 60%, not {text!r}") from None
     if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"a latency must be above 0, not {text!r}")
+        raise ValueError(f"{what} must be above 0, not {text!r}")
     return number, text.endswith("%")
 
 

@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from algo.nas.config import MEASURED, AimConfig, NasConfig, SpaceConfig, is_file
-from algo.nas.derive import Derived, argmax, fastest, front, within
+from algo.nas.derive import Derived, argmax, fastest, front
 from algo.nas.finish import Finished, finish
 from algo.nas.folder import CHOICE, FRONT, PROGRESS, SCORES, STATE, SUMMARY, TABLE, NasFolder
 from algo.nas.halves import halves
 from algo.nas.latency_table import Floats, LatencyTable, TableError
+from algo.nas.limits import Limits, limits_of
 from algo.nas.network import Network
 from algo.nas.scores import collapsed, judged, learned_scores, measured_scores, probabilities_of
 from algo.nas.search import Diverged, Epoch, Part, Search
+from algo.nas.sizes import sizes_of
 from algo.nas.space import Architecture, Space
 from algo.nas.supernet import SuperNet
 from algo.nas.take_away import take_away
@@ -82,7 +84,8 @@ class Task:
         say: is told what a user should know.
 
     Attributes:
-        table, limit_ms: of the device, and the latency to keep; ``None`` with mu and nu.
+        table: of the device.
+        limits: what to keep; ``None`` with mu and nu.
         learned, judged, all, test: images and labels: the two halves, both, and those to test with.
         network, search: the super-network, and the search that trains it.
     """
@@ -100,7 +103,7 @@ class Task:
             self.table.check_suits(space, self.image, self.dataset.classes)
         else:
             self.table = table_of(config.space, space, self.image, self.dataset.classes)
-        self.limit_ms = limit_of(config.aim, self.table)
+        self.limits = limits_of(config.aim, self.table)
         learned, judged_by = halves(self.dataset.train_labels, self.dataset.classes, config.seed, data.train_images)
         if not (folder.path / TABLE).exists():
             folder.write(TABLE, json.dumps(self.table.to_json(), indent=1) + "\n")
@@ -114,7 +117,7 @@ class Task:
             self.network = SuperNet(space, self.image, self.dataset.classes, learning.paths, learning.bits_bias)
         self.network.to(device)
         self.search = Search(
-            self.network, self.table, self.learned, self.judged, learning, config.aim, self.limit_ms, config.seed,
+            self.network, self.table, self.learned, self.judged, learning, config.aim, self.limits, config.seed,
             CHANGES[data.augment],
         )  # fmt: skip
         if folder.started:
@@ -131,19 +134,6 @@ class Task:
         images, labels = self.judged
         count = self.config.choice.score_images
         return images[:count], labels[:count]
-
-
-def limit_of(aim: AimConfig, table: LatencyTable) -> float | None:
-    """The latency that is aimed at, in ms; ``None`` with mu and nu.
-
-    Raises:
-        ValueError: if no network is as fast; the message says how fast one is.
-    """
-    if aim.latency is None:
-        return None
-    limit = table.limit_ms(aim.latency)
-    within(table, np.zeros((table.space.block_count, len(table.space.options))), limit)  # is there any?
-    return limit
 
 
 def run(
@@ -260,13 +250,13 @@ def chosen(folder: NasFolder) -> dict[str, Any]:
         folder: held for writing.
     """
     table = folder.table
-    limit = limit_of(folder.settings.aim, table)
+    limits = limits_of(folder.settings.aim, table)
     if not (folder.path / CHOICE).exists():
-        if limit is None:
+        if limits is None:
             published = argmax(table, *folder.probabilities)
             found = {"chosen": "most probable", **_as_json(Derived(published, 0.0, table.ms(published)))}
         else:
-            found = {"chosen": "best within the limit", **kept(table, folder.scores, limit)}
+            found = {"chosen": "best within the limit", **kept(limits, folder.scores)}
         folder.write(CHOICE, json.dumps(found, indent=1) + "\n")
     return folder.choice
 
@@ -283,7 +273,7 @@ def _finished(task: Task, choice: Mapping[str, Any]) -> dict[str, Any]:
         "space": table.space.name,
         "device": table.device,
         "paths": config.learning.paths,
-        "limit_ms": task.limit_ms,
+        **(task.limits.to_json() if task.limits else {"limit_ms": None}),
         **choice,
         "published_choice": {"architecture": [list(option) for option in published], "latency_ms": table.ms(published)},
         "mixed_accuracy": epochs[-1].accuracy,
@@ -297,13 +287,14 @@ def _finished(task: Task, choice: Mapping[str, Any]) -> dict[str, Any]:
     return summary
 
 
-def kept(table: LatencyTable, scores: Floats, limit_ms: float) -> dict[str, Any]:
-    """The best network within a limit; on this machine it is measured, and another is taken if it is too slow.
+def kept(limits: Limits, scores: Floats) -> dict[str, Any]:
+    """The best network within limits; on this machine it is measured, and another is taken if it is too slow.
 
     A table predicts whole networks to a few per cent. So a network that was measured above the limit lowers the limit
     for the next one by as much.
     """
-    found = within(table, scores, limit_ms)
+    table, limit_ms = limits.table, limits.ms
+    found = limits.best(scores)
     if table.device != MEASURED:
         return _as_json(found)
     from algo.nas.measured_table import details_here, measured_ms
@@ -324,7 +315,10 @@ def kept(table: LatencyTable, scores: Floats, limit_ms: float) -> dict[str, Any]
         allowed = min(allowed, found.ms) * min(0.995, limit_ms / measured)
         if allowed < least:
             break
-        found = within(table, scores, allowed)
+        try:
+            found = limits.best(scores, allowed)
+        except ValueError:  # none is as small
+            break
     best = next((one for one in tried if one["measured_ms"] <= limit_ms), None)
     return best or min(tried, key=lambda one: one["measured_ms"])
 
@@ -378,34 +372,44 @@ def fresh(task: Task, space: Space, architecture: Architecture) -> Network:
     return network.to(task.test[0].device)
 
 
-def derived(folder: NasFolder, latency: str, train: bool, say: Callable[[str], None]) -> Mapping[str, Any]:
-    """The best network of a finished search within another latency; nothing is searched again.
+def derived(
+    folder: NasFolder, latency: str, train: bool, say: Callable[[str], None], size: str | None = None
+) -> Mapping[str, Any]:
+    """The best network of a finished search within other limits; nothing is searched again.
 
     Args:
         folder: of the search; its scores and its table are used.
         latency: such as ``0.8ms`` or ``60%``.
-        train: whether to train it from the weights of the search, into a folder of its own in the search's.
+        train: whether to train it, into a folder of its own in the search's.
         say: is told what a user should know.
+        size: such as ``60KiB`` or ``50%``; ``None`` for any.
 
     Raises:
-        ValueError: for a limit that no network meets.
+        ValueError: for limits that no network meets.
     """
     config = folder.settings
     table, scores = folder.table, folder.scores
-    limit = table.limit_ms(latency)
-    found = kept(table, scores, limit)
+    limits = limits_of(AimConfig(latency=latency, size=size), table)
+    assert limits is not None, "there is a latency"
+    found = kept(limits, scores)
     architecture = table.space.checked(found["architecture"])
-    result = {"limit_ms": limit, **found, "collapsed": collapsed(table.space, architecture)}
+    result = {
+        **limits.to_json(),
+        "size_bytes": sizes_of(table).bytes(architecture),
+        **found,
+        "collapsed": collapsed(table.space, architecture),
+    }
     if not train:
         return result
     with folder, reproducible(config.threads, training_device()):
         task = Task(config, folder, say)
         if not task.search.finished:
             raise RunFolderError(
-                f"{folder.path} has no {STATE} of a finished search, whose weights the training begins with: put it "
+                f"{folder.path} has no {STATE} of a finished search, whose weights judge the network first: put it "
                 "back, or search again with another --out"
             )
-        into = folder.path / f"latency-{limit:.9g}ms"
+        name = f"latency-{limits.ms:.9g}ms"
+        into = folder.path / (name if limits.bytes is None else f"{name}-{limits.bytes:.0f}bytes")
         into.mkdir(exist_ok=True)
         result |= trained(task, architecture, into) | {"folder": str(into)}
         folder.write(f"{into.name}/{SUMMARY}", json.dumps(result, indent=1) + "\n")

@@ -21,6 +21,7 @@ from torch.nn import functional
 from algo.nas.batch_norm import batch_statistics, batches
 from algo.nas.config import AimConfig, LearningConfig
 from algo.nas.latency_table import Floats, LatencyTable
+from algo.nas.limits import Limits
 from algo.nas.supernet import SuperNet
 from algo.nets.train.augment import Change
 
@@ -70,12 +71,13 @@ class Search:
             phi learn from these).
         config: how it learns.
         aim: what it aims at.
-        limit_ms: the latency of ``aim`` in ms; ``None`` with mu and nu.
+        limits: of ``aim``; ``None`` with mu and nu.
         seed: of the order of images and of what is drawn.
         change: of the images of every step.
 
     Attributes:
         epochs: what is known of each.
+        rate: the weights' step size, as a part of the first, by the share of the epochs done, 0..1; not saved.
     """
 
     def __init__(
@@ -86,13 +88,14 @@ class Search:
         judged: Part,
         config: LearningConfig,
         aim: AimConfig,
-        limit_ms: float | None,
+        limits: Limits | None,
         seed: int,
         change: Change | None = None,
     ) -> None:
         self.network, self.table, self.epochs = network, table, list[Epoch]()
         self._learned, self._judged, self._config, self._aim = learned, judged, config, aim
-        self._limit_ms, self._seed, self._change = limit_ms, seed, change
+        self._limits, self._seed, self._change = limits, seed, change
+        self.rate: Callable[[float], float] = _cosine
         device = learned[0].device
         self._convert: Callable[[Floats], Tensor] = lambda values: torch.as_tensor(
             values, dtype=torch.float32, device=device
@@ -138,7 +141,7 @@ class Search:
         total = 0.0
         for step, chosen in enumerate(steps):
             done = number + step / len(steps)
-            self._weights.param_groups[0]["lr"] = config.learning_rate * _cosine(done / config.epochs)
+            self._weights.param_groups[0]["lr"] = config.learning_rate * self.rate(done / config.epochs)
             shown = images[chosen] if self._change is None else self._change(images[chosen], generator)
             loss = functional.cross_entropy(self.network(shown), labels[chosen])
             if not bool(loss.isfinite()):
@@ -211,19 +214,24 @@ class Search:
         self._choices.step()
 
     def _aimed(self, loss: Tensor, done: float) -> Tensor:
-        """The loss with latency in it: mu CE + nu Lat as published, or CE and what is beyond the limit.
+        """The loss with latency in it: mu CE + nu Lat as published, or CE and what is beyond the limits.
 
         Lat is a multiple of the latency of the uniform mixture, so that weights mean the same on every device. What is
         beyond the limit weighs more and more in the first half of the epochs after warm-up.
         """
-        latency = self.table.expected_ms(*self.network.probabilities(), self._convert)
-        if self._limit_ms is None:
+        probabilities = self.network.probabilities()
+        latency = self.table.expected_ms(*probabilities, self._convert)
+        limits = self._limits
+        if limits is None:
             assert self._aim.mu is not None and self._aim.nu is not None
             both: Tensor = self._aim.mu * loss + self._aim.nu * latency / self.table.uniform_ms
             return both
         config = self._config
         ramp = min(1.0, 2 * (done - config.warmup) / max(1, config.epochs - config.warmup))
-        beyond: Tensor = functional.relu(latency / self._limit_ms - 1)
+        beyond: Tensor = functional.relu(latency / limits.ms - 1)
+        if limits.sizes is not None and limits.bytes is not None:
+            size = limits.sizes.expected_bytes(*probabilities, self._convert)
+            beyond = beyond + functional.relu(size / limits.bytes - 1)
         return loss + self._aim.pressure * ramp * beyond
 
     def _temperature(self, number: int) -> float:

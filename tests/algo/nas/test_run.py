@@ -18,6 +18,7 @@ from algo import cli
 from algo.nas import derive, run
 from algo.nas.folder import STATE, SUMMARY, TABLE, NasFolder
 from algo.nas.latency_table import LatencyTable
+from algo.nas.limits import Limits
 from algo.nas.measured_table import details_here
 from algo.nas.space import SPACES
 from tests.algo.nas.tables import made_up
@@ -154,6 +155,20 @@ def test_another_latency_needs_no_search(finished, capsys):
     assert timeless(Path(trained["folder"]))["accuracy"] == trained["accuracy"]
 
 
+def test_a_size_is_kept_beside_the_latency(finished, table, tmp_path, capsys):
+    largest = json.loads(rlu(capsys, "nas", "derive", finished, "--latency", "100%", "--json")[1])["size_bytes"]
+    code, said, _ = rlu(capsys, "nas", "derive", finished, "--latency", "100%", "--size", "4KiB", "--json")
+    found = json.loads(said)
+    assert code == 0 and found["size_bytes"] <= 4 * 1024 < largest
+    out = tmp_path / "run"
+    arguments = ["nas", "search", *options(table, latency="90%", size="4KiB"), "--out", out, "--json"]
+    code, said, _ = rlu(capsys, *arguments)
+    summary = json.loads(said)
+    assert code == 0 and summary["size_bytes"] <= summary["limit_bytes"] == 4 * 1024
+    code, _, message = rlu(capsys, "nas", "derive", finished, "--latency", "90%", "--size", "1KiB")
+    assert code == 2 and "with weights of at most 1 KiB: the smallest takes" in message
+
+
 @pytest.mark.parametrize("form", ["onnx", "qonnx"])
 def test_the_network_is_exported(finished, tmp_path, capsys, form):
     code, said, _ = rlu(capsys, "export", finished, "--format", form, "-o", tmp_path / "net.onnx", "--json")
@@ -206,10 +221,10 @@ def test_the_report_shows_the_network_and_how_it_was_found(finished, tmp_path, c
     assert code == 2 and "its page is of it alone" in message
 
 
-def test_the_network_can_begin_with_fresh_weights(finished, table, tmp_path, capsys):
+def test_the_network_can_begin_with_the_weights_of_the_search(finished, table, tmp_path, capsys):
     found = []
     for name in ("one", "two"):
-        arguments = ["nas", "search", *options(table, begin="fresh"), "--out", tmp_path / name, "--json"]
+        arguments = ["nas", "search", *options(table, begin="search"), "--out", tmp_path / name, "--json"]
         assert rlu(capsys, *arguments)[0] == 0
         found.append(weights(tmp_path / name))
     ours = weights(finished)
@@ -261,6 +276,9 @@ def test_a_chip_makes_a_table(tmp_path, capsys):
         ({"device": "unknown"}, "unknown"),
         ({"data": "nothing"}, "unknown data set 'nothing'"),
         ({"train-images": 21}, "of the 21 images to train on, and each half needs one"),
+        ({"size": "1KiB"}, "with weights of at most 1 KiB: the smallest takes"),
+        ({"size": "50KB"}, "a size must be a number with its unit, such as 60KiB or 60%, not '50KB'"),
+        ({"size": "50%", "mu": 0.5, "nu": 0.5}, "size 50% goes with a latency"),
         ({"epochs": 1}, "warmup must be below the 1 epochs"),
     ],
 )
@@ -339,13 +357,13 @@ def test_on_this_machine_the_network_taken_is_measured(monkeypatch):
 
     monkeypatch.setattr("algo.nas.onnx_blocks.network_model", lambda space, architecture, *_: architecture)
     monkeypatch.setattr("algo.nas.measured_table.measured_ms", slower)
-    found = run.kept(measured, scores, limit)
+    found = run.kept(Limits(measured, limit), scores)
     assert 0.9 * limit < found["measured_ms"] <= limit and found["latency_ms"] <= limit / 1.1
     elsewhere = dataclasses.replace(measured, details=details_here() | {"processor": "another"})
-    assert run.kept(elsewhere, scores, limit)["latency_ms"] > limit / 1.1
-    assert "measured_ms" not in run.kept(elsewhere, scores, limit)
+    assert run.kept(Limits(elsewhere, limit), scores)["latency_ms"] > limit / 1.1
+    assert "measured_ms" not in run.kept(Limits(elsewhere, limit), scores)
     monkeypatch.setattr("algo.nas.measured_table.measured_ms", lambda *_, **__: [2 * limit])  # whatever is taken
-    assert run.kept(measured, scores, limit)["measured_ms"] == 2 * limit
+    assert run.kept(Limits(measured, limit), scores)["measured_ms"] == 2 * limit
 
 
 @pytest.mark.parametrize(
@@ -388,7 +406,7 @@ def test_training_needs_the_weights_of_the_search(finished, tmp_path, capsys):
     (out / STATE).unlink()
     before = set(out.iterdir())
     code, _, message = rlu(capsys, "nas", "derive", out, "--latency", "55%", "--train")
-    assert code == 2 and "whose weights the training begins with" in message and set(out.iterdir()) == before
+    assert code == 2 and "whose weights judge the network first" in message and set(out.iterdir()) == before
     (out / SUMMARY).unlink()
     code, _, message = rlu(capsys, "nas", "search", "--resume", "--out", out)
     assert code == 2 or timeless(out) == timeless(finished)  # it may also search again, to the same end

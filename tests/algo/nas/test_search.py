@@ -9,14 +9,17 @@ from torch.nn import functional
 
 from algo.nas.batch_norm import batch_statistics
 from algo.nas.config import AimConfig, LearningConfig
+from algo.nas.limits import Limits
 from algo.nas.scores import collapsed, judged, learned_scores, measured_scores, probabilities_of
 from algo.nas.search import Diverged, Search
+from algo.nas.sizes import sizes_of
 from algo.nas.space import Option, Space, Stage
 from algo.nas.supernet import SuperNet
 from tests.algo.nas.tables import made_up
 
 SPACE = Space("two", 4, 2, (Stage(4, 1), Stage(6, 1, 2)), 8)
 TABLE = made_up(SPACE, (1, 16, 16))
+SIZES = sizes_of(TABLE)
 CONFIG = LearningConfig(epochs=4, warmup=1, batch_size=20, reach=1.8)
 
 
@@ -27,11 +30,12 @@ def part(seed, count=60):
     return torch.randn(count, 1, 16, 16, generator=generator) + labels[:, None, None, None], labels
 
 
-def search(config=CONFIG, aim=None, limit_ms=0.3, learned=None, paths="shared"):
+def search(config=CONFIG, aim=None, limit_ms=0.3, learned=None, paths="shared", limit_bytes=None):
     torch.manual_seed(1)
     network = SuperNet(SPACE, (1, 16, 16), 2, paths, config.bits_bias)
     aim = aim or AimConfig(latency="0.3ms")
-    return Search(network, TABLE, learned or part(1), part(2), config, aim, limit_ms, 1)
+    limits = None if limit_ms is None else Limits(TABLE, limit_ms, SIZES, limit_bytes)
+    return Search(network, TABLE, learned or part(1), part(2), config, aim, limits, 1)
 
 
 def run(one):
@@ -50,6 +54,17 @@ def test_a_named_latency_is_approached_and_nothing_else_than_weights_learns_in_w
     assert one.epochs[-1].expected_ms < 0.6 * before[1]
     assert one.epochs[-1].accuracy > 0.8
     assert one.epochs[-1].path_entropy < first.path_entropy == pytest.approx(2)
+
+
+def test_a_named_size_is_approached():
+    aim = AimConfig(latency="0.3ms", size="1KiB", pressure=50)
+    free, small = (
+        run(search(aim=aim, limit_ms=10.0, limit_bytes=limit)).network.probabilities() for limit in (None, SIZES.ends)
+    )
+    free_bytes, small_bytes = (
+        float(SIZES.expected_bytes(*(part.detach().numpy() for part in both))) - SIZES.ends for both in (free, small)
+    )
+    assert small_bytes < 0.6 * free_bytes
 
 
 def test_the_published_weights_trade_latency_for_loss():
