@@ -127,6 +127,15 @@ def _random(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture,
     return architecture, 1.0, tuned(task, architecture)[2]
 
 
+def _from_the_search(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture, float, Finished]:
+    """The joint search's network, trained from the weights that it had in the search."""
+    from algo.nas.run import tuned
+
+    task.config = replace(task.config, choice=replace(task.config.choice, begin="search"))
+    architecture = table.space.checked(task.folder.choice["architecture"])
+    return architecture, 1.0, tuned(task, architecture)[2]
+
+
 def _uniform(task: Task, table: LatencyTable, cell: Rival) -> tuple[Architecture, float, Finished]:
     """MobileNetV2 (kernel 3, expansion 6) with 8 bits, of the joint network's size.
 
@@ -178,6 +187,7 @@ KINDS: dict[str, Callable[[Task, LatencyTable, Rival], tuple[Architecture, float
     "two stages": _two_stages,
     "uniform": _uniform,
     "random": _random,
+    "from the search": _from_the_search,
 }
 
 
