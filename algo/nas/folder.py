@@ -61,7 +61,7 @@ class NasFolder(HeldFolder):
     def epochs(self) -> list[dict[str, Any]]:
         """What is known of each epoch, as `algo.nas.search.Epoch` has it."""
         path = self.path / PROGRESS
-        with reading(path, "{} is damaged", self._again, RunFolderError):
+        with reading(path, "{} is damaged", self._again(PROGRESS), RunFolderError):
             lines = path.read_text().splitlines() if path.exists() else []
             return [dict(check_object(parse_json(line), _EPOCH, "a line")) for line in lines]
 
@@ -79,7 +79,7 @@ class NasFolder(HeldFolder):
     def front(self) -> list[dict[str, Any]]:
         """Every network that no other one beats, by rising latency; at least one."""
         found: list[dict[str, Any]] = self._read(FRONT, {"networks": list[dict[str, Any]]})["networks"]
-        with reading(self.path / FRONT, "{} is damaged", self._again, RunFolderError):
+        with reading(self.path / FRONT, "{} is damaged", self._again(FRONT), RunFolderError):
             if not found:
                 raise ValueError("it has no networks")
             for one in found:
@@ -104,15 +104,15 @@ class NasFolder(HeldFolder):
         found = self._read(SCORES, dict.fromkeys(("theta", "phi"), list[list[float]]))
         return np.array(found["theta"], dtype=np.float64), np.array(found["phi"], dtype=np.float64)
 
-    @property
-    def _again(self) -> str:
+    def _again(self, name: str) -> str:
         """What to do about a damaged file that the end of a search writes."""
-        return f"remove it and {SUMMARY}, and make them again: rlu nas search --resume --out {self.path}"
+        files = "it" if name == SUMMARY else f"it and {SUMMARY}"
+        return f"remove {files}, and make them again: rlu nas search --resume --out {self.path}"
 
     def _read(self, name: str, kinds: dict[str, Any]) -> dict[str, Any]:
         """A file's object, checked; an architecture in it is one of the space."""
         space = self.table.space
-        with reading(self.path / name, "{} is damaged", self._again, RunFolderError):
+        with reading(self.path / name, "{} is damaged", self._again(name), RunFolderError):
             found = dict(check_object(parse_json((self.path / name).read_bytes()), kinds, "what it holds"))
             if "architecture" in kinds:
                 space.checked(found["architecture"])

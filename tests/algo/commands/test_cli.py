@@ -115,10 +115,10 @@ def test_killed_and_resumed_ends_in_the_same_bytes(finished, tmp_path, sign, dev
     process.send_signal(signal.SIGSTOP)  # it must not end before the second one tries
     second = rlu("tune", *(["--resume"] if sign == signal.SIGKILL else []), "--out", out)
     assert second.returncode == 2 and f"{out} is in use by process {process.pid} on" in second.stderr
+    process.send_signal(sign)  # before it goes on: it might be done before another signal comes
     process.send_signal(signal.SIGCONT)
-    process.send_signal(sign)
     _, said = process.communicate(timeout=60)
-    assert process.returncode == (130 if sign == signal.SIGINT else -signal.SIGKILL)
+    assert process.returncode == (130 if sign == signal.SIGINT else -signal.SIGKILL), said
     if sign == signal.SIGINT:
         assert re.search(r"interrupted after \d+ iterations; resume: rlu tune --resume --out", said)
     assert "Traceback" not in said
