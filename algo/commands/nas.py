@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from algo.commands.common import CheckFailed, json_option, options_of
-from algo.nas.config import NasConfig, SpaceConfig, located, parsed_latency, space_of
+from algo.nas.config import NasConfig, SpaceConfig, located, parsed_latency, parsed_size, space_of
 
 if TYPE_CHECKING:
     from algo.nas.latency_table import LatencyTable
@@ -80,19 +80,19 @@ def _search(context: click.Context, /, out: Path | None, resume: bool, as_json: 
         f"{float_:.3f} trained in float32, {accuracy:.3f} with the bits found (both on the test images)"
     )
     click.echo(
-        f"{summary['size_bytes'] / 1024:.1f} KiB of weights; {summary['search_s']:.0f} s of search, "
+        f"{_size(summary)}; {summary['search_s']:.0f} s of search, "
         f"{summary['training_s']:.0f} s of training\n\nrun folder: {out}"
     )
 
 
 @nas.command("derive")
 @click.argument("run_folder", type=click.Path(path_type=Path))
-@click.option("--latency", required=True, metavar="0.8ms|60%", help="Another latency to keep.")
-@click.option("--size", metavar="60KiB|50%", help="Size of the weights to keep.")
+@click.option("--latency", metavar="0.8ms|60%", help="Latency to keep; default that of the search.")
+@click.option("--size", metavar="60KiB|50%", help="Size of the weights to keep; default that of the search, if any.")
 @click.option("--train", is_flag=True, help="Train the network as the search would have done.")
 @json_option
-def _derive(run_folder: Path, latency: str, size: str | None, train: bool, as_json: bool) -> None:
-    """Choose the best network of a finished search within another latency, without searching again."""
+def _derive(run_folder: Path, latency: str | None, size: str | None, train: bool, as_json: bool) -> None:
+    """Choose the best network of a finished search within another latency or size, without searching again."""
     from algo.nas.folder import NasFolder
     from algo.nas.run import derived
 
@@ -101,7 +101,7 @@ def _derive(run_folder: Path, latency: str, size: str | None, train: bool, as_js
         click.echo(json.dumps(found))
         return
     click.echo(_found(found, found["limit_ms"]))
-    click.echo(f"{found['size_bytes'] / 1024:.1f} KiB of weights")
+    click.echo(_size(found))
     if train:
         click.echo(f"accuracy with the bits found: {found['accuracy']:.3f}\n\nfolder: {found['folder']}")
 
@@ -111,15 +111,22 @@ def _derive(run_folder: Path, latency: str, size: str | None, train: bool, as_js
 @click.option("--image", default="1x32x32", show_default=True, metavar="CxHxW", help="Shape of an image.")
 @click.option("--classes", default=10, show_default=True, help="Number of classes.")
 @click.option("--latency", metavar="0.8ms|60%", help="Whether a network keeps this latency.")
+@click.option("--size", metavar="60KiB|50%", help="Whether a network of this latency keeps this size, too.")
 @json_option
-def _profile(image: str, classes: int, latency: str | None, as_json: bool, **settings: Any) -> None:
-    """Print the fastest, middle and slowest network of a space, and whether a latency can be kept."""
+def _profile(image: str, classes: int, latency: str | None, size: str | None, as_json: bool, **settings: Any) -> None:
+    """Print the fastest, middle and slowest network of a space, and whether a latency and a size can be kept."""
     from algo.nas.derive import fastest, slowest
+    from algo.nas.limits import possible
+    from algo.nas.sizes import sizes_of
 
     if latency is not None:
         parsed_latency(latency)  # before anything is measured
+    if size is not None:
+        parsed_size(size)
+        if latency is None:
+            raise ValueError(f"--size {size} goes with a latency: name one")
     known = _table(settings, image, classes)
-    space = known.space
+    space, sizes = known.space, sizes_of(known)
     rows = {"fastest": fastest(known), "slowest": slowest(known)}
     result: dict[str, Any] = {
         "device": known.device,
@@ -130,10 +137,11 @@ def _profile(image: str, classes: int, latency: str | None, as_json: bool, **set
         **{f"{name}_ms": one.ms for name, one in rows.items()},
         "uniform_ms": known.uniform_ms,
         "largest_8_bit_ms": known.ms(known.largest),
+        "smallest_bytes": sizes.smallest,
+        "largest_8_bit_bytes": sizes.of(known.largest),
     }
     if latency is not None:
-        limit = known.limit_ms(latency)
-        result |= {"limit_ms": limit, "possible": rows["fastest"].ms <= limit}
+        result |= possible(known, latency, size)
     if as_json:
         click.echo(json.dumps(result))
     else:
@@ -149,9 +157,14 @@ def _profile(image: str, classes: int, latency: str | None, as_json: bool, **set
         click.echo(f"middle {result['uniform_ms']:.4g} ms: the mean over all networks")
         click.echo(f"largest at 8 bits {result['largest_8_bit_ms']:.4g} ms: 100% of --latency")
         click.echo(f"slowest {result['slowest_ms']:.4g} ms: {_words(rows['slowest'].architecture)}")
+        click.echo(
+            f"weights of {result['smallest_bytes'] / 1024:.4g} KiB at least; of the largest at 8 bits "
+            f"{result['largest_8_bit_bytes'] / 1024:.4g} KiB: 100% of --size"
+        )
         if latency is not None:
             can = "can" if result["possible"] else "cannot"
-            click.echo(f"a latency of {result['limit_ms']:.4g} ms {can} be kept")
+            both = "" if size is None else f" and a size of {result['limit_bytes'] / 1024:.4g} KiB"
+            click.echo(f"a latency of {result['limit_ms']:.4g} ms{both} {can} be kept")
     if latency is not None and not result["possible"]:
         raise CheckFailed
 
@@ -196,6 +209,11 @@ def _found(found: Mapping[str, Any], limit_ms: float | None) -> str:
     return "\n".join(lines)
 
 
+def _size(found: Mapping[str, Any]) -> str:
+    limit = "" if found["limit_bytes"] is None else f", of at most {found['limit_bytes'] / 1024:.4g} KiB"
+    return f"{found['size_bytes'] / 1024:.1f} KiB of weights{limit}"
+
+
 def _words(architecture: Any) -> str:
     return ", ".join(f"k{kernel} e{expansion} {bits}b" for kernel, expansion, bits in architecture)
 
@@ -215,7 +233,8 @@ def _usual_folder(config: NasConfig) -> Path:
     aim = config.aim
     words = [
         "nas", Path(config.data.data).stem, config.space.space, Path(config.space.device).stem,
-        aim.latency.replace("%", "pc") if aim.latency else f"mu{aim.mu:g}", f"seed{config.seed}",
+        aim.latency.replace("%", "pc") if aim.latency else f"mu{aim.mu:g}",
+        *([aim.size.replace("%", "pc")] if aim.size else []), f"seed{config.seed}",
     ]  # fmt: skip
     return Path("runs") / "-".join(words)
 
@@ -224,4 +243,8 @@ def _differences(kept: NasConfig, config: NasConfig, given: Mapping[str, Any]) -
     from algo.support.settings import flat
 
     mine, theirs = flat(kept), flat(config)
-    return [f"{name} {mine[name]}, not {theirs[name]}" for name in given if mine[name] != theirs[name]]
+    return [
+        f"{'no ' + name if mine[name] is None else f'{name} {mine[name]}'}, not {theirs[name]}"
+        for name in given
+        if mine[name] != theirs[name]
+    ]

@@ -41,7 +41,7 @@ _SCALES: dict[Scale, dict[str, Any]] = {
 LATENCIES = ("70%", "80%", "90%")
 #: Weights (mu, nu) as published: accuracy first, both alike, latency first.
 WEIGHTS = ((0.8, 0.2), (0.5, 0.5), (0.2, 0.8))
-#: Sizes of the weights that are named, beside a latency that all 8-bit networks keep.
+#: Sizes of the weights that are named, beside the latency of the largest network at 8 bits.
 SIZES = ("70%", "50%")
 #: The latency of all searches whose latency is not what is compared.
 USUAL = "80%"

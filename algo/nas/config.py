@@ -18,7 +18,7 @@ from algo.support.settings import check_settings, from_flat, from_json, setting,
 #: What ``config.json`` says that it is of: a search, and not a tuning run.
 KIND = "rlu nas search"
 #: The same with the version of its format.
-FORMAT = f"{KIND} 1"
+FORMAT = f"{KIND} 2"
 #: The device that is this machine.
 MEASURED = "measured"
 #: What a search aims at if nothing is said.
@@ -73,7 +73,7 @@ class SpaceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AimConfig:
-    """What is minimised: the loss under a named latency, or mu CE + nu Lat as published.
+    """What is minimised: the loss under a named latency and size, or mu CE + nu Lat as published.
 
     Each field says what it means.
     """
@@ -174,7 +174,8 @@ class NasConfig:
     def __post_init__(self) -> None:
         aim = self.aim
         if aim.latency is None and aim.mu is None and aim.nu is None:
-            object.__setattr__(self, "aim", replace(aim, latency=USUAL_LATENCY))
+            aim = replace(aim, latency=USUAL_LATENCY)
+            object.__setattr__(self, "aim", aim)
         check_settings(self)
         if aim.latency is not None and (aim.mu is not None or aim.nu is not None):
             raise ValueError(
@@ -232,7 +233,7 @@ def parsed_latency(text: str) -> tuple[float, bool]:
     """The number of ``0.8ms`` or ``60%``, and whether it is in % of the largest network's latency.
 
     Raises:
-        ValueError: for another form, or a number that is not above 0.
+        ValueError: for another form, or a number that no device has.
     """
     return _parsed(text, "ms", "a latency", "0.8ms")
 
@@ -242,6 +243,9 @@ def parsed_size(text: str) -> tuple[float, bool]:
     return _parsed(text, "KiB", "a size", "60KiB")
 
 
+_LEAST, _MOST = 1e-9, 1e12
+
+
 def _parsed(text: str, unit: str, what: str, example: str) -> tuple[float, bool]:
     try:
         if not text.endswith((unit, "%")):
@@ -249,8 +253,8 @@ def _parsed(text: str, unit: str, what: str, example: str) -> tuple[float, bool]
         number = float(text.removesuffix(unit).removesuffix("%"))
     except ValueError:
         raise ValueError(f"{what} must be a number with its unit, such as {example} or 60%, not {text!r}") from None
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"{what} must be above 0, not {text!r}")
+    if not _LEAST <= number <= _MOST:
+        raise ValueError(f"{what} must be in {_LEAST:g}..{_MOST:g} {unit} or %, not {text!r}")
     return number, text.endswith("%")
 
 

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from algo.nas.latency_table import Floats, LatencyTable
 from algo.nas.space import Architecture, Option
 
+#: A limit is kept up to what adding latencies in another order changes.
+ROUNDING = 1 + 1e-12
+
 
 @dataclass(frozen=True)
 class Derived:
@@ -95,7 +98,7 @@ def within(table: LatencyTable, scores: Floats, limit_ms: float) -> Derived:
         ValueError: if the limit is below the latency of the fastest network, which the message says.
     """
     networks = front(table, scores)
-    possible = [one for one in networks if one.ms <= limit_ms]
+    possible = [one for one in networks if one.ms <= limit_ms * ROUNDING]
     if not possible:
         raise ValueError(
             f"no network of space {table.space.name} is as fast as {limit_ms:.4g} ms on {table.device}: the fastest "

@@ -27,6 +27,7 @@ _SUMMARY: dict[str, Any] = {
     **_CHOICE,
     "data": str,
     "limit_ms": float | None,
+    "limit_bytes": float | None,
     "size_bytes": int,
     "published_choice": dict[str, Any],
     "collapsed": str | None,

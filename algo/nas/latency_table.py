@@ -166,14 +166,20 @@ class LatencyTable:
         if tuple(bits) == known or not set(bits) <= set(known):
             return self
         chosen = [known.index(width) for width in bits]
-        blocks_ms, switch_ms = self.blocks_ms[:, :, chosen], self.switch_ms[:, chosen][:, :, chosen]
-        blocks_ms[0] += self.switch_ms[0, self.end, chosen]
-        blocks_ms[-1] += self.switch_ms[-1, chosen, self.end]
+        switch_ms = self.switch_ms[:, chosen][:, :, chosen]
         switch_ms[[0, -1]] = 0
         return replace(
             self, space=replace(self.space, bits=tuple(bits)), speeds=tuple(self.speeds[number] for number in chosen),
-            blocks_ms=blocks_ms, switch_ms=switch_ms,
+            blocks_ms=self.blocks_with_ends_ms[:, :, chosen], switch_ms=switch_ms,
         )  # fmt: skip
+
+    @property
+    def blocks_with_ends_ms(self) -> Floats:
+        """Latency of every option, (blocks, paths, bits), with what changes at stem and head cost."""
+        blocks_ms = self.blocks_ms.copy()
+        blocks_ms[0] += self.switch_ms[0, self.end]
+        blocks_ms[-1] += self.switch_ms[-1, :, self.end]
+        return blocks_ms
 
     def check_suits(self, space: Space, image: tuple[int, ...], classes: int) -> None:
         """Raise TableError, which says what differs, unless the table is of this space and these images."""

@@ -273,7 +273,7 @@ def _finished(task: Task, choice: Mapping[str, Any]) -> dict[str, Any]:
         "space": table.space.name,
         "device": table.device,
         "paths": config.learning.paths,
-        **(task.limits.to_json() if task.limits else {"limit_ms": None}),
+        **(task.limits.to_json() if task.limits else {"limit_ms": None, "limit_bytes": None}),
         **choice,
         "published_choice": {"architecture": [list(option) for option in published], "latency_ms": table.ms(published)},
         "mixed_accuracy": epochs[-1].accuracy,
@@ -317,7 +317,7 @@ def kept(limits: Limits, scores: Floats) -> dict[str, Any]:
             break
         try:
             found = limits.best(scores, allowed)
-        except ValueError:  # none is as small
+        except ValueError:  # none as fast is as small
             break
     best = next((one for one in tried if one["measured_ms"] <= limit_ms), None)
     return best or min(tried, key=lambda one: one["measured_ms"])
@@ -373,29 +373,31 @@ def fresh(task: Task, space: Space, architecture: Architecture) -> Network:
 
 
 def derived(
-    folder: NasFolder, latency: str, train: bool, say: Callable[[str], None], size: str | None = None
+    folder: NasFolder, latency: str | None, train: bool, say: Callable[[str], None], size: str | None = None
 ) -> Mapping[str, Any]:
     """The best network of a finished search within other limits; nothing is searched again.
 
     Args:
         folder: of the search; its scores and its table are used.
-        latency: such as ``0.8ms`` or ``60%``.
+        latency: such as ``0.8ms`` or ``60%``; ``None`` for that of the search.
         train: whether to train it, into a folder of its own in the search's.
         say: is told what a user should know.
-        size: such as ``60KiB`` or ``50%``; ``None`` for any.
+        size: such as ``60KiB`` or ``50%``; ``None`` for that of the search, if it had one.
 
     Raises:
         ValueError: for limits that no network meets.
     """
     config = folder.settings
     table, scores = folder.table, folder.scores
-    limits = limits_of(AimConfig(latency=latency, size=size), table)
-    assert limits is not None, "there is a latency"
+    aim = AimConfig(latency=latency or config.aim.latency, size=size or config.aim.size)
+    limits = limits_of(aim, table)
+    if limits is None:
+        raise ValueError(f"{folder.path} was searched with mu and nu: name the latency to keep")
     found = kept(limits, scores)
     architecture = table.space.checked(found["architecture"])
     result = {
         **limits.to_json(),
-        "size_bytes": sizes_of(table).bytes(architecture),
+        "size_bytes": sizes_of(table).of(architecture),
         **found,
         "collapsed": collapsed(table.space, architecture),
     }
@@ -409,7 +411,7 @@ def derived(
                 "back, or search again with another --out"
             )
         name = f"latency-{limits.ms:.9g}ms"
-        into = folder.path / (name if limits.bytes is None else f"{name}-{limits.bytes:.0f}bytes")
+        into = folder.path / (name if limits.most_bytes is None else f"{name}-{limits.most_bytes:.9g}bytes")
         into.mkdir(exist_ok=True)
         result |= trained(task, architecture, into) | {"folder": str(into)}
         folder.write(f"{into.name}/{SUMMARY}", json.dumps(result, indent=1) + "\n")

@@ -24,8 +24,8 @@ _BATCH = 250
 def measured_scores(network: SuperNet, images: Tensor, labels: Tensor) -> Floats:
     """How the loss of the mixed network changes when a block is one of its options, for every block and option.
 
-    The size of a logit does not say what an option is worth; this does (Wang et al., "Rethinking Architecture Selection
-    in Differentiable NAS", ICLR 2021, measure in the same way what is lost without an option).
+    Wang et al., "Rethinking Architecture Selection in Differentiable NAS", ICLR 2021, measure in the same way what is
+    lost without an option.
 
     Args:
         network: searched.

@@ -229,9 +229,9 @@ class Search:
         config = self._config
         ramp = min(1.0, 2 * (done - config.warmup) / max(1, config.epochs - config.warmup))
         beyond: Tensor = functional.relu(latency / limits.ms - 1)
-        if limits.sizes is not None and limits.bytes is not None:
+        if limits.sizes is not None and limits.most_bytes is not None:
             size = limits.sizes.expected_bytes(*probabilities, self._convert)
-            beyond = beyond + functional.relu(size / limits.bytes - 1)
+            beyond = beyond + functional.relu(size / limits.most_bytes - 1)
         return loss + self._aim.pressure * ramp * beyond
 
     def _temperature(self, number: int) -> float:

@@ -469,7 +469,12 @@ def model_size_bytes(model: nn.Module, weight_bits: Sequence[int]) -> int:
     layers = quantised_layers(model)
     if len(weight_bits) != len(layers):
         raise ValueError(f"{len(weight_bits)} weight bit-widths for {len(layers)} quantised layers")
-    return sum((m.weight.numel() * bits + 7) // 8 for (_, m), bits in zip(layers, weight_bits, strict=True))
+    return sum(packed_bytes(m.weight.numel(), bits) for (_, m), bits in zip(layers, weight_bits, strict=True))
+
+
+def packed_bytes(weights: int, bits: int) -> int:
+    """Bytes of a layer's weights, packed and rounded up to whole bytes."""
+    return (weights * bits + 7) // 8
 
 
 def _check_bits(dimension: Dimension, bits: object) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from algo.search.known_costs import KnownCosts
 from algo.search.scoring import UNIT, Floats, Ints, register_words
+from algo.support.integer_programme import solved
 from sim.devices.objective import Objective
 from sim.model.batch import BatchModel
 
@@ -240,7 +241,7 @@ class Programme:
 
     def _at(self, point: int, constant: float, effects: Floats, left_out: Ints, most_accurate: bool) -> Ints | None:
         """The best policy at a point, or the most accurate one; ``None`` if none satisfies the objective there."""
-        from scipy.optimize import Bounds, LinearConstraint, milp
+        from scipy.optimize import Bounds, LinearConstraint
 
         o, n = self._objective, len(self._pairs)
         step = 0.5 / UNIT.coef_one  # a threshold is missed on register values, which are rounded
@@ -302,17 +303,13 @@ class Programme:
         whole[:n] = whole[[above_lat, above_en]] = 1
         least = np.zeros(n + 5)
         least[acc] = -np.inf
-        answer = milp(
-            objective,
-            constraints=LinearConstraint(np.array(lines), lows, highs),
-            bounds=Bounds(least, np.ones(n + 5)),
-            integrality=whole,
-            options={"mip_rel_gap": 0.0},
+        values = solved(
+            objective, [LinearConstraint(np.array(lines), lows, highs)], Bounds(least, np.ones(n + 5)), whole
         )
-        if answer.x is None:
+        if values is None:
             return None
         policy = np.full(len(self._costs.action_counts), point)
-        for (row, action), value in zip(self._pairs, answer.x[:n], strict=True):
+        for (row, action), value in zip(self._pairs, values[:n], strict=True):
             if value > 0.5:
                 policy[row] = action
         return policy

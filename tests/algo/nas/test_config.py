@@ -35,7 +35,7 @@ def test_it_comes_back_from_json():
     config = NasConfig.of(mu=0.2, nu=0.8, bits="2,4,8", device="evolver", seed=7)
     assert NasConfig.from_json(config.to_json()) == config
     assert config.searched.bits == (2, 4, 8)
-    with pytest.raises(ValueError, match="not a search of this version: format must be 'rlu nas search 1', not None"):
+    with pytest.raises(ValueError, match="not a search of this version: format must be 'rlu nas search 2', not None"):
         NasConfig.from_json({})
     content = config.to_json()
     content["learning"]["more"] = 1

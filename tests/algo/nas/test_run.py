@@ -16,6 +16,7 @@ import torch
 
 from algo import cli
 from algo.nas import derive, run
+from algo.nas.config import USUAL_LATENCY, NasConfig
 from algo.nas.folder import STATE, SUMMARY, TABLE, NasFolder
 from algo.nas.latency_table import LatencyTable
 from algo.nas.limits import Limits
@@ -155,18 +156,39 @@ def test_another_latency_needs_no_search(finished, capsys):
     assert timeless(Path(trained["folder"]))["accuracy"] == trained["accuracy"]
 
 
-def test_a_size_is_kept_beside_the_latency(finished, table, tmp_path, capsys):
-    largest = json.loads(rlu(capsys, "nas", "derive", finished, "--latency", "100%", "--json")[1])["size_bytes"]
-    code, said, _ = rlu(capsys, "nas", "derive", finished, "--latency", "100%", "--size", "4KiB", "--json")
+def test_a_size_is_kept_beside_the_latency(finished, tmp_path, capsys):
+    folder = tmp_path / "run"
+    shutil.copytree(finished, folder)
+    largest = json.loads(rlu(capsys, "nas", "derive", folder, "--latency", "100%", "--json")[1])["size_bytes"]
+    words = ["nas", "derive", folder, "--latency", "100%", "--size", "4KiB", "--train", "--json"]
+    code, said, _ = rlu(capsys, *words)
     found = json.loads(said)
     assert code == 0 and found["size_bytes"] <= 4 * 1024 < largest
+    assert rlu(capsys, "export", found["folder"], "-o", tmp_path / "net.onnx")[0] == 0
+    assert json.loads(rlu(capsys, *words)[1])["accuracy"] == found["accuracy"]
+    code, _, message = rlu(capsys, "nas", "derive", folder, "--latency", "90%", "--size", "1KiB")
+    assert code == 2 and "with weights of at most 1 KiB: the smallest takes" in message
+
+
+def test_a_search_keeps_a_size_and_what_is_derived_from_it_too(table, tmp_path, capsys):
     out = tmp_path / "run"
-    arguments = ["nas", "search", *options(table, latency="90%", size="4KiB"), "--out", out, "--json"]
-    code, said, _ = rlu(capsys, *arguments)
+    arguments = ["nas", "search", *options(table, latency="90%", size="4KiB"), "--out", out]
+    code, said, _ = rlu(capsys, *arguments, "--json")
     summary = json.loads(said)
     assert code == 0 and summary["size_bytes"] <= summary["limit_bytes"] == 4 * 1024
-    code, _, message = rlu(capsys, "nas", "derive", finished, "--latency", "90%", "--size", "1KiB")
-    assert code == 2 and "with weights of at most 1 KiB: the smallest takes" in message
+    assert rlu(capsys, "nas", "search", "--resume", "--size", "4KiB", "--out", out)[0] == 0
+    code, _, message = rlu(capsys, "nas", "search", "--resume", "--size", "5KiB", "--out", out)
+    assert code == 2 and "was begun with size 4KiB, not 5KiB" in message
+    assert json.loads(rlu(capsys, "nas", "derive", out, "--latency", "100%", "--json")[1])["limit_bytes"] == 4 * 1024
+    assert (
+        json.loads(rlu(capsys, "nas", "derive", out, "--size", "5KiB", "--json")[1])["limit_ms"] == summary["limit_ms"]
+    )
+    page = tmp_path / "page.html"
+    assert rlu(capsys, "report", out, "-o", page)[0] == 0 and "of 4.0 KiB allowed" in page.read_text()
+
+
+def test_a_size_alone_goes_with_the_usual_latency():
+    assert NasConfig.of(size="4KiB").aim.latency == USUAL_LATENCY
 
 
 @pytest.mark.parametrize("form", ["onnx", "qonnx"])
@@ -250,6 +272,12 @@ def test_profile_says_what_is_possible(table, capsys):
     assert facts["limit_ms"] == pytest.approx(0.6 * known.ms(known.largest)) and facts["networks"] == 12**4
     code, said, _ = rlu(capsys, "nas", "profile", "--space", "tiny", "--device", table, "--latency", "0.001ms")
     assert code == 1 and "cannot be kept" in said and f"fastest {facts['fastest_ms']:.4g} ms" in said
+    words = ["--space", "tiny", "--device", table, "--latency", "100%", "--size"]
+    code, said, _ = rlu(capsys, "nas", "profile", *words, "100%")
+    assert code == 0 and f"{facts['largest_8_bit_bytes'] / 1024:.4g} KiB can be kept" in said
+    code, said, _ = rlu(capsys, "nas", "profile", *words, "1KiB")
+    assert code == 1 and "a size of 1 KiB cannot be kept" in said
+    assert facts["smallest_bytes"] > 1024 and f"weights of {facts['smallest_bytes'] / 1024:.4g} KiB at least" in said
 
 
 def test_a_chip_makes_a_table(tmp_path, capsys):
@@ -278,6 +306,7 @@ def test_a_chip_makes_a_table(tmp_path, capsys):
         ({"train-images": 21}, "of the 21 images to train on, and each half needs one"),
         ({"size": "1KiB"}, "with weights of at most 1 KiB: the smallest takes"),
         ({"size": "50KB"}, "a size must be a number with its unit, such as 60KiB or 60%, not '50KB'"),
+        ({"size": "nanKiB"}, "a size must be in 1e-09..1e+12 KiB or %, not 'nanKiB'"),
         ({"size": "50%", "mu": 0.5, "nu": 0.5}, "size 50% goes with a latency"),
         ({"epochs": 1}, "warmup must be below the 1 epochs"),
     ],
@@ -316,10 +345,10 @@ def test_a_folder_of_something_else_is_refused(finished, tmp_path, capsys):
     assert code == 2 and "was begun with latency 60%, not 70%" in message
     other = tmp_path / "other"
     other.mkdir()
-    content = json.loads((finished / "config.json").read_text()) | {"format": "rlu nas search 0"}
+    content = json.loads((finished / "config.json").read_text()) | {"format": "rlu nas search 1"}
     (other / "config.json").write_text(json.dumps(content))
     code, _, message = rlu(capsys, "nas", "search", "--resume", "--out", other)
-    assert code == 2 and "format must be 'rlu nas search 1', not 'rlu nas search 0'" in message
+    assert code == 2 and "format must be 'rlu nas search 2', not 'rlu nas search 1'" in message
 
 
 def test_changed_data_and_a_damaged_state_are_refused(table, tmp_path, capsys):
@@ -373,6 +402,7 @@ def test_on_this_machine_the_network_taken_is_measured(monkeypatch):
         ("summary.json", {"architecture": "x"}),
         ("summary.json", {"architecture": [[3, 3, 8]]}),
         ("summary.json", {"limit_ms": "x"}),
+        ("summary.json", {"limit_bytes": "x"}),
         ("progress.jsonl", '{"epoch": 1}'),
         ("front.json", "{}"),
         ("front.json", '{"networks": []}'),

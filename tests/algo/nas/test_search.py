@@ -34,7 +34,7 @@ def search(config=CONFIG, aim=None, limit_ms=0.3, learned=None, paths="shared", 
     torch.manual_seed(1)
     network = SuperNet(SPACE, (1, 16, 16), 2, paths, config.bits_bias)
     aim = aim or AimConfig(latency="0.3ms")
-    limits = None if limit_ms is None else Limits(TABLE, limit_ms, SIZES, limit_bytes)
+    limits = None if limit_ms is None else Limits(TABLE, limit_ms, *((SIZES, limit_bytes) if limit_bytes else ()))
     return Search(network, TABLE, learned or part(1), part(2), config, aim, limits, 1)
 
 
