@@ -68,6 +68,22 @@ def test_within_a_latency_and_a_size_nothing_is_better(data):
     assert found.score == pytest.approx(score[allowed].max(), abs=1e-6 * np.ptp(scores))
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 10**6))
+def test_a_network_that_is_hardly_too_large_is_not_taken(seed):
+    """HiGHS keeps limits to one in a million; the best network of every size is less than that above the limit here."""
+    table = made_up(THREE, seed=seed)
+    scores = np.random.default_rng(seed).normal(size=(3, len(THREE.options)))
+    sizes = sizes_of(table)
+    slow = 2 * derive.slowest(table).ms
+    limit = float(sizes.of(within_both(table, scores, slow, sizes, 1e9).architecture))
+    while limit > sizes.smallest:
+        limit *= 1 - 1e-7
+        taken = sizes.of(within_both(table, scores, slow, sizes, limit).architecture)
+        assert taken <= limit
+        limit = float(taken)
+
+
 def test_sizes_to_be_expected_are_the_mean_of_networks():
     table = made_up(SMALL)
     sizes = sizes_of(table)
