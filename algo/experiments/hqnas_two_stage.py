@@ -53,7 +53,7 @@ def compute(settings: Settings) -> dict[str, Any]:
     digest = runs.digest_of(settings)
     cells = [
         Rival(
-            kind, number, joint.seed, str(begins.folder.path), f"{begins.folder.scores.sum()!r} {digest}",
+            kind, number, joint.seed, str(begins.folder.path), f"{float(begins.folder.scores.sum())!r} {digest}",
             joint.summary["limit_ms"], joint.summary["size_bytes"], _trainings(settings), file,
         )
         for joint, float32 in zip(found[runs.JOINT], found[_FLOAT32], strict=True)
