@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,10 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 def present(data: Mapping[str, Any]) -> Page:
     """Means of each kind, and the comparisons that targets are set for."""
-    kinds = {kind: _of_seeds([one for one in data["networks"] if one["kind"] == kind]) for kind in _NAMES}
+    known = {one["kind"] for one in data["networks"]}
+    kinds = {
+        kind: _of_seeds([one for one in data["networks"] if one["kind"] == kind]) for kind in _NAMES if kind in known
+    }
     joint, two, float32, uniform = (kinds[kind] for kind in (runs.JOINT, "two stages", _FLOAT32, "uniform"))
     rows = [
         Row("joint less two stages, points, pairs of seeds", NOT_PUBLISHED, _pairs(joint, two, _points),
@@ -126,7 +130,7 @@ def present(data: Mapping[str, Any]) -> Page:
         Row("time of a search / training the largest network on as many images", NOT_PUBLISHED,
             shown(mean_of_few(times), 2), "1.5 wanted")
     )  # fmt: skip
-    for study in (runs.JOINT, *_SIZES):
+    for study in (one for one in (runs.JOINT, *_SIZES) if one in known):
         rows.append(
             Row(f"{_NAMES[study]}: size of its weights, and points lost, against uniform 8 bits", NOT_PUBLISHED,
                 f"{_pairs(uniform, kinds[study], _smaller, 0)} %; {_pairs(uniform, kinds[study], _points)}",
@@ -155,7 +159,8 @@ def present(data: Mapping[str, Any]) -> Page:
         f"Accuracy over measured latency; the dotted line is {runs.JOINT}",
         {"**Means over the seeds**": markdown_table(header, body)},
         (
-            f"{data['data']}. Latencies were timed in turn, on the whole network. Accuracies are of the test images.",
+            f"{Path(data['data']).name}. Latencies were timed in turn, on the whole network. Accuracies are of the "
+            "test images.",
             "Two stages: the architecture that the float32 search scores best of those that keep the latency at 8 "
             "bits, by the same exact choice. Then every bit policy is trained for an epoch from the same float32 "
             "network and judged on the validation half. The network recommended is trained on all images, as the joint "
@@ -165,8 +170,8 @@ def present(data: Mapping[str, Any]) -> Page:
             "The float32 search's network has weights of 16 bits, which hardly differ from those of 32, and is trained "
             "for as many epochs as the others. Its size is that of weights of 32 bits.",
             "The uniform network is shown as many images as the joint search and its training together. The other "
-            "networks are trained for as long as the joint search's, all but one from fresh weights. A random choice "
-            "has no search, so its time is that of its training.",
+            "networks are trained for as long as the joint search's, from fresh weights unless a row says otherwise. A "
+            "random choice has no search, so its time is that of its training.",
             "A size in % is of the largest network's weights at 8 bits.",
             "Intervals are Student's t over the seeds, 95 %: with few seeds they are wide. Random networks of a seed "
             "count once, with their mean. Seconds are of cores that were mostly busy.",
