@@ -1,0 +1,109 @@
+"""Messages between server and clients: one blob each, whose every length is checked before anything is allocated.
+
+All numbers are little-endian. A blob is
+
+| bytes | |
+| --- | --- |
+| 4 | ``RLUF`` |
+| 2 | version of this format |
+| 1 | codec, by its number in `algo.fed.codec` |
+| 1 | flags: 1 if values are absolute (a key frame) and not differences |
+| 8 | digest of the layout: tensors, shapes and slices |
+| 4 | round |
+| 2 | number of the client |
+| 4 | its images; 0 from the server |
+| 2 | blocks, and for each block a byte: the number of its option, 255 if it is skipped |
+| 4 | bytes of the payload, then the payload: see the codec |
+| 4 | CRC-32 of all before |
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+
+MAGIC, VERSION = b"RLUF", 1
+#: The byte of a block that is skipped.
+SKIPPED = 255
+_HEAD = struct.Struct("<4sHBB8sIHIH")
+_LENGTH, _CHECK = struct.Struct("<I"), struct.Struct("<I")
+#: Bytes of a message with so many blocks beyond its payload.
+_FIXED = _HEAD.size + _LENGTH.size + _CHECK.size
+
+
+class WireError(ValueError):
+    """A blob that is not a message for us; says what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What travels.
+
+    Attributes:
+        codec: number of the payload's codec.
+        key: whether values are absolute.
+        digest: of the `Layout`, 8 bytes.
+        round: 0..2^32 - 1.
+        client: number, 0..65535.
+        images: of the client, 0..2^32 - 1.
+        options: number of each block's option, or `SKIPPED`.
+        payload: what the codec made.
+    """
+
+    codec: int
+    key: bool
+    digest: bytes
+    round: int
+    client: int
+    images: int
+    options: tuple[int, ...]
+    payload: bytes
+
+    def pack(self) -> bytes:
+        """As a blob."""
+        head = _HEAD.pack(
+            MAGIC, VERSION, self.codec, int(self.key), self.digest, self.round, self.client, self.images,
+            len(self.options),
+        )  # fmt: skip
+        body = head + bytes(self.options) + _LENGTH.pack(len(self.payload)) + self.payload
+        return body + _CHECK.pack(zlib.crc32(body))
+
+    @classmethod
+    def unpack(cls, blob: bytes, digest: bytes, blocks: int, most: int) -> Message:
+        """The message in a blob.
+
+        Args:
+            blob: as it came, from anybody.
+            digest: of our layout.
+            blocks: of our network.
+            most: bytes that a payload may have.
+
+        Raises:
+            WireError: for anything else than a message of this version, for this layout, whole and of allowed size.
+        """
+        if len(blob) < _FIXED:
+            raise WireError(f"a message has at least {_FIXED} bytes, not {len(blob)}")
+        if len(blob) > _FIXED + blocks + most:
+            raise WireError(f"a message has at most {_FIXED + blocks + most} bytes here, not {len(blob)}")
+        magic, version, codec, flags, theirs, round_, client, images, count = _HEAD.unpack_from(blob)
+        if magic != MAGIC:
+            raise WireError(f"a message begins with {MAGIC!r}, not {magic!r}")
+        if version != VERSION:
+            raise WireError(f"its format is version {version}, and ours {VERSION}: update the older side")
+        if theirs != digest:
+            raise WireError(f"it is of another network: layout {theirs.hex()}, not {digest.hex()}")
+        if flags > 1:
+            raise WireError(f"flags must be 0 or 1, not {flags}")
+        if count != blocks or len(blob) < _FIXED + blocks:
+            raise WireError(f"it says {count} blocks in {len(blob)} bytes, and we have {blocks}")
+        start = _HEAD.size + blocks
+        [length] = _LENGTH.unpack_from(blob, start)
+        if len(blob) != _FIXED + blocks + length:
+            raise WireError(f"it has {len(blob)} bytes, and says {_FIXED + blocks + length}")
+        [check] = _CHECK.unpack_from(blob, len(blob) - _CHECK.size)
+        if check != zlib.crc32(memoryview(blob)[: -_CHECK.size]):
+            raise WireError("its checksum is wrong: it was damaged on its way")
+        payload = blob[start + _LENGTH.size : -_CHECK.size]
+        options = tuple(blob[_HEAD.size : start])
+        return cls(codec, bool(flags), theirs, round_, client, images, options, payload)

@@ -1,0 +1,58 @@
+"""A blob is the message that was packed, or it is refused with the reason."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from algo.fed.wire import SKIPPED, Message, WireError
+
+DIGEST = b"12345678"
+GOOD = Message(3, False, DIGEST, 7, 2, 600, (0, 5, SKIPPED), b"payload")
+
+messages = st.builds(
+    Message, st.integers(0, 255), st.booleans(), st.just(DIGEST), st.integers(0, 2**32 - 1), st.integers(0, 65535),
+    st.integers(0, 2**32 - 1), st.lists(st.integers(0, 255), max_size=30).map(tuple), st.binary(max_size=100),
+)  # fmt: skip
+
+
+@given(messages)
+def test_a_message_arrives(message):
+    blob = message.pack()
+    assert Message.unpack(blob, DIGEST, len(message.options), 100) == message
+    assert len(blob) == 36 + len(message.options) + len(message.payload)
+
+
+@pytest.mark.parametrize(
+    ("blob", "said"),
+    [
+        (b"", "at least 36 bytes, not 0"),
+        (b"X" * 45, "begins with b'RLUF'"),
+        (GOOD.pack() + bytes(200), "at most 139 bytes here"),
+        (GOOD.pack()[:-1], "it has 45 bytes, and says 46"),
+        (GOOD.pack()[:37], "we have 3"),
+        (GOOD.pack()[:4] + b"\x02\x00" + GOOD.pack()[6:], "format is version 2, and ours 1: update the older side"),
+        (GOOD.pack()[:7] + b"\x02" + GOOD.pack()[8:], "flags must be 0 or 1"),
+        (GOOD.pack()[:-5] + b"?" + GOOD.pack()[-4:], "checksum"),
+        (Message(3, False, b"another ", 7, 2, 600, (0, 5, 1), b"").pack(), "it is of another network"),
+        (Message(3, False, DIGEST, 7, 2, 600, (0, 5), b"").pack(), "it says 2 blocks"),
+    ],
+)
+def test_what_is_wrong_is_said(blob, said):
+    with pytest.raises(WireError, match=said):
+        Message.unpack(blob, DIGEST, 3, 100)
+
+
+@settings(max_examples=300)
+@given(st.binary(max_size=80))
+def test_anything_is_refused(blob):
+    with pytest.raises(WireError):
+        Message.unpack(blob, DIGEST, 3, 100)
+
+
+@given(st.integers(0, 45), st.integers(0, 255))
+def test_no_changed_byte_goes_unnoticed(place, value):
+    blob = bytearray(GOOD.pack())
+    if blob[place] != value:
+        blob[place] = value
+        with pytest.raises(WireError):
+            Message.unpack(bytes(blob), DIGEST, 3, 100)
