@@ -3,13 +3,12 @@
 | number | codec | a value is |
 | --- | --- | --- |
 | 1 | `Float32` | four bytes, little-endian |
-| 2 | `Chapter` | 16 bits of the way from the lowest to the highest value of its slice, as published; both go before, as float32 |
-| 3 | `Differences` | a whole multiple of its tensor's step away from a reference that both sides have; multiples are range coded |
+| 2 | `Chapter` | 16 bits between the lowest and the highest value of its slice, as published; both go before |
+| 3 | `Differences` | a multiple of its tensor's step away from a reference that both sides have, range coded |
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from typing import ClassVar, Protocol
 
@@ -126,7 +125,7 @@ class Differences:
     #: The highest multiple; what is beyond is left to the next round, as all that rounding loses.
     _MOST = 127
     _SCALE = 2**16 - 1
-    #: Words of the range coder that no symbol exceeds: a frequency is at least 1 in 2^17, and its own words end a stream.
+    #: Words of the range coder that no symbol exceeds, for no frequency is below 1 in 2^24; and its last words.
     _WORDS, _ENDS = 24 / 32, 4
 
     def __init__(self, bits: float) -> None:
@@ -200,7 +199,9 @@ class Differences:
     def _model(frequencies: NDArray[np.int64]) -> object:
         import constriction
 
-        return constriction.stream.model.Categorical((frequencies / frequencies.sum()).astype(np.float32), perfect=False)
+        return constriction.stream.model.Categorical(
+            (frequencies / frequencies.sum()).astype(np.float32), perfect=False
+        )
 
     def _coded(self, symbols: Ints, frequencies: NDArray[np.int64]) -> NDArray[np.uint32]:
         import constriction

@@ -55,7 +55,7 @@ def indicator(value: Tensor, relaxed: bool = False) -> Tensor:
     return torch.sigmoid(value) if relaxed else cast(Tensor, _Indicator.apply(value))
 
 
-def bit_parts(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def bit_parts(weight: Tensor, used: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """A weight of 16 bits in three parts, whose sums are its value at 4, at 8 and at 16 bits.
 
     The code is round(Norm(w), 16) with Norm(w) = (w - w_min) / (w_max - w_min). Its first 4 and its first 8 bits say an
@@ -63,14 +63,16 @@ def bit_parts(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     Args:
         weight: any shape.
+        used: the values that the range is taken of; others are clipped to it. ``None`` for all.
 
     Returns:
         Value at 4 bits, what bits 5 to 8 add, and what bits 9 to 16 add; the first has the gradient of the weight.
     """
     with torch.no_grad():
-        low, high = weight.amin(), weight.amax()
+        known = weight if used is None else used
+        low, high = known.amin(), known.amax()
         spread = (high - low).clamp_min(1e-12)
-        code = ((weight - low) / spread * (2**16 - 1)).round_()
+        code = ((weight - low) / spread * (2**16 - 1)).round_().clamp_(0, 2**16 - 1)
         values = [low + spread * (torch.floor(code / 2 ** (16 - bits)) + 0.5) / 2**bits for bits in _WIDTHS[:2]]
         values.append(low + spread * code / (2**16 - 1))
     through = weight - weight.detach()
@@ -136,19 +138,33 @@ class ThresholdBlock(nn.Module):
 
     def forward(self, values: Tensor, chosen: Chosen) -> Tensor:
         """(N, inputs, H, W) to (N, outputs, H/stride, W/stride)."""
-        k5, e3, e6, b8, b16 = chosen
-        kernel = self.depthwise * (1 - self.rim) + k5 * (self.depthwise * self.rim)
-        expand, depthwise, project = (self._of_bits(one, b8, b16) for one in (self.expand, kernel, self.project))
-        depthwise = depthwise * (1 - self.rim) + k5 * (depthwise * self.rim)  # rounding has moved the zeros
+        expand, depthwise, project = self.rounded(chosen)
         made = functional.relu6(self.expand_norm(functional.conv2d(values, expand)), inplace=True)
         made = functional.conv2d(
             made, depthwise, None, self.block.stride, depthwise.shape[-1] // 2, groups=len(depthwise)
         )
         made = functional.relu6(self.depthwise_norm(made), inplace=True)
-        first, second = functional.conv2d(made[:, : self.half], project[:, : self.half]), None
+        first = functional.conv2d(made[:, : self.half], project[:, : self.half])
         second = functional.conv2d(made[:, self.half :], project[:, self.half :])
-        made = e3 * self.project_norm(first + e6 * second)
+        made = chosen.e3 * self.project_norm(first + chosen.e6 * second)
         return made + values if self.block.adds_input else made
+
+    def rounded(self, chosen: Chosen) -> tuple[Tensor, Tensor, Tensor]:
+        """The weights with their bits; ranges are those of the part that is used, but all is rounded."""
+        k5, _, e6, b8, b16 = chosen
+        side = self.depthwise.shape[-1]
+        edge = 0 if k5 > 0.5 else (side - self.kernels[0]) // 2
+        middle = slice(edge, side - edge)
+        channels = slice(None if e6 > 0.5 else self.half)
+        expand, depthwise, project = (
+            _of_bits(bit_parts(weight, weight[used]), b8, b16)
+            for weight, used in (
+                (self.expand, (channels,)),
+                (self.depthwise, (channels, slice(None), middle, middle)),
+                (self.project, (slice(None), channels)),
+            )
+        )
+        return expand, depthwise * (1 - self.rim) + k5 * (depthwise * self.rim), project
 
     def option(self) -> Option | None:
         """What the thresholds choose now; ``None`` if the block is skipped."""
@@ -178,7 +194,131 @@ class ThresholdBlock(nn.Module):
                 wanted[number] += weight.numel() * (spread / 2 ** _WIDTHS[number]) ** 2 / 12
         return sums[0] / wanted[0], sums[1] / wanted[1]
 
-    @staticmethod
-    def _of_bits(weight: Tensor, b8: Tensor, b16: Tensor) -> Tensor:
-        four, eight, sixteen = bit_parts(weight)
-        return four + b8 * (eight + b16 * sixteen)
+
+def _of_bits(parts: tuple[Tensor, Tensor, Tensor], b8: Tensor, b16: Tensor) -> Tensor:
+    four, eight, sixteen = parts
+    return four + b8 * (eight + b16 * sixteen)
+
+
+class ThresholdNet(nn.Module):
+    """The super-network: stem, blocks, head and last layer, as `algo.nas.supernet.SuperNet` has them.
+
+    Args:
+        space: two kernels, two expansions, bits 4, 8 and 16.
+        image: channels, height and width.
+        classes: how many.
+
+    Input: float32 (N, channels, height, width). Output: logits (N, classes).
+
+    Raises:
+        ValueError: for another space.
+    """
+
+    def __init__(self, space: Space, image: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        if len(space.kernels) != 2 or len(space.expansions) != 2 or space.bits != _WIDTHS:
+            raise ValueError(
+                f"a super-network with thresholds needs two kernels, two expansions and the bits 4, 8, 16; space "
+                f"{space.name} has {list(space.kernels)}, {list(space.expansions)} and {list(space.bits)}"
+            )
+        self.space, self.image, self.classes = space, image, classes
+        blocks = space.blocks(image[1:])
+        self.stem = nn.Conv2d(image[0], space.stem, 3, space.stem_stride, 1, bias=False)
+        self.stem_norm = PartBatchNorm(space.stem)
+        self.blocks = nn.ModuleList(ThresholdBlock(block, space) for block in blocks)
+        self.head = nn.Conv2d(blocks[-1].outputs, space.head, 1, bias=False)
+        self.head_norm = PartBatchNorm(space.head)
+        self.last = nn.Linear(space.head, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, channels, height, width)."""
+        values = functional.conv2d(images, rounded(self.stem.weight, _END_BITS), None, self.space.stem_stride, 1)
+        values = values.contiguous(memory_format=torch.channels_last)
+        values = functional.relu6(self.stem_norm(values), inplace=True)
+        for block, chosen in zip(self.threshold_blocks(), self.chosen(), strict=True):
+            values = block(values, chosen)
+        values = functional.conv2d(values, rounded(self.head.weight, _END_BITS))
+        values = functional.relu6(self.head_norm(values), inplace=True).mean((2, 3))
+        return functional.linear(values, rounded(self.last.weight, _END_BITS), self.last.bias)
+
+    def threshold_blocks(self) -> list[ThresholdBlock]:
+        """The blocks."""
+        return [block for block in self.blocks if isinstance(block, ThresholdBlock)]
+
+    def chosen(self, relaxed: bool = False) -> list[Chosen]:
+        """The indicators of every block; see `indicator`."""
+        return [block.chosen(relaxed) for block in self.threshold_blocks()]
+
+    def thresholds(self) -> list[nn.Parameter]:
+        """What decides between the options."""
+        return [block.thresholds for block in self.threshold_blocks()]
+
+    def weights(self) -> list[nn.Parameter]:
+        """All other parameters."""
+        return [value for name, value in self.named_parameters() if not name.endswith("thresholds")]
+
+    def options(self) -> list[Option | None]:
+        """What the thresholds choose now; ``None`` for a block that is skipped."""
+        return [block.option() for block in self.threshold_blocks()]
+
+    def probabilities(self) -> tuple[Tensor, Tensor]:
+        """Indicators as probabilities: of the paths (blocks, paths), all 0 where skipped, and of the bits."""
+        paths, bits = [], []
+        for k5, e3, e6, b8, b16 in self.chosen():
+            paths.append(torch.stack([e3 * kernel * half for kernel in (1 - k5, k5) for half in (1 - e6, e6)]))
+            bits.append(torch.stack([1 - b8, b8 * (1 - b16), b8 * b16]))
+        return torch.stack(paths), torch.stack(bits)
+
+
+def layout_of(network: ThresholdNet) -> Layout:
+    """The slices of a super-network, in the order of its parameters; thresholds are none of them.
+
+    A block's slices are named by what needs them: ``e3`` and ``e6`` the halves of the channels, ``k3`` and ``k5`` the
+    middle and the rim of kernels, such as ``k5e6``; ``all`` is what no option leaves out.
+    """
+    shapes = {name: tuple(value.shape) for name, value in network.named_parameters() if not name.endswith("thresholds")}
+    found = []
+    for name, shape in shapes.items():
+        for part, mask in _parts(network, name, shape).items():
+            found.append(Slice(name, part, np.flatnonzero(mask)))
+    return Layout(shapes, found)
+
+
+def _parts(network: ThresholdNet, name: str, shape: tuple[int, ...]) -> dict[str, Places]:
+    whole = np.ones(shape, bool)
+    words = name.split(".")
+    if words[0] != "blocks" or words[2] == "project_norm":
+        return {"all": whole}
+    block = network.threshold_blocks()[int(words[1])]
+    first = np.zeros(shape, bool)
+    first[(slice(None), slice(block.half)) if words[2] == "project" else slice(block.half)] = True
+    halves = {"e3": first, "e6": ~first}
+    if words[2] != "depthwise":
+        return halves
+    rim = block.rim.bool().cpu().numpy()
+    return {
+        f"{kernel}{half}": mask & part for kernel, part in (("k3", ~rim), ("k5", rim)) for half, mask in halves.items()
+    }
+
+
+def held_slices(layout: Layout, options: Sequence[Option | None], space: Space) -> list[int]:
+    """The numbers of the slices that a network of these options uses."""
+    found = []
+    for number, one in enumerate(layout.slices):
+        words = one.tensor.split(".")
+        if words[0] != "blocks":
+            found.append(number)
+            continue
+        option = options[int(words[1])]
+        if option is None:
+            continue
+        large = {"k5": option.kernel == space.kernels[1], "e6": option.expansion == space.expansions[1]}
+        if all(large[part] for part in large if part in one.name):
+            found.append(number)
+    return found
+
+
+def tensors_of(network: nn.Module, layout: Layout) -> dict[str, Floats]:
+    """The layout's tensors of a network, as arrays of their own."""
+    known = dict(network.named_parameters())
+    return {name: known[name].detach().cpu().numpy().astype(np.float32).copy(order="C") for name in layout.shapes}

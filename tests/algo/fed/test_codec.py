@@ -1,4 +1,4 @@
-"""What is decoded is the same at both ends, and as near to what was meant as the codec says; nothing else is decoded."""
+"""What is decoded is the same at both ends, and as near to what was meant as the codec says."""
 
 import numpy as np
 import pytest
