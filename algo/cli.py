@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import click
 
-from algo.commands import chip, experiment, export, nas, report, search, table, tuning, unit
+from algo.commands import chip, experiment, export, fed, nas, report, search, table, tuning, unit
 from algo.commands.common import BAD_USE, FAILED, INTERRUPTED, CheckFailed
 
 
@@ -21,7 +21,7 @@ def rlu() -> None:
     """The reinforcement-learning unit: tune networks with it, check it, and write its Verilog."""
 
 
-for _module in (chip, experiment, export, nas, report, search, table, tuning, unit):
+for _module in (chip, experiment, export, fed, nas, report, search, table, tuning, unit):
     for _name, _command in vars(_module).items():
         if isinstance(_command, click.Command) and not _name.startswith("_"):  # _: a group's own command
             rlu.add_command(_command)

@@ -66,7 +66,7 @@ class Float32:
         """See `Codec`."""
         counts = [len(own) for own in references]
         _check_length(payload, 4 * sum(counts))
-        return _finite(_split(np.frombuffer(payload, "<f4").astype(np.float32), counts))
+        return _finite(np.split(np.frombuffer(payload, "<f4").astype(np.float32), np.cumsum(counts)[:-1]))
 
     def most_bytes(self, counts: Sequence[int], groups: int) -> int:
         """See `Codec`."""
@@ -96,7 +96,7 @@ class Chapter:
         counts = [len(own) for own in references]
         _check_length(payload, 8 * len(counts) + 2 * sum(counts))
         limits = np.frombuffer(payload[: 8 * len(counts)], "<f4").astype(np.float64).reshape(-1, 2)
-        codes = _split(np.frombuffer(payload[8 * len(counts) :], "<u2"), counts)
+        codes = np.split(np.frombuffer(payload[8 * len(counts) :], "<u2").astype(np.float64), np.cumsum(counts)[:-1])
         return _finite(
             [
                 (low + (high - low) * (own / self._MOST)).astype(np.float32)
@@ -177,7 +177,7 @@ class Differences:
         return _finite(
             [
                 known + steps[group] * own.astype(np.float32)
-                for group, known, own in zip(groups, references, _split(flat, counts), strict=True)
+                for group, known, own in zip(groups, references, np.split(flat, np.cumsum(counts)[:-1]), strict=True)
             ]
         )
 
@@ -231,10 +231,6 @@ def _short(steps: NDArray[np.float64]) -> Floats:
     """Steps with the upper half of a float32's bits: two bytes say them exactly."""
     found: Floats = (steps.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
     return found
-
-
-def _split(flat: NDArray[np.generic], counts: Sequence[int]) -> list[NDArray[np.generic]]:
-    return np.split(flat, np.cumsum(counts)[:-1]) if counts else []
 
 
 def _check_length(payload: bytes, wanted: int) -> None:

@@ -101,13 +101,14 @@ class ThresholdBlock(nn.Module):
     """
 
     norms: Tensor
+    rim: Tensor
 
     def __init__(self, block: Block, space: Space) -> None:
         super().__init__()
         self.block = block
         self.kernels, self.expansions = space.kernels, space.expansions
         side, between = space.kernels[1], block.inputs * space.expansions[1]
-        self.half = block.inputs * space.expansions[0]
+        self.narrow = block.inputs * space.expansions[0]
         self.expand = nn.Parameter(torch.empty(between, block.inputs, 1, 1))
         self.depthwise = nn.Parameter(torch.empty(between, 1, side, side))
         self.project = nn.Parameter(torch.empty(block.outputs, between, 1, 1))
@@ -144,10 +145,11 @@ class ThresholdBlock(nn.Module):
             made, depthwise, None, self.block.stride, depthwise.shape[-1] // 2, groups=len(depthwise)
         )
         made = functional.relu6(self.depthwise_norm(made), inplace=True)
-        first = functional.conv2d(made[:, : self.half], project[:, : self.half])
-        second = functional.conv2d(made[:, self.half :], project[:, self.half :])
+        first = functional.conv2d(made[:, : self.narrow], project[:, : self.narrow])
+        second = functional.conv2d(made[:, self.narrow :], project[:, self.narrow :])
         made = chosen.e3 * self.project_norm(first + chosen.e6 * second)
-        return made + values if self.block.adds_input else made
+        found: Tensor = made + values if self.block.adds_input else made
+        return found
 
     def rounded(self, chosen: Chosen) -> tuple[Tensor, Tensor, Tensor]:
         """The weights with their bits; ranges are those of the part that is used, but all is rounded."""
@@ -155,7 +157,7 @@ class ThresholdBlock(nn.Module):
         side = self.depthwise.shape[-1]
         edge = 0 if k5 > 0.5 else (side - self.kernels[0]) // 2
         middle = slice(edge, side - edge)
-        channels = slice(None if e6 > 0.5 else self.half)
+        channels = slice(None if e6 > 0.5 else self.narrow)
         expand, depthwise, project = (
             _of_bits(bit_parts(weight, weight[used]), b8, b16)
             for weight, used in (
@@ -181,7 +183,7 @@ class ThresholdBlock(nn.Module):
         if k5 is None:
             return rim, rim, rim
         used = squares * (1 - self.rim) + k5 * (squares * self.rim)
-        return rim, used[: self.half].sum(), used[self.half :].sum()
+        return rim, used[: self.narrow].sum(), used[self.narrow :].sum()
 
     def _squares_of_bits(self) -> tuple[Tensor, Tensor]:
         """Squares of bits 5 to 8 and 9 to 16 of all weights, over what uniform rounding gives."""
@@ -291,7 +293,7 @@ def _parts(network: ThresholdNet, name: str, shape: tuple[int, ...]) -> dict[str
         return {"all": whole}
     block = network.threshold_blocks()[int(words[1])]
     first = np.zeros(shape, bool)
-    first[(slice(None), slice(block.half)) if words[2] == "project" else slice(block.half)] = True
+    first[(slice(None), slice(block.narrow)) if words[2] == "project" else slice(block.narrow)] = True
     halves = {"e3": first, "e6": ~first}
     if words[2] != "depthwise":
         return halves

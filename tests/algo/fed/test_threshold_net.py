@@ -72,7 +72,7 @@ def test_the_first_bits_are_those_of_the_code(bits):
     weight = torch.randn(50, 7)
     parts = bit_parts(weight)
     low, high = float(weight.min()), float(weight.max())
-    code = torch.round((weight.double() - low) / (high - low) * 65535).long()
+    code = torch.round((weight - weight.min()) / (weight.max() - weight.min()) * 65535).long()
     value = sum(parts[: {4: 1, 8: 2, 16: 3}[bits]])
     if bits == 16:
         wanted = low + (high - low) * code / 65535

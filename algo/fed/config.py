@@ -1,0 +1,154 @@
+"""The configuration of a federated run: ``config.json`` of its folder, and the options of `rlu fed run`.
+
+Importing it brings neither NumPy nor torch, so the command line starts quickly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from algo.nas.config import SpaceConfig, space_of
+from algo.support.settings import check_settings, from_flat, from_json, setting, to_json
+
+#: What ``config.json`` says that it is of.
+KIND = "rlu fed run"
+#: The same with the version of its format.
+FORMAT = f"{KIND} 1"
+
+_SPACE = SpaceConfig()
+Method = Literal["faqs", "fednas", "fedavg"]
+METHODS: tuple[Method, ...] = ("faqs", "fednas", "fedavg")
+CodecName = Literal["differences", "chapter", "float32"]
+CODECS: tuple[CodecName, ...] = ("differences", "chapter", "float32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartitionConfig:
+    """The images, and who has which. Each field says what it means."""
+
+    data: str = setting(
+        "fashion-mnist",
+        "fashion-mnist, digits, cifar10 or cifar100; an .npz file, or a folder with one subfolder per class.",
+        metavar="NAME|FILE.npz|FOLDER",
+    )
+    data_folder: str | None = setting(None, "Folder with the data set's original files.", metavar="FOLDER")
+    train_images: int | None = setting(None, "Images to train on, of all clients together; default all.", low=20)
+    clients: int = setting(8, "Clients.", low=1, high=65_536)
+    lda: float = setting(0.2, "Alpha of the Dirichlet partition: low values give each client few classes.", above=0)
+    least_images: int = setting(20, "Images that every client has to train on, at least.", low=2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodConfig:
+    """What is trained, and what each client prefers. Each field says what it means."""
+
+    method: Method = setting(
+        "faqs",
+        "Architecture and bits searched by slices (faqs) or with all paths (fednas), or a fixed MobileNetV2 (fedavg).",
+        choices=METHODS,
+    )
+    preferences: str = setting(
+        "1/0/0",
+        "Weights alpha/beta/gamma of loss, latency and size, a client's each; they are repeated if there are fewer.",
+        metavar="A/B/C,...",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MessagesConfig:
+    """What travels. Each field says what it means."""
+
+    codec: CodecName = setting(
+        "differences", "Differences to what both ends know, absolute 16-bit integers, or plain float32.", choices=CODECS
+    )
+    codec_bits: float = setting(
+        3.0, "With differences: the step is 8 / 2^bits of their root mean square.", above=0, high=12
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundsConfig:
+    """How clients train. Each field says what it means."""
+
+    rounds: int = setting(60, "Rounds.", low=1, high=100_000)
+    warmup: int = setting(10, "Rounds at the start in which only weights learn.", low=0)
+    local_epochs: int = setting(1, "Epochs of every client in a round.", low=1)
+    batch_size: int = setting(32, "Images per step.", low=2)
+    learning_rate: float = setting(0.05, "Step size of the weights.", above=0)
+    momentum: float = setting(0.9, low=0, below=1)
+    weight_decay: float = setting(3e-4, low=0)
+    reach: float = setting(
+        2.0, "About how far what decides between options can move in the whole search; it sets its step size.", above=0
+    )
+    tuning_epochs: int = setting(5, "Epochs of each client's own network after the last round.", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedConfig:
+    """Everything a run depends on.
+
+    Attributes:
+        partition, space, method, messages, rounds: the parts.
+        seed: of everything random, 0..2^31 - 1.
+        threads: of torch.
+
+    Raises:
+        ValueError: for a value that a setting may not have, or values that do not go together.
+    """
+
+    partition: PartitionConfig = PartitionConfig()
+    space: SpaceConfig = _SPACE
+    method: MethodConfig = MethodConfig()
+    messages: MessagesConfig = MessagesConfig()
+    rounds: RoundsConfig = RoundsConfig()
+    seed: int = setting(1, "Seed of everything random.", low=0, high=2**31 - 1)
+    threads: int = setting(1, "CPU threads of training.", low=1, high=256)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        space_of(self.space)
+        preferences_of(self.method.preferences)
+
+    @classmethod
+    def of(cls, **values: Any) -> FedConfig:
+        """A configuration from values by the settings' own names; the rest defaults."""
+        return from_flat(cls, values)
+
+    def to_json(self) -> dict[str, Any]:
+        """As an object for JSON, with its format."""
+        return {"format": FORMAT, **to_json(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> FedConfig:
+        """What `to_json` gave; raises ValueError for anything else."""
+        if content.get("format") != FORMAT:
+            raise ValueError(
+                f"it is not a federated run of this version: format must be {FORMAT!r}, not {content.get('format')!r}"
+            )
+        return from_json(cls, {name: value for name, value in content.items() if name != "format"})
+
+
+def preferences_of(text: str) -> list[tuple[float, float, float]]:
+    """Alpha, beta and gamma from ``0.8/0.1/0.1,0.4/0.5/0.1``.
+
+    Raises:
+        ValueError: for another form, or weights that are not in 0..1 with a sum of 1.
+    """
+    found = []
+    for part in text.split(","):
+        try:
+            alpha, beta, gamma = (float(word) for word in part.split("/"))
+        except ValueError:
+            raise ValueError(
+                f"a preference is alpha/beta/gamma, such as 0.8/0.1/0.1, and clients' are separated by commas; not "
+                f"{part.strip()!r}"
+            ) from None
+        if not (all(0 <= one <= 1 for one in (alpha, beta, gamma)) and abs(alpha + beta + gamma - 1) < 1e-9):
+            raise ValueError(
+                f"alpha, beta and gamma must be in 0..1 and add up to 1, not {alpha:g} + {beta:g} + {gamma:g} = "
+                f"{alpha + beta + gamma:g}"
+            )
+        found.append((alpha, beta, gamma))
+    return found

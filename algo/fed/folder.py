@@ -1,0 +1,63 @@
+"""The folder of a federated run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from algo.fed.config import FedConfig
+from algo.nas.latency_table import LatencyTable
+from algo.support.held_folder import CONFIG, INPUTS, HeldFolder, RunFolderError
+from algo.support.user_files import check_object, parse_json, reading
+
+TABLE, STATE, ROUNDS, SUMMARY = "table.json", "state.pt", "rounds.jsonl", "summary.json"
+_ROUND: dict[str, Any] = {
+    "round": int, "accuracy": float, "global_accuracy": float, "pulled_bytes": int, "pushed_bytes": int, "held": float,
+    "refused": dict[str, str], "seconds": float,
+}  # fmt: skip
+_SUMMARY: dict[str, Any] = {
+    "data": str, "method": str, "codec": str, "rounds": int, "bytes": int, "accuracy": float, "tuned_accuracy": float,
+    "clients": list[dict[str, Any]], "seconds": float,
+}  # fmt: skip
+
+
+class FedFolder(HeldFolder):
+    """The folder of a federated run."""
+
+    beginnings = (CONFIG, INPUTS, TABLE)
+
+    @property
+    def started(self) -> bool:
+        """Whether a round is done."""
+        return (self.path / STATE).exists()
+
+    @property
+    def settings(self) -> FedConfig:
+        """The configuration; raises RunFolderError if the folder is not one of this version's."""
+        with reading(self.path / CONFIG, "{} cannot be used", "begin a new run with another --out", RunFolderError):
+            return FedConfig.from_json(self.config)
+
+    @property
+    def table(self) -> LatencyTable:
+        """The latencies of the run."""
+        return LatencyTable.read(self.path / TABLE)
+
+    @property
+    def rounds(self) -> list[dict[str, Any]]:
+        """What is known of each round, as `algo.fed.federation.Round` has it."""
+        path = self.path / ROUNDS
+        with reading(path, "{} is damaged", self._again, RunFolderError):
+            lines = path.read_text().splitlines() if path.exists() else []
+            return [dict(check_object(parse_json(line), _ROUND, "a line")) for line in lines]
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What a finished run came to; ``None`` if it is unfinished."""
+        path = self.path / SUMMARY
+        if not path.exists():
+            return None
+        with reading(path, "{} is damaged", self._again, RunFolderError):
+            return dict(check_object(parse_json(path.read_bytes()), _SUMMARY, "what it holds"))
+
+    @property
+    def _again(self) -> str:
+        return f"remove it, and make it again: rlu fed run --resume --out {self.path}"
