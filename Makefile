@@ -44,7 +44,7 @@ $(VENV)/ready: pyproject.toml requirements.lock
 	@command -v g++ >/dev/null || { echo "a C++ compiler is not installed: apt-get install g++"; exit 1; }
 	@command -v perl >/dev/null || { echo "perl is not installed: apt-get install perl"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[train,search,export,zigzag,ray,fpga,dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[train,search,export,zigzag,fed,ray,fpga,dev]'
 	@touch $@
 
 clean:

@@ -136,9 +136,11 @@ class Federation:
             blob = self.server.message(client.number)
             pulled += len(blob)
             test = self.test_set(client.number)
-            reply = client.answer(
-                blob, searching, lambda learner, test=test: before.append(accuracy(learner.network, *test))
-            )
+
+            def judge(learner: Learner, test: tuple[Tensor, Tensor] = test) -> None:
+                before.append(accuracy(learner.network, *test))
+
+            reply = client.answer(blob, searching, judge)
             pushed += len(reply)
             replies[client.number] = reply
             after.append(accuracy(client.learner.network, *test))

@@ -190,12 +190,10 @@ class LatencyTable:
         ):
             if mine != wanted:
                 shown_mine, shown_wanted = (getattr(one, "name", one) for one in (mine, wanted))
+                known = f"the {what} {shown_mine}, not {shown_wanted}"
                 if shown_mine == shown_wanted:
-                    shown_mine = f"another {shown_mine}"
-                raise TableError(
-                    f"the latency table is for the {what} {shown_mine}, not {shown_wanted}: build one with "
-                    "rlu nas latency-table"
-                )
+                    known = f"another {what} of the name {shown_mine}"
+                raise TableError(f"the latency table is for {known}: build one with rlu nas latency-table")
 
     def check_details(self, here: Mapping[str, str | int | float]) -> None:
         """Raise TableError unless what the table was measured with is what is here."""

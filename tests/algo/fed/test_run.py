@@ -1,0 +1,121 @@
+"""`rlu fed run`: from data to a network for every client; what stops it loses nothing, what is wrong is said."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from algo import cli
+from algo.fed.folder import ROUNDS, STATE, SUMMARY
+from algo.nas.space import SPACES
+from tests.algo.nas.tables import made_up
+from tests.places import ROOT
+
+pytest.importorskip("constriction", reason="needs the packages of rlu-cosim[fed]")
+
+SETTINGS = {
+    "data": "digits", "train-images": 300, "space": "tiny", "clients": 3, "rounds": 4, "warmup": 1, "lda": 0.5,
+    "tuning-epochs": 1,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("table") / "table.json"
+    made_up(SPACES["tiny"]).write(path)
+    return path
+
+
+def options(table, **more):
+    given = SETTINGS | {"device": str(table)} | {name.replace("_", "-"): value for name, value in more.items()}
+    return [word for name, value in given.items() for word in (f"--{name}", str(value))]
+
+
+def rlu(capsys, *arguments):
+    """Exit code, output and message of a command."""
+    code = 0
+    try:
+        cli.main([str(one) for one in arguments])
+    except SystemExit as error:
+        code = error.code
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.fixture(scope="module")
+def finished(table, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "run"
+    cli.main(["fed", "run", *options(table), "--out", str(out)])
+    return out
+
+
+def timeless(out):
+    """Summary and rounds without times."""
+    summary = json.loads((out / SUMMARY).read_text())
+    rounds = [json.loads(line) for line in (out / ROUNDS).read_text().splitlines()]
+    return [{name: value for name, value in one.items() if name != "seconds"} for one in [summary, *rounds]]
+
+
+def test_every_byte_is_counted_and_every_client_has_a_network(finished):
+    summary, *rounds = timeless(finished)
+    assert len(rounds) == summary["rounds"] == 4 and len(summary["clients"]) == 3
+    assert summary["bytes"] == sum(one["pulled_bytes"] + one["pushed_bytes"] for one in rounds) > 0
+    assert all(len(one["options"]) == 4 and one["images"] >= 20 for one in summary["clients"])
+    assert sum(one["images"] for one in summary["clients"]) == 300
+
+
+def test_the_same_seed_gives_the_same_run_and_another_another(finished, table, tmp_path, capsys):
+    assert rlu(capsys, "fed", "run", *options(table), "--out", tmp_path / "same")[0] == 0
+    assert timeless(tmp_path / "same") == timeless(finished)
+    assert rlu(capsys, "fed", "run", *options(table, seed=2), "--out", tmp_path / "other")[0] == 0
+    assert timeless(tmp_path / "other") != timeless(finished)
+
+
+def test_killed_anywhere_it_goes_on_to_the_same(finished, table, tmp_path):
+    out = tmp_path / "run"
+    command = [sys.executable, "-m", "algo.cli", "fed", "run", *options(table), "--out", str(out)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / STATE).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait(timeout=60)
+    assert (out / STATE).exists() and not (out / SUMMARY).exists()
+    again = [*command[:5], "--resume", "--out", str(out)]
+    assert subprocess.run(again, env=environment, capture_output=True, check=False).returncode == 0
+    assert timeless(out) == timeless(finished)
+
+
+@pytest.mark.parametrize("method", ["fedavg", "fednas"])
+@pytest.mark.parametrize("codec", ["float32", "chapter"])
+def test_peers_run_on_the_same_path(finished, table, tmp_path, capsys, method, codec):
+    arguments = options(table, method=method, codec=codec, rounds=2)
+    code, said, _ = rlu(capsys, "fed", "run", *arguments, "--out", tmp_path / "run", "--json")
+    assert code == 0 and json.loads(said)["bytes"] > json.loads((finished / SUMMARY).read_text())["bytes"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"preferences": "0.5/0.2/0.2"}, "alpha, beta and gamma must be in 0..1 and add up to 1, not 0.5 + 0.2 + 0.2"),
+        ({"preferences": "1"}, "a preference is alpha/beta/gamma, such as 0.8/0.1/0.1"),
+        ({"clients": 200}, "are too few for 200 clients"),
+        ({"bits": "2,4,8"}, "the latency table is for another space of the name tiny"),
+        ({"data": "nothing"}, "unknown data set 'nothing'"),
+        ({"codec-bits": 0}, "codec_bits must be above 0"),
+    ],
+)
+def test_bad_use_is_one_message_and_leaves_nothing(table, tmp_path, capsys, more, said):
+    code, _, message = rlu(capsys, "fed", "run", *options(table, **more), "--out", tmp_path / "run")
+    assert code == 2 and said in message and "Traceback" not in message
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_other_settings_are_refused_when_a_run_is_resumed(finished, capsys):
+    code, _, message = rlu(capsys, "fed", "run", "--resume", "--out", finished, "--rounds", "9")
+    assert code == 2 and "was begun with other settings" in message
