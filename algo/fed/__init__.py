@@ -1,4 +1,4 @@
 """FAQS: one search over many clients that keep their images, counted in bytes.
 
-May import: sim.files, algo.support, algo.space, algo.nets, algo.nas.
+May import: algo.support, algo.nets, algo.nas.
 """

@@ -98,7 +98,7 @@ def test_a_table_of_something_else_is_refused():
     TABLE.check_suits(SMALL, (1, 32, 32), 10)
     with pytest.raises(TableError, match="for the space two, not tiny"):
         TABLE.check_suits(SPACES["tiny"], (1, 32, 32), 10)
-    with pytest.raises(TableError, match="another two, not two"):
+    with pytest.raises(TableError, match="another space of the name two"):
         TABLE.check_suits(dataclasses.replace(SMALL, head=9), (1, 32, 32), 10)
     with pytest.raises(TableError, match=r"\(1, 32, 32\), not \(3, 32, 32\)"):
         TABLE.check_suits(SMALL, (3, 32, 32), 10)
