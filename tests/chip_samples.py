@@ -1,9 +1,8 @@
-"""Layers and a chip that the tests of chips share, and a way to call `rlu`."""
+"""Layers and a chip that the tests of chips share."""
 
 from hypothesis import strategies as st
 
 from algo.chips.evolver import EvolverChip
-from algo.cli import main
 from algo.space.layers import Geometry, LayerShape
 
 EVOLVER = EvolverChip()
@@ -20,14 +19,3 @@ b,4,8,0.8,100,0.5,1
 b,8,8,0.8,100,1.0,2
 """
 bits = st.sampled_from((2, 4, 8))
-
-
-def rlu(capsys, *arguments):
-    """Exit code, standard output and standard error of a command."""
-    code = 0
-    try:
-        main([str(argument) for argument in arguments])
-    except SystemExit as stopped:
-        code = stopped.code
-    said = capsys.readouterr()
-    return code, said.out, said.err

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, TypeVar, get_args
 
 import click
 
-from algo.support.settings import settings_of, whole_numbers
+from algo.support.settings import flat, settings_of, whole_numbers
 from rtl.spec.buses import BUSES
 from rtl.spec.params import RLUParams
 
@@ -110,3 +110,19 @@ def parse_counts(text: str | None) -> tuple[int, ...] | None:
         return None if text is None else whole_numbers(text)
     except ValueError:
         raise ValueError(f"--action-counts must be whole numbers N,N,..., not {text!r}") from None
+
+
+def given_of(context: click.Context, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the command line names."""
+    default = click.core.ParameterSource.DEFAULT
+    return {name: value for name, value in settings.items() if context.get_parameter_source(name) is not default}
+
+
+def differences(kept: object, config: object, given: Collection[str]) -> list[str]:
+    """What settings of a kept configuration are, and not what those that are given now say."""
+    mine, theirs = flat(kept), flat(config)
+    return [
+        f"{'no ' + name if mine[name] is None else f'{name} {mine[name]}'}, not {theirs[name]}"
+        for name in given
+        if mine[name] != theirs[name]
+    ]

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
-from algo.commands.common import json_option, options_of
+from algo.commands.common import differences, given_of, json_option, options_of
 from algo.fed.config import FedConfig
+from algo.nas.config import located
 
 
 @click.group("fed")
@@ -37,22 +37,20 @@ def _run(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
     from algo.fed.run import run
     from algo.support.held_folder import RunFolderError, content
 
-    given = {
-        name: value
-        for name, value in settings.items()
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    }
-    config = FedConfig.of(**given)
+    given = given_of(context, settings)
+    config = located(FedConfig.of(**given))
     out = out or Path("runs") / "-".join(
         ["fed", Path(config.partition.data).stem, config.method.method, config.messages.codec, f"seed{config.seed}"]
     )
     if resume and content(out):
         folder = FedFolder.open(out)
-        if given and folder.settings != config:
+        kept = folder.settings
+        if changed := differences(kept, config, given):
             raise RunFolderError(
-                f"{out} was begun with other settings: leave the options out, or begin a new run with another --out"
+                f"{out} was begun with {', '.join(changed)}: leave the options out, or begin a new run with another "
+                "--out"
             )
-        config = folder.settings
+        config = kept
     else:
         folder = FedFolder.create(out, config.to_json())
     try:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from algo.commands.common import CheckFailed, json_option, options_of
+from algo.commands.common import CheckFailed, differences, given_of, json_option, options_of
 from algo.nas.config import NasConfig, SpaceConfig, located, parsed_latency, parsed_size, space_of
 
 if TYPE_CHECKING:
@@ -41,17 +40,13 @@ def _search(context: click.Context, /, out: Path | None, resume: bool, as_json: 
     from algo.nas.run import run
     from algo.support.held_folder import CONFIG, RunFolderError, content
 
-    given = {
-        name: value
-        for name, value in settings.items()
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    }
+    given = given_of(context, settings)
     config = located(NasConfig.of(**given))
     out = out or _usual_folder(config)
     if resume and content(out):
         folder = NasFolder.open(out)
         kept = folder.settings
-        if given and (changed := _differences(kept, config, given)):
+        if given and (changed := differences(kept, config, given)):
             raise RunFolderError(
                 f"{out} was begun with {', '.join(changed)}: leave the options out, or begin a new search with "
                 "another --out"
@@ -237,14 +232,3 @@ def _usual_folder(config: NasConfig) -> Path:
         *([aim.size.replace("%", "pc")] if aim.size else []), f"seed{config.seed}",
     ]  # fmt: skip
     return Path("runs") / "-".join(words)
-
-
-def _differences(kept: NasConfig, config: NasConfig, given: Mapping[str, Any]) -> list[str]:
-    from algo.support.settings import flat
-
-    mine, theirs = flat(kept), flat(config)
-    return [
-        f"{'no ' + name if mine[name] is None else f'{name} {mine[name]}'}, not {theirs[name]}"
-        for name in given
-        if mine[name] != theirs[name]
-    ]

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from algo.commands.common import CheckFailed, json_option, options_of
+from algo.commands.common import CheckFailed, given_of, json_option, options_of
 from algo.runs.config import UNIT_METHODS, UNITS, SearchConfig, TuneConfig, located
 from algo.search.objective import ObjectiveConfig
 
@@ -46,11 +45,7 @@ def tune(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
     from algo.runs.tune import resumed_config, run
     from algo.support.held_folder import CONFIG, content
 
-    given = {
-        name: value
-        for name, value in settings.items()
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    }
+    given = given_of(context, settings)
     out = out or _usual_folder(settings)
     if resume and content(out):
         folder = RunFolder.open(out)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from algo.fed.config import FedConfig
+from algo.nas.folder import TABLE
 from algo.nas.latency_table import LatencyTable
 from algo.support.held_folder import CONFIG, INPUTS, HeldFolder, RunFolderError
 from algo.support.user_files import check_object, parse_json, reading
 
-TABLE, STATE, ROUNDS, SUMMARY = "table.json", "state.pt", "rounds.jsonl", "summary.json"
+STATE, ROUNDS, SUMMARY = "state.pt", "rounds.jsonl", "summary.json"
 _ROUND: dict[str, Any] = {
     "round": int, "accuracy": float, "global_accuracy": float, "pulled_bytes": int, "pushed_bytes": int, "held": float,
     "refused": dict[str, str], "seconds": float,

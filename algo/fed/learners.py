@@ -23,6 +23,7 @@ from algo.fed.slices import Layout, Slice
 from algo.fed.threshold_net import ThresholdNet, held_slices, layout_of
 from algo.fed.wire import SKIPPED
 from algo.nas.batch_norm import batch_statistics, batches
+from algo.nas.derive import argmax
 from algo.nas.latency_table import LatencyTable
 from algo.nas.network import Network
 from algo.nas.sizes import Sizes, sizes_of
@@ -77,6 +78,9 @@ class Learner(Protocol):
     def options(self) -> tuple[int, ...]:
         """A byte a block: which option it uses now."""
 
+    def chosen(self) -> list[Option | None]:
+        """What each block of the client's own network is; ``None`` for one that is skipped."""
+
     def held(self, options: Sequence[int]) -> list[int]:
         """The numbers of the slices that a network of these options uses; raises ValueError for no options of ours."""
 
@@ -106,6 +110,10 @@ class Fixed:
     def options(self) -> tuple[int, ...]:
         """See `Learner`."""
         return (self._number,) * self._blocks
+
+    def chosen(self) -> list[Option | None]:
+        """See `Learner`."""
+        return [self.option] * self._blocks
 
     def held(self, options: Sequence[int]) -> list[int]:
         """See `Learner`."""
@@ -165,6 +173,12 @@ class Mixed(_Searching):
         """See `Learner`."""
         return (0,) * self._blocks
 
+    def chosen(self) -> list[Option | None]:
+        """See `Learner`."""
+        assert isinstance(self.network, SuperNet)
+        with torch.no_grad():
+            return list(argmax(self.table, *(part.cpu().numpy() for part in self.network.probabilities())))
+
     def held(self, options: Sequence[int]) -> list[int]:
         """See `Learner`."""
         if any(options):
@@ -189,7 +203,11 @@ class Thresholds(_Searching):
     def options(self) -> tuple[int, ...]:
         """See `Learner`."""
         known = self.table.space.options
-        return tuple(SKIPPED if option is None else known.index(option) for option in self._net.options())
+        return tuple(SKIPPED if option is None else known.index(option) for option in self.chosen())
+
+    def chosen(self) -> list[Option | None]:
+        """See `Learner`."""
+        return self._net.options()
 
     def held(self, options: Sequence[int]) -> list[int]:
         """See `Learner`."""

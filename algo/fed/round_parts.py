@@ -42,6 +42,13 @@ def _arrays(values: Sequence[Tensor]) -> list[Floats]:
     return [own.cpu().numpy().copy() for own in values]
 
 
+def _check(message: Message, **wanted: int) -> None:
+    """Raise WireError unless fields of a message have these values."""
+    for what, ours in wanted.items():
+        if (theirs := getattr(message, what)) != ours:
+            raise WireError(f"it is of {what} {theirs}, not {ours}")
+
+
 class Link:
     """One direction of messages between the server and a client, as one end sees it.
 
@@ -133,6 +140,7 @@ class Client:
         layout = self.learner.layout
         blocks = len(self.learner.options())
         message = Message.unpack(blob, layout.digest, blocks, self._down.most_bytes())
+        _check(message, codec=self._down.codec.number, client=self.number)
         held = self.learner.held(message.options)
         values = self._down.decode(held, message.payload)
         for link in (self._down, self._up):
@@ -145,7 +153,7 @@ class Client:
         held = self.learner.held(options)
         payload, _ = self._up.encode(held, layout.of(held, tensors_of(self.learner.network, layout)))
         return Message(
-            self._up.codec.number, False, layout.digest, message.round, self.number, len(self._images), options, payload
+            self._up.codec.number, layout.digest, message.round, self.number, len(self._images), options, payload
         ).pack()
 
     def state(self) -> dict[str, Any]:
@@ -207,7 +215,7 @@ class Server:
         for link in (known.down, known.up):
             link.remember(held, decoded)
         return Message(
-            self.codec.number, False, self.learner.layout.digest, self.round, client, 0, known.options, payload
+            self.codec.number, self.learner.layout.digest, self.round, client, 0, known.options, payload
         ).pack()
 
     def take(self, replies: Mapping[int, bytes]) -> dict[int, str]:
@@ -225,7 +233,9 @@ class Server:
             known = self._known[client]
             try:
                 message = Message.unpack(blob, self.learner.layout.digest, len(known.options), known.up.most_bytes())
-                self._check(message, client)
+                _check(message, codec=self.codec.number, round=self.round, client=client)
+                if message.images < 1:
+                    raise WireError("it says that it learned from no image")
                 held = self.learner.held(message.options)
                 values = known.up.decode(held, message.payload)
             except ValueError as error:
@@ -251,13 +261,3 @@ class Server:
             known.down.restore(own["down"])
             known.up.restore(own["up"])
             known.options = tuple(own["options"])
-
-    def _check(self, message: Message, client: int) -> None:
-        for what, theirs, ours in (
-            ("codec", message.codec, self.codec.number), ("round", message.round, self.round),
-            ("client", message.client, client),
-        ):  # fmt: skip
-            if theirs != ours:
-                raise WireError(f"it is of {what} {theirs}, not {ours}")
-        if message.images < 1:
-            raise WireError("it says that it learned from no image")

@@ -15,12 +15,11 @@ from tqdm import tqdm
 
 from algo.fed.config import FedConfig
 from algo.fed.federation import Federation, Round
-from algo.fed.folder import ROUNDS, STATE, SUMMARY, TABLE, FedFolder
-from algo.fed.learners import accuracy, learn, options_of
-from algo.fed.wire import SKIPPED
-from algo.nas.run import table_of
+from algo.fed.folder import ROUNDS, STATE, SUMMARY, FedFolder
+from algo.fed.learners import accuracy, learn
+from algo.nas.run import table_in
 from algo.nas.sizes import sizes_of
-from algo.nets.data.datasets import Dataset, load_dataset
+from algo.nets.data.datasets import load_dataset
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.sgd import reproducible
 from algo.support.held_folder import RunFolderError
@@ -54,27 +53,12 @@ def run(
         part = config.partition
         dataset = load_dataset(part.data, Path(part.data_folder) if part.data_folder else None)
         folder.check_input("data", f"data {part.data}", dataset.digest(), say)
-        federation = Federation(config, dataset, _table(config, folder, dataset))
+        federation = Federation(config, dataset, table_in(folder, config.space, dataset))
         if folder.started:
             with reading(folder.path / STATE, "{} is damaged", "begin again with another --out", RunFolderError):
                 federation.restore((folder.path / STATE).read_bytes())
         _rounds(federation, folder, on_round)
         return _finished(federation, folder, dataset.name)
-
-
-def _table(config: FedConfig, folder: FedFolder, dataset: Dataset) -> Any:
-    shape = dataset.train_images.shape[1:]
-    image = (int(shape[0]), int(shape[1]), int(shape[2]))
-    from algo.nas.config import space_of
-
-    space = space_of(config.space)
-    if (folder.path / TABLE).exists():
-        table = folder.table
-        table.check_suits(space, image, dataset.classes)
-        return table
-    table = table_of(config.space, space, image, dataset.classes)
-    folder.write(TABLE, json.dumps(table.to_json(), indent=1) + "\n")
-    return table
 
 
 def _rounds(federation: Federation, folder: FedFolder, on_round: Callable[[Round], None]) -> None:
@@ -111,10 +95,9 @@ def _finished(federation: Federation, folder: FedFolder, data: str) -> dict[str,
         generator = torch.Generator().manual_seed(config.seed + 104_729 * (client.number + 1))
         for _ in range(config.rounds.tuning_epochs):
             learn(learner, *train, federation.recipe, generator, searching=False)
-        numbers = learner.options()
-        options = options_of(table.space, numbers) if config.method.method == "faqs" else []
-        whole = bool(options) and SKIPPED not in numbers
+        options = learner.chosen()
         architecture = tuple(option for option in options if option is not None)
+        whole = len(architecture) == len(options)
         clients.append(
             {
                 "client": client.number,

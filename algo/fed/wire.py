@@ -7,7 +7,7 @@ All numbers are little-endian. A blob is
 | 4 | ``RLUF`` |
 | 2 | version of this format |
 | 1 | codec, by its number in `algo.fed.codec` |
-| 1 | flags: 1 if values are absolute (a key frame) and not differences |
+| 1 | nothing yet: 0 |
 | 8 | digest of the layout: tensors, shapes and slices |
 | 4 | round |
 | 2 | number of the client |
@@ -26,9 +26,9 @@ from dataclasses import dataclass
 MAGIC, VERSION = b"RLUF", 1
 #: The byte of a block that is skipped.
 SKIPPED = 255
-_HEAD = struct.Struct("<4sHBB8sIHIH")
+_HEAD = struct.Struct("<4sHBx8sIHIH")
 _LENGTH, _CHECK = struct.Struct("<I"), struct.Struct("<I")
-#: Bytes of a message with so many blocks beyond its payload.
+#: Bytes of a message apart from its blocks and its payload.
 _FIXED = _HEAD.size + _LENGTH.size + _CHECK.size
 
 
@@ -42,7 +42,6 @@ class Message:
 
     Attributes:
         codec: number of the payload's codec.
-        key: whether values are absolute.
         digest: of the `Layout`, 8 bytes.
         round: 0..2^32 - 1.
         client: number, 0..65535.
@@ -52,7 +51,6 @@ class Message:
     """
 
     codec: int
-    key: bool
     digest: bytes
     round: int
     client: int
@@ -63,7 +61,7 @@ class Message:
     def pack(self) -> bytes:
         """As a blob."""
         head = _HEAD.pack(
-            MAGIC, VERSION, self.codec, int(self.key), self.digest, self.round, self.client, self.images,
+            MAGIC, VERSION, self.codec, self.digest, self.round, self.client, self.images,
             len(self.options),
         )  # fmt: skip
         body = head + bytes(self.options) + _LENGTH.pack(len(self.payload)) + self.payload
@@ -86,15 +84,13 @@ class Message:
             raise WireError(f"a message has at least {_FIXED} bytes, not {len(blob)}")
         if len(blob) > _FIXED + blocks + most:
             raise WireError(f"a message has at most {_FIXED + blocks + most} bytes here, not {len(blob)}")
-        magic, version, codec, flags, theirs, round_, client, images, count = _HEAD.unpack_from(blob)
+        magic, version, codec, theirs, round_, client, images, count = _HEAD.unpack_from(blob)
         if magic != MAGIC:
             raise WireError(f"a message begins with {MAGIC!r}, not {magic!r}")
         if version != VERSION:
             raise WireError(f"its format is version {version}, and ours {VERSION}: update the older side")
         if theirs != digest:
             raise WireError(f"it is of another network: layout {theirs.hex()}, not {digest.hex()}")
-        if flags > 1:
-            raise WireError(f"flags must be 0 or 1, not {flags}")
         if count != blocks or len(blob) < _FIXED + blocks:
             raise WireError(f"it says {count} blocks in {len(blob)} bytes, and we have {blocks}")
         start = _HEAD.size + blocks
@@ -106,4 +102,4 @@ class Message:
             raise WireError("its checksum is wrong: it was damaged on its way")
         payload = blob[start + _LENGTH.size : -_CHECK.size]
         options = tuple(blob[_HEAD.size : start])
-        return cls(codec, bool(flags), theirs, round_, client, images, options, payload)
+        return cls(codec, theirs, round_, client, images, options, payload)

@@ -13,7 +13,17 @@ from typing import Any, Literal
 
 from algo.nas.space import SPACES, Space, space_named
 from algo.nets.data.names import names_files
-from algo.support.settings import check_settings, from_flat, from_json, setting, to_json, whole_numbers
+from algo.support.settings import (
+    Config,
+    changed,
+    check_settings,
+    flat,
+    from_flat,
+    from_json,
+    setting,
+    to_json,
+    whole_numbers,
+)
 
 #: What ``config.json`` says that it is of: a search, and not a tuning run.
 KIND = "rlu nas search"
@@ -258,16 +268,15 @@ def _parsed(text: str, unit: str, what: str, example: str) -> tuple[float, bool]
     return number, text.endswith("%")
 
 
-def located(config: NasConfig) -> NasConfig:
+def located(config: Config) -> Config:
     """The configuration with absolute paths, so that a run can be resumed from anywhere."""
-    data, space = config.data, config.space
-    if names_files(data.data):
-        data = replace(data, data=str(Path(data.data).absolute()))
-    if data.data_folder is not None:
-        data = replace(data, data_folder=str(Path(data.data_folder).absolute()))
-    if is_file(space.device):
-        space = replace(space, device=str(Path(space.device).absolute()))
-    return replace(config, data=data, space=space)
+    values = flat(config)
+    paths = {
+        "data": names_files(values["data"]),
+        "data_folder": values["data_folder"] is not None,
+        "device": is_file(values["device"]),
+    }
+    return changed(config, **{name: str(Path(values[name]).absolute()) for name, is_path in paths.items() if is_path})
 
 
 def is_file(device: str) -> bool:

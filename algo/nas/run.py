@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from algo.nas.config import MEASURED, AimConfig, NasConfig, SpaceConfig, is_file
+from algo.nas.config import MEASURED, AimConfig, NasConfig, SpaceConfig, is_file, space_of
 from algo.nas.derive import Derived, argmax, fastest, front
 from algo.nas.finish import Finished, finish
 from algo.nas.folder import CHOICE, FRONT, PROGRESS, SCORES, STATE, SUMMARY, TABLE, NasFolder
@@ -35,7 +35,7 @@ from algo.nets.data.datasets import Dataset, load_dataset
 from algo.nets.train.augment import CHANGES
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.sgd import reproducible, tensors
-from algo.support.held_folder import RunFolderError
+from algo.support.held_folder import HeldFolder, RunFolderError
 from algo.support.user_files import reading
 
 #: Networks that are measured at most to find one that keeps the limit, and seconds for each.
@@ -75,6 +75,19 @@ def table_of(config: SpaceConfig, space: Space, image: tuple[int, int, int], cla
     return chip_table(device, space, image, classes)
 
 
+def table_in(folder: HeldFolder, config: SpaceConfig, dataset: Dataset) -> LatencyTable:
+    """The latency table of a run: the one in its folder, or a new one, which is kept there. Errors as of `table_of`."""
+    channels, height, width = map(int, dataset.train_images.shape[1:])
+    space, path = space_of(config), folder.path / TABLE
+    if path.exists():
+        table = LatencyTable.read(path)
+        table.check_suits(space, (channels, height, width), dataset.classes)
+        return table
+    table = table_of(config, space, (channels, height, width), dataset.classes)
+    folder.write(TABLE, json.dumps(table.to_json(), indent=1) + "\n")
+    return table
+
+
 class Task:
     """Data, table and super-network of a search, as far as its folder has come.
 
@@ -95,18 +108,10 @@ class Task:
         data = config.data
         self.dataset: Dataset = load_dataset(data.data, Path(data.data_folder) if data.data_folder else None)
         folder.check_input("data", f"data {data.data}", self.dataset.digest(), say)
-        shape = self.dataset.train_images.shape[1:]
-        self.image = (int(shape[0]), int(shape[1]), int(shape[2]))
-        space = config.searched
-        if (folder.path / TABLE).exists():
-            self.table = folder.table
-            self.table.check_suits(space, self.image, self.dataset.classes)
-        else:
-            self.table = table_of(config.space, space, self.image, self.dataset.classes)
+        self.table = table_in(folder, config.space, self.dataset)
+        space, self.image = self.table.space, self.table.image
         self.limits = limits_of(config.aim, self.table)
         learned, judged_by = halves(self.dataset.train_labels, self.dataset.classes, config.seed, data.train_images)
-        if not (folder.path / TABLE).exists():
-            folder.write(TABLE, json.dumps(self.table.to_json(), indent=1) + "\n")
         self.learned, self.judged = self._part(learned), self._part(judged_by)
         self.all = self._part(np.sort(np.concatenate([learned, judged_by])))
         device = training_device()

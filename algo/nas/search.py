@@ -254,7 +254,7 @@ def accuracy_of_batches(
 ) -> float:
     """Share of images classified rightly with the statistics of each batch, 0..1; raises Diverged for NaN.
 
-    With ``classes`` the network answers with one of so many first classes.
+    With ``classes``, only that many first classes can be the answer.
     """
     right = 0
     with batch_statistics(network):

@@ -15,7 +15,7 @@ from sim.simulators.build import generated_verilog
 from sim.stimulus import stimuli, units
 from tb.bugs.catalogue import BUGS
 from tb.kit.designs import CONFIGS
-from tests.chip_samples import rlu
+from tests.command_line import rlu
 from tests.planted_bugs import SIMULATOR, broken_unit, caught_by
 from tests.require import require_command
 

@@ -14,7 +14,8 @@ from algo.nets.registry import NETWORKS, network_builder, published_width
 from algo.published.evolver import vgg8_layers
 from algo.space.layers import Geometry, LayerShape
 from algo.space.policy import Policy
-from tests.chip_samples import DENSE, EVOLVER, TINY, bits, rlu
+from tests.chip_samples import DENSE, EVOLVER, TINY, bits
+from tests.command_line import rlu
 
 
 @given(st.tuples(*[bits] * 8), st.tuples(*[bits] * 8), st.integers(0, 8))

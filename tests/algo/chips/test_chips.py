@@ -17,7 +17,8 @@ from algo.search.step import Step
 from algo.search.tables.policy_table import TableEvaluator, synthetic_table
 from algo.space.policy import Policy
 from algo.support.held_folder import RunFolderError
-from tests.chip_samples import DENSE, EVOLVER, GOOD_CSV, TINY, rlu
+from tests.chip_samples import DENSE, EVOLVER, GOOD_CSV, TINY
+from tests.command_line import rlu
 
 LATENCY_ONLY = (
     GOOD_CSV.replace(",10\n", ",unavailable\n").replace(",20\n", ",unavailable\n").replace(",1\n", ",unavailable\n")

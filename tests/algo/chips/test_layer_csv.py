@@ -14,7 +14,8 @@ from algo.chips.evolver import EvolverChip
 from algo.chips.layer_csv import TableChip, read_csv
 from algo.chips.table import everywhere, layer_table
 from algo.space.policy import Policy
-from tests.chip_samples import EVOLVER, GOOD_CSV, TINY, rlu
+from tests.chip_samples import EVOLVER, GOOD_CSV, TINY
+from tests.command_line import rlu
 
 
 def test_a_table_written_as_csv_is_the_same_chip(tmp_path):

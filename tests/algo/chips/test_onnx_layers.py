@@ -19,7 +19,8 @@ from algo.chips.evolver import EvolverChip
 from algo.chips.onnx_layers import images_at_once
 from algo.space.layers import Geometry, LayerShape
 from algo.space.policy import Policy
-from tests.chip_samples import TINY, rlu
+from tests.chip_samples import TINY
+from tests.command_line import rlu
 
 Sizes = list[Any] | None
 node = helper.make_node

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from algo.report.load import load_runs
-from tests.chip_samples import rlu
+from tests.command_line import rlu
 
 NET = """
 from torch import nn

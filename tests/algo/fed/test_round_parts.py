@@ -1,5 +1,7 @@
 """A round: both ends know the same, wrong replies do not count, and nothing is lost by stopping between rounds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -85,12 +87,10 @@ def test_wrong_replies_do_not_count_and_are_named():
     for number in range(6):
         other.message(number)
     replies[1] = replies[1][:-10]
-    replies[2] = Message(
-        *(*[getattr(good, name) for name in ("codec", "key", "digest")], 5, 2, 40, good.options, good.payload)
-    ).pack()
-    replies[3] = Message(good.codec, False, good.digest, 0, 0, 40, good.options, good.payload).pack()
-    replies[4] = Message(good.codec, False, good.digest, 0, 4, 0, good.options, good.payload).pack()
-    replies[5] = Message(good.codec, False, good.digest, 0, 5, 40, (200, 0), good.payload).pack()
+    replies[2] = replace(good, round=5, client=2).pack()
+    replies[3] = good.pack()
+    replies[4] = replace(good, client=4, images=0).pack()
+    replies[5] = replace(good, client=5, options=(200, 0)).pack()
     refused = server.take(replies)
     assert set(refused) == {1, 2, 3, 4, 5}
     for client, said in {

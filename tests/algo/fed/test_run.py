@@ -13,6 +13,7 @@ from algo import cli
 from algo.fed.folder import ROUNDS, STATE, SUMMARY
 from algo.nas.space import SPACES
 from tests.algo.nas.tables import made_up
+from tests.command_line import rlu
 from tests.places import ROOT
 
 pytest.importorskip("constriction", reason="needs the packages of rlu-cosim[fed]")
@@ -33,17 +34,6 @@ def table(tmp_path_factory):
 def options(table, **more):
     given = SETTINGS | {"device": str(table)} | {name.replace("_", "-"): value for name, value in more.items()}
     return [word for name, value in given.items() for word in (f"--{name}", str(value))]
-
-
-def rlu(capsys, *arguments):
-    """Exit code, output and message of a command."""
-    code = 0
-    try:
-        cli.main([str(one) for one in arguments])
-    except SystemExit as error:
-        code = error.code
-    said = capsys.readouterr()
-    return code, said.out, said.err
 
 
 @pytest.fixture(scope="module")
@@ -118,4 +108,4 @@ def test_bad_use_is_one_message_and_leaves_nothing(table, tmp_path, capsys, more
 
 def test_other_settings_are_refused_when_a_run_is_resumed(finished, capsys):
     code, _, message = rlu(capsys, "fed", "run", "--resume", "--out", finished, "--rounds", "9")
-    assert code == 2 and "was begun with other settings" in message
+    assert code == 2 and "was begun with rounds 4, not 9" in message

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from algo.fed.wire import SKIPPED, Message, WireError
 
 DIGEST = b"12345678"
-GOOD = Message(3, False, DIGEST, 7, 2, 600, (0, 5, SKIPPED), b"payload")
+GOOD = Message(3, DIGEST, 7, 2, 600, (0, 5, SKIPPED), b"payload")
 
 messages = st.builds(
-    Message, st.integers(0, 255), st.booleans(), st.just(DIGEST), st.integers(0, 2**32 - 1), st.integers(0, 65535),
+    Message, st.integers(0, 255), st.just(DIGEST), st.integers(0, 2**32 - 1), st.integers(0, 65535),
     st.integers(0, 2**32 - 1), st.lists(st.integers(0, 255), max_size=30).map(tuple), st.binary(max_size=100),
 )  # fmt: skip
 
@@ -31,10 +31,9 @@ def test_a_message_arrives(message):
         (GOOD.pack()[:-1], "it has 45 bytes, and says 46"),
         (GOOD.pack()[:37], "we have 3"),
         (GOOD.pack()[:4] + b"\x02\x00" + GOOD.pack()[6:], "format is version 2, and ours 1: update the older side"),
-        (GOOD.pack()[:7] + b"\x02" + GOOD.pack()[8:], "flags must be 0 or 1"),
         (GOOD.pack()[:-5] + b"?" + GOOD.pack()[-4:], "checksum"),
-        (Message(3, False, b"another ", 7, 2, 600, (0, 5, 1), b"").pack(), "it is of another network"),
-        (Message(3, False, DIGEST, 7, 2, 600, (0, 5), b"").pack(), "it says 2 blocks"),
+        (Message(3, b"another ", 7, 2, 600, (0, 5, 1), b"").pack(), "it is of another network"),
+        (Message(3, DIGEST, 7, 2, 600, (0, 5), b"").pack(), "it says 2 blocks"),
     ],
 )
 def test_what_is_wrong_is_said(blob, said):

@@ -23,6 +23,7 @@ from algo.nas.limits import Limits
 from algo.nas.measured_table import details_here
 from algo.nas.space import SPACES
 from tests.algo.nas.tables import made_up
+from tests.command_line import rlu
 
 SETTINGS = {
     "data": "digits", "train-images": 300, "space": "tiny", "epochs": 3, "warmup": 1, "batch-size": 32,
@@ -44,17 +45,6 @@ def options(table, **more):
     if "mu" in more and "latency" not in more:
         del given["latency"]
     return [word for name, value in given.items() for word in (f"--{name}", str(value))]
-
-
-def rlu(capsys, *arguments):
-    """Exit code, output and message of a command."""
-    code = 0
-    try:
-        cli.main([str(one) for one in arguments])
-    except SystemExit as error:
-        code = error.code
-    said = capsys.readouterr()
-    return code, said.out, said.err
 
 
 @pytest.fixture(scope="module")

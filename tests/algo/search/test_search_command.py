@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from algo.cli import main
 from algo.search.compare.sweep import SearchCell, run_cell, sweep, table_digest
 from algo.search.methods.registry import METHODS, Noise
 from algo.search.tables.table_file import write_table
+from tests.command_line import rlu
 from tests.places import ROOT
 from tests.small_tables import small_scored, small_table
 
@@ -20,16 +20,6 @@ def table(tmp_path_factory):
     path = tmp_path_factory.mktemp("tables") / "small.parquet"
     write_table(small_table(), path)
     return path
-
-
-def rlu(capsys, *arguments):
-    """Exit code, standard output and standard error of a command."""
-    try:
-        main([str(argument) for argument in arguments])
-        code = 0
-    except SystemExit as stopped:
-        code = stopped.code
-    return code, *capsys.readouterr()
 
 
 def test_json_has_the_regret_of_every_method(capsys, table):
