@@ -23,14 +23,14 @@ from algo.support.held_folder import CONFIG, content, put_aside
 
 #: Page of the results that these experiments are on.
 PAGE = "hqnas"
-#: What searches share, by scale. At ``cpu`` each takes some 80 s on one core.
+#: What searches share, by scale. At ``cpu`` each takes about a minute on one core.
 _SCALES: dict[Scale, dict[str, Any]] = {
     "quick": {
         "data": "digits", "space": "tiny", "train_images": 200, "epochs": 2, "warmup": 1, "batch_size": 32,
         "score_images": 40, "statistics_batches": 2, "tuning_epochs": 1, "quantised_epochs": 1,
     },
     "cpu": {
-        "data": "fashion-mnist", "space": "small", "train_images": 4800, "epochs": 6, "warmup": 2,
+        "data": "fashion-mnist", "space": "small", "train_images": 4000, "epochs": 6, "warmup": 2,
         "batch_size": 32, "score_images": 500, "tuning_epochs": 8, "quantised_epochs": 2,
     },
     "full": {

@@ -26,7 +26,7 @@ from algo.nas.latency_table import Floats, LatencyTable, TableError
 from algo.nas.limits import Limits, limits_of
 from algo.nas.network import Network
 from algo.nas.scores import collapsed, judged, learned_scores, measured_scores, probabilities_of
-from algo.nas.search import Diverged, Epoch, Part, Search
+from algo.nas.search import Diverged, Epoch, Part, Search, spread
 from algo.nas.sizes import sizes_of
 from algo.nas.space import Architecture, Space
 from algo.nas.supernet import SuperNet
@@ -136,9 +136,7 @@ class Task:
     @property
     def scored_by(self) -> Part:
         """The images that scores are measured on."""
-        images, labels = self.judged
-        count = self.config.choice.score_images
-        return images[:count], labels[:count]
+        return spread(self.judged, self.config.choice.score_images)
 
 
 def run(
