@@ -78,8 +78,8 @@ def _say_round(record: Any) -> None:
     if sys.stderr.isatty():
         click.echo(
             f"round {record.round}: accuracy {record.accuracy:.3f} ({record.global_accuracy:.3f} as sent), "
-            f"{record.pulled_bytes / 1e3:.1f} kB pulled, {record.pushed_bytes / 1e3:.1f} kB pushed, {record.held:.0%} "
-            f"held, {record.seconds:.0f} s",
+            f"{sum(record.pulled_bytes) / 1e3:.1f} kB pulled, {sum(record.pushed_bytes) / 1e3:.1f} kB pushed, "
+            f"{sum(record.held) / len(record.held):.0%} held, {record.seconds:.0f} s",
             err=True,
         )
     for client, why in record.refused.items():

@@ -15,7 +15,7 @@ from algo.support.settings import check_settings, from_flat, from_json, setting,
 #: What ``config.json`` says that it is of.
 KIND = "rlu fed run"
 #: The same with the version of its format.
-FORMAT = f"{KIND} 1"
+FORMAT = f"{KIND} 2"
 
 _SPACE = SpaceConfig()
 Method = Literal["faqs", "fednas", "fedavg"]
@@ -65,6 +65,15 @@ class MessagesConfig:
     )
     codec_bits: float = setting(
         3.0, "With differences: the step is 8 / 2^bits of their root mean square.", above=0, high=12
+    )
+    clip: float = setting(
+        3.0, "An update counts for at most so many times the median one's length, slice by slice; 0: as it is.", low=0
+    )
+    trim: int = setting(
+        0, "Highest and lowest values of each weight that are left out; 0: the mean, weighted by images.", low=0
+    )
+    deadline_s: float = setting(
+        600.0, "Seconds after which a round ends without the clients that have not replied.", above=0
     )
 
 

@@ -1,8 +1,4 @@
-"""A federation in one process: all clients of a partition, and the server, round by round.
-
-Messages are the blobs that would travel, so their bytes are counted as they are. What comes after the last round is
-each client's own: its network, trained further on its own images.
-"""
+"""A federation, round by round, however its messages travel; and its parts made from a configuration."""
 
 from __future__ import annotations
 
@@ -13,17 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from algo.fed.client import Client, Part, Schedule
 from algo.fed.codec import Chapter, Codec, Differences, Float32
 from algo.fed.config import FedConfig, preferences_of
-from algo.fed.learners import METHODS, Learner, Preference, Recipe, accuracy
-from algo.fed.partition import Share, partition
-from algo.fed.round_parts import Client, Server
+from algo.fed.learners import METHODS, Learner, Preference, Recipe
+from algo.fed.server import Server
+from algo.fed.transport import InProcess, Transport
 from algo.nas.latency_table import LatencyTable
-from algo.nets.data.datasets import Dataset
 from algo.nets.train.device_choice import training_device
-from algo.nets.train.sgd import tensors
 
 
 @dataclass(frozen=True)
@@ -32,22 +26,27 @@ class Round:
 
     Attributes:
         round: its number, from 1.
-        accuracy: mean over the clients, on their own test images, after their training, 0..1.
+        accuracy: mean over the clients whose replies count, on their own test images, after their training, 0..1.
         global_accuracy: the same of what the server sent them, before their training.
-        pulled_bytes, pushed_bytes: of all clients in this round: sent to them, and by them.
-        held: share of the weights that clients hold, mean.
-        refused: by client, why its reply did not count.
+        pulled_bytes, pushed_bytes: by client: length of the message to it, and of its reply, if there is one.
+        held: share of the weights that the network of each client uses, by client; 0 if its reply does not count.
+        refused: by client, why its reply does not count.
         seconds: that it took.
     """
 
     round: int
     accuracy: float
     global_accuracy: float
-    pulled_bytes: int
-    pushed_bytes: int
-    held: float
+    pulled_bytes: list[int]
+    pushed_bytes: list[int]
+    held: list[float]
     refused: dict[int, str]
     seconds: float
+
+    @property
+    def all_bytes(self) -> int:
+        """Of all messages, both ways."""
+        return sum(self.pulled_bytes) + sum(self.pushed_bytes)
 
     def to_json(self) -> dict[str, Any]:
         """As an object for JSON."""
@@ -62,123 +61,112 @@ def codec_of(config: FedConfig) -> Codec:
     return Chapter() if messages.codec == "chapter" else Float32()
 
 
-class Federation:
-    """Server and clients of a run.
+def learner_of(config: FedConfig, table: LatencyTable, preference: Preference) -> Learner:
+    """A fresh learner, whose weights the seed decides: the same at the server and at every client.
 
     Args:
         config: of the run.
-        dataset: its images.
-        table: latencies of its space and images.
+        table: latencies of the device, of the run's space.
+        preference: of the client.
+    """
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(config.seed)
+        learner = METHODS[config.method.method](table, preference)
+    learner.network.to(training_device())
+    return learner
+
+
+def preference_of(config: FedConfig, client: int) -> Preference:
+    """What a client prefers, unless it says so itself."""
+    wanted = preferences_of(config.method.preferences)
+    return Preference(*wanted[client % len(wanted)])
+
+
+def client_of(
+    config: FedConfig, number: int, train: Part, test: Part, table: LatencyTable, preference: Preference | None = None
+) -> Client:
+    """A client of a run.
+
+    Args:
+        config: of the run.
+        number: of the client.
+        train, test: its images and labels, on the training device.
+        table: latencies of its device.
+        preference: its own; ``None`` for the run's.
+    """
+    rounds = config.rounds
+    # A step of Adam is about as long as its rate. So all steps together can go about as far as `reach`.
+    searched = max(1, rounds.rounds - rounds.warmup) * rounds.local_epochs * max(1, len(train[0]) // rounds.batch_size)
+    recipe = Recipe(
+        rounds.local_epochs, rounds.batch_size, rounds.learning_rate, rounds.momentum, rounds.weight_decay,
+        rounds.reach / searched,
+    )  # fmt: skip
+    schedule = Schedule(recipe, rounds.warmup, rounds.tuning_epochs)
+    wanted = preference or preference_of(config, number)
+    learner, seed = learner_of(config, table, wanted), config.seed + 7919 * (number + 1)
+    return Client(number, learner, train, test, codec_of(config), schedule, seed, wanted)
+
+
+class Federation:
+    """The server of a run, and the way to its clients.
+
+    Args:
+        config: of the run.
+        table: latencies of the run's space, for images of the clients' shape and classes.
+        transport: to the clients.
 
     Attributes:
-        shares: the images of each client.
-        clients, server: the parts.
-        rounds: what is known of each round.
-
-    Raises:
-        PartitionError: if the images cannot be dealt out.
+        server: with the averages.
+        rounds: what is known of each that is done.
     """
 
-    def __init__(self, config: FedConfig, dataset: Dataset, table: LatencyTable) -> None:
-        self.config, self.table = config, table
-        part = config.partition
-        self.shares: list[Share] = partition(
-            dataset.train_labels, dataset.test_labels, part.clients, part.lda, config.seed, part.least_images,
-            part.train_images,
+    def __init__(self, config: FedConfig, table: LatencyTable, transport: Transport) -> None:
+        self.config, self.transport, self.rounds = config, transport, list[Round]()
+        self.server = Server(
+            learner_of(config, table, Preference()), config.partition.clients, codec_of(config), config.messages.clip,
+            config.messages.trim,
         )  # fmt: skip
-        self._dataset = dataset
-        rounds = config.rounds
-        steps = max(1, (rounds.rounds - rounds.warmup) * rounds.local_epochs)
-        mean_images = float(np.mean([len(one.train) for one in self.shares]))
-        self.recipe = Recipe(
-            rounds.local_epochs, rounds.batch_size, rounds.learning_rate, rounds.momentum, rounds.weight_decay,
-            rounds.reach / (steps * max(1.0, mean_images / rounds.batch_size)),
-        )  # fmt: skip
-        wanted = preferences_of(config.method.preferences)
-        self.preferences = [Preference(*wanted[number % len(wanted)]) for number in range(part.clients)]
-        self.clients = [
-            Client(
-                number, self._learner(preference), *self.train_set(number), codec_of(config), self.recipe,
-                config.seed + 7919 * (number + 1),
-            )
-            for number, preference in enumerate(self.preferences)
-        ]  # fmt: skip
-        self.server = Server(self._learner(Preference()), part.clients, codec_of(config))
-        self.rounds: list[Round] = []
-
-    def train_set(self, client: int) -> tuple[Tensor, Tensor]:
-        """A client's images and labels to train on."""
-        own = self.shares[client].train
-        return tensors(self._dataset.train_images[own], self._dataset.train_labels[own], training_device())
-
-    def test_set(self, client: int) -> tuple[Tensor, Tensor]:
-        """A client's images and labels to test with."""
-        own = self.shares[client].test
-        return tensors(self._dataset.test_images[own], self._dataset.test_labels[own], training_device())
 
     @property
     def finished(self) -> bool:
         """Whether all rounds are done."""
         return len(self.rounds) >= self.config.rounds.rounds
 
-    def round(self, clock: Callable[[], float], on_client: Callable[[int], None] = lambda client: None) -> Round:
-        """One round of all clients; ``on_client`` is told of each that is done."""
-        start, number = clock(), len(self.rounds)
-        searching = number >= self.config.rounds.warmup
-        pulled = pushed = 0
-        replies: dict[int, bytes] = {}
-        before: list[float] = []
-        after: list[float] = []
-        layout = self.server.learner.layout
-        whole = layout.count(range(len(layout.slices)))
-        held = []
-        for client in self.clients:
-            blob = self.server.message(client.number)
-            pulled += len(blob)
-            test = self.test_set(client.number)
-
-            def judge(learner: Learner, test: tuple[Tensor, Tensor] = test) -> None:
-                before.append(accuracy(learner.network, *test))
-
-            reply = client.answer(blob, searching, judge)
-            pushed += len(reply)
-            replies[client.number] = reply
-            after.append(accuracy(client.learner.network, *test))
-            held.append(layout.count(client.learner.held(client.learner.options())) / whole)
-            on_client(client.number)
-        refused = self.server.take(replies)
+    def round(self, clock: Callable[[], float], on_reply: Callable[[int], None] = lambda count: None) -> Round:
+        """One round of all clients; ``on_reply`` is told how many have replied."""
+        start, count, server = clock(), self.config.partition.clients, self.server
+        messages = {client: server.message(client) for client in range(count)}
+        replies = self.transport.exchange(messages, on_reply)
+        counted, refused = server.take(replies)
+        learner, held = server.learner, [0.0] * count
+        whole = learner.layout.count(range(len(learner.layout.slices)))
+        for client, message in counted.items():
+            held[client] = learner.layout.count(learner.held(message.options)) / whole
+        before, after = ([one.accuracies[place] or 0.0 for one in counted.values()] for place in (0, 1))
         record = Round(
-            number + 1, float(np.mean(after)), float(np.mean(before)), pulled, pushed, float(np.mean(held)), refused,
-            clock() - start,
+            len(self.rounds) + 1, float(np.mean(after)) if after else 0.0, float(np.mean(before)) if before else 0.0,
+            [len(messages[client]) for client in range(count)],
+            [len(reply) if isinstance(reply := replies.get(client), bytes) else 0 for client in range(count)],
+            held, refused, clock() - start,
         )  # fmt: skip
         self.rounds.append(record)
         return record
 
     def state(self) -> bytes:
-        """Everything that the next round depends on, and the rounds so far."""
+        """Everything that the next round depends on, with clients of this process, and the rounds so far."""
+        own = self.transport
+        clients = [client.state() for client in own.clients] if isinstance(own, InProcess) else []
+        rounds = [one.to_json() for one in self.rounds]
         buffer = io.BytesIO()
-        torch.save(
-            {
-                "server": self.server.state(),
-                "clients": [client.state() for client in self.clients],
-                "rounds": [one.to_json() for one in self.rounds],
-            },
-            buffer,
-        )
+        torch.save({"server": self.server.state(), "clients": clients, "rounds": rounds}, buffer)
         return buffer.getvalue()
 
     def restore(self, state: bytes) -> None:
         """Go on from what `state` gave."""
         content = torch.load(io.BytesIO(state), weights_only=True, map_location=training_device())
         self.server.restore(content["server"])
-        for client, own in zip(self.clients, content["clients"], strict=True):
-            client.restore(own)
+        own = self.transport
+        if isinstance(own, InProcess):
+            for client, known in zip(own.clients, content["clients"], strict=True):
+                client.restore(known)
         self.rounds = [Round(**one) for one in content["rounds"]]
-
-    def _learner(self, preference: Preference) -> Learner:
-        """A fresh learner, whose weights the seed decides: the same at the server and at every client."""
-        with torch.random.fork_rng(devices=()):
-            torch.manual_seed(self.config.seed)
-            learner = METHODS[self.config.method.method](self.table, preference)
-        learner.network.to(training_device())
-        return learner

@@ -12,12 +12,12 @@ from algo.support.user_files import check_object, parse_json, reading
 
 STATE, ROUNDS, SUMMARY = "state.pt", "rounds.jsonl", "summary.json"
 _ROUND: dict[str, Any] = {
-    "round": int, "accuracy": float, "global_accuracy": float, "pulled_bytes": int, "pushed_bytes": int, "held": float,
-    "refused": dict[str, str], "seconds": float,
+    "round": int, "accuracy": float, "global_accuracy": float, "pulled_bytes": list[int], "pushed_bytes": list[int],
+    "held": list[float], "refused": dict[str, str], "seconds": float,
 }  # fmt: skip
 _SUMMARY: dict[str, Any] = {
     "data": str, "method": str, "codec": str, "rounds": int, "bytes": int, "accuracy": float, "tuned_accuracy": float,
-    "clients": list[dict[str, Any]], "seconds": float,
+    "clients": list[dict[str, Any]], "missing": dict[str, str], "seconds": float,
 }  # fmt: skip
 
 

@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
-from algo.fed.config import FedConfig
-from algo.fed.federation import Federation, Round
+from algo.fed.client import Part
+from algo.fed.config import FedConfig, PartitionConfig
+from algo.fed.federation import Federation, Round, client_of
 from algo.fed.folder import ROUNDS, STATE, SUMMARY, FedFolder
-from algo.fed.learners import accuracy, learn
+from algo.fed.partition import Share, partition
+from algo.fed.transport import InProcess, Transport
+from algo.nas.latency_table import LatencyTable
 from algo.nas.run import table_in
-from algo.nas.sizes import sizes_of
-from algo.nets.data.datasets import load_dataset
+from algo.nets.data.datasets import Dataset, load_dataset
 from algo.nets.train.device_choice import training_device
-from algo.nets.train.sgd import reproducible
+from algo.nets.train.sgd import reproducible, tensors
 from algo.support.held_folder import RunFolderError
 from algo.support.user_files import reading
 
@@ -32,7 +33,7 @@ def run(
     say: Callable[[str], None],
     on_round: Callable[[Round], None] = lambda round_: None,
 ) -> dict[str, Any]:
-    """All rounds, and each client's own training after them, from wherever the folder is.
+    """All rounds with clients of this process, and each client's own training after them, from wherever the folder is.
 
     Args:
         config: of the run; the folder's own if it is resumed.
@@ -50,75 +51,106 @@ def run(
         done = folder.summary
         if done is not None:
             return done
-        part = config.partition
-        dataset = load_dataset(part.data, Path(part.data_folder) if part.data_folder else None)
-        folder.check_input("data", f"data {part.data}", dataset.digest(), say)
-        federation = Federation(config, dataset, table_in(folder, config.space, dataset))
-        if folder.started:
-            with reading(folder.path / STATE, "{} is damaged", "begin again with another --out", RunFolderError):
-                federation.restore((folder.path / STATE).read_bytes())
-        _rounds(federation, folder, on_round)
-        return _finished(federation, folder, dataset.name)
+        dataset = dataset_of(config.partition)
+        folder.check_input("data", f"data {config.partition.data}", dataset.digest(), say)
+        table = table_in(folder, config.space, dataset)
+        clients = [
+            client_of(config, number, *parts_of(dataset, share), table)
+            for number, share in enumerate(shares_of(config, dataset))
+        ]
+        return hosted(config, folder, table, InProcess(clients, [table] * len(clients)), dataset.name, on_round)
+
+
+def hosted(
+    config: FedConfig,
+    folder: FedFolder,
+    table: LatencyTable,
+    transport: Transport,
+    data: str,
+    on_round: Callable[[Round], None] = lambda round_: None,
+) -> dict[str, Any]:
+    """All rounds, and what the clients make of their networks after them; the folder must be held.
+
+    Args:
+        config: of the run.
+        folder: of the run, wherever it is.
+        table: latencies of its space.
+        transport: to the clients.
+        data: what they learn from, for the summary.
+        on_round: is told of every round.
+
+    Returns:
+        The summary.
+    """
+    federation = Federation(config, table, transport)
+    if folder.started:
+        with reading(folder.path / STATE, "{} is damaged", "begin again with another --out", RunFolderError):
+            federation.restore((folder.path / STATE).read_bytes())
+    _rounds(federation, folder, on_round)
+    return _finished(federation, folder, data)
+
+
+def dataset_of(config: PartitionConfig) -> Dataset:
+    """The images of a configuration; errors as of `load_dataset`."""
+    return load_dataset(config.data, Path(config.data_folder) if config.data_folder else None)
+
+
+def shares_of(config: FedConfig, dataset: Dataset) -> list[Share]:
+    """Who has which images; errors as of `partition`."""
+    part = config.partition
+    return partition(
+        dataset.train_labels, dataset.test_labels, part.clients, part.lda, config.seed, part.least_images,
+        part.train_images,
+    )  # fmt: skip
+
+
+def parts_of(dataset: Dataset, share: Share) -> tuple[Part, Part]:
+    """A client's images and labels to train on and to test with, on the training device."""
+    device = training_device()
+    return (
+        tensors(dataset.train_images[share.train], dataset.train_labels[share.train], device),
+        tensors(dataset.test_images[share.test], dataset.test_labels[share.test], device),
+    )
 
 
 def _rounds(federation: Federation, folder: FedFolder, on_round: Callable[[Round], None]) -> None:
-    clients, wanted = len(federation.clients), federation.config.rounds.rounds
+    clients, wanted = federation.config.partition.clients, federation.config.rounds.rounds
     for record in federation.rounds:
         on_round(record)
     with tqdm(total=wanted, initial=len(federation.rounds), unit="round", disable=None, file=sys.stderr) as bar:
         while not federation.finished:
             start = len(federation.rounds)
 
-            def on_client(client: int, start: int = start) -> None:
-                bar.n = round(start + (client + 1) / clients, 2)
+            def on_reply(count: int, start: int = start) -> None:
+                bar.n = round(start + count / clients, 2)
                 bar.update(0)
 
-            record = federation.round(time.perf_counter, on_client)
+            record = federation.round(time.perf_counter, on_reply)
             folder.write(STATE, federation.state())
             folder.write(ROUNDS, "".join(json.dumps(one.to_json()) + "\n" for one in federation.rounds))
             bar.set_postfix_str(
-                f"accuracy {record.accuracy:.3f}, {(record.pulled_bytes + record.pushed_bytes) / 1e3:.0f} kB",
+                f"accuracy {record.accuracy:.3f}, {record.all_bytes / 1e3:.0f} kB, "
+                f"{clients - len(record.refused)} of {clients} clients",
                 refresh=False,
             )
             on_round(record)
 
 
 def _finished(federation: Federation, folder: FedFolder, data: str) -> dict[str, Any]:
-    """Train every client's own network on its images, and write the summary."""
-    config, rounds, table = federation.config, federation.rounds, federation.table
-    sizes = sizes_of(table)
-    clients = []
-    for client in federation.clients:
-        learner = client.learner
-        train, test = federation.train_set(client.number), federation.test_set(client.number)
-        before = accuracy(learner.network, *test)
-        generator = torch.Generator().manual_seed(config.seed + 104_729 * (client.number + 1))
-        for _ in range(config.rounds.tuning_epochs):
-            learn(learner, *train, federation.recipe, generator, searching=False)
-        options = learner.chosen()
-        architecture = tuple(option for option in options if option is not None)
-        whole = len(architecture) == len(options)
-        clients.append(
-            {
-                "client": client.number,
-                "images": len(train[0]),
-                "preference": list(federation.preferences[client.number]),
-                "accuracy": before,
-                "tuned_accuracy": accuracy(learner.network, *test),
-                "options": [None if option is None else list(option) for option in options],
-                "latency_ms": table.ms(architecture) if whole else None,
-                "size_bytes": sizes.of(architecture) if whole else None,
-            }
-        )
+    """Let every client train its own network, and write the summary."""
+    config, rounds = federation.config, federation.rounds
+    told = federation.transport.finish()
+    clients = [one for _, one in sorted(told.items()) if not isinstance(one, str)]
     summary = {
         "data": data,
         "method": config.method.method,
         "codec": config.messages.codec,
         "rounds": len(rounds),
-        "bytes": sum(one.pulled_bytes + one.pushed_bytes for one in rounds),
-        "accuracy": float(np.mean([one["accuracy"] for one in clients])),
-        "tuned_accuracy": float(np.mean([one["tuned_accuracy"] for one in clients])),
+        "bytes": sum(one.all_bytes for one in rounds),
+        "accuracy": float(np.mean([one["accuracy"] for one in clients])) if clients else 0.0,
+        "tuned_accuracy": float(np.mean([one["tuned_accuracy"] for one in clients])) if clients else 0.0,
         "clients": clients,
+        "missing": {str(client): one for client, one in sorted(told.items()) if isinstance(one, str)},
         "seconds": sum(one.seconds for one in rounds),
     }
     folder.write(SUMMARY, json.dumps(summary, indent=1) + "\n")

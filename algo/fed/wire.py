@@ -6,12 +6,14 @@ All numbers are little-endian. A blob is
 | --- | --- |
 | 4 | ``RLUF`` |
 | 2 | version of this format |
-| 1 | codec, by its number in `algo.fed.codec` |
+| 1 | codec, by its number in `algo.fed.codec`; 0 from a client that cannot read what the server sent |
 | 1 | nothing yet: 0 |
 | 8 | digest of the layout: tensors, shapes and slices |
 | 4 | round |
+| 4 | base: what differences are to. 0 is the fresh network, and r + 1 what the server sent in round r |
 | 2 | number of the client |
 | 4 | its images; 0 from the server |
+| 2, 2 | its accuracy before and after its training, in 1/10,000; 65,535 if it has not been measured |
 | 2 | blocks, and for each block a byte: the number of its option, 255 if it is skipped |
 | 4 | bytes of the payload, then the payload: see the codec |
 | 4 | CRC-32 of all before |
@@ -26,7 +28,10 @@ from dataclasses import dataclass
 MAGIC, VERSION = b"RLUF", 1
 #: The byte of a block that is skipped.
 SKIPPED = 255
-_HEAD = struct.Struct("<4sHBx8sIHIH")
+#: The codec of a client that cannot read what the server sent: it asks for a key frame.
+LOST = 0
+_HEAD = struct.Struct("<4sHBx8sIIHIHHH")
+_PARTS, _UNKNOWN = 10_000, 65_535
 _LENGTH, _CHECK = struct.Struct("<I"), struct.Struct("<I")
 #: Bytes of a message apart from its blocks and its payload.
 _FIXED = _HEAD.size + _LENGTH.size + _CHECK.size
@@ -44,8 +49,10 @@ class Message:
         codec: number of the payload's codec.
         digest: of the `Layout`, 8 bytes.
         round: 0..2^32 - 1.
+        base: what differences are to: 0 is the fresh network, and r + 1 what the server sent in round r.
         client: number, 0..65535.
         images: of the client, 0..2^32 - 1.
+        accuracies: of the client on its test images, before and after its training, 0..1; ``None`` if not measured.
         options: number of each block's option, or `SKIPPED`.
         payload: what the codec made.
     """
@@ -53,16 +60,18 @@ class Message:
     codec: int
     digest: bytes
     round: int
+    base: int
     client: int
     images: int
+    accuracies: tuple[float | None, float | None]
     options: tuple[int, ...]
     payload: bytes
 
     def pack(self) -> bytes:
         """As a blob."""
         head = _HEAD.pack(
-            MAGIC, VERSION, self.codec, self.digest, self.round, self.client, self.images,
-            len(self.options),
+            MAGIC, VERSION, self.codec, self.digest, self.round, self.base, self.client, self.images,
+            *(_UNKNOWN if one is None else round(_PARTS * one) for one in self.accuracies), len(self.options),
         )  # fmt: skip
         body = head + bytes(self.options) + _LENGTH.pack(len(self.payload)) + self.payload
         return body + _CHECK.pack(zlib.crc32(body))
@@ -84,7 +93,7 @@ class Message:
             raise WireError(f"a message has at least {_FIXED} bytes, not {len(blob)}")
         if len(blob) > _FIXED + blocks + most:
             raise WireError(f"a message has at most {_FIXED + blocks + most} bytes here, not {len(blob)}")
-        magic, version, codec, theirs, round_, client, images, count = _HEAD.unpack_from(blob)
+        magic, version, codec, theirs, round_, base, client, images, pulled, trained, count = _HEAD.unpack_from(blob)
         if magic != MAGIC:
             raise WireError(f"a message begins with {MAGIC!r}, not {magic!r}")
         if version != VERSION:
@@ -100,6 +109,9 @@ class Message:
         [check] = _CHECK.unpack_from(blob, len(blob) - _CHECK.size)
         if check != zlib.crc32(memoryview(blob)[: -_CHECK.size]):
             raise WireError("its checksum is wrong: it was damaged on its way")
+        if bad := [one for one in (pulled, trained) if _PARTS < one < _UNKNOWN]:
+            raise WireError(f"an accuracy is at most {_PARTS} of {_PARTS}, not {bad[0]}")
+        before, after = (None if one == _UNKNOWN else one / _PARTS for one in (pulled, trained))
         payload = blob[start + _LENGTH.size : -_CHECK.size]
         options = tuple(blob[_HEAD.size : start])
-        return cls(codec, theirs, round_, client, images, options, payload)
+        return cls(codec, theirs, round_, base, client, images, (before, after), options, payload)

@@ -1,0 +1,143 @@
+"""How the server makes one update of many: what does not count and why, what is shortened, and what is averaged.
+
+Every update is taken as a difference to what its client had been sent. Lengths are root mean squares, so that clients
+which hold more slices are not longer. The server knows no image, so it can only compare clients with each other:
+
+* **Too long.** An update that is `TOO_LONG` times as long as the median one does not count.
+* **Against all others.** An update whose cosine with the coordinate-wise median of the others is below `AGAINST` does
+  not count. Honest clients with other classes have cosines about 0 or above.
+* **Too many images.** A client that says it has `TOO_MANY` times as many images as the median one does not count, and
+  neither does one that says another number than before.
+* **Clipping.** In each slice an update is at most ``clip`` times as long as the median one of that slice.
+* **Trimmed mean.** With ``trim`` of k, the k highest and the k lowest values of each weight are left out, and clients
+  count alike (Yin et al., ICML 2018). Slices that at most 2k clients hold take the median.
+
+All need at least three clients, for the median of two says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from algo.fed.slices import Floats, Layout, averaged
+
+TOO_LONG, AGAINST, TOO_MANY = 10.0, -0.3, 100.0
+_FEWEST = 3
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a client has sent.
+
+    Attributes:
+        held: numbers of its slices.
+        changes: of each of these, to what it had been sent.
+        images: that it learned from.
+    """
+
+    held: tuple[int, ...]
+    changes: tuple[Floats, ...]
+    images: int
+
+    @property
+    def length(self) -> float:
+        """Root mean square of all changes."""
+        squares = sum(float(np.vdot(own.astype(np.float64), own)) for own in self.changes)
+        return float(np.sqrt(squares / max(1, sum(len(own) for own in self.changes))))
+
+
+def doubtful(layout: Layout, updates: Mapping[int, Update]) -> dict[int, str]:
+    """By client, why its update does not count; compares clients with each other."""
+    if len(updates) < _FEWEST:
+        return {}
+    lengths = {client: own.length for client, own in updates.items()}
+    usual, images = float(np.median(list(lengths.values()))), float(np.median([one.images for one in updates.values()]))
+    found: dict[int, str] = {}
+    for client, own in updates.items():
+        if own.images > TOO_MANY * images:
+            found[client] = f"it says {own.images} images, and the median client {images:g}"
+        elif usual > 0 and lengths[client] > TOO_LONG * usual:
+            found[client] = f"its update is {lengths[client] / usual:.0f} times as long as the median one"
+    sound = {client: own for client, own in updates.items() if client not in found}
+    if len(sound) > _FEWEST:
+        for client, cosine in _cosines(layout, sound).items():
+            if cosine < AGAINST:
+                found[client] = f"its update goes against the others' (cosine {cosine:.2f})"
+    return found
+
+
+def _cosines(layout: Layout, updates: Mapping[int, Update]) -> dict[int, float]:
+    """Of every client's update and the coordinate-wise median of the others', over slices that others hold, too."""
+    products = dict.fromkeys(updates, 0.0)
+    own_squares, other_squares = dict.fromkeys(updates, 0.0), dict.fromkeys(updates, 0.0)
+    for number in range(len(layout.slices)):
+        known = {
+            client: one.changes[one.held.index(number)].astype(np.float64)
+            for client, one in updates.items()
+            if number in one.held
+        }
+        if len(known) < _FEWEST:
+            continue
+        for client, own in known.items():
+            middle = np.median([other for number_, other in known.items() if number_ != client], axis=0)
+            products[client] += float(own @ middle)
+            own_squares[client] += float(own @ own)
+            other_squares[client] += float(middle @ middle)
+    return {
+        client: product / float(np.sqrt(own_squares[client] * other_squares[client]))
+        for client, product in products.items()
+        if own_squares[client] > 0 and other_squares[client] > 0
+    }
+
+
+def clipped(layout: Layout, updates: Mapping[int, Update], clip: float) -> dict[int, Update]:
+    """Updates that are at most ``clip`` times as long as the median one, in each slice; 0 leaves all as they are."""
+    if not clip:
+        return dict(updates)
+    found = {client: list(own.changes) for client, own in updates.items()}
+    for number in range(len(layout.slices)):
+        places = {client: own.held.index(number) for client, own in updates.items() if number in own.held}
+        if len(places) < _FEWEST:
+            continue
+        lengths = {client: _rms(found[client][place]) for client, place in places.items()}
+        most = clip * float(np.median(list(lengths.values())))
+        for client, place in places.items():
+            if most < lengths[client]:
+                found[client][place] = (found[client][place] * (most / lengths[client])).astype(np.float32)
+    return {client: Update(own.held, tuple(found[client]), own.images) for client, own in updates.items()}
+
+
+def aggregated(
+    layout: Layout, before: Sequence[Floats], updates: Sequence[tuple[Update, Sequence[Floats]]], trim: int = 0
+) -> list[Floats]:
+    """Every slice's new value; a slice that no client holds stays as it was.
+
+    Args:
+        layout: of the model.
+        before: every slice, before this round.
+        updates: what clients have sent, with what each of its slices was when the client was sent it.
+        trim: how many values are left out at each end; 0 for the mean weighted by images.
+    """
+    values = [
+        (own.held, [known + change for known, change in zip(sent, own.changes, strict=True)], float(own.images))
+        for own, sent in updates
+    ]
+    if not trim:
+        return averaged(layout, values, before)
+    found = []
+    for number, known in enumerate(before):
+        all_ = [own[held.index(number)] for held, own, _ in values if number in held]
+        if not all_:
+            found.append(known)
+        elif len(all_) <= 2 * trim:
+            found.append(np.median(all_, axis=0).astype(np.float32))
+        else:
+            found.append(np.sort(all_, axis=0)[trim : len(all_) - trim].mean(0, dtype=np.float64).astype(np.float32))
+    return found
+
+
+def _rms(values: Floats) -> float:
+    return float(np.sqrt(np.mean(values.astype(np.float64) ** 2))) if len(values) else 0.0

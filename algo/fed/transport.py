@@ -1,0 +1,55 @@
+"""How messages travel: one protocol for clients in this process and for clients elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from algo.fed.client import Client
+from algo.nas.latency_table import LatencyTable
+from algo.nas.search import Diverged
+
+
+class Transport(Protocol):
+    """Brings messages to clients, and their replies back."""
+
+    def exchange(self, messages: Mapping[int, bytes], on_reply: Callable[[int], None]) -> dict[int, bytes | str]:
+        """A round.
+
+        Args:
+            messages: by client.
+            on_reply: is told how many replies have come.
+
+        Returns:
+            By client: its reply, or why there is none.
+        """
+
+    def finish(self) -> dict[int, dict[str, Any] | str]:
+        """By client: what `Client.finish` says of its own network, or why there is nothing."""
+
+
+class InProcess:
+    """Clients of this process, one after the other.
+
+    Args:
+        clients: all, by their numbers.
+        tables: of each client's device.
+    """
+
+    def __init__(self, clients: Sequence[Client], tables: Sequence[LatencyTable]) -> None:
+        self.clients, self._tables = tuple(clients), tuple(tables)
+
+    def exchange(self, messages: Mapping[int, bytes], on_reply: Callable[[int], None]) -> dict[int, bytes | str]:
+        """See `Transport`."""
+        replies: dict[int, bytes | str] = {}
+        for number, blob in messages.items():
+            try:
+                replies[number] = self.clients[number].answer(blob)
+            except (ValueError, Diverged) as error:
+                replies[number] = str(error)
+            on_reply(len(replies))
+        return replies
+
+    def finish(self) -> dict[int, dict[str, Any] | str]:
+        """See `Transport`."""
+        return {client.number: client.finish(table) for client, table in zip(self.clients, self._tables, strict=True)}

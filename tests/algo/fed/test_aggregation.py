@@ -1,0 +1,109 @@
+"""What many updates become: who counts, what is shortened, what is left out."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from algo.fed.aggregation import AGAINST, TOO_LONG, TOO_MANY, Update, aggregated, clipped, doubtful
+from algo.fed.slices import Layout, Slice
+
+LAYOUT = Layout({"a": (30,), "b": (10,)}, [Slice("a", "x", np.arange(20)), Slice("a", "y", np.arange(20, 30)),
+                                           Slice("b", "all", np.arange(10))])  # fmt: skip
+SIZES = [20, 10, 10]
+ZEROS = [np.zeros(size, np.float32) for size in SIZES]
+
+
+def update(rng, held=(0, 1, 2), images=100, factor=1.0, middle=None):
+    values = [rng.normal(size=SIZES[n]) + (0 if middle is None else middle[n]) for n in held]
+    return Update(held, tuple((factor * own).astype(np.float32) for own in values), images)
+
+
+def some(seed, count=5, **more):
+    rng = np.random.default_rng(seed)
+    middle = [rng.normal(size=size) for size in SIZES]
+    return {number: update(rng, middle=middle, **more) for number in range(count)}, rng, middle
+
+
+@given(st.integers(0, 1000), st.integers(3, 8))
+def test_like_updates_all_count(seed, count):
+    assert doubtful(LAYOUT, some(seed, count)[0]) == {}
+
+
+@given(st.integers(0, 1000), st.integers(0, 4), st.sampled_from(["long", "against", "images"]))
+def test_one_that_is_not_like_the_others_is_named(seed, bad, how):
+    updates, _, middle = some(seed)
+    if how == "long":
+        updates[bad] = Update((0, 1, 2), tuple(30 * own for own in updates[bad].changes), 100)
+    elif how == "against":
+        updates[bad] = Update((0, 1, 2), tuple(np.float32(-own) for own in middle), 100)
+    else:
+        updates[bad] = Update((0, 1, 2), updates[bad].changes, int(100 * TOO_MANY) + 1)
+    said = {"long": "times as long", "against": "goes against the others'", "images": "it says 10001 images"}[how]
+    found = doubtful(LAYOUT, updates)
+    assert list(found) == [bad] and said in found[bad]
+
+
+def test_borders_of_the_rules():
+    alike = {n: Update((2,), (np.full(10, 1, np.float32),), 100) for n in range(4)}
+    assert doubtful(LAYOUT, {**alike, 4: Update((2,), (np.full(10, TOO_LONG, np.float32),), 100)}) == {}
+    assert set(doubtful(LAYOUT, {**alike, 4: Update((2,), (np.full(10, 1.01 * TOO_LONG, np.float32),), 100)})) == {4}
+    assert doubtful(LAYOUT, {**alike, 4: Update((2,), (np.full(10, 1, np.float32),), int(100 * TOO_MANY))}) == {}
+    sideways = np.tile(np.float32([1, -1]), 5)
+    assert doubtful(LAYOUT, {**alike, 4: Update((2,), (sideways,), 100)}) == {}
+    for cosine, named in ((AGAINST + 0.01, False), (AGAINST - 0.01, True)):
+        values = (cosine + np.sqrt(1 - cosine**2) * sideways).astype(np.float32)
+        assert (4 in doubtful(LAYOUT, {**alike, 4: Update((2,), (values,), 100)})) == named
+
+
+def test_two_clients_cannot_be_compared():
+    updates, rng, _ = some(1, 1)
+    assert doubtful(LAYOUT, {**updates, 1: update(rng, factor=1e6)}) == {}
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 1000), st.sampled_from([1.0, 2.0, 3.0]))
+def test_clipping_shortens_to_the_median_and_changes_no_direction(seed, clip):
+    updates, _, _ = some(seed)
+    updates[0] = Update((0, 2), (50 * updates[0].changes[0], updates[0].changes[2]), 100)
+    found = clipped(LAYOUT, updates, clip)
+    for number in range(3):
+        holders = {c: own.held.index(number) for c, own in updates.items() if number in own.held}
+        lengths = {c: np.sqrt(np.mean(np.square(updates[c].changes[p], dtype=np.float64))) for c, p in holders.items()}
+        most = clip * np.median(list(lengths.values()))
+        for client, place in holders.items():
+            before, after = updates[client].changes[place], found[client].changes[place]
+            factor = min(1.0, most / lengths[client])
+            assert np.allclose(after, factor * before, rtol=1e-5)
+            if factor == 1:
+                assert np.array_equal(after, before)
+    assert clipped(LAYOUT, updates, 0) == updates
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 1000), st.integers(1, 7), st.integers(1, 2))
+def test_the_trimmed_mean_leaves_out_the_ends(seed, count, trim):
+    updates, _, _ = some(seed, count)
+    known = [np.full(size, 2.0, np.float32) for size in SIZES]
+    found = aggregated(LAYOUT, ZEROS, [(own, [known[n] for n in own.held]) for own in updates.values()], trim)
+    for number in range(3):
+        values = np.sort([known[number] + own.changes[number] for own in updates.values()], axis=0).astype(np.float64)
+        wanted = values[trim : count - trim].mean(0) if count > 2 * trim else np.median(values, axis=0)
+        assert np.allclose(found[number], wanted, rtol=1e-6)
+
+
+@pytest.mark.parametrize("trim", [0, 1])
+def test_a_slice_that_none_holds_stays(trim):
+    rng = np.random.default_rng(1)
+    before = [np.full(size, 5.0, np.float32) for size in SIZES]
+    one = update(rng, held=(0,))
+    found = aggregated(LAYOUT, before, [(one, [ZEROS[0]])], trim)
+    assert np.array_equal(found[0], one.changes[0])
+    assert np.array_equal(found[1], before[1]) and np.array_equal(found[2], before[2])
+
+
+def test_the_mean_is_weighted_by_images():
+    ones = Update((2,), (np.ones(10, np.float32),), 300)
+    none = Update((2,), (np.zeros(10, np.float32),), 100)
+    found = aggregated(LAYOUT, ZEROS, [(ones, [ZEROS[2]]), (none, [ZEROS[2]])])
+    assert np.allclose(found[2], 0.75)
