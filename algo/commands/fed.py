@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from algo.commands.common import differences, given_of, json_option, options_of
-from algo.fed.config import FedConfig
+from algo.commands.common import CheckFailed, differences, given_of, json_option, options_of
+from algo.fed.config import DeviceConfig, FedConfig, PartitionConfig
 from algo.nas.config import located
+
+if TYPE_CHECKING:
+    from algo.fed.flower.processes import Secrets
+    from algo.fed.folder import FedFolder
 
 
 @click.group("fed")
@@ -20,44 +25,213 @@ def fed() -> None:
     """Train and search over clients that keep their images, and count the bytes (FAQS)."""
 
 
+_OUT = click.Path(path_type=Path)
+_SECRETS = click.option(
+    "--certificates",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of rlu fed certificates; without it nothing is encrypted, and nobody is kept out.",
+)
+#: Settings of the images, which a server has none of.
+_OF_IMAGES = ("data", "data_folder", "train_images", "lda", "least_images")
+
+
 @fed.command("run")
 @options_of(FedConfig)
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Folder of the run; default: one in runs/ that data, method, codec and seed name.",
+    "--transport",
+    type=click.Choice(["process", "flower"]),
+    default="process",
+    show_default=True,
+    help="Clients in this process, or one process each, with messages over Flower on this machine.",
+)
+@click.option(
+    "--out", type=_OUT, help="Folder of the run; default: one in runs/ that data, method, codec and seed name."
 )
 @click.option("--resume", is_flag=True, help="Resume the run in --out, or begin it if there is none.")
 @json_option
 @click.pass_context
-def _run(context: click.Context, /, out: Path | None, resume: bool, as_json: bool, **settings: Any) -> None:
-    """Simulate server and clients in this process, round by round; every message's bytes are counted."""
+def _run(
+    context: click.Context, /, transport: str, out: Path | None, resume: bool, as_json: bool, **settings: Any
+) -> None:
+    """Simulate server and clients on this machine, round by round; every message's bytes are counted."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from algo.fed.folder import FedFolder
-    from algo.fed.run import run
-    from algo.support.held_folder import RunFolderError, content
-
     given = given_of(context, settings)
     config = located(FedConfig.of(**given))
     out = out or Path("runs") / "-".join(
         ["fed", Path(config.partition.data).stem, config.method.method, config.messages.codec, f"seed{config.seed}"]
     )
-    if resume and content(out):
-        folder = FedFolder.open(out)
-        kept = folder.settings
-        if changed := differences(kept, config, given):
-            raise RunFolderError(
-                f"{out} was begun with {', '.join(changed)}: leave the options out, or begin a new run with another "
-                "--out"
-            )
-        config = kept
+    config, folder = _begun(config, given, out, resume)
+    if transport == "flower":
+        with folder:
+            pass
+
+    def begin() -> dict[str, Any]:
+        if transport == "flower":
+            from algo.fed.flower.hosting import run_on_loopback
+
+            return run_on_loopback(config, folder, _say, _say_round)
+        from algo.fed.run import run
+
+        return run(config, folder, _say, _say_round)
+
+    _report(_resumable(begin, f"rlu fed run --resume --transport {transport} --out {out}", out), out, as_json)
+
+
+@fed.command("server")
+@options_of(FedConfig, without=_OF_IMAGES)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(1, 65_535), default=9092, show_default=True, help="Port to listen on.")
+@_SECRETS
+@click.option(
+    "--wait-s", type=float, default=600.0, show_default=True, help="Seconds to wait for all clients before round 1."
+)
+@click.option("--out", type=_OUT, default=Path("runs/fed-server"), show_default=True, help="Folder of the run.")
+@click.option("--resume", is_flag=True, help="Resume the run in --out, or begin it if there is none.")
+@json_option
+@click.pass_context
+def _server(
+    context: click.Context,
+    /,
+    host: str,
+    port: int,
+    certificates: Path | None,
+    wait_s: float,
+    out: Path,
+    resume: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Host a run for clients elsewhere; --device is a latency table, which says space, images and classes."""
+    given = given_of(context, settings)
+    config = located(FedConfig.of(**given))
+    from algo.fed.flower.hosting import Place, serve
+    from algo.fed.flower.processes import check_port
+    from algo.nas.config import space_of
+    from algo.nas.folder import TABLE
+    from algo.nas.latency_table import LatencyTable
+
+    secrets: Secrets | None = None
+    keys: list[Path] = []
+    if certificates is not None:
+        from algo.fed.flower.certificates import of_server
+
+        secrets, keys = of_server(certificates)
+    check_port(host, port)
+    if not config.space.device.endswith(".json") and not (resume and (out / TABLE).exists()):
+        raise click.UsageError(
+            f"--device {config.space.device}: a server has no images, so give it a table: rlu nas latency-table"
+        )
+    config, folder = _begun(config, given, out, resume)
+    with folder:
+        if not (out / TABLE).exists():
+            space = space_of(config.space)
+            table = LatencyTable.read(Path(config.space.device)).narrowed(space.bits)
+            table.check_suits(space, table.image, table.classes)
+            folder.write(TABLE, json.dumps(table.to_json(), indent=1) + "\n")
+    place = Place(host, port, secrets, keys, wait_s)
+    _say(f"listening on {host}:{port}{'' if secrets else ', without encryption'}; clients: rlu fed client --server ...")
+    again = f"rlu fed server --resume --out {out}"
+    _report(_resumable(lambda: serve(folder, place, _say, _say_round), again, out), out, as_json)
+
+
+@fed.command("client")
+@click.option("--server", required=True, metavar="HOST:PORT", help="Where rlu fed server listens.")
+@options_of(DeviceConfig)
+@_SECRETS
+@click.option("--out", type=_OUT, help="Folder of the client; default runs/fed-client-INDEX.")
+@click.pass_context
+def _client(
+    context: click.Context, /, server: str, certificates: Path | None, out: Path | None, **settings: Any
+) -> None:
+    """Take part in a run with this machine's images, which stay here; until Ctrl-C."""
+    given = given_of(context, settings)
+    from algo.fed.flower.device import DeviceFolder
+    from algo.fed.flower.hosting import connected, log_of
+    from algo.fed.flower.processes import last_lines
+    from algo.fed.run import dataset_of
+    from algo.support.held_folder import CONFIG, RunFolderError
+
+    own = DeviceConfig.of(**{**given, **_absolute(given)})
+    host, _, port = server.rpartition(":")
+    if not host or not port.isdecimal():
+        raise click.UsageError(f"--server must be HOST:PORT, such as 192.168.0.2:9092, not {server!r}")
+    secrets = None
+    if certificates is not None:
+        from algo.fed.flower.certificates import check_host, of_client
+
+        check_host(certificates, host)
+        secrets = of_client(certificates, own.index)
+    out = out or Path(f"runs/fed-client-{own.index}")
+    if (out / CONFIG).exists():
+        folder = DeviceFolder.open(out)
+        if changed := differences(folder.settings, own, given):
+            raise RunFolderError(f"{out} is of a client with {', '.join(changed)}: choose another --out")
     else:
-        folder = FedFolder.create(out, config.to_json())
+        dataset_of(PartitionConfig(data=own.data, data_folder=own.data_folder))
+        with DeviceFolder.create(out, own.to_json()) as folder:
+            pass
+    _say(f"client {own.index} looks for {server}{'' if secrets else ', without encryption'}; Ctrl-C ends it")
     try:
-        summary = run(config, folder, lambda text: click.echo(text, err=True), _say_round)
+        with connected(folder, server, secrets) as process:
+            process.wait()
+            click.echo(f"the client ended; the end of {log_of(folder)}:\n{last_lines(log_of(folder))}", err=True)
+            raise CheckFailed
     except KeyboardInterrupt:
-        click.echo(f"interrupted; resume: rlu fed run --resume --out {out}", err=True)
+        click.echo(f"interrupted; go on with the same command: what the client knows is in {out}", err=True)
         raise click.Abort from None
+
+
+@fed.command("certificates")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--host", "hosts", multiple=True, help="Name or address by which clients reach the server; repeatable.")
+@click.option("--clients", type=click.IntRange(1, 65_536), default=8, show_default=True, help="Keys to make.")
+@click.option("--days", type=click.IntRange(1, 3650), default=365, show_default=True, help="Days that they hold.")
+def _certificates(folder: Path, hosts: tuple[str, ...], clients: int, days: int) -> None:
+    """Make certificates for TLS and a key for every client, for a federation of your own."""
+    from algo.fed.flower.certificates import make
+
+    files = make(folder, hosts, clients, days)
+    click.echo(f"{len(files)} files in {folder}")
+    click.echo(
+        "server: ca.crt, server.crt, server.key, client-*.pub\n"
+        "client N: ca.crt, client-N.key\n"
+        "ca.key signs nothing any more: remove it, or keep it where nobody finds it"
+    )
+
+
+def _begun(config: FedConfig, given: dict[str, Any], out: Path, resume: bool) -> tuple[FedConfig, FedFolder]:
+    """The folder of a run, and its configuration: the folder's own if it is resumed."""
+    from algo.fed.folder import FedFolder
+    from algo.support.held_folder import RunFolderError, content
+
+    if not (resume and content(out)):
+        return config, FedFolder.create(out, config.to_json())
+    folder = FedFolder.open(out)
+    kept = folder.settings
+    if changed := differences(kept, config, given):
+        raise RunFolderError(
+            f"{out} was begun with {', '.join(changed)}: leave the options out, or begin a new run with another --out"
+        )
+    return kept, folder
+
+
+def _resumable(begin: Callable[[], dict[str, Any]], again: str, out: Path) -> dict[str, Any]:
+    """What a run comes to; if it is stopped, how it goes on is said."""
+    from algo.support.held_folder import CONFIG
+
+    try:
+        return begin()
+    except KeyboardInterrupt:
+        click.echo(f"interrupted; resume: {again}", err=True)
+        raise click.Abort from None
+    except OSError:
+        if (out / CONFIG).exists():
+            click.echo(f"the run can be resumed: {again}", err=True)
+        raise
+
+
+def _report(summary: dict[str, Any], out: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"folder": str(out), **summary}))
         return
@@ -67,10 +241,28 @@ def _run(context: click.Context, /, out: Path | None, resume: bool, as_json: boo
             f"client {one['client']}: {one['images']} images, accuracy {one['accuracy']:.3f}, after its own training "
             f"{one['tuned_accuracy']:.3f} {words}".rstrip()
         )
+    for client, why in summary["missing"].items():
+        click.echo(f"client {client}: {why}")
     click.echo(
         f"mean accuracy {summary['accuracy']:.3f}, {summary['tuned_accuracy']:.3f} after their own training; "
-        f"{summary['bytes'] / 1e6:.3f} MB in {summary['rounds']} rounds\n\nrun folder: {out}"
+        f"{summary['bytes'] / 1e6:.3f} MB in {summary['rounds']} rounds"
     )
+    if summary.get("flower_bytes"):
+        click.echo(f"{summary['flower_bytes'] / 1e6:.3f} MB passed the SuperLink, as Flower counts")
+    click.echo(f"\nrun folder: {out}")
+
+
+def _absolute(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Files among a client's settings, wherever its processes are started."""
+    return {
+        name: str(Path(given[name]).resolve())
+        for name in ("data", "data_folder", "device")
+        if given.get(name) and Path(given[name]).exists()
+    }
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _say_round(record: Any) -> None:

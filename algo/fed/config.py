@@ -16,6 +16,8 @@ from algo.support.settings import check_settings, from_flat, from_json, setting,
 KIND = "rlu fed run"
 #: The same with the version of its format.
 FORMAT = f"{KIND} 2"
+#: What ``config.json`` of a client's folder says.
+DEVICE_FORMAT = "rlu fed client 1"
 
 _SPACE = SpaceConfig()
 Method = Literal["faqs", "fednas", "fedavg"]
@@ -136,6 +138,54 @@ class FedConfig:
             raise ValueError(
                 f"it is not a federated run of this version: format must be {FORMAT!r}, not {content.get('format')!r}"
             )
+        return from_json(cls, {name: value for name, value in content.items() if name != "format"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceConfig:
+    """What a client is. Each field says what it means.
+
+    Raises:
+        ValueError: for a value that a setting may not have.
+    """
+
+    index: int = setting(0, "Number of the client, from 0; each has another.", low=0, high=65_535)
+    data: str = setting(
+        "fashion-mnist",
+        "The client's images: an .npz file, or a folder with one subfolder per class; or a data set by its name.",
+        metavar="FILE.npz|FOLDER|NAME",
+    )
+    data_folder: str | None = setting(None, "Folder with the data set's original files.", metavar="FOLDER")
+    share: bool = setting(
+        False, "Take only the client's share of these images, dealt out as the run says; for trials with one data set."
+    )
+    device: str | None = setting(
+        None, "Latency table of the client's device; default the server's.", metavar="TABLE.json"
+    )
+    preference: str | None = setting(
+        None, "The client's own weights alpha/beta/gamma of loss, latency and size; default the run's.", metavar="A/B/C"
+    )
+    threads: int = setting(1, "CPU threads of training.", low=1, high=256)
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+        if self.preference is not None and len(preferences_of(self.preference)) != 1:
+            raise ValueError(f"a client has one preference, such as 0.8/0.1/0.1, not {self.preference!r}")
+
+    @classmethod
+    def of(cls, **values: Any) -> DeviceConfig:
+        """A configuration from values by the settings' own names; the rest defaults."""
+        return from_flat(cls, values)
+
+    def to_json(self) -> dict[str, Any]:
+        """As an object for JSON, with its format."""
+        return {"format": DEVICE_FORMAT, **to_json(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> DeviceConfig:
+        """What `to_json` gave; raises ValueError for anything else."""
+        if content.get("format") != DEVICE_FORMAT:
+            raise ValueError(f"it is no client of this version: format must be {DEVICE_FORMAT!r}")
         return from_json(cls, {name: value for name, value in content.items() if name != "format"})
 
 

@@ -115,3 +115,11 @@ class Message:
         payload = blob[start + _LENGTH.size : -_CHECK.size]
         options = tuple(blob[_HEAD.size : start])
         return cls(codec, theirs, round_, base, client, images, (before, after), options, payload)
+
+    @staticmethod
+    def round_in(blob: bytes) -> int:
+        """The round that a blob says, before anything in it is checked; raises WireError for one that is too short."""
+        if len(blob) < _FIXED:
+            raise WireError(f"a message has at least {_FIXED} bytes, not {len(blob)}")
+        found: int = _HEAD.unpack_from(blob)[4]
+        return found

@@ -1,0 +1,149 @@
+"""Messages to clients over Flower's message API; the round loop stays ours."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, cast
+
+from flwr.app import ConfigRecord, Message, RecordDict
+
+#: The record of every message, and its fields: what is asked or answered, and why there is no answer.
+RECORD, CONTENT, ERROR, WHAT = "rlu", "content", "error", "what"
+#: What a query asks.
+GREET, FINISH = "greet", "finish"
+#: Seconds between two looks for replies and for clients.
+_LOOK_S = 0.2
+#: Seconds that a client has for its own training after the last round, as a multiple of the deadline of a round.
+_FINISH_ROUNDS = 10
+
+
+class Grid(Protocol):
+    """What of Flower's `Grid` is used."""
+
+    def get_node_ids(self) -> Any:
+        """Of all nodes that are connected."""
+
+    def push_messages(self, messages: Any) -> Any:
+        """Send; gives the messages' ids, in their order, and ``None`` for one that was not sent."""
+
+    def pull_messages(self, message_ids: Any) -> Any:
+        """Replies that have come."""
+
+
+class FlowerTransport:
+    """Clients that are connected to a SuperLink.
+
+    Args:
+        grid: Flower's.
+        clients: how many.
+        told: what every client is told first, see `algo.fed.flower.device.told`.
+        deadline_s: of a round.
+        say: is told what a user should know.
+    """
+
+    def __init__(self, grid: Grid, clients: int, told: bytes, deadline_s: float, say: Callable[[str], None]) -> None:
+        self._grid, self._clients, self._told, self._deadline_s, self._say = grid, clients, told, deadline_s, say
+        self._nodes: dict[int, int] = {}  # by client
+        self._known: set[int] = set()  # nodes that have been told, whatever they said
+        self._group = "setup"
+
+    def wait(self, seconds: float) -> None:
+        """Wait until all clients are there, or so many seconds; the run begins with those that are there, then."""
+        until = time.monotonic() + seconds
+        while len(self._nodes) < self._clients and time.monotonic() < until:
+            if not self._greet(max(0.0, until - time.monotonic())):
+                time.sleep(_LOOK_S)
+        if len(self._nodes) < self._clients:
+            self._say(f"{len(self._nodes)} of {self._clients} clients are connected after {seconds:g} s")
+
+    def exchange(self, messages: Mapping[int, bytes], on_reply: Callable[[int], None]) -> dict[int, bytes | str]:
+        """See `Transport`."""
+        self._group = str(1 + int(self._group)) if self._group.isdecimal() else "1"
+        self._greet(self._deadline_s)
+        asked = {self._nodes[client]: blob for client, blob in messages.items() if client in self._nodes}
+        by_node = self._ask("train", "", asked, self._deadline_s, on_reply)
+        return {client: self._of(client, by_node) for client in messages}
+
+    def finish(self) -> dict[int, dict[str, Any] | str]:
+        """See `Transport`."""
+        asked = dict.fromkeys(self._nodes.values(), b"")
+        by_node = self._ask("query", FINISH, asked, _FINISH_ROUNDS * self._deadline_s, lambda count: None)
+        found: dict[int, dict[str, Any] | str] = {}
+        for client in range(self._clients):
+            reply = self._of(client, by_node)
+            found[client] = reply if isinstance(reply, str) else dict(json.loads(reply))
+        return found
+
+    def _of(self, client: int, by_node: Mapping[int, bytes | str]) -> bytes | str:
+        if client not in self._nodes:
+            return "it is not connected"
+        return by_node.get(self._nodes[client], f"it did not reply within {self._deadline_s:g} s")
+
+    def _greet(self, seconds: float) -> bool:
+        """Tell nodes that are new what the run is, and forget nodes that are gone; whether a node was new."""
+        there = sorted(map(int, self._grid.get_node_ids()))
+        self._nodes = {client: node for client, node in self._nodes.items() if node in there}
+        new = [node for node in there if node not in self._known]
+        if not new or seconds <= 0:
+            return False
+        replies = self._ask("query", GREET, dict.fromkeys(new, self._told), seconds, lambda count: None)
+        for node, reply in sorted(replies.items()):
+            self._known.add(node)
+            if isinstance(reply, str):
+                self._say(f"a client is refused: {reply}")
+                continue
+            index = int(json.loads(reply)["index"])
+            if index in self._nodes:
+                self._say(f"a second client of index {index} is refused: give each another --index")
+                continue
+            self._nodes[index] = node
+        return True
+
+    def _ask(
+        self, kind: str, what: str, asked: Mapping[int, bytes], seconds: float, on_reply: Callable[[int], None]
+    ) -> dict[int, bytes | str]:
+        """Replies by node; who does not reply in time is missing."""
+        # An empty string stands for no content: Flower's records take no empty bytes in every version.
+        nodes: Sequence[int] = list(asked)
+        messages = [
+            Message(
+                RecordDict({RECORD: ConfigRecord({WHAT: what, CONTENT: asked[node]})}), node, kind, ttl=seconds + 60,
+                group_id=self._group,
+            )
+            for node in nodes
+        ]  # fmt: skip
+        ids = list(self._grid.push_messages(messages)) if messages else []
+        waiting = {number: node for number, node in zip(ids, nodes, strict=False) if number is not None}
+        found: dict[int, bytes | str] = {
+            node: "the SuperLink did not take the message to it" for node in nodes if node not in waiting.values()
+        }
+        until = time.monotonic() + seconds
+        while waiting and time.monotonic() < until:
+            for reply in self._grid.pull_messages(list(waiting)):
+                node = waiting.pop(reply.metadata.reply_to_message_id, None)
+                if node is not None:
+                    found[node] = _content(reply)
+                    on_reply(len(found))
+            if waiting:
+                time.sleep(_LOOK_S)
+        return found
+
+
+def _content(reply: Message) -> bytes | str:
+    """What a reply says, or why it says nothing."""
+    if reply.has_error():
+        return f"Flower says: {reply.error.reason}"
+    record = reply.content.get(RECORD)
+    if not isinstance(record, ConfigRecord):
+        return "its reply has no record of ours"
+    if ERROR in record:
+        return str(record[ERROR])
+    content = record.get(CONTENT)
+    return content if isinstance(content, bytes) else "its reply has no content"
+
+
+def node_config(values: Mapping[str, object], name: str) -> str:
+    """A setting that a SuperNode or a run was started with."""
+    return str(cast(Mapping[str, Any], values)[name])
