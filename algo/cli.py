@@ -61,6 +61,7 @@ EXTRAS = {
     **dict.fromkeys(("joblib", "optuna", "pyarrow"), "search"),
     **dict.fromkeys(("google", "onnx", "onnxruntime", "qonnx"), "export"),
     **dict.fromkeys(("yaml", "zigzag"), "zigzag"),
+    **dict.fromkeys(("constriction", "cryptography", "flwr", "psutil"), "fed"),
     **dict.fromkeys(("nextpnr", "serial", "amaranth_boards"), "fpga"),
     "pyglove": "dev",
     "ray": "ray",

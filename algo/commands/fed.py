@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,10 @@ _SECRETS = click.option(
     metavar="FOLDER",
     help="Folder of rlu fed certificates; without it nothing is encrypted, and nobody is kept out.",
 )
+#: How often a client is begun that ends at once, and the pause between, s.
+_TRIES, _PAUSE_S = 4, 10.0
 #: Settings of the images, which a server has none of.
-_OF_IMAGES = ("data", "data_folder", "train_images", "lda", "least_images")
+_OF_IMAGES = ("data", "data_folder")
 
 
 @fed.command("run")
@@ -148,7 +151,7 @@ def _client(
     given = given_of(context, settings)
     from algo.fed.flower.device import DeviceFolder
     from algo.fed.flower.hosting import connected, log_of
-    from algo.fed.flower.processes import last_lines
+    from algo.fed.flower.processes import why_ended
     from algo.fed.run import dataset_of
     from algo.support.held_folder import CONFIG, RunFolderError
 
@@ -158,10 +161,11 @@ def _client(
         raise click.UsageError(f"--server must be HOST:PORT, such as 192.168.0.2:9092, not {server!r}")
     secrets = None
     if certificates is not None:
-        from algo.fed.flower.certificates import check_host, of_client
+        from algo.fed.flower.certificates import check_host, check_server, of_client
 
         check_host(certificates, host)
         secrets = of_client(certificates, own.index)
+        check_server(secrets, host, int(port))
     out = out or Path(f"runs/fed-client-{own.index}")
     if (out / CONFIG).exists():
         folder = DeviceFolder.open(out)
@@ -173,10 +177,15 @@ def _client(
             pass
     _say(f"client {own.index} looks for {server}{'' if secrets else ', without encryption'}; Ctrl-C ends it")
     try:
-        with connected(folder, server, secrets) as process:
-            process.wait()
-            click.echo(f"the client ended; the end of {log_of(folder)}:\n{last_lines(log_of(folder))}", err=True)
-            raise CheckFailed
+        ends_at_once = 0
+        while ends_at_once < _TRIES:
+            begun = time.monotonic()
+            with connected(folder, server, secrets) as process:
+                process.wait()
+            ends_at_once = ends_at_once + 1 if time.monotonic() - begun < _PAUSE_S else 1
+            time.sleep(_PAUSE_S if ends_at_once < _TRIES else 0)  # the server may be about to know its key
+        click.echo(f"the client ended: {why_ended(log_of(folder))} (log: {log_of(folder)})", err=True)
+        raise CheckFailed
     except KeyboardInterrupt:
         click.echo(f"interrupted; go on with the same command: what the client knows is in {out}", err=True)
         raise click.Abort from None

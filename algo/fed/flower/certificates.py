@@ -9,6 +9,8 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
+import socket
+import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -106,6 +108,32 @@ def check_host(folder: Path, host: str) -> None:
             raise FlowerError(
                 f"{folder / _SERVER} is for {named}, not for {host}: make certificates with --host {host}"
             )
+
+
+def check_server(secrets: Secrets, host: str, port: int) -> bool:
+    """Whether a server listens there; one that does must have a certificate that holds for this host.
+
+    Raises:
+        FlowerError: if it has none, or another one.
+    """
+    context = ssl.create_default_context(cafile=str(secrets.ca))
+    try:
+        with (
+            socket.create_connection((host, port), timeout=5) as plain,
+            context.wrap_socket(plain, server_hostname=host),
+        ):
+            return True
+    except ssl.SSLCertVerificationError as error:
+        raise FlowerError(
+            f"the certificate of {host}:{port} does not hold: {error.verify_message}; make certificates with --host "
+            f"{host}, and copy {secrets.ca.name} of the same folder to the clients"
+        ) from None
+    except ssl.SSLError as error:
+        raise FlowerError(
+            f"{host}:{port} does not speak TLS ({error.reason}): start rlu fed server with --certificates"
+        ) from None
+    except OSError:
+        return False
 
 
 def _check_time(path: Path) -> None:

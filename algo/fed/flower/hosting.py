@@ -24,10 +24,10 @@ from algo.fed.flower.processes import (
     Secrets,
     SuperLink,
     free_port,
-    last_lines,
     started,
     supernode,
     traffic_of,
+    why_ended,
 )
 from algo.fed.folder import SUMMARY, FedFolder
 from algo.fed.run import dataset_of, shares_of
@@ -129,7 +129,7 @@ def _follow(
                 raise FlowerError(f"the run ended early: {why.read_text().strip()}")
             if process.poll() is not None or ended:
                 raise FlowerError(
-                    f"the run ended early ({ended or 'no SuperLink'}); the end of {link.log}:\n{last_lines(link.log)}"
+                    f"the run ended early ({ended or 'no SuperLink'}); the end of {link.log}:\n{why_ended(link.log)}"
                 )
             time.sleep(_LOOK_S)
 

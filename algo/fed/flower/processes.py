@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -28,6 +30,9 @@ _GRACE_S = 5.0
 #: Seconds that a SuperLink has to listen.
 _START_S = 60.0
 _CONNECTION = "own"
+_PR_SET_PDEATHSIG = 1
+#: What Flower prints before the reason of its end.
+_EXIT = "Exit Code"
 
 
 class FlowerError(ValueError):
@@ -90,11 +95,17 @@ def started(command: Sequence[str | Path], log: Path, home: Path) -> Iterator[su
         process = subprocess.Popen(
             [program, *map(str, command[1:])], env=environment(home), stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             start_new_session=True,  # Ctrl-C is ours to pass on
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )  # fmt: skip
     try:
         yield process
     finally:
         end(process)
+
+
+def _end_with_parent() -> None:
+    """In a new process: it gets SIGTERM when the one that started it ends, even by SIGKILL (prctl of Linux)."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -114,10 +125,13 @@ def end(process: subprocess.Popen[bytes]) -> None:
     process.poll()
 
 
-def last_lines(log: Path, count: int = 5) -> str:
-    """The end of a log, for a message."""
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return "\n".join(lines[-count:])
+def why_ended(log: Path, count: int = 5) -> str:
+    """What a process of Flower's said about its end, for a message; else the end of its log."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    said = text[text.rfind(_EXIT) :].partition("For more information")[0] if _EXIT in text else ""
+    if "[code: 2004]" in said:
+        return "the server does not know the client's key: copy its .pub there, and start the server again"
+    return said.strip() or "\n".join(text.splitlines()[-count:])
 
 
 class SuperLink:
@@ -162,7 +176,7 @@ class SuperLink:
             until = time.monotonic() + _START_S
             while not self._listens():
                 if process.poll() is not None or time.monotonic() > until:
-                    raise FlowerError(f"the SuperLink does not listen; the end of {self.log}:\n{last_lines(self.log)}")
+                    raise FlowerError(f"the SuperLink does not listen; the end of {self.log}:\n{why_ended(self.log)}")
                 time.sleep(0.1)
             yield process
 

@@ -85,6 +85,7 @@ class FlowerTransport:
         """Tell nodes that are new what the run is, and forget nodes that are gone; whether a node was new."""
         there = sorted(map(int, self._grid.get_node_ids()))
         self._nodes = {client: node for client, node in self._nodes.items() if node in there}
+        self._known &= set(there)  # who comes back may have the same node and know nothing
         new = [node for node in there if node not in self._known]
         if not new or seconds <= 0:
             return False
