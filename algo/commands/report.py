@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,21 +24,25 @@ from algo.commands.common import CheckFailed, json_option
 )
 @json_option
 def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
-    """Make one self-contained HTML page of one or more runs of `rlu tune`, or of a search of `rlu nas`.
+    """Make one self-contained HTML page: of one or more runs of `rlu tune`, or of one of `rlu nas` or `rlu fed`.
 
     Several runs are also printed side by side.
 
     Exit code 1 if what a run's unit learned cannot be reconstructed from its trace, or, with a method without a unit,
     if a score does not follow from what was measured; the page is still written.
     """
+    from algo.fed.folder import is_federation
     from algo.nas.folder import is_search
 
-    searches = [run for run in runs if is_search(run)]
-    if searches:
-        if len(runs) > 1:
-            raise ValueError(f"{searches[0]} is a search: its page is of it alone, leave out the other runs")
-        _report_search(runs[0], output, as_json)
-        return
+    for path in runs:
+        for what, is_one, report_one in (
+            ("a search", is_search, _report_search), ("a federated run", is_federation, _report_federation),
+        ):  # fmt: skip
+            if is_one(path):
+                if len(runs) > 1:
+                    raise ValueError(f"{path} is {what}: its page is of it alone, leave out the other runs")
+                report_one(path, output, as_json)
+                return
     from tqdm import tqdm
 
     from algo.report.load import load_runs
@@ -66,13 +72,23 @@ def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
 def _report_search(run: Path, output: Path | None, as_json: bool) -> None:
     from algo.nas.folder import NasFolder
     from algo.report.search_page import search_page
+
+    _report_alone(run, output, search_page, {"search": NasFolder.open(run).summary} if as_json else None)
+
+
+def _report_federation(run: Path, output: Path | None, as_json: bool) -> None:
+    from algo.fed.folder import FedFolder
+    from algo.report.federation_page import federation_page
+
+    _report_alone(run, output, federation_page, {"federation": FedFolder.open(run).summary} if as_json else None)
+
+
+def _report_alone(run: Path, output: Path | None, page_of: Callable[[Path], str], said: dict[str, Any] | None) -> None:
+    """Write the page of one folder, and say so: as JSON with ``said``."""
     from sim.files import write_atomically
 
     output = output or run / "report.html"
     if output.is_dir():
         raise ValueError(f"{output} is a folder: give -o the name of a file, such as {output / 'report.html'}")
-    write_atomically(output, search_page(run))
-    if as_json:
-        click.echo(json.dumps({"page": str(output), "search": NasFolder.open(run).summary}))
-    else:
-        click.echo(f"{output}: {run.name}")
+    write_atomically(output, page_of(run))
+    click.echo(f"{output}: {run.name}" if said is None else json.dumps({"page": str(output), **said}))

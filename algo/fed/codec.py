@@ -1,10 +1,6 @@
 """How values become a payload, and back, exactly: what is decoded is the same at the sender and at the receiver.
 
-| number | codec | a value is |
-| --- | --- | --- |
-| 1 | `Float32` | four bytes, little-endian |
-| 2 | `Chapter` | 16 bits between the lowest and the highest value of its slice, as published; both go before |
-| 3 | `Differences` | a multiple of its tensor's step away from a reference that both sides have, range coded |
+What is in a payload: docs/understand/faqs.md, Messages.
 """
 
 from __future__ import annotations
@@ -51,6 +47,9 @@ class Codec(Protocol):
     def most_bytes(self, counts: Sequence[int], groups: int) -> int:
         """Bytes that no payload of slices with these numbers of values exceeds."""
 
+    def scale_bytes(self, payload: bytes, groups: Sequence[int]) -> int:
+        """How many of a payload's bytes say how to read the others: ranges, steps, frequencies."""
+
 
 class Float32:
     """As it is."""
@@ -71,6 +70,10 @@ class Float32:
     def most_bytes(self, counts: Sequence[int], groups: int) -> int:
         """See `Codec`."""
         return 4 * sum(counts)
+
+    def scale_bytes(self, payload: bytes, groups: Sequence[int]) -> int:
+        """See `Codec`."""
+        return 0
 
 
 class Chapter:
@@ -107,6 +110,58 @@ class Chapter:
     def most_bytes(self, counts: Sequence[int], groups: int) -> int:
         """See `Codec`."""
         return 8 * len(counts) + 2 * sum(counts)
+
+    def scale_bytes(self, payload: bytes, groups: Sequence[int]) -> int:
+        """See `Codec`."""
+        return 8 * len(groups)
+
+
+class ChapterWidths:
+    """What FedNAS+EDD sends by the chapter's count: every value at 16, at 8 and at 4 bits, so 28 bits.
+
+    Receivers need the 16 bits alone: the others are their first 8 and 4, rounded. The codec is for the comparison that
+    the chapter makes. With `Chapter` the same method sends 16 bits a value.
+    """
+
+    number: ClassVar[int] = 4
+    needs_reference: ClassVar[bool] = False
+
+    def encode(self, values: Sequence[Floats], groups: Sequence[int], references: Sequence[Floats]) -> bytes:
+        """See `Codec`."""
+        payload = Chapter().encode(values, groups, references)
+        eight, four = self._narrow(payload[8 * len(values) :])
+        return payload + eight + four
+
+    def decode(self, payload: bytes, groups: Sequence[int], references: Sequence[Floats]) -> list[Floats]:
+        """See `Codec`."""
+        count, limits = sum(len(own) for own in references), 8 * len(references)
+        _check_length(payload, self._bytes(count, len(references)))
+        whole = limits + 2 * count
+        if payload[whole:] != b"".join(self._narrow(payload[limits:whole])):
+            raise WireError("values of 8 and 4 bits are not those of 16 bits")
+        return Chapter().decode(payload[:whole], groups, references)
+
+    def most_bytes(self, counts: Sequence[int], groups: int) -> int:
+        """See `Codec`."""
+        return self._bytes(sum(counts), len(counts))
+
+    def scale_bytes(self, payload: bytes, groups: Sequence[int]) -> int:
+        """See `Codec`."""
+        return 8 * len(groups)
+
+    @staticmethod
+    def _bytes(count: int, slices: int) -> int:
+        return 8 * slices + 3 * count + (count + 1) // 2
+
+    @staticmethod
+    def _narrow(codes: bytes) -> tuple[bytes, bytes]:
+        """The same values at 8 bits, and at 4 bits, two in a byte."""
+        whole = np.frombuffer(codes, "<u2").astype(np.uint32)
+        eight, four = (
+            np.minimum((whole + half) >> shift, most) for half, shift, most in ((128, 8, 255), (2048, 12, 15))
+        )
+        pairs = np.append(four, 0)[: len(four) + len(four) % 2].astype(np.uint8)
+        return eight.astype(np.uint8).tobytes(), (pairs[::2] | pairs[1::2] << 4).tobytes()
 
 
 class Differences:
@@ -185,6 +240,10 @@ class Differences:
         """See `Codec`."""
         words = int(self._WORDS * sum(counts)) + self._ENDS
         return 1 + 2 * groups + 2 * (2 * self._MOST + 1) + 4 * words
+
+    def scale_bytes(self, payload: bytes, groups: Sequence[int]) -> int:
+        """See `Codec`."""
+        return 1 + 2 * (groups[-1] + 1 if groups else 0) + 2 * (2 * payload[0] + 1)
 
     def _frequencies(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Counts in 16 bits; what occurs has at least 1."""

@@ -22,8 +22,8 @@ DEVICE_FORMAT = "rlu fed client 1"
 _SPACE = SpaceConfig()
 Method = Literal["faqs", "fednas", "fedavg"]
 METHODS: tuple[Method, ...] = ("faqs", "fednas", "fedavg")
-CodecName = Literal["differences", "chapter", "float32"]
-CODECS: tuple[CodecName, ...] = ("differences", "chapter", "float32")
+CodecName = Literal["differences", "chapter", "chapter-widths", "float32"]
+CODECS: tuple[CodecName, ...] = ("differences", "chapter", "chapter-widths", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,10 @@ class MessagesConfig:
     """What travels. Each field says what it means."""
 
     codec: CodecName = setting(
-        "differences", "Differences to what both ends know, absolute 16-bit integers, or plain float32.", choices=CODECS
+        "differences",
+        "Differences to what both ends know; absolute integers of 16 bits (chapter), or of 16, 8 and 4 bits "
+        "(chapter-widths, as the chapter counts fednas); or plain float32.",
+        choices=CODECS,
     )
     codec_bits: float = setting(
         3.0, "With differences: the step is 8 / 2^bits of their root mean square.", above=0, high=12

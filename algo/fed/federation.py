@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 from algo.fed.client import Client, Part, Schedule
-from algo.fed.codec import Chapter, Codec, Differences, Float32
+from algo.fed.codec import Chapter, ChapterWidths, Codec, Differences, Float32
 from algo.fed.config import FedConfig, preferences_of
 from algo.fed.learners import METHODS, Learner, Preference, Recipe
+from algo.fed.link import groups_of
 from algo.fed.server import Server
 from algo.fed.transport import InProcess, Transport
+from algo.fed.wire import Message
 from algo.nas.latency_table import LatencyTable
 from algo.nets.train.device_choice import training_device
 
@@ -29,6 +31,7 @@ class Round:
         accuracy: mean over the clients whose replies count, on their own test images, after their training, 0..1.
         global_accuracy: the same of what the server sent them, before their training.
         pulled_bytes, pushed_bytes: by client: length of the message to it, and of its reply, if there is one.
+        parts: bytes of these by what they are: heads, scales (ranges, steps, frequencies), values; others are not ours.
         held: share of the weights that the network of each client uses, by client; 0 if its reply does not count.
         refused: by client, why its reply does not count.
         seconds: that it took.
@@ -39,6 +42,7 @@ class Round:
     global_accuracy: float
     pulled_bytes: list[int]
     pushed_bytes: list[int]
+    parts: dict[str, int]
     held: list[float]
     refused: dict[int, str]
     seconds: float
@@ -56,9 +60,11 @@ class Round:
 def codec_of(config: FedConfig) -> Codec:
     """The codec of a configuration."""
     messages = config.messages
-    if messages.codec == "differences":
-        return Differences(messages.codec_bits)
-    return Chapter() if messages.codec == "chapter" else Float32()
+    codecs: dict[str, Callable[[], Codec]] = {
+        "differences": lambda: Differences(messages.codec_bits), "chapter": Chapter, "chapter-widths": ChapterWidths,
+        "float32": Float32,
+    }  # fmt: skip
+    return codecs[messages.codec]()
 
 
 def learner_of(config: FedConfig, table: LatencyTable, preference: Preference) -> Learner:
@@ -147,10 +153,32 @@ class Federation:
             len(self.rounds) + 1, float(np.mean(after)) if after else 0.0, float(np.mean(before)) if before else 0.0,
             [len(messages[client]) for client in range(count)],
             [len(reply) if isinstance(reply := replies.get(client), bytes) else 0 for client in range(count)],
+            self._parts([*messages.values(), *(one for one in replies.values() if isinstance(one, bytes))]),
             held, refused, clock() - start,
         )  # fmt: skip
         self.rounds.append(record)
         return record
+
+    def _parts(self, blobs: Sequence[bytes]) -> dict[str, int]:
+        """Bytes of some messages by what they are."""
+        layout, found = self.server.learner.layout, dict.fromkeys(("heads", "scales", "values", "others"), 0)
+        link = self.server.link(0)
+        for blob in blobs:
+            try:
+                message = Message.unpack(blob, layout.digest, len(self.server.learner.options()), link.most_bytes())
+                scales = 0
+                if message.payload:
+                    codec = link.codec_of(message.codec)
+                    scales = codec.scale_bytes(
+                        message.payload, groups_of(layout, self.server.learner.held(message.options))
+                    )
+            except ValueError:  # not a message of ours
+                found["others"] += len(blob)
+                continue
+            found["heads"] += len(blob) - len(message.payload)
+            found["scales"] += scales
+            found["values"] += len(message.payload) - scales
+        return found
 
     def state(self) -> bytes:
         """Everything that the next round depends on, with clients of this process, and the rounds so far."""

@@ -1,24 +1,30 @@
-"""The folder of a federated run."""
+"""The folder of a federated run, for whoever reads or writes it; reading one needs no PyTorch."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from algo.fed.config import FedConfig
+from algo.fed.config import KIND, FedConfig
 from algo.nas.folder import TABLE
 from algo.nas.latency_table import LatencyTable
-from algo.support.held_folder import CONFIG, INPUTS, HeldFolder, RunFolderError
+from algo.support.held_folder import CONFIG, INPUTS, HeldFolder, RunFolderError, kind_of
 from algo.support.user_files import check_object, parse_json, reading
 
 STATE, ROUNDS, SUMMARY = "state.pt", "rounds.jsonl", "summary.json"
 _ROUND: dict[str, Any] = {
     "round": int, "accuracy": float, "global_accuracy": float, "pulled_bytes": list[int], "pushed_bytes": list[int],
-    "held": list[float], "refused": dict[str, str], "seconds": float,
+    "parts": dict[str, int], "held": list[float], "refused": dict[str, str], "seconds": float,
 }  # fmt: skip
 _SUMMARY: dict[str, Any] = {
     "data": str, "method": str, "codec": str, "rounds": int, "bytes": int, "accuracy": float, "tuned_accuracy": float,
     "clients": list[dict[str, Any]], "missing": dict[str, str], "seconds": float,
 }  # fmt: skip
+
+
+def is_federation(path: Path) -> bool:
+    """Whether a folder is that of a federated run."""
+    return (path / CONFIG).exists() and kind_of(path / CONFIG).startswith(KIND)
 
 
 class FedFolder(HeldFolder):

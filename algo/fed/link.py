@@ -76,10 +76,16 @@ class Link:
         Raises:
             WireError: for another codec than ours, or a payload that says nothing of these slices.
         """
+        return self.codec_of(number).decode(
+            payload, groups_of(self.layout, held), [self.references[one] for one in held]
+        )
+
+    def codec_of(self, number: int) -> Codec:
+        """The codec of a number; raises WireError unless it is ours, or that of key frames."""
         codec = {one.number: one for one in (self.codec, self.key)}.get(number)
         if codec is None:
             raise WireError(f"it is of codec {number}, not {self.codec.number}")
-        return codec.decode(payload, groups_of(self.layout, held), [self.references[one] for one in held])
+        return codec
 
     def most_bytes(self) -> int:
         """Bytes that no payload exceeds."""

@@ -53,6 +53,10 @@ class Server:
         self.values = layout.of(range(len(layout.slices)), tensors_of(learner.network, layout))
         self._known = [_Known(Link(layout, codec, self.values), learner.options()) for _ in range(clients)]
 
+    def link(self, client: int) -> Link:
+        """Our end of the link to a client."""
+        return self._known[client].link
+
     def message(self, client: int) -> bytes:
         """What a client is sent in this round: the slices that its network uses.
 

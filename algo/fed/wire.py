@@ -1,22 +1,6 @@
 """Messages between server and clients: one blob each, whose every length is checked before anything is allocated.
 
-All numbers are little-endian. A blob is
-
-| bytes | |
-| --- | --- |
-| 4 | ``RLUF`` |
-| 2 | version of this format |
-| 1 | codec, by its number in `algo.fed.codec`; 0 from a client that cannot read what the server sent |
-| 1 | nothing yet: 0 |
-| 8 | digest of the layout: tensors, shapes and slices |
-| 4 | round |
-| 4 | base: what differences are to. 0 is the fresh network, and r + 1 what the server sent in round r |
-| 2 | number of the client |
-| 4 | its images; 0 from the server |
-| 2, 2 | its accuracy before and after its training, in 1/10,000; 65,535 if it has not been measured |
-| 2 | blocks, and for each block a byte: the number of its option, 255 if it is skipped |
-| 4 | bytes of the payload, then the payload: see the codec |
-| 4 | CRC-32 of all before |
+What is in a blob, and why: docs/understand/faqs.md, Messages.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 
 from algo.nas.config import KIND, NasConfig
 from algo.nas.latency_table import Floats, LatencyTable
-from algo.support.held_folder import CONFIG, INPUTS, HeldFolder, RunFolderError
+from algo.support.held_folder import CONFIG, INPUTS, HeldFolder, RunFolderError, kind_of
 from algo.support.user_files import check_object, parse_json, reading
 
 TABLE, PROGRESS, STATE = "table.json", "progress.jsonl", "state.pt"
@@ -122,11 +122,5 @@ class NasFolder(HeldFolder):
 
 def is_search(path: Path) -> bool:
     """Whether a folder, or the one that it is in, is that of a search."""
-    for config in (path / CONFIG, path.parent / CONFIG):
-        if config.exists():
-            try:
-                content = parse_json(config.read_bytes())
-            except ValueError:  # whoever opens the folder says what is wrong
-                return False
-            return isinstance(content, dict) and str(content.get("format")).startswith(KIND)
-    return False
+    known = [config for config in (path / CONFIG, path.parent / CONFIG) if config.exists()]
+    return bool(known) and kind_of(known[0]).startswith(KIND)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from algo.nas.config import NasConfig
 from algo.nas.folder import NasFolder
 from algo.nas.space import Option
 from algo.report.html import environment, part
-from algo.report.svg import Chart, Svg, span
+from algo.report.network_picture import network_picture
+from algo.report.svg import Chart, span
+from algo.report.text import repeat
 from algo.support.held_folder import CONFIG, RunFolderError
 from algo.support.settings import flat
 
@@ -47,46 +47,14 @@ def search_page(path: Path) -> str:
         blocks=blocks,
         table=table,
         settings=flat(config),
-        network=network(blocks),
+        network=network_picture(blocks),
         front=front(folder.front, summary),
         curves=[curve(epochs, *what) for what in _curves(summary)],
-        command=repeat(config),
+        command=repeat(("rlu", "nas", "search"), config),
         version=metadata.version("rlu-cosim"),
         style=part(templates, "report.css"),
         script=None,
     )
-
-
-def repeat(config: NasConfig) -> str:
-    """The command that searches again, without the settings that have their defaults."""
-    usual = flat(NasConfig())
-    given = {name: value for name, value in flat(config).items() if value is not None and value != usual[name]}
-    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    return shlex.join(["rlu", "nas", "search", *words])
-
-
-def network(blocks: list[dict[str, Any]]) -> Markup:
-    """The blocks from input to output: as wide as their expansion, as high as their kernel, coloured by bits."""
-    step, top = 640 / (len(blocks) + 1), 26.0
-    widest = max(block["option"].expansion for block in blocks)
-    picture = Svg(
-        "The network found",
-        "; ".join(f"block {block['name']} has {block['option']}" for block in blocks),
-        640, 136, "chart small",
-    )  # fmt: skip
-    for number, block in enumerate(blocks):
-        option: Option = block["option"]
-        width, height = 0.8 * step * option.expansion / widest, 12.0 * option.kernel
-        x = step * (number + 0.75)
-        middle = top + 36
-        picture.add_titled(
-            "rect", f"block {block['name']}: {option}, {block['ms']:.4g} ms", x=x - width / 2, y=middle - height / 2,
-            width=width, height=height, class_=f"bits b{option.bits}",
-        )  # fmt: skip
-        picture.add("text", block["name"], x=x, y=top - 18, class_="tick tx")
-        for line, text in enumerate((f"k{option.kernel} e{option.expansion}", f"{option.bits} bit")):
-            picture.add("text", text, x=x, y=top + 76 + 14 * line, class_="tick tx")
-    return picture.render()
 
 
 def front(networks: list[dict[str, Any]], summary: dict[str, Any]) -> Markup:

@@ -1,12 +1,14 @@
-"""Several runs side by side, as text."""
+"""Text about runs: several side by side, and the command that makes one again."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from algo.report.facts import RunFacts
 from algo.report.page import trainings
 from algo.support.figures import shown_cost
+from algo.support.settings import flat
 
 
 def side_by_side(runs: Sequence[RunFacts]) -> str:
@@ -28,3 +30,11 @@ def side_by_side(runs: Sequence[RunFacts]) -> str:
             f"| {found.score:.3f} |"
         )
     return "\n".join(lines)
+
+
+def repeat(command: Sequence[str], config: object) -> str:
+    """The command that runs again, without the settings that have their defaults."""
+    usual = flat(type(config)())
+    given = {name: value for name, value in flat(config).items() if value is not None and value != usual[name]}
+    words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    return shlex.join([*command, *words])

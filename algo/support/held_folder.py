@@ -162,6 +162,15 @@ class HeldFolder:
         write_atomically(self.path / name, content)
 
 
+def kind_of(config: Path) -> str:
+    """What a configuration's file says that it is of; empty if it says nothing, or is damaged."""
+    try:
+        content = parse_json(config.read_bytes())
+    except ValueError:  # whoever opens the folder says what is wrong
+        return ""
+    return str(content.get("format", "")) if isinstance(content, dict) else ""
+
+
 def put_aside(path: Path) -> Path:
     """Rename a file or folder that is in the way, and return its new path: its name with the first free number."""
     number = 1

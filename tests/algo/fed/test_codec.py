@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algo.fed.codec import Chapter, Differences, Float32
+from algo.fed.codec import Chapter, ChapterWidths, Differences, Float32
 from algo.fed.wire import WireError
 
 pytest.importorskip("constriction", reason="needs the packages of rlu-cosim[fed]")
 
-CODECS = [Float32(), Chapter(), Differences(1), Differences(4), Differences(8)]
+CODECS = [Float32(), Chapter(), ChapterWidths(), Differences(1), Differences(4), Differences(8)]
 
 
 def made_up(seed, empty=False, spread=1.0):
@@ -38,7 +38,7 @@ def test_what_is_decoded_is_near_and_the_same_everywhere(codec, seed, empty):
         assert known.dtype == np.float32 and known.shape == own.shape
         if isinstance(codec, Float32):
             assert np.array_equal(known, own)
-        elif isinstance(codec, Chapter) and len(own):
+        elif isinstance(codec, (Chapter, ChapterWidths)) and len(own):
             assert np.abs(known - own).max() <= 0.51 * float(np.ptp(own)) / (2**16 - 1) + 1e-6 * np.abs(own).max()
         elif isinstance(codec, Differences):  # never further than the reference was, but for rounding
             assert np.linalg.norm(known - own) <= 1.001 * np.linalg.norm(reference - own) + 1e-30
@@ -102,3 +102,39 @@ def test_bits_that_there_are_not_are_refused():
     for bits in (0, -1, 13, float("nan")):
         with pytest.raises(ValueError, match="bits of differences must be above 0 and at most 12"):
             Differences(bits)
+
+
+@given(st.lists(st.integers(0, 2**16 - 1), min_size=2, max_size=40, unique=True))
+def test_narrow_values_are_the_wide_ones_rounded(codes):
+    """28 bits a value: 16, then 8, then 4, two in a byte."""
+    codes = [0, 2**16 - 1, *codes]
+    payload = ChapterWidths().encode([np.array(codes, np.float32)], [0], [np.zeros(len(codes), np.float32)])
+    count = len(codes)
+    assert len(payload) == 8 + 3 * count + (count + 1) // 2
+    eight = list(payload[8 + 2 * count : 8 + 3 * count])
+    four = [half for byte in payload[8 + 3 * count :] for half in (byte & 15, byte >> 4)][:count]
+    assert eight == [min(255, (code + 128) // 256) for code in codes]
+    assert four == [min(15, (code + 2048) // 4096) for code in codes]
+
+
+def test_narrow_values_that_do_not_fit_the_wide_ones_are_refused():
+    values = [np.arange(5, dtype=np.float32)]
+    payload = bytearray(ChapterWidths().encode(values, [0], values))
+    payload[-1] ^= 1
+    with pytest.raises(WireError, match="values of 8 and 4 bits are not those of 16 bits"):
+        ChapterWidths().decode(bytes(payload), [0], values)
+
+
+@pytest.mark.parametrize(("codec", "scales"), [(Float32(), 0), (Chapter(), 24), (ChapterWidths(), 24)])
+def test_what_says_how_to_read_values_is_counted(codec, scales):
+    values = [np.arange(size, dtype=np.float32) for size in (5, 3, 2)]
+    payload = codec.encode(values, [0, 0, 1], values)
+    assert codec.scale_bytes(payload, [0, 0, 1]) == scales < len(payload)
+
+
+def test_what_says_how_to_read_differences_is_counted():
+    references = [np.zeros(size, np.float32) for size in (50, 30, 20)]
+    values = [np.random.default_rng(1).normal(size=len(own)).astype(np.float32) for own in references]
+    payload = Differences(3).encode(values, [0, 0, 1], references)
+    assert Differences(3).scale_bytes(payload, [0, 0, 1]) == 1 + 2 * 2 + 2 * (2 * payload[0] + 1) < len(payload)
+    assert (len(payload) - Differences(3).scale_bytes(payload, [0, 0, 1])) % 4 == 0

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from algo.fed.client import Client, Schedule
-from algo.fed.codec import Chapter, Differences, Float32
+from algo.fed.codec import Chapter, ChapterWidths, Differences, Float32
 from algo.fed.learners import METHODS, Preference, Recipe
 from algo.fed.link import groups_of
 from algo.fed.server import Server
@@ -22,7 +22,12 @@ pytest.importorskip("constriction", reason="needs the packages of rlu-cosim[fed]
 
 SPACE = Space("two", 4, 2, (Stage(6, 2),), 12)
 TABLE = made_up(SPACE, (1, 16, 16))
-CODECS = {"float32": Float32, "chapter": Chapter, "differences": lambda: Differences(3)}
+CODECS = {
+    "float32": Float32,
+    "chapter": Chapter,
+    "chapter-widths": ChapterWidths,
+    "differences": lambda: Differences(3),
+}
 
 
 def learner(method="faqs", seed=1):

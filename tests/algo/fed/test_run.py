@@ -1,7 +1,9 @@
 """`rlu fed run`: from data to a network for every client; what stops it loses nothing, what is wrong is said."""
 
+import html
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -109,3 +111,22 @@ def test_bad_use_is_one_message_and_leaves_nothing(table, tmp_path, capsys, more
 def test_other_settings_are_refused_when_a_run_is_resumed(finished, capsys):
     code, _, message = rlu(capsys, "fed", "run", "--resume", "--out", finished, "--rounds", "9")
     assert code == 2 and "was begun with rounds 4, not 9" in message
+
+
+def test_the_report_shows_bytes_and_every_network(finished, tmp_path, capsys):
+    page = tmp_path / "page.html"
+    code, said, _ = rlu(capsys, "report", finished, "-o", page, "--json")
+    summary, text = json.loads((finished / SUMMARY).read_text()), page.read_text()
+    assert code == 0 and json.loads(said)["federation"] == summary
+    assert "Accuracy over bytes" in text and "Every reply counts." in text
+    for one in summary["clients"]:
+        assert f"The network of client {one['client']}" in text and f">{100 * one['accuracy']:.1f}<" in text
+    counted = [int(number) for number in re.findall(r"<td>(\d+)</td><td>[\d.]+ %</td>", text)]
+    assert len(counted) == 4 and sum(counted) == summary["bytes"] and counted[-1] == 0
+    command = html.unescape(re.search(r"<code>(rlu fed run .*?)</code>", text).group(1))
+    assert "--clients 3" in command and "--least-images" not in command
+
+
+def test_the_report_of_a_federation_is_of_it_alone(finished, tmp_path, capsys):
+    code, _, message = rlu(capsys, "report", finished, "docs/results/published-run", "-o", tmp_path / "page.html")
+    assert code == 2 and "is a federated run: its page is of it alone" in message

@@ -1,5 +1,6 @@
 """A blob is the message that was packed, or it is refused with the reason."""
 
+import re
 import zlib
 from dataclasses import replace
 
@@ -8,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from algo.fed.wire import SKIPPED, Message, WireError
+from tests.places import ROOT
 
 DIGEST = b"12345678"
+MAGIC_AS_NUMBER = int.from_bytes(b"RLUF", "little")
 GOOD = Message(3, DIGEST, 7, 6, 2, 600, (0.1234, None), (0, 5, SKIPPED), b"payload")
 
 accuracies = st.none() | st.integers(0, 10_000).map(lambda parts: parts / 10_000)
@@ -67,3 +70,16 @@ def test_an_impossible_accuracy_is_refused():
     blob[30:32] = (10_001).to_bytes(2, "little")
     with pytest.raises(WireError, match="an accuracy is at most 10000 of 10000, not 10001"):
         Message.unpack(bytes(blob) + zlib.crc32(blob).to_bytes(4, "little"), DIGEST, 3, 100)
+
+
+def test_the_page_lists_every_byte_of_a_message():
+    """Whoever writes a client in another language has the page alone."""
+    page = (ROOT / "docs/understand/faqs.md").read_text()
+    rows = re.findall(r"^\| ([0-9, ]+) \| ", page.partition("## Messages")[2].partition("Every length")[0], re.M)
+    sizes = [int(number) for row in rows for number in row.split(",")]
+    blob, place = replace(GOOD, accuracies=(0.5, 0.25)).pack(), 0
+    wanted = [MAGIC_AS_NUMBER, 1, 3, 0, int.from_bytes(DIGEST, "little"), 7, 6, 2, 600, 5000, 2500, 3]
+    for size, value in zip(sizes, wanted, strict=False):
+        assert int.from_bytes(blob[place : place + size], "little") == value
+        place += size
+    assert sizes[len(wanted) :] == [4, 4] and place + 3 + 4 + len(GOOD.payload) + 4 == len(blob)
