@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from algo.fed.codec import Codec
+from algo.fed.costs import latency_ms, size_bytes
 from algo.fed.learners import Learner, Preference, Recipe, accuracy, learn
 from algo.fed.link import Link, arrays_of_file, check_fields, tensors_for_file
 from algo.fed.slices import Floats
@@ -49,6 +50,7 @@ class Client:
         schedule: how it learns.
         seed: of the order of its images.
         preference: what its learner prefers.
+        feeds_back: whether what rounding loses is added to the next message.
     """
 
     def __init__(
@@ -61,12 +63,14 @@ class Client:
         schedule: Schedule,
         seed: int,
         preference: Preference | None = None,
+        feeds_back: bool = True,
     ) -> None:
         self.number, self.learner, self.schedule, self.train, self.test = number, learner, schedule, train, test
         self._seed, self.preference = seed, preference or Preference()
         layout = learner.layout
         self.link = Link(layout, codec, layout.of(range(len(layout.slices)), tensors_of(learner.network, layout)))
-        self._lost = [np.zeros_like(own) for own in self.link.references] if codec.needs_reference else None
+        self._feeds_back = feeds_back and codec.needs_reference
+        self._lost = self._nothing_lost()
 
     def answer(self, blob: bytes) -> bytes:
         """The reply to the server's message of a round.
@@ -86,7 +90,7 @@ class Client:
             return self._reply(message, LOST, (None, None), b"")
         if link.codec.needs_reference and message.codec == link.key.number:
             link.begin_again()
-            self._lost = [np.zeros_like(own) for own in link.references]
+            self._lost = self._nothing_lost()
         held = self.learner.held(message.options)
         values = link.decoded(message.codec, held, message.payload)
         link.remember(held, values, message.round + 1)
@@ -117,8 +121,6 @@ class Client:
         for _ in range(self.schedule.tuning_epochs):
             learn(learner, *self.train, self.schedule.recipe, generator, searching=False)
         options = learner.chosen()
-        architecture = tuple(option for option in options if option is not None)
-        whole = len(architecture) == len(options)
         return {
             "client": self.number,
             "images": len(images),
@@ -126,8 +128,8 @@ class Client:
             "accuracy": before,
             "tuned_accuracy": accuracy(learner.network, *self.test),
             "options": [None if option is None else list(option) for option in options],
-            "latency_ms": table.ms(architecture) if whole else None,
-            "size_bytes": sizes_of(table).of(architecture) if whole else None,
+            "latency_ms": latency_ms(table, options),
+            "size_bytes": size_bytes(sizes_of(table), options),
         }
 
     def state(self) -> dict[str, Any]:
@@ -144,11 +146,18 @@ class Client:
         self.link.restore(state["link"])
         self._lost = None if state["lost"] is None else arrays_of_file(state["lost"])
 
+    def _nothing_lost(self) -> list[Floats] | None:
+        return [np.zeros_like(own) for own in self.link.references] if self._feeds_back else None
+
+    def _learned(self, held: Sequence[int]) -> list[Floats]:
+        """What the client says that it has learned."""
+        layout = self.learner.layout
+        return layout.of(held, tensors_of(self.learner.network, layout))
+
     def _payload(self) -> bytes:
         """What has been learned; what rounding loses is sent with the next message of the same slices."""
-        layout = self.learner.layout
         held = self.learner.held(self.learner.options())
-        meant = layout.of(held, tensors_of(self.learner.network, layout))
+        meant = self._learned(held)
         if self._lost is not None:
             meant = [own + self._lost[number] for number, own in zip(held, meant, strict=True)]
         payload, arrived = self.link.encoded(self.link.codec, held, meant)

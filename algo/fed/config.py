@@ -37,6 +37,7 @@ class PartitionConfig:
     )
     data_folder: str | None = setting(None, "Folder with the data set's original files.", metavar="FOLDER")
     train_images: int | None = setting(None, "Images to train on, of all clients together; default all.", low=20)
+    test_images: int | None = setting(None, "Images to test with, of all clients together; default all.", low=20)
     clients: int = setting(8, "Clients.", low=1, high=65_536)
     lda: float = setting(0.2, "Alpha of the Dirichlet partition: low values give each client few classes.", above=0)
     least_images: int = setting(20, "Images that every client has to train on, at least.", low=2)
@@ -50,6 +51,9 @@ class MethodConfig:
         "faqs",
         "Architecture and bits searched by slices (faqs) or with all paths (fednas), or a fixed MobileNetV2 (fedavg).",
         choices=METHODS,
+    )
+    slices: Literal["used", "all"] = setting(
+        "used", "With faqs: messages have the slices that a client's network uses, or all.", choices=("used", "all")
     )
     preferences: str = setting(
         "1/0/0",
@@ -70,6 +74,11 @@ class MessagesConfig:
     )
     codec_bits: float = setting(
         3.0, "With differences: the step is 8 / 2^bits of their root mean square.", above=0, high=12
+    )
+    feedback: Literal["on", "off"] = setting(
+        "on",
+        "With differences: what rounding loses at a client is added to its next message, or lost.",
+        choices=("on", "off"),
     )
     clip: float = setting(
         3.0, "An update counts for at most so many times the median one's length, slice by slice; 0: as it is.", low=0

@@ -77,7 +77,7 @@ def learner_of(config: FedConfig, table: LatencyTable, preference: Preference) -
     """
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(config.seed)
-        learner = METHODS[config.method.method](table, preference)
+        learner = METHODS[config.method.method](table, preference, config.method.slices == "all")
     learner.network.to(training_device())
     return learner
 
@@ -89,7 +89,13 @@ def preference_of(config: FedConfig, client: int) -> Preference:
 
 
 def client_of(
-    config: FedConfig, number: int, train: Part, test: Part, table: LatencyTable, preference: Preference | None = None
+    config: FedConfig,
+    number: int,
+    train: Part,
+    test: Part,
+    table: LatencyTable,
+    preference: Preference | None = None,
+    kind: type[Client] = Client,
 ) -> Client:
     """A client of a run.
 
@@ -99,6 +105,7 @@ def client_of(
         train, test: its images and labels, on the training device.
         table: latencies of its device.
         preference: its own; ``None`` for the run's.
+        kind: of client.
     """
     rounds = config.rounds
     # A step of Adam is about as long as its rate. So all steps together can go about as far as `reach`.
@@ -110,7 +117,8 @@ def client_of(
     schedule = Schedule(recipe, rounds.warmup, rounds.tuning_epochs)
     wanted = preference or preference_of(config, number)
     learner, seed = learner_of(config, table, wanted), config.seed + 7919 * (number + 1)
-    return Client(number, learner, train, test, codec_of(config), schedule, seed, wanted)
+    feeds_back = config.messages.feedback == "on"
+    return kind(number, learner, train, test, codec_of(config), schedule, seed, wanted, feeds_back)
 
 
 class Federation:

@@ -192,10 +192,11 @@ class Mixed(_Searching):
 
 
 class Thresholds(_Searching):
-    """FAQS: slices of one super-kernel travel; thresholds stay with the client."""
+    """FAQS: slices of one super-kernel travel, or ``everything``; thresholds stay with the client."""
 
-    def __init__(self, table: LatencyTable, preference: Preference) -> None:
+    def __init__(self, table: LatencyTable, preference: Preference, everything: bool = False) -> None:
         super().__init__(table, preference)
+        self._everything = everything
         self._net = ThresholdNet(table.space, table.image, table.classes)
         self.network = self._net
         self.layout = layout_of(self._net)
@@ -211,17 +212,20 @@ class Thresholds(_Searching):
 
     def held(self, options: Sequence[int]) -> list[int]:
         """See `Learner`."""
-        return held_slices(self.layout, options_of(self.table.space, options), self.table.space)
+        known = options_of(self.table.space, options)
+        if self._everything:
+            return list(range(len(self.layout.slices)))
+        return held_slices(self.layout, known, self.table.space)
 
     def choices(self) -> list[nn.Parameter]:
         """See `Learner`."""
         return self._net.thresholds()
 
 
-#: Methods by name: network and preference of a client to its learner.
-METHODS: dict[str, Callable[[LatencyTable, Preference], Learner]] = {
-    "fedavg": lambda table, preference: Fixed(table),
-    "fednas": Mixed,
+#: Methods by name: table and preference of a client, and whether all slices travel, to its learner.
+METHODS: dict[str, Callable[[LatencyTable, Preference, bool], Learner]] = {
+    "fedavg": lambda table, preference, everything: Fixed(table),
+    "fednas": lambda table, preference, everything: Mixed(table, preference),
     "faqs": Thresholds,
 }
 

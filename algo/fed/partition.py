@@ -43,6 +43,7 @@ def partition(
     seed: int,
     least: int = 20,
     train_images: int | None = None,
+    test_images: int | None = None,
 ) -> list[Share]:
     """Images of every client; each image has one client.
 
@@ -55,7 +56,7 @@ def partition(
         alpha: of the Dirichlet distribution, above 0.
         seed: of all draws.
         least: images that every client has to train on, at least 1.
-        train_images: training images to deal out, drawn first; ``None`` for all.
+        train_images, test_images: images to deal out, drawn first; ``None`` for all.
 
     Raises:
         PartitionError: if there are too few images for all, or no draw keeps the rule.
@@ -66,16 +67,15 @@ def partition(
             f"images and alpha {alpha:g}"
         )
     rng = np.random.default_rng(seed)
-    dealt = np.arange(len(train_labels))
-    if train_images is not None:
-        dealt = np.sort(rng.permutation(len(train_labels))[:train_images])
-    if len(dealt) < clients * least or len(test_labels) < clients:
+    dealt = _drawn(rng, len(train_labels), train_images)
+    tested = _drawn(rng, len(test_labels), test_images)
+    if len(dealt) < clients * least or len(tested) < clients:
         raise PartitionError(
-            f"{len(dealt)} images to train on and {len(test_labels)} to test with are too few for {clients} clients "
+            f"{len(dealt)} images to train on and {len(tested)} to test with are too few for {clients} clients "
             f"with at least {least} and 1 each: take fewer clients, or more images"
         )
     classes = int(max(train_labels.max(), test_labels.max())) + 1
-    parts = dealt, np.arange(len(test_labels))
+    parts = dealt, tested
     orders = [
         [rng.permutation(numbers[labels[numbers] == label]) for label in range(classes)]
         for numbers, labels in zip(parts, (train_labels, test_labels), strict=True)
@@ -92,6 +92,11 @@ def partition(
         f"none of {MOST_DRAWS} partitions of {len(dealt)} images among {clients} clients with alpha {alpha:g} gives "
         f"every client {least} images; at best the smallest had {most}: take a larger alpha, or fewer clients"
     )
+
+
+def _drawn(rng: np.random.Generator, count: int, at_most: int | None) -> Numbers:
+    """So many numbers below a count, rising; all without a limit."""
+    return np.arange(count) if at_most is None else np.sort(rng.permutation(count)[:at_most])
 
 
 def _own(order: Sequence[Numbers], shares: NDArray[np.float64], client: int) -> Numbers:

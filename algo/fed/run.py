@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from algo.fed.client import Part
+from algo.fed.client import Client, Part
 from algo.fed.config import FedConfig, PartitionConfig
 from algo.fed.federation import Federation, Round, client_of
 from algo.fed.folder import ROUNDS, STATE, SUMMARY, FedFolder
@@ -32,6 +32,7 @@ def run(
     folder: FedFolder,
     say: Callable[[str], None],
     on_round: Callable[[Round], None] = lambda round_: None,
+    kind: Callable[[int], type[Client]] = lambda number: Client,
 ) -> dict[str, Any]:
     """All rounds with clients of this process, and each client's own training after them, from wherever the folder is.
 
@@ -40,6 +41,7 @@ def run(
         folder: new, or of an interrupted run.
         say: is told what a user should know.
         on_round: is told of every round.
+        kind: of each client, by its number.
 
     Returns:
         The summary.
@@ -55,7 +57,7 @@ def run(
         folder.check_input("data", f"data {config.partition.data}", dataset.digest(), say)
         table = table_in(folder, config.space, dataset)
         clients = [
-            client_of(config, number, *parts_of(dataset, share), table)
+            client_of(config, number, *parts_of(dataset, share), table, kind=kind(number))
             for number, share in enumerate(shares_of(config, dataset))
         ]
         return hosted(config, folder, table, InProcess(clients, [table] * len(clients)), dataset.name, on_round)
@@ -100,7 +102,7 @@ def shares_of(config: FedConfig, dataset: Dataset) -> list[Share]:
     part = config.partition
     return partition(
         dataset.train_labels, dataset.test_labels, part.clients, part.lda, config.seed, part.least_images,
-        part.train_images,
+        part.train_images, part.test_images,
     )  # fmt: skip
 
 

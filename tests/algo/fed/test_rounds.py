@@ -32,7 +32,7 @@ CODECS = {
 
 def learner(method="faqs", seed=1):
     torch.manual_seed(seed)
-    return METHODS[method](TABLE, Preference(0.6, 0.2, 0.2))
+    return METHODS[method](TABLE, Preference(0.6, 0.2, 0.2), False)
 
 
 def client_of(number, method="faqs", codec="differences"):
