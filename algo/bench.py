@@ -41,7 +41,7 @@ def run(seconds: float) -> dict[str, Any]:
     """
     if not seconds > 0:
         raise ValueError(f"seconds must be above 0, not {seconds:g}")
-    with tqdm(total=7, unit="figure", disable=None, file=sys.stderr) as bar:
+    with tqdm(total=8, unit="figure", disable=None, file=sys.stderr) as bar:
         cycles = _cycles()
         bar.update()
         table = synthetic_table(EvolverChip(), layers=8, seed=1)
@@ -59,12 +59,15 @@ def run(seconds: float) -> dict[str, Any]:
         bar.update()
         steps = {str(w): _step_ratios(w, seconds) for w in _WIDTHS} if importlib.util.find_spec("torch") else {}
         bar.update()
+        coder = _coder_rates(seconds) if importlib.util.find_spec("constriction") else {}
+        bar.update()
     return {
         "cycles": cycles,
         "iterations_per_s": {"rtl_cocotb_verilator": simulated, "golden": scalar, f"golden_batch_{_BATCH}": batch},
         "help_ms": start,
         "load_table_ms": load,
         "training_step": steps,
+        "coder_values_per_s": coder,
     }
 
 
@@ -91,6 +94,8 @@ def table(figures: dict[str, Any]) -> str:
         rows.append((f"quantised training step, width {width}", f"{quantised:.2f} float steps", "<= 1.3"))
         if halved is not None:
             rows.append((f"the same in bfloat16, width {width}", f"{halved:.2f} of that in float32", ""))
+    for way, rate in figures["coder_values_per_s"].items():
+        rows.append((f"{way} differences of federated messages", f"{rate / 1e6:.1f} million values/s", ">= 5"))
     lines = ["| what | measured | goal |", "| --- | --- | --- |"]
     return "\n".join(lines + [f"| {a} | {b} | {c} |" for a, b, c in rows])
 
@@ -131,6 +136,28 @@ def _batch_rate(table: PolicyTable, seconds: float) -> float:
     schedule, objective = published_schedule(), Objective(accuracy_th=0.6)
     seeds = range(1, _BATCH + 1)
     return _rate(lambda: batch_search(table, objective, schedule, seeds)[0].size, seconds)
+
+
+def _coder_rates(seconds: float) -> dict[str, float]:
+    """Values a second that a message of differences of 4 bits is made of, and read back."""
+    import numpy as np
+
+    from algo.fed.codec import Differences
+
+    codec, count = Differences(4), 1_000_000
+    values = [np.random.default_rng(1).laplace(0, 0.01, count).astype(np.float32)]
+    known = [np.zeros(count, np.float32)]
+    payload = codec.encode(values, [0], known)
+
+    def encode() -> int:
+        codec.encode(values, [0], known)
+        return count
+
+    def decode() -> int:
+        codec.decode(payload, [0], known)
+        return count
+
+    return {"encode": _rate(encode, seconds), "decode": _rate(decode, seconds)}
 
 
 def _rate(job: Callable[[], int], seconds: float) -> float:

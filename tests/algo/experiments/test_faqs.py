@@ -1,0 +1,74 @@
+"""The experiments of FAQS: what is compared is the method, counts are those of messages, and each runs small."""
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("constriction", reason="needs the packages of rlu-cosim[fed]")
+
+from algo.experiments import faqs_runs as runs
+from algo.experiments.base import Settings, load
+from algo.experiments.results_page import page_of
+from algo.fed.config import FedConfig
+from algo.fed.federation import client_of
+from algo.nas.space import SPACES
+from tests.algo.nas.tables import made_up
+
+NAMES = ("faqs-peers", "faqs-personal", "faqs-ablation")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """Settings of quick experiments, whose table has made-up figures, so that nothing is measured."""
+    made = Settings(scale="quick", out=tmp_path_factory.mktemp("experiments"), jobs=1, seeds=2)
+    (made.out / "faqs").mkdir()
+    made_up(SPACES["tiny"]).write(made.out / "faqs" / "table.json")
+    return made
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_runs_small_and_has_a_page(settings, name):
+    experiment = load(name)
+    data = experiment.compute(settings)
+    page = experiment.present(data)
+    assert page_of(name) == "faqs" and page.plot.startswith(b"\x89PNG") and len(page.rows) >= 3
+    assert "nan" not in page.markdown("plot.png")
+
+
+def test_counts_are_those_of_messages(settings):
+    """Everything is held at first, so the first round has the bits that the chapter counts, and heads."""
+    experiment = load("faqs-peers")
+    data = experiment.compute(settings)
+    for name, bits in (("fedavg, 32 bits", 32), ("fednas, 28 bits", 28), ("faqs, 16 bits", 16)):
+        for curve in data["runs"][name]:
+            values = data["values"][name] * data["clients"] * 2 * bits / 8
+            held = curve["held"][0] if name.startswith("faqs") else 1.0
+            assert (1 + held) / 2 * values * 0.97 < curve["bytes"][0] < values * 1.2
+            assert sum(curve["parts"].values()) == curve["bytes"][-1]
+
+
+def test_every_run_is_a_configuration_of_its_own():
+    known = [runs.config_of(name, "cpu", 1, "measured") for name in runs.RUNS if name != "hostile"]
+    assert all(FedConfig.from_json(config.to_json()) == config for config in known)
+    assert len(set(map(str, known))) == len(known)
+
+
+def test_accuracy_at_equal_bytes_is_that_of_the_last_round_within():
+    curve = {"bytes": [10, 20, 30], "accuracy": [0.1, 0.5, 0.4]}
+    assert [runs.at_bytes(curve, most) for most in (9, 10, 25, 1000)] == [0.0, 0.1, 0.5, 0.4]
+    assert runs.end(curve, 2) == pytest.approx(0.45) and runs.end(curve) == pytest.approx(1 / 3)
+
+
+def test_a_hostile_client_goes_backwards():
+    config = FedConfig.of(method="fedavg", space="tiny")
+    table = made_up(SPACES["tiny"])
+    part = torch.zeros(4, *table.image), torch.zeros(4, dtype=torch.int64)
+    honest, hostile = (client_of(config, 0, part, part, table, kind=kind) for kind in (runs.Client, runs.HostileClient))
+    held = honest.learner.held(honest.learner.options())
+    for client in (honest, hostile):
+        with torch.no_grad():
+            for value in client.learner.network.parameters():
+                value.add_(0.125)
+    for number, own, other in zip(held, honest._learned(held), hostile._learned(held), strict=True):
+        known = honest.link.references[number]
+        assert np.allclose(other - known, -runs.BACKWARDS * (own - known), atol=1e-5) and not np.allclose(own, known)
