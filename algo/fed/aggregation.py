@@ -4,8 +4,9 @@ Every update is taken as a difference to what its client had been sent. Lengths 
 which hold more slices are not longer. The server knows no image, so it can only compare clients with each other:
 
 * **Too long.** An update that is `TOO_LONG` times as long as the median one does not count.
-* **Against all others.** An update whose cosine with the coordinate-wise median of the others is below `AGAINST` does
-  not count. Honest clients with other classes have cosines about 0 or above.
+* **Against all others.** Of each update the cosine with the coordinate-wise median of the others is taken, without the
+  last layer, which other classes pull elsewhere. A client does not count while the mean of its last rounds is below
+  `AGAINST`. In single rounds honest clients with other classes are below 0, too; their means are not.
 * **Too many images.** A client that says it has `TOO_MANY` times as many images as the median one does not count, and
   neither does one that says another number than before.
 * **Clipping.** In each slice an update is at most ``clip`` times as long as the median one of that slice.
@@ -24,8 +25,12 @@ import numpy as np
 
 from algo.fed.slices import Floats, Layout, averaged
 
-TOO_LONG, AGAINST, TOO_MANY = 10.0, -0.3, 100.0
+TOO_LONG, AGAINST, TOO_MANY = 10.0, -0.1, 100.0
+#: Rounds that a client's mean cosine is of, at most and at least.
+LAST, LEAST = 8, 3
 _FEWEST = 3
+#: The last layer of every network, by the beginning of its tensors' names.
+_CLASSIFIERS = ("last.", "classifier.")
 
 
 @dataclass(frozen=True)
@@ -49,37 +54,42 @@ class Update:
         return float(np.sqrt(squares / max(1, sum(len(own) for own in self.changes))))
 
 
-def doubtful(layout: Layout, updates: Mapping[int, Update]) -> dict[int, str]:
-    """By client, why its update does not count; compares clients with each other."""
+def doubtful(updates: Mapping[int, Update], agreements: Mapping[int, Sequence[float]]) -> dict[int, str]:
+    """By client, why its update does not count; compares clients with each other.
+
+    Args:
+        updates: of this round.
+        agreements: by client, `cosines` of the rounds so far, this one last.
+    """
     if len(updates) < _FEWEST:
         return {}
     lengths = {client: own.length for client, own in updates.items()}
     usual, images = float(np.median(list(lengths.values()))), float(np.median([one.images for one in updates.values()]))
     found: dict[int, str] = {}
     for client, own in updates.items():
+        known = agreements.get(client, ())[-LAST:]
         if own.images > TOO_MANY * images:
             found[client] = f"it says {own.images} images, and the median client {images:g}"
         elif usual > 0 and lengths[client] > TOO_LONG * usual:
             found[client] = f"its update is {lengths[client] / usual:.0f} times as long as the median one"
-    sound = {client: own for client, own in updates.items() if client not in found}
-    if len(sound) > _FEWEST:
-        for client, cosine in _cosines(layout, sound).items():
-            if cosine < AGAINST:
-                found[client] = f"its update goes against the others' (cosine {cosine:.2f})"
+        elif len(known) >= LEAST and float(np.mean(known)) < AGAINST:
+            found[client] = (
+                f"its updates of the last {len(known)} rounds go against the others' (mean cosine {np.mean(known):.2f})"
+            )
     return found
 
 
-def _cosines(layout: Layout, updates: Mapping[int, Update]) -> dict[int, float]:
-    """Of every client's update and the coordinate-wise median of the others', over slices that others hold, too."""
+def cosines(layout: Layout, updates: Mapping[int, Update]) -> dict[int, float]:
+    """Of each client's update and the coordinate-wise median of the others'; slices that too few hold do not count."""
     products = dict.fromkeys(updates, 0.0)
     own_squares, other_squares = dict.fromkeys(updates, 0.0), dict.fromkeys(updates, 0.0)
-    for number in range(len(layout.slices)):
+    for number, cut in enumerate(layout.slices):
         known = {
             client: one.changes[one.held.index(number)].astype(np.float64)
             for client, one in updates.items()
             if number in one.held
         }
-        if len(known) < _FEWEST:
+        if len(known) <= _FEWEST or cut.tensor.startswith(_CLASSIFIERS):
             continue
         for client, own in known.items():
             middle = np.median([other for number_, other in known.items() if number_ != client], axis=0)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from algo.fed.aggregation import Update, aggregated, clipped, doubtful
+from algo.fed.aggregation import LAST, Update, aggregated, clipped, cosines, doubtful
 from algo.fed.codec import Codec
 from algo.fed.learners import Learner
 from algo.fed.link import Link, arrays_of_file, check_fields, tensors_for_file
@@ -23,12 +23,14 @@ class _Known:
         link: its end.
         options: of the client's network, by its last reply.
         images: that the client says it has; ``None`` before its first reply.
+        agreements: `algo.fed.aggregation.cosines` of its updates in the last rounds.
         sent: slices of this round and their values as the client decodes them.
     """
 
     link: Link
     options: tuple[int, ...]
     images: int | None = None
+    agreements: list[float] = field(default_factory=list)
     sent: tuple[Sequence[int], Sequence[Floats]] | None = None
 
 
@@ -97,8 +99,9 @@ class Server:
                 counted[client], updates[client], sent[client] = self._read(client, known, reply)
             except ValueError as error:
                 refused[client] = str(error)
-        for client, why in doubtful(layout, updates).items():
-            refused[client] = why
+        for client, cosine in cosines(layout, updates).items():
+            self._known[client].agreements = [*self._known[client].agreements, cosine][-LAST:]
+        refused.update(doubtful(updates, {client: self._known[client].agreements for client in updates}))
         for client in refused:
             counted.pop(client, None)
             updates.pop(client, None)
@@ -139,7 +142,13 @@ class Server:
     def state(self) -> dict[str, Any]:
         """What the next round depends on, between two rounds."""
         clients = [
-            {"link": known.link.state(), "options": known.options, "images": known.images} for known in self._known
+            {
+                "link": known.link.state(),
+                "options": known.options,
+                "images": known.images,
+                "agreements": known.agreements,
+            }
+            for known in self._known
         ]
         return {"round": self.round, "values": tensors_for_file(self.values), "clients": clients}
 
@@ -149,3 +158,4 @@ class Server:
         for known, own in zip(self._known, state["clients"], strict=True):
             known.link.restore(own["link"])
             known.options, known.images = tuple(own["options"]), own["images"]
+            known.agreements = list(own["agreements"])

@@ -5,7 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from algo.fed.aggregation import AGAINST, TOO_LONG, TOO_MANY, Update, aggregated, clipped, doubtful
+from algo.fed.aggregation import (
+    AGAINST,
+    LAST,
+    LEAST,
+    TOO_LONG,
+    TOO_MANY,
+    Update,
+    aggregated,
+    clipped,
+    cosines,
+    doubtful,
+)
 from algo.fed.slices import Layout, Slice
 
 LAYOUT = Layout({"a": (30,), "b": (10,)}, [Slice("a", "x", np.arange(20)), Slice("a", "y", np.arange(20, 30)),
@@ -27,7 +38,10 @@ def some(seed, count=5, **more):
 
 @given(st.integers(0, 1000), st.integers(3, 8))
 def test_like_updates_all_count(seed, count):
-    assert doubtful(LAYOUT, some(seed, count)[0]) == {}
+    updates, _, _ = some(seed, count)
+    found = cosines(LAYOUT, updates)
+    assert doubtful(updates, {client: [cosine] * 5 for client, cosine in found.items()}) == {}
+    assert all(cosine > 0 for cosine in found.values()) and len(found) == (count if count > 3 else 0)
 
 
 @given(st.integers(0, 1000), st.integers(0, 4), st.sampled_from(["long", "against", "images"]))
@@ -39,26 +53,37 @@ def test_one_that_is_not_like_the_others_is_named(seed, bad, how):
         updates[bad] = Update((0, 1, 2), tuple(np.float32(-own) for own in middle), 100)
     else:
         updates[bad] = Update((0, 1, 2), updates[bad].changes, int(100 * TOO_MANY) + 1)
-    said = {"long": "times as long", "against": "goes against the others'", "images": "it says 10001 images"}[how]
-    found = doubtful(LAYOUT, updates)
+    said = {"long": "times as long", "against": "rounds go against the others'", "images": "it says 10001 images"}[how]
+    agreements = {client: [cosine] * LEAST for client, cosine in cosines(LAYOUT, updates).items()}
+    found = doubtful(updates, agreements)
     assert list(found) == [bad] and said in found[bad]
+    if how == "against":  # not at once, and not for ever
+        assert doubtful(updates, {client: known[:-1] for client, known in agreements.items()}) == {}
+        assert doubtful(updates, {client: [*known, *[0.2] * LAST] for client, known in agreements.items()}) == {}
 
 
 def test_borders_of_the_rules():
     alike = {n: Update((2,), (np.full(10, 1, np.float32),), 100) for n in range(4)}
-    assert doubtful(LAYOUT, {**alike, 4: Update((2,), (np.full(10, TOO_LONG, np.float32),), 100)}) == {}
-    assert set(doubtful(LAYOUT, {**alike, 4: Update((2,), (np.full(10, 1.01 * TOO_LONG, np.float32),), 100)})) == {4}
-    assert doubtful(LAYOUT, {**alike, 4: Update((2,), (np.full(10, 1, np.float32),), int(100 * TOO_MANY))}) == {}
-    sideways = np.tile(np.float32([1, -1]), 5)
-    assert doubtful(LAYOUT, {**alike, 4: Update((2,), (sideways,), 100)}) == {}
-    for cosine, named in ((AGAINST + 0.01, False), (AGAINST - 0.01, True)):
-        values = (cosine + np.sqrt(1 - cosine**2) * sideways).astype(np.float32)
-        assert (4 in doubtful(LAYOUT, {**alike, 4: Update((2,), (values,), 100)})) == named
+    for length, named in ((TOO_LONG, False), (1.01 * TOO_LONG, True)):
+        assert (4 in doubtful({**alike, 4: Update((2,), (np.full(10, length, np.float32),), 100)}, {})) == named
+    for images, named in ((100 * TOO_MANY, False), (100 * TOO_MANY + 1, True)):
+        assert (4 in doubtful({**alike, 4: Update((2,), alike[0].changes, int(images))}, {})) == named
+    for cosine, named in ((AGAINST + 0.001, False), (AGAINST - 0.001, True)):
+        assert (0 in doubtful(alike, {0: [0.9, *[cosine] * LAST]})) == named
+
+
+def test_cosines_are_with_the_median_of_the_others_without_the_last_layer():
+    layout = Layout({"a": (2,), "last.weight": (2,)},
+                    [Slice("a", "all", np.arange(2)), Slice("last.weight", "all", np.arange(2))])  # fmt: skip
+    values = {0: (1, 0), 1: (1, 0), 2: (1, 0), 3: (1, 0), 4: (0, 1), 5: (-1, 0), 6: (3, 4)}
+    updates = {client: Update((0, 1), (np.float32(own), np.float32([-own[0], 5])), 1) for client, own in values.items()}
+    assert cosines(layout, updates) == pytest.approx({**dict.fromkeys(range(4), 1.0), 4: 0.0, 5: -1.0, 6: 0.6})
 
 
 def test_two_clients_cannot_be_compared():
     updates, rng, _ = some(1, 1)
-    assert doubtful(LAYOUT, {**updates, 1: update(rng, factor=1e6)}) == {}
+    both = {**updates, 1: update(rng, factor=1e6)}
+    assert cosines(LAYOUT, both) == {} and doubtful(both, {0: [-1.0] * 9}) == {}
 
 
 @settings(max_examples=30)
