@@ -104,6 +104,5 @@ def _own(order: Sequence[Numbers], shares: NDArray[np.float64], client: int) -> 
     found = []
     for numbers, share in zip(order, shares, strict=True):
         borders = np.rint(np.concatenate([[0.0], np.cumsum(share)]) * len(numbers)).astype(int)
-        borders[-1] = len(numbers)
         found.append(numbers[borders[client] : borders[client + 1]])
     return np.sort(np.concatenate(found))

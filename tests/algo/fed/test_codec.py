@@ -52,13 +52,18 @@ def test_each_bit_more_halves_the_step(seed):
     values, groups, references = made_up(seed)
     errors = []
     for bits in (4, 6):
-        decoded = Differences(bits).decode(Differences(bits).encode(values, groups, references), groups, references)
+        payload = Differences(bits).encode(values, groups, references)
+        decoded = Differences(bits).decode(payload, groups, references)
         errors.append([np.abs(a - b).max() for a, b in zip(decoded, values, strict=True)])
         for group in range(4):
             own = [number for number, other in enumerate(groups) if other == group]
             meant = np.concatenate([values[number].astype(np.float64) - references[number] for number in own])
             step = 8 * 2.0**-bits * np.sqrt(np.mean(meant**2))
             got = np.concatenate([decoded[number] for number in own]) - np.concatenate([values[n] for n in own])
+            told = (np.frombuffer(payload[1 + 2 * group : 3 + 2 * group], "<u2").astype(np.uint32) << 16).view(
+                np.float32
+            )
+            assert step * (1 - 2.0**-7) <= float(told[0]) <= step * 1.000001
             largest = np.abs(np.concatenate([values[number] for number in own])).max()
             assert np.abs(got).max() <= 0.5 * step * 1.01 + 1e-6 * largest
 

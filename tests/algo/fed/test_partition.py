@@ -40,6 +40,17 @@ def test_fewer_images_are_drawn_first():
     assert sum(len(one.train) for one in shares) == 200
 
 
+def test_partitions_that_leave_a_client_too_few_are_drawn_again():
+    """Whatever is drawn first, all have enough in the end; without the rule some would not."""
+    drawn_again = 0
+    for seed in range(20):
+        ruled = partition(TRAIN, TEST, 8, 0.2, seed, least=60)
+        assert min(len(one.train) for one in ruled) >= 60
+        free = partition(TRAIN, TEST, 8, 0.2, seed, least=1)
+        drawn_again += min(len(one.train) for one in free) < 60
+    assert drawn_again > 3
+
+
 @pytest.mark.parametrize(
     ("given_", "said"),
     [

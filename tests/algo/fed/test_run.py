@@ -95,6 +95,7 @@ def test_peers_run_on_the_same_path(finished, table, tmp_path, capsys, method, c
     ("more", "said"),
     [
         ({"preferences": "0.5/0.2/0.2"}, "alpha, beta and gamma must be in 0..1 and add up to 1, not 0.5 + 0.2 + 0.2"),
+        ({"preferences": "1.5/-0.5/0"}, "alpha, beta and gamma must be in 0..1 and add up to 1, not 1.5 + -0.5 + 0"),
         ({"preferences": "1"}, "a preference is alpha/beta/gamma, such as 0.8/0.1/0.1"),
         ({"clients": 200}, "are too few for 200 clients"),
         ({"bits": "2,4,8"}, "the latency table is for another space of the name tiny"),

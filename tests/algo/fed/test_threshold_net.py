@@ -56,6 +56,22 @@ def test_the_table_of_paths(pattern, path):
         assert other.option() is not None
 
 
+@pytest.mark.parametrize(("part", "indicator_"), [("rim", "k5"), ("first half", "e3"), ("second half", "e6")])
+def test_an_indicator_falls_with_its_own_part(part, indicator_):
+    """Each is a norm of one part; the others stay."""
+    one = block()
+    with torch.no_grad():
+        one.thresholds[:] = 0.25
+        if part == "rim":
+            one.depthwise -= one.depthwise * one.rim * 0.99
+        elif part == "first half":
+            one.depthwise[: one.narrow] *= 0.01
+        else:
+            one.depthwise[one.narrow :] *= 0.01
+        found = {name for name, value in zip(INDICATORS[:3], one.chosen()[:3], strict=True) if not value}
+    assert found == {indicator_}
+
+
 @pytest.mark.parametrize(("pattern", "bits"), BITS.items())
 def test_the_table_of_bits(pattern, bits):
     for b8, b16 in signs(pattern):
