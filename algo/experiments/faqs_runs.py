@@ -29,7 +29,7 @@ _SCALES: dict[Scale, dict[str, Any]] = {
         "warmup": 1, "tuning_epochs": 1, "least_images": 10,
     },
     "cpu": {
-        "data": "fashion-mnist", "space": "tiny", "train_images": 2400, "test_images": 2000, "rounds": 40, "warmup": 8,
+        "data": "fashion-mnist", "space": "tiny", "train_images": 1600, "test_images": 1000, "rounds": 30, "warmup": 6,
         "tuning_epochs": 2,
     },
     "full": {"data": "fashion-mnist", "space": "small", "rounds": 100, "warmup": 20},

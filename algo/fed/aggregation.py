@@ -25,7 +25,7 @@ import numpy as np
 
 from algo.fed.slices import Floats, Layout, averaged
 
-TOO_LONG, AGAINST, TOO_MANY = 10.0, -0.1, 100.0
+TOO_LONG, AGAINST, TOO_MANY = 10.0, -0.2, 100.0
 #: Rounds that a client's mean cosine is of, at most and at least.
 LAST, LEAST = 8, 3
 _FEWEST = 3
