@@ -1,2 +1,4 @@
-"""Clients on other machines, or in other processes: messages travel over Flower, and its processes are started and
-ended here."""
+"""Clients elsewhere: messages travel over Flower, whose processes are started and ended here.
+
+May import: algo.support, algo.nas, algo.nets, algo.fed.
+"""

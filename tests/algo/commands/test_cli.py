@@ -271,7 +271,9 @@ def test_bench_sets_goals_beside_what_it_measured():
     figures = {"cycles": cycles, "iterations_per_s": rates, "help_ms": 122.0, "load_table_ms": 151.0}
     steps = {"8": {"quantised_to_float": 1.234, "bfloat16_to_float32": None}}
     steps["16"] = {"quantised_to_float": 1.5, "bfloat16_to_float32": 0.625}
+    figures["coder_values_per_s"] = {"encode": 1.26e7}
     shown = table(figures | {"training_step": steps})
+    assert "| encode differences of federated messages | 12.6 million values/s | >= 5 |" in shown
     assert "| quantised training step, width 8 | 1.23 float steps | <= 1.3 |" in shown
     assert "| the same in bfloat16, width 16 | 0.62 of that in float32 |  |" in shown
     assert "in bfloat16, width 8" not in shown and "training step" not in table(figures | {"training_step": {}})
@@ -290,6 +292,9 @@ def test_bench_measures_what_was_asked_for():
         assert cycles["sample"] <= int(rows) + 8 and cycles["update"] <= int(rows) + 12
     assert all(rate > 0 for rate in figures["iterations_per_s"].values()) and figures["help_ms"] > 0
     assert figures["load_table_ms"] > 0
+    assert (
+        set(figures["coder_values_per_s"]) == {"encode", "decode"} and min(figures["coder_values_per_s"].values()) > 0
+    )
     assert all(step["quantised_to_float"] > 0 for step in figures["training_step"].values())
 
 

@@ -6,15 +6,15 @@ import torch
 
 pytest.importorskip("constriction", reason="needs the packages of rlu-cosim[fed]")
 
+from algo.experiments import faqs_ablation, faqs_peers, faqs_personal
 from algo.experiments import faqs_runs as runs
-from algo.experiments.base import Settings, load
-from algo.experiments.results_page import page_of
+from algo.experiments.base import Settings
 from algo.fed.config import FedConfig
 from algo.fed.federation import client_of
 from algo.nas.space import SPACES
 from tests.algo.nas.tables import made_up
 
-NAMES = ("faqs-peers", "faqs-personal", "faqs-ablation")
+MODULES = (faqs_peers, faqs_personal, faqs_ablation)
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +26,17 @@ def settings(tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_runs_small_and_has_a_page(settings, name):
-    experiment = load(name)
+@pytest.mark.parametrize("experiment", MODULES, ids=lambda one: one.__name__)
+def test_each_runs_small_and_has_a_page(settings, experiment):
     data = experiment.compute(settings)
     page = experiment.present(data)
-    assert page_of(name) == "faqs" and page.plot.startswith(b"\x89PNG") and len(page.rows) >= 3
+    assert experiment.PAGE == "faqs" and page.plot.startswith(b"\x89PNG") and len(page.rows) >= 3
     assert "nan" not in page.markdown("plot.png")
 
 
 def test_counts_are_those_of_messages(settings):
     """Everything is held at first, so the first round has the bits that the chapter counts, and heads."""
-    experiment = load("faqs-peers")
-    data = experiment.compute(settings)
+    data = faqs_peers.compute(settings)
     for name, bits in (("fedavg, 32 bits", 32), ("fednas, 28 bits", 28), ("faqs, 16 bits", 16)):
         for curve in data["runs"][name]:
             values = data["values"][name] * data["clients"] * 2 * bits / 8
