@@ -65,9 +65,6 @@ def _run(
         ["fed", Path(config.partition.data).stem, config.method.method, config.messages.codec, f"seed{config.seed}"]
     )
     config, folder = _begun(config, given, out, resume)
-    if transport == "flower":
-        with folder:
-            pass
 
     def begin() -> dict[str, Any]:
         if transport == "flower":
@@ -173,8 +170,8 @@ def _client(
             raise RunFolderError(f"{out} is of a client with {', '.join(changed)}: choose another --out")
     else:
         dataset_of(PartitionConfig(data=own.data, data_folder=own.data_folder))
-        with DeviceFolder.create(out, own.to_json()) as folder:
-            pass
+        folder = DeviceFolder.create(out, own.to_json())
+        folder.release()
     _say(f"client {own.index} looks for {server}{'' if secrets else ', without encryption'}; Ctrl-C ends it")
     try:
         ends_at_once = 0

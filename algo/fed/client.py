@@ -22,6 +22,11 @@ from algo.nas.search import Diverged, check_finite
 from algo.nas.sizes import sizes_of
 
 Part = tuple[Tensor, Tensor]
+#: What `Client.finish` gives, for whoever reads it from elsewhere.
+FINISHED: dict[str, Any] = {
+    "client": int, "images": int, "preference": list[float], "accuracy": float, "tuned_accuracy": float,
+    "options": list[list[int] | None], "latency_ms": float, "size_bytes": int,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

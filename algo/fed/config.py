@@ -81,7 +81,7 @@ class MessagesConfig:
         choices=("on", "off"),
     )
     clip: float = setting(
-        3.0, "An update counts for at most so many times the median one's length, slice by slice; 0: as it is.", low=0
+        3.0, "Longest update that counts whole, as a multiple of the median one, slice by slice; 0: no limit.", low=0
     )
     trim: int = setting(
         0, "Highest and lowest values of each weight that are left out; 0: the mean, weighted by images.", low=0
@@ -197,7 +197,7 @@ class DeviceConfig:
     def from_json(cls, content: Mapping[str, Any]) -> DeviceConfig:
         """What `to_json` gave; raises ValueError for anything else."""
         if content.get("format") != DEVICE_FORMAT:
-            raise ValueError(f"it is no client of this version: format must be {DEVICE_FORMAT!r}")
+            raise ValueError(f"it is not of a client of this version: format must be {DEVICE_FORMAT!r}")
         return from_json(cls, {name: value for name, value in content.items() if name != "format"})
 
 

@@ -95,7 +95,7 @@ def partition(
 
 
 def _drawn(rng: np.random.Generator, count: int, at_most: int | None) -> Numbers:
-    """So many numbers below a count, rising; all without a limit."""
+    """Numbers from 0 to a count, rising: all, or as many as the limit, drawn at random."""
     return np.arange(count) if at_most is None else np.sort(rng.permutation(count)[:at_most])
 
 

@@ -182,7 +182,7 @@ class Search:
             return float(self.table.expected_ms(*self.network.probabilities(), self._convert))
 
     def mixed_accuracy(self, at_most: int | None = None) -> float:
-        """Share of the validation half, or of so many images of it, that the mixed network classifies rightly, 0..1."""
+        """Accuracy of the mixed network on the validation half, or on some of its images, 0..1."""
         return accuracy_of_batches(self.network, *spread(self._judged, at_most))
 
     def state(self) -> bytes:
@@ -246,7 +246,7 @@ class Search:
 
 
 def spread(part: Part, at_most: int | None) -> Part:
-    """So many of some images, evenly spread, for their order may be that of their classes."""
+    """At most this many of the images, evenly spread, because they may be ordered by class."""
     images, labels = part
     if at_most is None or len(images) <= at_most:
         return part

@@ -19,7 +19,7 @@ from algo.report.text import repeat
 from algo.support.held_folder import RunFolderError
 from algo.support.settings import flat
 
-#: What bytes of messages are, as `algo.fed.federation.Round` has it, in words.
+#: The parts of messages that `algo.fed.federation.Round` counts, and how the page names them.
 PARTS = {"values": "values", "scales": "ranges, steps, frequencies", "heads": "heads", "others": "not ours"}
 
 

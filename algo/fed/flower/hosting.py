@@ -179,7 +179,7 @@ def run_on_loopback(
             path = folder.path / "clients" / str(number)
             if not folder.started and path.exists():
                 shutil.rmtree(path)
-            with DeviceFolder.open(path) if path.exists() else DeviceFolder.create(path, own.to_json()) as device:
-                pass
+            device = DeviceFolder.open(path) if path.exists() else DeviceFolder.create(path, own.to_json())
+            device.release()
             stack.enter_context(connected(device, f"{place.host}:{place.port}", None))
         return serve(folder, place, say, on_round)

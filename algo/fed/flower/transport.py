@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from flwr.app import ConfigRecord, Message, RecordDict
+
+from algo.fed.client import FINISHED
+from algo.support.user_files import check_object, parse_json
 
 #: The record of every message, and its fields: what is asked or answered, and why there is no answer.
 RECORD, CONTENT, ERROR, WHAT = "rlu", "content", "error", "what"
@@ -50,7 +52,7 @@ class FlowerTransport:
         self._group = "setup"
 
     def wait(self, seconds: float) -> None:
-        """Wait until all clients are there, or so many seconds; the run begins with those that are there, then."""
+        """Wait for all clients, but not longer than this; the run begins with those that are there."""
         until = time.monotonic() + seconds
         while len(self._nodes) < self._clients and time.monotonic() < until:
             if not self._greet(max(0.0, until - time.monotonic())):
@@ -61,9 +63,10 @@ class FlowerTransport:
     def exchange(self, messages: Mapping[int, bytes], on_reply: Callable[[int], None]) -> dict[int, bytes | str]:
         """See `Transport`."""
         self._group = str(1 + int(self._group)) if self._group.isdecimal() else "1"
-        self._greet(self._deadline_s)
+        until = time.monotonic() + self._deadline_s
+        self._greet(self._deadline_s / 2)  # a new node that says nothing must not hold up the others
         asked = {self._nodes[client]: blob for client, blob in messages.items() if client in self._nodes}
-        by_node = self._ask("train", "", asked, self._deadline_s, on_reply)
+        by_node = self._ask("train", "", asked, until - time.monotonic(), on_reply)
         return {client: self._of(client, by_node) for client in messages}
 
     def finish(self) -> dict[int, dict[str, Any] | str]:
@@ -73,7 +76,10 @@ class FlowerTransport:
         found: dict[int, dict[str, Any] | str] = {}
         for client in range(self._clients):
             reply = self._of(client, by_node)
-            found[client] = reply if isinstance(reply, str) else dict(json.loads(reply))
+            try:
+                found[client] = reply if isinstance(reply, str) else finished_in(reply, client)
+            except ValueError as error:
+                found[client] = f"its last reply does not count: {error}"
         return found
 
     def _of(self, client: int, by_node: Mapping[int, bytes | str]) -> bytes | str:
@@ -95,7 +101,11 @@ class FlowerTransport:
             if isinstance(reply, str):
                 self._say(f"a client is refused: {reply}")
                 continue
-            index = int(json.loads(reply)["index"])
+            try:
+                index = index_in(reply, self._clients)
+            except ValueError as error:
+                self._say(f"a client is refused: {error}")
+                continue
             if index in self._nodes:
                 self._say(f"a second client of index {index} is refused: give each another --index")
                 continue
@@ -106,7 +116,6 @@ class FlowerTransport:
         self, kind: str, what: str, asked: Mapping[int, bytes], seconds: float, on_reply: Callable[[int], None]
     ) -> dict[int, bytes | str]:
         """Replies by node; who does not reply in time is missing."""
-        # An empty string stands for no content: Flower's records take no empty bytes in every version.
         nodes: Sequence[int] = list(asked)
         messages = [
             Message(
@@ -130,6 +139,22 @@ class FlowerTransport:
             if waiting:
                 time.sleep(_LOOK_S)
         return found
+
+
+def index_in(reply: bytes, clients: int) -> int:
+    """The number that a client gives itself when it is greeted; raises ValueError for anything else."""
+    index: int = check_object(parse_json(reply), {"index": int}, "its greeting")["index"]
+    if not 0 <= index < clients:
+        raise ValueError(f"the run has {clients} clients, from 0; there is no client {index}")
+    return index
+
+
+def finished_in(reply: bytes, client: int) -> dict[str, Any]:
+    """What a client says of its own network, as `Client.finish` does; raises ValueError for anything else."""
+    found = dict(check_object(parse_json(reply), FINISHED, "its last reply"))
+    if found["client"] != client:
+        raise ValueError(f"it is of client {found['client']}, not {client}")
+    return found
 
 
 def _content(reply: Message) -> bytes | str:

@@ -179,7 +179,7 @@ def test_a_client_whose_training_diverges_is_named_and_recovers():
 
 
 def changed(reply, server, factor):
-    """A reply whose update is so many times as long; codec float32."""
+    """The same reply with its update multiplied by a factor; codec float32."""
     layout = server.learner.layout
     message = Message.unpack(reply, layout.digest, 2, 10**7)
     link, held = server._known[message.client].link, server.learner.held(message.options)
