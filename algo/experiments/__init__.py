@@ -1,4 +1,4 @@
-"""The experiments of Chen 2023, chapters 2 and 3, and our own. Each is a module with the functions of `Experiment`.
+"""The experiments of Chen 2023, chapters 2 to 4, and our own. Each is a module with the functions of `Experiment`.
 
 ``rlu experiment NAME`` runs one. Nothing heavy is imported here.
 
@@ -29,4 +29,7 @@ EXPERIMENTS: dict[str, str] = {
     "hqnas-devices": "HQNAS: networks for three devices",
     "hqnas-ablation": "HQNAS: guard rails left out one at a time; the three super-networks",
     "hqnas-lifelong": "HQNAS: classes met in steps, beside all from the start",
+    "faqs-peers": "FAQS: accuracy and measured bytes beside FedAvg and FedNAS+EDD",
+    "faqs-personal": "FAQS: networks of clients with three preferences",
+    "faqs-ablation": "FAQS: each reduction, parts of the codec, other partitions, a hostile client",
 }

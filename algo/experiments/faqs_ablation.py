@@ -21,10 +21,11 @@ _REDUCTIONS = {
     "personal, 16 bits, all slices": "the same without selective aggregation",
 }
 _CODEC = {
-    "faqs, our codec": "3 bits, feedback",
-    "2 bits": "2 bits",
-    "4 bits": "4 bits",
-    "no feedback": "3 bits, what rounding loses is lost",
+    "1 bit": "1 bit",
+    "1.5 bits": "1.5 bits",
+    "faqs, our codec": "2 bits",
+    "3 bits": "3 bits",
+    "no feedback": "2 bits, what rounding loses is lost",
 }
 _LDA = {
     "faqs, our codec": "LDA 0.2, FAQS",

@@ -41,6 +41,7 @@ _PERSONAL = ",".join("/".join(map(str, one)) for one in PREFERENCES.values())
 RUNS: dict[str, dict[str, Any]] = {
     "fedavg, 32 bits": {"method": "fedavg", "codec": "float32"},
     "fedavg, our codec": {"method": "fedavg"},
+    "fedavg largest, our codec": {"method": "fedavg", "fixed": "largest"},
     "fednas, 28 bits": {"method": "fednas", "codec": "chapter-widths"},
     "fednas, our codec": {"method": "fednas"},
     "faqs, 16 bits": {"codec": "chapter"},
@@ -50,8 +51,9 @@ RUNS: dict[str, dict[str, Any]] = {
     "faqs, 28 bits": {"codec": "chapter-widths"},
     "personal, 16 bits": {"preferences": _PERSONAL, "codec": "chapter"},
     "personal, 16 bits, all slices": {"preferences": _PERSONAL, "codec": "chapter", "slices": "all"},
-    "2 bits": {"codec_bits": 2.0},
-    "4 bits": {"codec_bits": 4.0},
+    "1 bit": {"codec_bits": 1.0},
+    "1.5 bits": {"codec_bits": 1.5},
+    "3 bits": {"codec_bits": 3.0},
     "no feedback": {"feedback": "off"},
     **{
         f"lda {lda:g}, {method}": {"lda": lda, "method": method} for lda in (0.05, 1.0) for method in ("faqs", "fedavg")

@@ -15,7 +15,7 @@ from algo.support.settings import check_settings, from_flat, from_json, setting,
 #: What ``config.json`` says that it is of.
 KIND = "rlu fed run"
 #: The same with the version of its format.
-FORMAT = f"{KIND} 2"
+FORMAT = f"{KIND} 3"
 #: What ``config.json`` of a client's folder says.
 DEVICE_FORMAT = "rlu fed client 1"
 
@@ -55,6 +55,11 @@ class MethodConfig:
     slices: Literal["used", "all"] = setting(
         "used", "With faqs: messages have the slices that a client's network uses, or all.", choices=("used", "all")
     )
+    fixed: Literal["mobilenet", "largest"] = setting(
+        "mobilenet",
+        "With fedavg: blocks with the smallest kernel and the largest expansion, as MobileNetV2, or the largest of both.",
+        choices=("mobilenet", "largest"),
+    )
     preferences: str = setting(
         "1/0/0",
         "Weights alpha/beta/gamma of loss, latency and size, a client's each; they are repeated if there are fewer.",
@@ -73,7 +78,7 @@ class MessagesConfig:
         choices=CODECS,
     )
     codec_bits: float = setting(
-        3.0, "With differences: the step is 8 / 2^bits of their root mean square.", above=0, high=12
+        2.0, "With differences: the step is 8 / 2^bits of their root mean square.", above=0, high=12
     )
     feedback: Literal["on", "off"] = setting(
         "on",

@@ -77,7 +77,7 @@ def learner_of(config: FedConfig, table: LatencyTable, preference: Preference) -
     """
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(config.seed)
-        learner = METHODS[config.method.method](table, preference, config.method.slices == "all")
+        learner = METHODS[config.method.method](table, preference, config.method)
     # Convolutions are faster in channels last.
     learner.network.to(training_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return learner

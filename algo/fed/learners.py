@@ -2,7 +2,7 @@
 
 | method | network | a message has |
 | --- | --- | --- |
-| `Fixed` | MobileNetV2 (kernel 3, expansion 6), float32: FedAvg | all of it |
+| `Fixed` | MobileNetV2 (kernel 3, expansion 6), or all blocks the largest, float32: FedAvg | all of it |
 | `Mixed` | super-network of all paths, and mixed bits: FedNAS + EDD | all of it, and theta and phi |
 | `Thresholds` | one super-kernel a block: FAQS | the slices that the client's network uses |
 """
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from algo.fed.config import MethodConfig
 from algo.fed.slices import Layout, Slice
 from algo.fed.threshold_net import ThresholdNet, held_slices, layout_of
 from algo.fed.wire import SKIPPED
@@ -96,11 +97,11 @@ class Learner(Protocol):
 
 
 class Fixed:
-    """MobileNetV2 in float32: nothing is chosen."""
+    """MobileNetV2 in float32, or the largest network of the space: nothing is chosen."""
 
-    def __init__(self, table: LatencyTable) -> None:
+    def __init__(self, table: LatencyTable, largest: bool = False) -> None:
         space = table.space
-        self.option = Option(space.kernels[0], space.expansions[-1], space.bits[table.end])
+        self.option = Option(space.kernels[-1 if largest else 0], space.expansions[-1], space.bits[table.end])
         self._number = space.options.index(self.option)
         self._blocks = space.block_count
         self.network: nn.Module = Network(space, space.same(self.option), table.image[0], table.classes)
@@ -222,11 +223,11 @@ class Thresholds(_Searching):
         return self._net.thresholds()
 
 
-#: Methods by name: table and preference of a client, and whether all slices travel, to its learner.
-METHODS: dict[str, Callable[[LatencyTable, Preference, bool], Learner]] = {
-    "fedavg": lambda table, preference, everything: Fixed(table),
-    "fednas": lambda table, preference, everything: Mixed(table, preference),
-    "faqs": Thresholds,
+#: Methods by name: table and preference of a client, and the run's settings, to its learner.
+METHODS: dict[str, Callable[[LatencyTable, Preference, MethodConfig], Learner]] = {
+    "fedavg": lambda table, preference, config: Fixed(table, config.fixed == "largest"),
+    "fednas": lambda table, preference, config: Mixed(table, preference),
+    "faqs": lambda table, preference, config: Thresholds(table, preference, config.slices == "all"),
 }
 
 

@@ -11,8 +11,8 @@ id = ||part||^2 - t decides over a part of it, and trains with a sigmoid's gradi
 | b8 | bits 5 to 8 of the weights | 8 bits or more, else 4 |
 | b16 | bits 9 to 16 | 16 bits, else 8 |
 
-The publication leaves open what a norm is compared with. Here each is divided by what it is in the fresh network (for
-bits, by what uniform rounding gives), so a threshold of 1 is about the norm of the start.
+The publication leaves open what a norm is compared with. Here each is divided by what it is in the fresh network with
+the same kernel (for bits, by what uniform rounding gives), so a threshold of 1 is about the norm of the start.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ class ThresholdBlock(nn.Module):
 
     Attributes:
         thresholds: (5,), in the order of `INDICATORS`.
+        norms: (2, 3); with 3x3 and with 5x5 kernels, squares of the fresh rim and of both halves of the channels.
     """
 
     norms: Tensor
@@ -113,7 +114,7 @@ class ThresholdBlock(nn.Module):
         self.depthwise = nn.Parameter(torch.empty(between, 1, side, side))
         self.project = nn.Parameter(torch.empty(block.outputs, between, 1, 1))
         for weight in (self.expand, self.depthwise, self.project):
-            nn.init.kaiming_normal_(weight)
+            nn.init.kaiming_uniform_(weight, a=5**0.5)  # as nn.Conv2d: with normalisation, larger weights learn slower
         self.expand_norm, self.depthwise_norm = PartBatchNorm(between), PartBatchNorm(between)
         self.project_norm = PartBatchNorm(block.outputs)
         self.thresholds = nn.Parameter(torch.full((len(INDICATORS),), 0.5))
@@ -121,16 +122,19 @@ class ThresholdBlock(nn.Module):
         rim = torch.ones(side, side)
         rim[edge : side - edge, edge : side - edge] = 0
         self.register_buffer("rim", rim, persistent=False)
-        self.register_buffer("norms", torch.stack(self._squares(torch.ones(()))).detach())
+        with torch.no_grad():
+            norms = torch.stack([torch.stack(self._squares(used)) for used in (torch.zeros(()), torch.ones(()))])
+        self.register_buffer("norms", norms)
 
     def chosen(self, relaxed: bool = False) -> Chosen:
         """The indicators of now."""
-        k5 = indicator(self._squares(None)[0] / self.norms[0] - self.thresholds[0], relaxed)
+        k5 = indicator(self._squares(None)[0] / self.norms[1, 0] - self.thresholds[0], relaxed)
         _, first, second = self._squares(k5)
-        e3 = indicator(first / self.norms[1] - self.thresholds[1], relaxed)
+        _, first_norm, second_norm = torch.lerp(self.norms[0], self.norms[1], k5)
+        e3 = indicator(first / first_norm - self.thresholds[1], relaxed)
         if not self.block.adds_input:  # nothing else makes its output
             e3 = torch.ones_like(k5)
-        e6 = indicator(second / self.norms[2] - self.thresholds[2], relaxed)
+        e6 = indicator(second / second_norm - self.thresholds[2], relaxed)
         squares = self._squares_of_bits()
         b8, b16 = (
             indicator(own - threshold, relaxed) for own, threshold in zip(squares, self.thresholds[3:], strict=True)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from algo.fed.config import MethodConfig
 from algo.fed.learners import METHODS, Preference
 from algo.nas.sizes import sizes_of
 from algo.nas.space import SPACES
@@ -13,7 +14,7 @@ TABLE = made_up(SPACES["tiny"])
 
 def learner(method, *preference):
     torch.manual_seed(1)
-    return METHODS[method](TABLE, Preference(*preference), False)
+    return METHODS[method](TABLE, Preference(*preference), MethodConfig())
 
 
 @pytest.mark.parametrize("method", ["faqs", "fednas"])
@@ -42,7 +43,7 @@ def test_a_fixed_network_prefers_nothing():
 
 def test_all_slices_travel_if_asked():
     torch.manual_seed(1)
-    one = METHODS["faqs"](TABLE, Preference(), True)
+    one = METHODS["faqs"](TABLE, Preference(), MethodConfig(slices="all"))
     with torch.no_grad():
         one.choices()[0][:] = 100.0
     used = learner("faqs")

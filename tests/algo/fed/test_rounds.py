@@ -8,6 +8,7 @@ import torch
 
 from algo.fed.client import Client, Schedule
 from algo.fed.codec import Chapter, ChapterWidths, Differences, Float32
+from algo.fed.config import MethodConfig
 from algo.fed.learners import METHODS, Preference, Recipe
 from algo.fed.link import groups_of
 from algo.fed.server import Server
@@ -32,7 +33,7 @@ CODECS = {
 
 def learner(method="faqs", seed=1):
     torch.manual_seed(seed)
-    return METHODS[method](TABLE, Preference(0.6, 0.2, 0.2), False)
+    return METHODS[method](TABLE, Preference(0.6, 0.2, 0.2), MethodConfig())
 
 
 def client_of(number, method="faqs", codec="differences"):
