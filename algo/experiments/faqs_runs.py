@@ -199,9 +199,9 @@ def _made(cell: FedRun) -> None:
 
 
 def at_bytes(curve: Mapping[str, Any], most: float) -> float:
-    """The accuracy after the last round whose bytes so far are at most so many, 0..1; 0 before the first."""
+    """The accuracy after the last rounds whose bytes so far are at most so many, as of `end`; 0 before the first."""
     done = [accuracy for count, accuracy in zip(curve["bytes"], curve["accuracy"], strict=True) if count <= most]
-    return float(done[-1]) if done else 0.0
+    return end({"accuracy": done}) if done else 0.0
 
 
 def end(curve: Mapping[str, Any], rounds: int = 5) -> float:

@@ -57,7 +57,7 @@ class MethodConfig:
     )
     fixed: Literal["mobilenet", "largest"] = setting(
         "mobilenet",
-        "With fedavg: blocks with the smallest kernel and the largest expansion, as MobileNetV2, or the largest of both.",
+        "With fedavg: blocks of the smallest kernel and largest expansion, as MobileNetV2, or the largest of both.",
         choices=("mobilenet", "largest"),
     )
     preferences: str = setting(

@@ -41,6 +41,14 @@ def test_a_fixed_network_prefers_nothing():
     assert one.cost() is None and one.alpha == 1 and one.choices() == []
 
 
+@pytest.mark.parametrize(("fixed", "kernel"), [("mobilenet", 3), ("largest", 5)])
+def test_a_fixed_network_has_the_kernels_asked_for(fixed, kernel):
+    one = METHODS["fedavg"](TABLE, Preference(), MethodConfig(fixed=fixed))
+    assert {tuple(option)[:2] for option in one.chosen()} == {(kernel, 6)}
+    sides = {value.shape[-1] for name, value in one.network.named_parameters() if value.ndim == 4 and "block" in name}
+    assert kernel in sides and one.held(one.options()) == list(range(len(one.layout.slices)))
+
+
 def test_all_slices_travel_if_asked():
     torch.manual_seed(1)
     one = METHODS["faqs"](TABLE, Preference(), MethodConfig(slices="all"))
