@@ -49,7 +49,9 @@ class FlowerTransport:
         self._grid, self._clients, self._told, self._deadline_s, self._say = grid, clients, told, deadline_s, say
         self._nodes: dict[int, int] = {}  # by client
         self._known: set[int] = set()  # nodes that have been told, whatever they said
-        self._group = "setup"
+        self._silent: dict[int, int] = {}  # nodes that did not answer when they were told, and how often
+        self._again: dict[int, int] = {}  # the round in which each of them is told again
+        self._round = 0
 
     def wait(self, seconds: float) -> None:
         """Wait for all clients, but not longer than this; the run begins with those that are there."""
@@ -62,9 +64,9 @@ class FlowerTransport:
 
     def exchange(self, messages: Mapping[int, bytes], on_reply: Callable[[int], None]) -> dict[int, bytes | str]:
         """See `Transport`."""
-        self._group = str(1 + int(self._group)) if self._group.isdecimal() else "1"
+        self._round += 1
         until = time.monotonic() + self._deadline_s
-        self._greet(self._deadline_s / 2)  # a new node that says nothing must not hold up the others
+        self._greet(self._deadline_s / 2)  # new nodes that say nothing must leave time for the others
         asked = {self._nodes[client]: blob for client, blob in messages.items() if client in self._nodes}
         by_node = self._ask("train", "", asked, until - time.monotonic(), on_reply)
         return {client: self._of(client, by_node) for client in messages}
@@ -92,10 +94,13 @@ class FlowerTransport:
         there = sorted(map(int, self._grid.get_node_ids()))
         self._nodes = {client: node for client, node in self._nodes.items() if node in there}
         self._known &= set(there)  # who comes back may have the same node and know nothing
-        new = [node for node in there if node not in self._known]
+        new = [node for node in there if node not in self._known and self._again.get(node, 0) <= self._round]
         if not new or seconds <= 0:
             return False
         replies = self._ask("query", GREET, dict.fromkeys(new, self._told), seconds, lambda count: None)
+        for node in set(new) - set(replies):  # told again ever more rarely: each time costs the others time
+            self._silent[node] = self._silent.get(node, 0) + 1
+            self._again[node] = self._round + 2 ** self._silent[node]
         for node, reply in sorted(replies.items()):
             self._known.add(node)
             if isinstance(reply, str):
@@ -120,7 +125,7 @@ class FlowerTransport:
         messages = [
             Message(
                 RecordDict({RECORD: ConfigRecord({WHAT: what, CONTENT: asked[node]})}), node, kind, ttl=seconds + 60,
-                group_id=self._group,
+                group_id=str(self._round or "setup"),
             )
             for node in nodes
         ]  # fmt: skip
