@@ -13,14 +13,15 @@ from algo.experiments.plots import COLOURS, figure
 from algo.experiments.statistics import mean_of_few, shown
 
 PAGE = runs.PAGE
-_FEDAVG, _FEDNAS, _PERSONAL = "fedavg, 32 bits", "fednas, 28 bits", "personal, 16 bits"
+_FEDAVG, _FEDNAS, _AS_A, _PERSONAL = "fedavg, 32 bits", "fednas, 28 bits", "as client A, 16 bits", "personal, 16 bits"
 _REDUCTIONS = {
     _FEDAVG: "FedAvg, 32 bits",
     _FEDNAS: "FedNAS+EDD, 28 bits",
     "faqs, 16 bits": "all three reductions",
     "fednas, 16 bits": "no weight sharing: all paths",
     "faqs, 28 bits": "no bit sharing: 16, 8 and 4 bits of every value",
-    _PERSONAL: "all three, clients that prefer low latency or small size",
+    _AS_A: "all three, all clients with the preference of the chapter's client A",
+    _PERSONAL: "all three, clients with the preferences of A, B and C",
     "personal, 16 bits, all slices": "the same without selective aggregation",
 }
 _CODEC = {
@@ -67,13 +68,13 @@ def present(data: Mapping[str, Any]) -> Page:
     ]
     lost = [100 * (_honest(one) - _honest(other)) for one, other in zip(usual, curves["hostile"], strict=True)]
     rows = [
-        Row("FedNAS+EDD's bytes / FAQS's, method alone, clients that prefer low latency or small size", "4.51",
-            _ratio(curves[_FEDNAS], curves[_PERSONAL]), "4.51 wanted; 28 and 16 bits a value"),
-        Row("32-bit FedAvg's bytes / FAQS's, the same", "1.58", _ratio(curves[_FEDAVG], curves[_PERSONAL]),
-            "1.58 wanted"),
-        Row("these clients less FedNAS+EDD's without a preference, points", "-0.1",
-            _mean([100 * (runs.end(one) - runs.end(other))
-                   for one, other in zip(curves[_PERSONAL], curves[_FEDNAS], strict=True)], 1), "0.5 allowed"),
+        *(
+            Row(f"FedNAS+EDD's bytes / FAQS's; 32-bit FedAvg's / FAQS's; points against FedNAS+EDD; {text}",
+                "4.51; 1.58; -0.1",
+                f"{_ratio(curves[_FEDNAS], curves[name])}; {_ratio(curves[_FEDAVG], curves[name])}; "
+                f"{_points(curves[name], curves[_FEDNAS])}", "28, 32 and 16 bits a value; -0.5 points allowed")
+            for name, text in ((_AS_A, "all clients as client A"), (_PERSONAL, "clients A, B and C"))
+        ),
         Row("one of the clients hostile: rounds in which it is named, %", NOT_PUBLISHED,
             _mean([100 * x for x in named], 0),
             f"it sends {runs.BACKWARDS:g} times the opposite of what it has learned"),
@@ -136,6 +137,10 @@ def _cells(found: list[Any]) -> tuple[str, ...]:
 
 def _ratio(some: list[Any], others: list[Any]) -> str:
     return _mean([one["bytes"][-1] / other["bytes"][-1] for one, other in zip(some, others, strict=True)], 2)
+
+
+def _points(some: list[Any], others: list[Any]) -> str:
+    return _mean([100 * (runs.end(one) - runs.end(other)) for one, other in zip(some, others, strict=True)], 1)
 
 
 def _honest(curve: Mapping[str, Any]) -> float:

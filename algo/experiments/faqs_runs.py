@@ -50,6 +50,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "fednas, 16 bits": {"method": "fednas", "codec": "chapter"},
     "faqs, 28 bits": {"codec": "chapter-widths"},
     "personal, 16 bits": {"preferences": _PERSONAL, "codec": "chapter"},
+    "as client A, 16 bits": {"preferences": "/".join(map(str, PREFERENCES["A"])), "codec": "chapter"},
     "personal, 16 bits, all slices": {"preferences": _PERSONAL, "codec": "chapter", "slices": "all"},
     "1 bit": {"codec_bits": 1.0},
     "1.5 bits": {"codec_bits": 1.5},
