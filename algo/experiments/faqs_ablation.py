@@ -14,6 +14,7 @@ from algo.experiments.statistics import mean_of_few, shown
 
 PAGE = runs.PAGE
 _FEDAVG, _FEDNAS, _AS_A, _PERSONAL = "fedavg, 32 bits", "fednas, 28 bits", "as client A, 16 bits", "personal, 16 bits"
+_FEDAVG_OURS = "fedavg, our codec"
 _REDUCTIONS = {
     _FEDAVG: "FedAvg, 32 bits",
     _FEDNAS: "FedNAS+EDD, 28 bits",
@@ -33,7 +34,7 @@ _CODEC = {
 }
 _LDA = {
     "faqs, our codec": "LDA 0.2, FAQS",
-    "fedavg, our codec": "LDA 0.2, FedAvg",
+    _FEDAVG_OURS: "LDA 0.2, FedAvg",
     **{
         f"lda {lda:g}, {method}": f"LDA {lda:g}, {method.replace('faqs', 'FAQS').replace('fedavg', 'FedAvg')}"
         for lda in (0.05, 1.0)
@@ -75,6 +76,15 @@ def present(data: Mapping[str, Any]) -> Page:
                 f"{_points(curves[name], curves[_FEDNAS])}", "28, 32 and 16 bits a value; -0.5 points allowed")
             for name, text in ((_AS_A, "all clients as client A"), (_PERSONAL, "clients A, B and C"))
         ),
+        *(
+            Row(f"32-bit FedAvg's bytes / FAQS's with {name}; points gained", NOT_PUBLISHED,
+                f"{_ratio(curves[_FEDAVG], curves[name])}; {_points(curves[name], curves[_FEDAVG])}",
+                "27 and 60 times wanted, 0.3 points allowed")
+            for name in ("1.5 bits", "1 bit")
+        ),
+        Row("FedAvg with 2 bits: its bytes / FAQS's with 1.5 bits; points of FAQS less FedAvg", NOT_PUBLISHED,
+            f"{_ratio(curves[_FEDAVG_OURS], curves['1.5 bits'])}; {_points(curves['1.5 bits'], curves[_FEDAVG_OURS])}",
+            "1 point wanted at equal bytes"),
         Row("one of the clients hostile: rounds in which it is named, %", NOT_PUBLISHED,
             _mean([100 * x for x in named], 0),
             f"it sends {runs.BACKWARDS:g} times the opposite of what it has learned"),
