@@ -3,7 +3,9 @@
 Every update is taken as a difference to what its client had been sent. Lengths are root mean squares, so that clients
 which hold more slices are not longer. The server knows no image, so it can only compare clients with each other:
 
-* **Too long.** An update that is `TOO_LONG` times as long as the median one does not count.
+* **Too long.** An update that is `TOO_LONG` times as long as the median one does not count. Neither does a client while
+  the mean of its `strengths` in the last rounds is above `STRONG`. A strength is the length over the median one, or the
+  same of lengths per image if that is less: a client with more images takes more steps, and is between the two.
 * **Against all others.** Of each update the cosine with the coordinate-wise median of the others is taken, without the
   last layer, which other classes pull elsewhere. A client does not count while the mean of its last rounds is below
   `AGAINST`. In single rounds honest clients with other classes are below 0, too; their means are not.
@@ -25,8 +27,8 @@ import numpy as np
 
 from algo.fed.slices import Floats, Layout, averaged
 
-TOO_LONG, AGAINST, TOO_MANY = 10.0, -0.2, 100.0
-#: Rounds that a client's mean cosine is of, at most and at least.
+TOO_LONG, STRONG, AGAINST, TOO_MANY = 10.0, 2.2, -0.2, 10.0
+#: Rounds that a client's mean cosine and strength are of, at most and at least.
 LAST, LEAST = 8, 3
 _FEWEST = 3
 #: The last layer of every network, by the beginning of its tensors' names.
@@ -54,12 +56,15 @@ class Update:
         return float(np.sqrt(squares / max(1, sum(len(own) for own in self.changes))))
 
 
-def doubtful(updates: Mapping[int, Update], agreements: Mapping[int, Sequence[float]]) -> dict[int, str]:
+def doubtful(
+    updates: Mapping[int, Update], agreements: Mapping[int, Sequence[float]], strong: Mapping[int, Sequence[float]]
+) -> dict[int, str]:
     """By client, why its update does not count; compares clients with each other.
 
     Args:
         updates: of this round.
         agreements: by client, `cosines` of the rounds so far, this one last.
+        strong: by client, `strengths`, likewise.
     """
     if len(updates) < _FEWEST:
         return {}
@@ -67,16 +72,33 @@ def doubtful(updates: Mapping[int, Update], agreements: Mapping[int, Sequence[fl
     usual, images = float(np.median(list(lengths.values()))), float(np.median([one.images for one in updates.values()]))
     found: dict[int, str] = {}
     for client, own in updates.items():
-        known = agreements.get(client, ())[-LAST:]
+        known, lately = agreements.get(client, ())[-LAST:], strong.get(client, ())[-LAST:]
         if own.images > TOO_MANY * images:
             found[client] = f"it says {own.images} images, and the median client {images:g}"
         elif usual > 0 and lengths[client] > TOO_LONG * usual:
             found[client] = f"its update is {lengths[client] / usual:.0f} times as long as the median one"
+        elif len(lately) >= LEAST and float(np.mean(lately)) > STRONG:
+            found[client] = (
+                f"its updates of the last {len(lately)} rounds are {np.mean(lately):.1f} times as long as its images "
+                "allow"
+            )
         elif len(known) >= LEAST and float(np.mean(known)) < AGAINST:
             found[client] = (
                 f"its updates of the last {len(known)} rounds go against the others' (mean cosine {np.mean(known):.2f})"
             )
     return found
+
+
+def strengths(updates: Mapping[int, Update]) -> dict[int, float]:
+    """Of each client, its update's length over the median one, or that of lengths per image if it is less."""
+    if len(updates) < _FEWEST:
+        return {}
+    lengths = np.array([own.length for own in updates.values()])
+    per_image = lengths / [own.images for own in updates.values()]
+    if not np.median(lengths) or not np.median(per_image):
+        return {}
+    least = np.minimum(lengths / np.median(lengths), per_image / np.median(per_image))
+    return dict(zip(updates, least.tolist(), strict=True))
 
 
 def cosines(layout: Layout, updates: Mapping[int, Update]) -> dict[int, float]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from algo.fed.aggregation import LAST, Update, aggregated, clipped, cosines, doubtful
+from algo.fed.aggregation import LAST, Update, aggregated, clipped, cosines, doubtful, strengths
 from algo.fed.codec import Codec
 from algo.fed.learners import Learner
 from algo.fed.link import Link, arrays_of_file, check_fields, tensors_for_file
@@ -24,6 +24,7 @@ class _Known:
         options: of the client's network, by its last reply.
         images: that the client says it has; ``None`` before its first reply.
         agreements: `algo.fed.aggregation.cosines` of its updates in the last rounds.
+        strengths: `algo.fed.aggregation.strengths` of them.
         sent: slices of this round and their values as the client decodes them.
     """
 
@@ -31,6 +32,7 @@ class _Known:
     options: tuple[int, ...]
     images: int | None = None
     agreements: list[float] = field(default_factory=list)
+    strengths: list[float] = field(default_factory=list)
     sent: tuple[Sequence[int], Sequence[Floats]] | None = None
 
 
@@ -101,7 +103,16 @@ class Server:
                 refused[client] = str(error)
         for client, cosine in cosines(layout, updates).items():
             self._known[client].agreements = [*self._known[client].agreements, cosine][-LAST:]
-        refused.update(doubtful(updates, {client: self._known[client].agreements for client in updates}))
+        for client, strength in strengths(updates).items():
+            self._known[client].strengths = [*self._known[client].strengths, strength][-LAST:]
+        known_of = {client: self._known[client] for client in updates}
+        refused.update(
+            doubtful(
+                updates,
+                {client: known.agreements for client, known in known_of.items()},
+                {client: known.strengths for client, known in known_of.items()},
+            )
+        )
         for client in refused:
             counted.pop(client, None)
             updates.pop(client, None)
@@ -147,6 +158,7 @@ class Server:
                 "options": known.options,
                 "images": known.images,
                 "agreements": known.agreements,
+                "strengths": known.strengths,
             }
             for known in self._known
         ]
@@ -158,4 +170,4 @@ class Server:
         for known, own in zip(self._known, state["clients"], strict=True):
             known.link.restore(own["link"])
             known.options, known.images = tuple(own["options"]), own["images"]
-            known.agreements = list(own["agreements"])
+            known.agreements, known.strengths = list(own["agreements"]), list(own["strengths"])

@@ -9,6 +9,7 @@ from algo.fed.aggregation import (
     AGAINST,
     LAST,
     LEAST,
+    STRONG,
     TOO_LONG,
     TOO_MANY,
     Update,
@@ -16,6 +17,7 @@ from algo.fed.aggregation import (
     clipped,
     cosines,
     doubtful,
+    strengths,
 )
 from algo.fed.slices import Layout, Slice
 
@@ -40,7 +42,7 @@ def some(seed, count=5, **more):
 def test_like_updates_all_count(seed, count):
     updates, _, _ = some(seed, count)
     found = cosines(LAYOUT, updates)
-    assert doubtful(updates, {client: [cosine] * 5 for client, cosine in found.items()}) == {}
+    assert doubtful(updates, {client: [cosine] * 5 for client, cosine in found.items()}, {}) == {}
     assert all(cosine > 0 for cosine in found.values()) and len(found) == (count if count > 3 else 0)
 
 
@@ -53,23 +55,26 @@ def test_one_that_is_not_like_the_others_is_named(seed, bad, how):
         updates[bad] = Update((0, 1, 2), tuple(np.float32(-own) for own in middle), 100)
     else:
         updates[bad] = Update((0, 1, 2), updates[bad].changes, int(100 * TOO_MANY) + 1)
-    said = {"long": "times as long", "against": "rounds go against the others'", "images": "it says 10001 images"}[how]
+    said = {"long": "times as long", "against": "rounds go against the others'", "images": "it says 1001 images"}[how]
     agreements = {client: [cosine] * LEAST for client, cosine in cosines(LAYOUT, updates).items()}
-    found = doubtful(updates, agreements)
+    found = doubtful(updates, agreements, {})
     assert list(found) == [bad] and said in found[bad]
     if how == "against":  # not at once, and not for ever
-        assert doubtful(updates, {client: known[:-1] for client, known in agreements.items()}) == {}
-        assert doubtful(updates, {client: [*known, *[0.2] * LAST] for client, known in agreements.items()}) == {}
+        assert doubtful(updates, {client: known[:-1] for client, known in agreements.items()}, {}) == {}
+        assert doubtful(updates, {client: [*known, *[0.2] * LAST] for client, known in agreements.items()}, {}) == {}
 
 
 def test_borders_of_the_rules():
     alike = {n: Update((2,), (np.full(10, 1, np.float32),), 100) for n in range(4)}
     for length, named in ((TOO_LONG, False), (1.01 * TOO_LONG, True)):
-        assert (4 in doubtful({**alike, 4: Update((2,), (np.full(10, length, np.float32),), 100)}, {})) == named
+        assert (4 in doubtful({**alike, 4: Update((2,), (np.full(10, length, np.float32),), 100)}, {}, {})) == named
     for images, named in ((100 * TOO_MANY, False), (100 * TOO_MANY + 1, True)):
-        assert (4 in doubtful({**alike, 4: Update((2,), alike[0].changes, int(images))}, {})) == named
+        assert (4 in doubtful({**alike, 4: Update((2,), alike[0].changes, int(images))}, {}, {})) == named
     for cosine, named in ((AGAINST + 0.001, False), (AGAINST - 0.001, True)):
-        assert (0 in doubtful(alike, {0: [0.9, *[cosine] * LAST]})) == named
+        assert (0 in doubtful(alike, {0: [0.9, *[cosine] * LAST]}, {})) == named
+    for strength, named in ((STRONG, False), (1.01 * STRONG, True)):
+        assert (0 in doubtful(alike, {}, {0: [0.9, *[strength] * LAST]})) == named
+        assert doubtful(alike, {}, {0: [strength] * (LEAST - 1)}) == {}
 
 
 def test_cosines_are_with_the_median_of_the_others_without_the_last_layer():
@@ -83,7 +88,7 @@ def test_cosines_are_with_the_median_of_the_others_without_the_last_layer():
 def test_two_clients_cannot_be_compared():
     updates, rng, _ = some(1, 1)
     both = {**updates, 1: update(rng, factor=1e6)}
-    assert cosines(LAYOUT, both) == {} and doubtful(both, {0: [-1.0] * 9}) == {}
+    assert cosines(LAYOUT, both) == {} and doubtful(both, {0: [-1.0] * 9}, {0: [9.0] * 9}) == strengths(both) == {}
 
 
 @settings(max_examples=30)
@@ -132,3 +137,23 @@ def test_the_mean_is_weighted_by_images():
     none = Update((2,), (np.zeros(10, np.float32),), 100)
     found = aggregated(LAYOUT, ZEROS, [(ones, [ZEROS[2]]), (none, [ZEROS[2]])])
     assert np.allclose(found[2], 0.75)
+
+
+@given(st.lists(st.integers(20, 2000), min_size=3, max_size=12), st.floats(0, 1), st.integers(0, 11), st.floats(1, 9))
+def test_clients_with_more_images_are_not_stronger_but_one_that_sends_more_is(images, power, bad, factor):
+    """Lengths grow with the steps at most, and not at all at the least."""
+    bad %= len(images)
+    updates = {n: Update((2,), (np.full(10, count**power, np.float32),), count) for n, count in enumerate(images)}
+    found = strengths(updates)
+    assert max(found.values()) <= 1 + 1e-5
+    louder = strengths(updates | {bad: Update((2,), (factor * updates[bad].changes[0],), images[bad])})
+    assert found[bad] * 0.99 <= louder[bad] <= factor * found[bad] * 1.01
+
+
+def test_strengths_are_the_lesser_of_both_ratios():
+    def one(length, images):
+        return Update((2,), (np.full(10, length, np.float32),), images)
+
+    updates = {0: one(1, 100), 1: one(1, 100), 2: one(1, 100), 3: one(4, 200), 4: one(4, 800), 5: one(0.5, 10)}
+    assert strengths(updates) == pytest.approx({0: 1, 1: 1, 2: 1, 3: 2, 4: 0.5, 5: 0.5})
+    assert strengths({n: one(0, 100) for n in range(4)}) == {}
