@@ -8,7 +8,7 @@ which hold more slices are not longer. The server knows no image, so it can only
   same of lengths per image if that is less: a client with more images takes more steps, and is between the two.
 * **Against all others.** Of each update the cosine with the coordinate-wise median of the others is taken, without the
   last layer, which other classes pull elsewhere. A client does not count while the mean of its last rounds is below
-  `AGAINST`. In single rounds honest clients with other classes are below 0, too; their means are not.
+  `AGAINST`. In single rounds honest clients with other classes are below it, too; their means are seldom.
 * **Too many images.** A client that says it has `TOO_MANY` times as many images as the median one does not count, and
   neither does one that says another number than before.
 * **Clipping.** In each slice an update is at most ``clip`` times as long as the median one of that slice.
