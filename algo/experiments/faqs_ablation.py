@@ -1,8 +1,8 @@
-"""FAQS with one thing changed at a time: reductions, parts of the codec, the partition; and a hostile client."""
+"""FAQS with one thing changed at a time: reductions, parts of the codec, the partition; and hostile clients."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,13 @@ _LDA = {
     },
 }
 _TABLES = {"**The reductions**": _REDUCTIONS, "**The codec's parts**": _CODEC, "**The partition**": _LDA}
-_NAMES = tuple(dict.fromkeys([name for table in _TABLES.values() for name in table] + ["hostile"]))
+_UNUSUAL = {
+    "one silent": "one never replies",
+    "one hostile": f"one sends {runs.HostileClient.factor:g} times the opposite of what it has learned",
+    "one hostile, once": "one sends the opposite once",
+    "two hostile": f"two send {runs.HostileClient.factor:g} times the opposite",
+}
+_NAMES = tuple(dict.fromkeys([name for table in (*_TABLES.values(), _UNUSUAL) for name in table]))
 
 
 def configuration(settings: Settings) -> dict[str, Any]:
@@ -54,20 +60,15 @@ def compute(settings: Settings) -> dict[str, Any]:
     """Curves of all runs."""
     found = runs.made(settings, *_NAMES)
     return {
-        "data": found["hostile"][0].summary["data"],
-        "clients": len(found["hostile"][0].rounds[0]["held"]),
+        "data": found[_FEDAVG][0].summary["data"],
+        "clients": len(found[_FEDAVG][0].rounds[0]["held"]),
         "runs": {name: [one.curve() for one in finished] for name, finished in found.items()},
     }
 
 
 def present(data: Mapping[str, Any]) -> Page:
     """Bytes and accuracy of each change."""
-    curves, usual = data["runs"], data["runs"]["faqs, our codec"]
-    named = [np.mean([0 in refused for refused in one["refused"]]) for one in curves["hostile"]]
-    others = [
-        np.mean([any(client != 0 for client in refused) for refused in one["refused"]]) for one in curves["hostile"]
-    ]
-    lost = [100 * (_honest(one) - _honest(other)) for one, other in zip(usual, curves["hostile"], strict=True)]
+    curves = data["runs"]
     rows = [
         *(
             Row(f"FedNAS+EDD's bytes / FAQS's; 32-bit FedAvg's / FAQS's; points against FedNAS+EDD; {text}",
@@ -76,6 +77,9 @@ def present(data: Mapping[str, Any]) -> Page:
                 f"{_points(curves[name], curves[_FEDNAS])}", "28, 32 and 16 bits a value; -0.5 points allowed")
             for name, text in ((_AS_A, "all clients as client A"), (_PERSONAL, "clients A, B and C"))
         ),
+        Row("FedNAS's bytes / FAQS's with the same 16 bits a value; all clients as client A, no preferences",
+            NOT_PUBLISHED,
+            "; ".join(_ratio(curves["fednas, 16 bits"], curves[name]) for name in (_AS_A, "faqs, 16 bits"))),
         *(
             Row(f"32-bit FedAvg's bytes / FAQS's with {name}; points gained", NOT_PUBLISHED,
                 f"{_ratio(curves[_FEDAVG], curves[name])}; {_points(curves[name], curves[_FEDAVG])}",
@@ -85,11 +89,8 @@ def present(data: Mapping[str, Any]) -> Page:
         Row("FedAvg with 2 bits: its bytes / FAQS's with 1.5 bits; points of FAQS less FedAvg", NOT_PUBLISHED,
             f"{_ratio(curves[_FEDAVG_OURS], curves['1.5 bits'])}; {_points(curves['1.5 bits'], curves[_FEDAVG_OURS])}",
             "1 point wanted at equal bytes"),
-        Row("one of the clients hostile: rounds in which it is named, %", NOT_PUBLISHED,
-            _mean([100 * x for x in named], 0),
-            f"it sends {runs.BACKWARDS:g} times the opposite of what it has learned"),
-        Row("rounds in which an honest one is named, %", NOT_PUBLISHED, _mean([100 * x for x in others], 0)),
-        Row("points that the other clients lose", NOT_PUBLISHED, _mean(lost, 1), "at most 1 wanted"),
+        Row("points that the other clients lose if one is hostile; if it never replied", NOT_PUBLISHED,
+            "; ".join(_lost(curves, name) for name in ("one hostile", "one silent")), "at most 1 wanted"),
     ]  # fmt: skip
     more = {
         title: markdown_table(
@@ -105,9 +106,13 @@ def present(data: Mapping[str, Any]) -> Page:
         )
         for title, table in _TABLES.items()
     }
+    more["**Clients that are not honest**"] = markdown_table(
+        ("", "named, % of the rounds", "rounds in which an honest one is named, %", "points that the others lose"),
+        [(text, *_named(curves[name], runs.UNUSUAL[name]), _lost(curves, name)) for name, text in _UNUSUAL.items()],
+    )
     with figure(1) as drawn:
         [axes] = drawn.axes
-        for number, (name, text) in enumerate({**_CODEC, "hostile": "one client hostile"}.items()):
+        for number, (name, text) in enumerate({**_CODEC, "one hostile": "one client hostile"}.items()):
             accuracy = 100 * np.mean([one["accuracy"] for one in curves[name]], axis=0)
             axes.plot(
                 np.mean([one["bytes"] for one in curves[name]], axis=0) / 1e6,
@@ -124,7 +129,9 @@ def present(data: Mapping[str, Any]) -> Page:
         (
             f"{data['data']}, {data['clients']} clients, LDA 0.2 where nothing else is said.",
             "Accuracy is each client's on its own test images after its training in a round, the mean of the last five "
-            "rounds. With a hostile client, its own accuracy is not counted among the points lost.",
+            "rounds.",
+            "Points lost are of the mean accuracy of the honest clients after their own training, in the last table. "
+            "Behind its means are the values of each seed.",
             "Intervals are Student's t over the seeds, 95 %: with few seeds they are wide.",
         ),
     )
@@ -153,9 +160,29 @@ def _points(some: list[Any], others: list[Any]) -> str:
     return _mean([100 * (runs.end(one) - runs.end(other)) for one, other in zip(some, others, strict=True)], 1)
 
 
-def _honest(curve: Mapping[str, Any]) -> float:
-    """Mean accuracy of all clients but the first after their own training, 0..1."""
-    return float(np.mean([one["tuned_accuracy"] for one in curve["clients"] if one["client"] != 0]))
+def _named(found: list[Any], unusual: Collection[int]) -> tuple[str, ...]:
+    """In what share of the rounds these clients are named, in the mean over them, and any other one."""
+    right = [
+        100 * np.mean([np.mean([one in refused for one in unusual]) for refused in run["refused"]]) for run in found
+    ]
+    wrong = [100 * np.mean([bool(set(refused) - set(unusual)) for refused in run["refused"]]) for run in found]
+    return tuple(_each(values, 0) for values in (right, wrong))
+
+
+def _lost(curves: Mapping[str, Any], name: str) -> str:
+    """Points that honest clients have less after their own training than if all were honest."""
+    unusual = runs.UNUSUAL[name]
+
+    def honest(curve: Mapping[str, Any]) -> float:
+        return float(np.mean([one["tuned_accuracy"] for one in curve["clients"] if one["client"] not in unusual]))
+
+    usual = curves["faqs, our codec"]
+    return _each([100 * (honest(one) - honest(other)) for one, other in zip(usual, curves[name], strict=True)], 1)
+
+
+def _each(values: Sequence[Any], digits: int) -> str:
+    """The mean, and the value of each seed: an interval of so few says less."""
+    return f"{np.mean(values):.{digits}f} ({', '.join(f'{one:.{digits}f}' for one in values)})"
 
 
 def _mean(values: list[Any], digits: int) -> str:

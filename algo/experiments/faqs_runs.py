@@ -17,7 +17,8 @@ from algo.fed.client import Client
 from algo.fed.config import FedConfig
 from algo.fed.folder import FedFolder
 from algo.fed.slices import Floats
-from algo.support.cells import run_cells
+from algo.fed.wire import WireError
+from algo.support.cells import kept_as, run_cells
 from algo.support.held_folder import CONFIG, content, put_aside
 
 #: Page of the results that these experiments are on.
@@ -59,10 +60,8 @@ RUNS: dict[str, dict[str, Any]] = {
     **{
         f"lda {lda:g}, {method}": {"lda": lda, "method": method} for lda in (0.05, 1.0) for method in ("faqs", "fedavg")
     },
-    "hostile": {},
+    **{name: {} for name in ("one silent", "one hostile", "one hostile, once", "two hostile")},
 }
-#: Runs of which a client is hostile: its number, and how much longer than what it learned its update is, backwards.
-_HOSTILE, BACKWARDS = {"hostile": (0,)}, 3.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class Finished:
             "bytes": list(accumulate(each)),
             "accuracy": [one["accuracy"] for one in self.rounds],
             "global_accuracy": [one["global_accuracy"] for one in self.rounds],
-            "held": [float(np.mean(one["held"])) for one in self.rounds],
+            "held": [_held(one) for one in self.rounds],
             "parts": {part: sum(one["parts"][part] for one in self.rounds) for part in self.rounds[0]["parts"]},
             "refused": [[int(client) for client in one["refused"]] for one in self.rounds],
             "tuned_accuracy": self.summary["tuned_accuracy"],
@@ -120,15 +119,48 @@ class Finished:
         }
 
 
+def _held(round_: Mapping[str, Any]) -> float:
+    """The share that clients hold, in the mean over those whose replies count."""
+    counted = [own for client, own in enumerate(round_["held"]) if str(client) not in round_["refused"]]
+    return float(np.mean(counted)) if counted else 0.0
+
+
 class HostileClient(Client):
-    """A client that sends the opposite of what it has learned, and more of it."""
+    """A client that sends the opposite of what it has learned, ``factor`` times."""
+
+    factor = 3.0
 
     def _learned(self, held: Sequence[int]) -> list[Floats]:
         found = []
         for number, own in zip(held, super()._learned(held), strict=True):
             known = self.link.references[number]
-            found.append(known - np.float32(BACKWARDS) * (own - known))
+            found.append(known - np.float32(self.factor) * (own - known))
         return found
+
+
+class HostileOnce(HostileClient):
+    """Sends the opposite once, so that nothing is too long."""
+
+    factor = 1.0
+
+
+class SilentClient(Client):
+    """Never replies: what is lost without its images."""
+
+    def answer(self, blob: bytes) -> bytes:
+        """Raises `WireError`."""
+        raise WireError("no reply")
+
+
+#: The run whose clients train `alone`, for as many epochs.
+ALONE = "fedavg largest, our codec"
+#: Clients of runs that are not as they should be, by their numbers.
+UNUSUAL: dict[str, dict[int, type[Client]]] = {
+    "one silent": {0: SilentClient},
+    "one hostile": {0: HostileClient},
+    "one hostile, once": {0: HostileOnce},
+    "two hostile": {0: HostileClient, 1: HostileClient},
+}
 
 
 def config_of(name: str, scale: Scale, seed: int, table: str, data: str | None = None) -> FedConfig:
@@ -163,6 +195,43 @@ def made(settings: Settings, *names: str) -> dict[str, list[Finished]]:
     return found
 
 
+def alone(settings: Settings) -> list[dict[str, Any]]:
+    """The same clients without any messages, each with the largest network: curves as of `Finished.curve`."""
+    table = str(table_of(settings))
+    cells = [FedRun(ALONE, seed, settings.scale, settings.data, table, "") for seed in seeds_of(settings)]
+    found: list[dict[str, Any]] = run_cells(
+        _alone, cells, folder=settings.out / "faqs" / "alone", jobs=settings.jobs, label="clients alone"
+    )
+    return found
+
+
+@kept_as("faqs clients alone")
+def _alone(cell: FedRun) -> dict[str, Any]:
+    from algo.fed.federation import client_of
+    from algo.fed.run import dataset_of, parts_of, shares_of
+    from algo.nas.latency_table import LatencyTable
+    from algo.nets.train.device_choice import training_device
+    from algo.nets.train.sgd import reproducible
+
+    config, table = cell.config, LatencyTable.read(Path(cell.table))
+    with reproducible(config.threads, training_device()):
+        dataset = dataset_of(config.partition)
+        clients = [
+            client_of(config, number, *parts_of(dataset, share), table)
+            for number, share in enumerate(shares_of(config, dataset))
+        ]
+        rounds = range(config.rounds.rounds)
+        accuracy = [float(np.mean([client.train_round(number)[1] for client in clients])) for number in rounds]
+        finished = [client.finish(table) for client in clients]
+    return {
+        "seed": cell.seed,
+        "bytes": [0 for _ in rounds],
+        "accuracy": accuracy,
+        "tuned_accuracy": float(np.mean([one["tuned_accuracy"] for one in finished])),
+        "clients": finished,
+    }
+
+
 def table_of(settings: Settings) -> Path:
     """This machine's latency table, measured once a folder."""
     from algo.nas.config import space_of
@@ -195,8 +264,8 @@ def _made(cell: FedRun) -> None:
         if content(path):
             put_aside(path)
         folder = FedFolder.create(path, cell.config.to_json())
-    hostile = _HOSTILE.get(cell.name, ())
-    run(cell.config, folder, quiet, kind=lambda number: HostileClient if number in hostile else Client)
+    unusual = UNUSUAL.get(cell.name, {})
+    run(cell.config, folder, quiet, kind=lambda number: unusual.get(number, Client))
 
 
 def at_bytes(curve: Mapping[str, Any], most: float) -> float:

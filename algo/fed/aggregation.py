@@ -7,8 +7,11 @@ which hold more slices are not longer. The server knows no image, so it can only
   the mean of its `strengths` in the last rounds is above `STRONG`. A strength is the length over the median one, or the
   same of lengths per image if that is less: a client with more images takes more steps, and is between the two.
 * **Against all others.** Of each update the cosine with the coordinate-wise median of the others is taken, without the
-  last layer, which other classes pull elsewhere. A client does not count while the mean of its last rounds is below
-  `AGAINST`. In single rounds honest clients with other classes are below it, too; their means are seldom.
+  last layer, which other classes pull elsewhere. A client does not count while the mean of all its rounds is below
+  `AGAINST`, and below -`UNLIKE` times what is usual: the median client's root mean square. Cosines of rounded updates
+  are smaller, so the second says more with few bits, and the first where clients have nothing in common. In single
+  rounds honest clients are below both, above all when little is left to learn. But their first rounds go with the
+  others', so the mean of all rounds tells more than that of the last.
 * **Too many images.** A client that says it has `TOO_MANY` times as many images as the median one does not count, and
   neither does one that says another number than before.
 * **Clipping.** In each slice an update is at most ``clip`` times as long as the median one of that slice.
@@ -27,8 +30,8 @@ import numpy as np
 
 from algo.fed.slices import Floats, Layout, averaged
 
-TOO_LONG, STRONG, AGAINST, TOO_MANY = 10.0, 2.2, -0.2, 10.0
-#: Rounds that a client's mean cosine and strength are of, at most and at least.
+TOO_LONG, STRONG, AGAINST, UNLIKE, TOO_MANY = 10.0, 2.2, -0.1, 0.9, 10.0
+#: Rounds that a client's mean strength is of, at most; and those that its means are of, at least.
 LAST, LEAST = 8, 3
 _FEWEST = 3
 #: The last layer of every network, by the beginning of its tensors' names.
@@ -63,16 +66,18 @@ def doubtful(
 
     Args:
         updates: of this round.
-        agreements: by client, `cosines` of the rounds so far, this one last.
-        strong: by client, `strengths`, likewise.
+        agreements: by client, `cosines` of all its rounds so far, this one last.
+        strong: by client, `strengths`, likewise; only the last `LAST` count.
     """
     if len(updates) < _FEWEST:
         return {}
     lengths = {client: own.length for client, own in updates.items()}
     usual, images = float(np.median(list(lengths.values()))), float(np.median([one.images for one in updates.values()]))
+    sizes = [float(np.sqrt(np.mean(np.square(known)))) for known in agreements.values() if len(known) >= LEAST]
+    unlike = -UNLIKE * float(np.median(sizes)) if sizes else 0.0
     found: dict[int, str] = {}
     for client, own in updates.items():
-        known, lately = agreements.get(client, ())[-LAST:], strong.get(client, ())[-LAST:]
+        known, lately = agreements.get(client, ()), strong.get(client, ())[-LAST:]
         if own.images > TOO_MANY * images:
             found[client] = f"it says {own.images} images, and the median client {images:g}"
         elif usual > 0 and lengths[client] > TOO_LONG * usual:
@@ -82,9 +87,9 @@ def doubtful(
                 f"its updates of the last {len(lately)} rounds are {np.mean(lately):.1f} times as long as its images "
                 "allow"
             )
-        elif len(known) >= LEAST and float(np.mean(known)) < AGAINST:
+        elif len(known) >= LEAST and float(np.mean(known)) < min(AGAINST, unlike):
             found[client] = (
-                f"its updates of the last {len(known)} rounds go against the others' (mean cosine {np.mean(known):.2f})"
+                f"its updates of {len(known)} rounds go against the others' (mean cosine {np.mean(known):.2f})"
             )
     return found
 

@@ -85,7 +85,8 @@ class Client:
 
         Raises:
             WireError: for a message that is not for us.
-            Diverged: if the training gives values that are not finite; the network is what it was before, then.
+            ValueError: for options that there are not.
+            Diverged: see `train_round`.
         """
         layout, link = self.learner.layout, self.link
         blocks = len(self.learner.options())
@@ -100,25 +101,39 @@ class Client:
         values = link.decoded(message.codec, held, message.payload)
         link.remember(held, values, message.round + 1)
         self._set(held, values)
+        accuracies = self.train_round(message.round)
+        return self._reply(message, link.codec.number, accuracies, self._payload())
+
+    def train_round(self, number: int) -> tuple[float, float]:
+        """Train for the epochs of a round, and say the accuracies on the test images before and after, 0..1.
+
+        Args:
+            number: of the round, from 0; it and the seed decide the order of the images.
+
+        Raises:
+            Diverged: if the training gives values that are not finite; the network is what it was before, then.
+        """
         network = self.learner.network
         kept = {name: value.clone() for name, value in network.state_dict().items()}
         before = accuracy(network, *self.test)
-        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + message.round)
-        searching = message.round >= self.schedule.warmup
-        learn(self.learner, *self.train, self.schedule.recipe, generator, searching)
+        generator = torch.Generator().manual_seed(self._seed * 1_000_003 + number)
+        learn(self.learner, *self.train, self.schedule.recipe, generator, number >= self.schedule.warmup)
         try:
-            check_finite(network, f"after its training in round {message.round + 1}")
+            check_finite(network, f"after its training in round {number + 1}")
         except Diverged:
             network.load_state_dict(kept)
             raise
-        after = accuracy(network, *self.test)
-        return self._reply(message, link.codec.number, (before, after), self._payload())
+        return before, accuracy(network, *self.test)
 
     def finish(self, table: LatencyTable) -> dict[str, Any]:
         """Train the client's own network on its images, after the last round, and say what it is.
 
         Args:
             table: latencies of the client's device.
+
+        Returns:
+            What `FINISHED` says: accuracies before and after this training, 0..1; the option of each block as
+            [kernel, expansion, bits], or None where it is skipped; latency in ms; bytes of all weights.
         """
         learner, (images, _) = self.learner, self.train
         before = accuracy(learner.network, *self.test)

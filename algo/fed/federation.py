@@ -13,6 +13,7 @@ import torch
 from algo.fed.client import Client, Part, Schedule
 from algo.fed.codec import Chapter, ChapterWidths, Codec, Differences, Float32
 from algo.fed.config import FedConfig, preferences_of
+from algo.fed.fresh import begin
 from algo.fed.learners import METHODS, Learner, Preference, Recipe
 from algo.fed.link import groups_of
 from algo.fed.server import Server
@@ -31,8 +32,10 @@ class Round:
         accuracy: mean over the clients whose replies count, on their own test images, after their training, 0..1.
         global_accuracy: the same of what the server sent them, before their training.
         pulled_bytes, pushed_bytes: by client: length of the message to it, and of its reply, if there is one.
-        parts: bytes of these by what they are: heads, scales (ranges, steps, frequencies), values; others are not ours.
-        held: share of the weights that the network of each client uses, by client; 0 if its reply does not count.
+        parts: bytes of these by what they are: heads, scales (ranges, steps, frequencies), values; others are those of
+            blobs that are no valid messages.
+        held: share of the weights that the network of each client uses, by client; 0 if its reply does not
+            count.
         refused: by client, why its reply does not count.
         seconds: that it took.
     """
@@ -76,8 +79,8 @@ def learner_of(config: FedConfig, table: LatencyTable, preference: Preference) -
         preference: of the client.
     """
     with torch.random.fork_rng(devices=()):
-        torch.manual_seed(config.seed)
         learner = METHODS[config.method.method](table, preference, config.method)
+    begin(learner, config.seed)
     # Convolutions are faster in channels last.
     learner.network.to(training_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     return learner

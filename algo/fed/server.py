@@ -23,8 +23,8 @@ class _Known:
         link: its end.
         options: of the client's network, by its last reply.
         images: that the client says it has; ``None`` before its first reply.
-        agreements: `algo.fed.aggregation.cosines` of its updates in the last rounds.
-        strengths: `algo.fed.aggregation.strengths` of them.
+        agreements: `algo.fed.aggregation.cosines` of all its updates so far.
+        strengths: `algo.fed.aggregation.strengths` of those in the last rounds.
         sent: slices of this round and their values as the client decodes them.
     """
 
@@ -102,7 +102,7 @@ class Server:
             except ValueError as error:
                 refused[client] = str(error)
         for client, cosine in cosines(layout, updates).items():
-            self._known[client].agreements = [*self._known[client].agreements, cosine][-LAST:]
+            self._known[client].agreements.append(cosine)
         for client, strength in strengths(updates).items():
             self._known[client].strengths = [*self._known[client].strengths, strength][-LAST:]
         known_of = {client: self._known[client] for client in updates}

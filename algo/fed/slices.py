@@ -40,13 +40,14 @@ class Layout:
     Args:
         shapes: of the tensors, by name.
         slices: of all tensors; those of one tensor follow each other.
+        begun_with: digest of the fresh network's values, if they are known.
 
     Raises:
         ValueError: naming a tensor whose slices overlap, or are not all of it.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], slices: Sequence[Slice]) -> None:
-        self.shapes, self.slices = dict(shapes), tuple(slices)
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], slices: Sequence[Slice], begun_with: bytes = b"") -> None:
+        self.shapes, self.slices, self._begun_with = dict(shapes), tuple(slices), begun_with
         for name, shape in self.shapes.items():
             own = [one.places for one in self.slices if one.tensor == name]
             places = np.sort(np.concatenate(own)) if own else np.zeros(0, np.int64)
@@ -57,13 +58,18 @@ class Layout:
 
     @property
     def digest(self) -> bytes:
-        """Eight bytes that differ for other tensors or other slices."""
+        """Eight bytes that differ for other tensors, other slices, or another fresh network."""
         content = {name: list(shape) for name, shape in self.shapes.items()}
         found = hashlib.sha256(json.dumps(content).encode())
         for one in self.slices:
             found.update(f"{one.tensor}/{one.name}".encode())
             found.update(one.places.astype("<i8").tobytes())
+        found.update(self._begun_with)
         return found.digest()[:8]
+
+    def begun(self, begun_with: bytes) -> Layout:
+        """The same, with the digest of a fresh network's values."""
+        return Layout(self.shapes, self.slices, begun_with)
 
     def of(self, held: Iterable[int], tensors: Mapping[str, Floats]) -> list[Floats]:
         """The values of some slices, by their numbers."""

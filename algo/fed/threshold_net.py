@@ -122,9 +122,14 @@ class ThresholdBlock(nn.Module):
         rim = torch.ones(side, side)
         rim[edge : side - edge, edge : side - edge] = 0
         self.register_buffer("rim", rim, persistent=False)
+        self.register_buffer("norms", torch.empty(2, 3))
+        self.measure()
+
+    def measure(self) -> None:
+        """Take the weights of now as the fresh network's."""
+        kernels = torch.zeros_like(self.rim[0, 0]), torch.ones_like(self.rim[0, 0])
         with torch.no_grad():
-            norms = torch.stack([torch.stack(self._squares(used)) for used in (torch.zeros(()), torch.ones(()))])
-        self.register_buffer("norms", norms)
+            self.norms.copy_(torch.stack([torch.stack(self._squares(used)) for used in kernels]))
 
     def chosen(self, relaxed: bool = False) -> Chosen:
         """The indicators of now."""
@@ -246,6 +251,11 @@ class ThresholdNet(nn.Module):
         values = functional.conv2d(values, rounded(self.head.weight, _END_BITS))
         values = functional.relu6(self.head_norm(values), inplace=True).mean((2, 3))
         return functional.linear(values, rounded(self.last.weight, _END_BITS), self.last.bias)
+
+    def measure(self) -> None:
+        """Take the weights of now as the fresh network's, which thresholds compare with."""
+        for block in self.threshold_blocks():
+            block.measure()
 
     def threshold_blocks(self) -> list[ThresholdBlock]:
         """The blocks."""

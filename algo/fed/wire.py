@@ -9,7 +9,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
-MAGIC, VERSION = b"RLUF", 1
+MAGIC, VERSION = b"RLUF", 2
 #: The byte of a block that is skipped.
 SKIPPED = 255
 #: The codec of a client that cannot read what the server sent: it asks for a key frame.

@@ -46,7 +46,7 @@ def test_counts_are_those_of_messages(settings):
 
 
 def test_every_run_is_a_configuration_of_its_own():
-    known = [runs.config_of(name, "cpu", 1, "measured") for name in runs.RUNS if name != "hostile"]
+    known = [runs.config_of(name, "cpu", 1, "measured") for name in runs.RUNS if name not in runs.UNUSUAL]
     assert all(FedConfig.from_json(config.to_json()) == config for config in known)
     assert len(set(map(str, known))) == len(known)
 
@@ -57,16 +57,48 @@ def test_accuracy_at_equal_bytes_is_that_of_the_last_rounds_within():
     assert runs.end(curve, 2) == pytest.approx(0.45) and runs.end(curve) == pytest.approx(1 / 3)
 
 
-def test_a_hostile_client_goes_backwards():
+@pytest.mark.parametrize("hostile", [runs.HostileClient, runs.HostileOnce])
+def test_a_hostile_client_goes_backwards(hostile):
     config = FedConfig.of(method="fedavg", space="tiny")
     table = made_up(SPACES["tiny"])
     part = torch.zeros(4, *table.image), torch.zeros(4, dtype=torch.int64)
-    honest, hostile = (client_of(config, 0, part, part, table, kind=kind) for kind in (runs.Client, runs.HostileClient))
+    honest, other = (client_of(config, 0, part, part, table, kind=kind) for kind in (runs.Client, hostile))
     held = honest.learner.held(honest.learner.options())
-    for client in (honest, hostile):
+    for client in (honest, other):
         with torch.no_grad():
             for value in client.learner.network.parameters():
                 value.add_(0.125)
-    for number, own, other in zip(held, honest._learned(held), hostile._learned(held), strict=True):
+    for number, own, back in zip(held, honest._learned(held), other._learned(held), strict=True):
         known = honest.link.references[number]
-        assert np.allclose(other - known, -runs.BACKWARDS * (own - known), atol=1e-5) and not np.allclose(own, known)
+        assert np.allclose(back - known, -hostile.factor * (own - known), atol=1e-5) and not np.allclose(own, known)
+
+
+def test_what_others_lose_is_of_the_same_honest_clients():
+    def run(*accuracies):
+        return [{"clients": [{"client": n, "tuned_accuracy": own} for n, own in enumerate(accuracies)]}]
+
+    curves = {"faqs, our codec": run(0.1, 0.8, 0.9), "one hostile": run(0.9, 0.7, 0.8), "two hostile": run(0, 0, 0.85)}
+    assert faqs_ablation._lost(curves, "one hostile") == "10.0 (10.0)"
+    assert faqs_ablation._lost(curves, "two hostile") == "5.0 (5.0)"
+    named = faqs_ablation._named([{"refused": [[0], [0, 1], [0, 2], []]}, {"refused": [[]]}], [0, 1])
+    assert named == ("25 (50, 0)", "12 (25, 0)")
+
+
+def test_clients_alone_learn_as_those_of_the_federation_but_send_nothing(settings):
+    """In round 1 all have the fresh network, so what they have learned then is the same."""
+    [first, _] = runs.alone(settings)
+    [other, _] = runs.made(settings, runs.ALONE)[runs.ALONE]
+    assert first["bytes"] == [0, 0, 0] and len(first["clients"]) == 4
+    assert first["accuracy"][0] == pytest.approx(other.rounds[0]["accuracy"], abs=1e-4)
+    assert first["accuracy"][1:] != pytest.approx([one["accuracy"] for one in other.rounds[1:]], abs=1e-4)
+
+
+def test_the_share_held_is_of_those_who_count():
+    round_ = {"held": [0.0, 0.5, 1.0], "refused": {"0": "no reply"}}
+    assert runs._held(round_) == 0.75 and runs._held({"held": [0.0], "refused": {"0": "no reply"}}) == 0.0
+
+
+def test_silent_clients_are_named_and_the_others_go_on(settings):
+    [first, _] = runs.made(settings, "one silent")["one silent"]
+    assert [set(one["refused"]) for one in first.rounds] == [{"0"}] * 3
+    assert all(one["pushed_bytes"][0] == 0 and min(one["pushed_bytes"][1:]) > 0 for one in first.rounds)

@@ -12,6 +12,7 @@ from algo.fed.aggregation import (
     STRONG,
     TOO_LONG,
     TOO_MANY,
+    UNLIKE,
     Update,
     aggregated,
     clipped,
@@ -61,7 +62,7 @@ def test_one_that_is_not_like_the_others_is_named(seed, bad, how):
     assert list(found) == [bad] and said in found[bad]
     if how == "against":  # not at once, and not for ever
         assert doubtful(updates, {client: known[:-1] for client, known in agreements.items()}, {}) == {}
-        assert doubtful(updates, {client: [*known, *[0.2] * LAST] for client, known in agreements.items()}, {}) == {}
+        assert doubtful(updates, {client: [*known, *[0.9] * 20] for client, known in agreements.items()}, {}) == {}
 
 
 def test_borders_of_the_rules():
@@ -71,7 +72,12 @@ def test_borders_of_the_rules():
     for images, named in ((100 * TOO_MANY, False), (100 * TOO_MANY + 1, True)):
         assert (4 in doubtful({**alike, 4: Update((2,), alike[0].changes, int(images))}, {}, {})) == named
     for cosine, named in ((AGAINST + 0.001, False), (AGAINST - 0.001, True)):
-        assert (0 in doubtful(alike, {0: [0.9, *[cosine] * LAST]}, {})) == named
+        usual = {client: [0.05, -0.05, 0.05, -0.05] for client in (1, 2, 3)}
+        assert (0 in doubtful(alike, {0: [cosine] * 2 * LAST, **usual}, {})) == named
+        assert (0 in doubtful(alike, {0: [cosine + 0.5, cosine - 0.5, *[cosine] * LAST], **usual}, {})) == named
+    for times, named in ((0.99 * UNLIKE, False), (1.01 * UNLIKE, True)):  # where all cosines are large
+        usual = {client: [0.5, -0.5, 0.5, -0.5, 0.5] for client in (1, 2, 3)}
+        assert (0 in doubtful(alike, {0: [-0.5 * times] * 4, **usual}, {})) == named
     for strength, named in ((STRONG, False), (1.01 * STRONG, True)):
         assert (0 in doubtful(alike, {}, {0: [0.9, *[strength] * LAST]})) == named
         assert doubtful(alike, {}, {0: [strength] * (LEAST - 1)}) == {}

@@ -38,7 +38,7 @@ def test_a_message_arrives(message):
         (GOOD.pack() + bytes(200), "at most 147 bytes here"),
         (GOOD.pack()[:-1], "it has 53 bytes, and says 54"),
         (GOOD.pack()[:45], "we have 3"),
-        (GOOD.pack()[:4] + b"\x02\x00" + GOOD.pack()[6:], "format is version 2, and ours 1: update the older side"),
+        (GOOD.pack()[:4] + b"\x03\x00" + GOOD.pack()[6:], "format is version 3, and ours 2: update the older side"),
         (GOOD.pack()[:-5] + b"?" + GOOD.pack()[-4:], "checksum"),
         (replace(GOOD, digest=b"another ").pack(), "it is of another network"),
         (replace(GOOD, options=(0, 5)).pack(), "it says 2 blocks"),
