@@ -17,6 +17,9 @@ from algo.fed.config import DeviceConfig, FedConfig, PartitionConfig
 from algo.nas.config import located
 
 if TYPE_CHECKING:
+    import subprocess
+
+    from algo.fed.flower.device import DeviceFolder
     from algo.fed.flower.processes import Secrets
     from algo.fed.folder import FedFolder
 
@@ -35,6 +38,10 @@ _SECRETS = click.option(
 )
 #: How often a client is begun that ends at once, and the pause between, s.
 _TRIES, _PAUSE_S = 4, 10.0
+#: Seconds between two looks at a client's folder.
+_LOOK_S = 0.5
+#: Clients that are needed to compare each with the others in every way.
+_COMPARED = 4
 #: Settings of the images, which a server has none of.
 _OF_IMAGES = ("data", "data_folder")
 
@@ -59,12 +66,13 @@ def _run(
 ) -> None:
     """Simulate server and clients on this machine, round by round; every message's bytes are counted."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    given = given_of(context, settings)
+    given = _space_of_table(given_of(context, settings))
     config = located(FedConfig.of(**given))
     out = out or Path("runs") / "-".join(
         ["fed", Path(config.partition.data).stem, config.method.method, config.messages.codec, f"seed{config.seed}"]
     )
     config, folder = _begun(config, given, out, resume)
+    _check_transport(folder, transport)
 
     def begin() -> dict[str, Any]:
         if transport == "flower":
@@ -103,7 +111,7 @@ def _server(
     **settings: Any,
 ) -> None:
     """Host a run for clients elsewhere; --device is a latency table, which says space, images and classes."""
-    given = given_of(context, settings)
+    given = _space_of_table(given_of(context, settings))
     config = located(FedConfig.of(**given))
     from algo.fed.flower.hosting import Place, serve
     from algo.fed.flower.processes import check_port
@@ -131,6 +139,11 @@ def _server(
             folder.write(TABLE, json.dumps(table.to_json(), indent=1) + "\n")
     place = Place(host, port, secrets, keys, wait_s)
     _say(f"listening on {host}:{port}{'' if secrets else ', without encryption'}; clients: rlu fed client --server ...")
+    if config.partition.clients < _COMPARED:
+        _say(
+            f"with {config.partition.clients} clients updates are not fully compared with each other: one that is "
+            f"wrong or hostile may count; {_COMPARED} or more are"
+        )
     again = f"rlu fed server --resume --out {out}"
     _report(_resumable(lambda: serve(folder, place, _say, _say_round), again, out), out, as_json)
 
@@ -178,7 +191,7 @@ def _client(
         while ends_at_once < _TRIES:
             begun = time.monotonic()
             with connected(folder, server, secrets) as process:
-                process.wait()
+                _watch(folder, process)
             ends_at_once = ends_at_once + 1 if time.monotonic() - begun < _PAUSE_S else 1
             time.sleep(_PAUSE_S if ends_at_once < _TRIES else 0)  # the server may be about to know its key
         click.echo(f"the client ended: {why_ended(log_of(folder))} (log: {log_of(folder)})", err=True)
@@ -220,6 +233,47 @@ def _begun(config: FedConfig, given: dict[str, Any], out: Path, resume: bool) ->
             f"{out} was begun with {', '.join(changed)}: leave the options out, or begin a new run with another --out"
         )
     return kept, folder
+
+
+def _space_of_table(given: dict[str, Any]) -> dict[str, Any]:
+    """The same settings, with the space of the latency table unless another is asked for."""
+    from algo.nas.space import SPACES
+
+    device = str(given.get("device", ""))
+    if "space" in given or not device.endswith(".json") or not Path(device).exists():
+        return given
+    from algo.nas.latency_table import LatencyTable
+
+    name = LatencyTable.read(Path(device)).space.name
+    return given | {"space": name} if name in SPACES else given
+
+
+def _check_transport(folder: FedFolder, transport: str) -> None:
+    """Refuse to go on with clients of another kind than the run was begun with."""
+    from algo.fed.folder import CLIENTS
+
+    over_flower = (folder.path / CLIENTS).is_dir()
+    if folder.started and folder.summary is None and over_flower != (transport == "flower"):
+        begun, now = ("flower", "process") if over_flower else ("process", "flower")
+        raise click.UsageError(f"{folder.path} was begun with --transport {begun}, not {now}: resume it with that")
+
+
+def _watch(folder: DeviceFolder, process: subprocess.Popen[bytes]) -> None:
+    """Say what a client does, until its SuperNode ends."""
+    from algo.fed.flower.device import NETWORK, SUMMARY
+
+    said = max(folder.states(), default=0)
+    finished = (folder.path / SUMMARY).exists()
+    while process.poll() is None:
+        done = max(folder.states(), default=0)
+        if done != said:
+            _say(f"round {done} is done")
+            said = done
+        if finished != (folder.path / SUMMARY).exists():
+            finished = not finished
+            if finished:
+                _say(f"the run is finished; this client's network is {folder.path / NETWORK}; Ctrl-C ends the client")
+        time.sleep(_LOOK_S)
 
 
 def _resumable(begin: Callable[[], dict[str, Any]], again: str, out: Path) -> dict[str, Any]:

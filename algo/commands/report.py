@@ -33,8 +33,11 @@ def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     """
     from algo.fed.folder import is_federation
     from algo.nas.folder import is_search
+    from algo.support.held_folder import CONFIG, kind_of
 
     for path in runs:
+        if (path / CONFIG).exists() and kind_of(path / CONFIG).startswith("rlu fed client"):
+            raise ValueError(f"{path} is of a client, which knows no rounds: report the folder of rlu fed server")
         for what, is_one, report_one in (
             ("a search", is_search, _report_search), ("a federated run", is_federation, _report_federation),
         ):  # fmt: skip

@@ -3,22 +3,23 @@
 Every update is taken as a difference to what its client had been sent. Lengths are root mean squares, so that clients
 which hold more slices are not longer. The server knows no image, so it can only compare clients with each other:
 
-* **Too long.** An update that is `TOO_LONG` times as long as the median one does not count. Neither does a client while
-  the mean of its `strengths` in the last rounds is above `STRONG`. A strength is the length over the median one, or the
-  same of lengths per image if that is less: a client with more images takes more steps, and is between the two.
+* **Too long.** An update that is more than `TOO_LONG` times as long as the median one does not count. Neither does a
+  client while the mean of its `strengths` in the last rounds is above `STRONG`. A strength is the length over the
+  median one, or the same of lengths per image if that is less: a client with more images takes more steps, and is
+  between the two.
 * **Against all others.** Of each update the cosine with the coordinate-wise median of the others is taken, without the
   last layer, which other classes pull elsewhere. A client does not count while the mean of all its rounds is below
   `AGAINST`, and below -`UNLIKE` times what is usual: the median client's root mean square. Cosines of rounded updates
   are smaller, so the second says more with few bits, and the first where clients have nothing in common. In single
   rounds honest clients are below both, above all when little is left to learn. But their first rounds go with the
   others', so the mean of all rounds tells more than that of the last.
-* **Too many images.** A client that says it has `TOO_MANY` times as many images as the median one does not count, and
-  neither does one that says another number than before.
+* **Too many images.** A client that says it has more than `TOO_MANY` times as many images as the median one does not
+  count, and neither does one that says another number than before.
 * **Clipping.** In each slice an update is at most ``clip`` times as long as the median one of that slice.
 * **Trimmed mean.** With ``trim`` of k, the k highest and the k lowest values of each weight are left out, and clients
   count alike (Yin et al., ICML 2018). Slices that at most 2k clients hold take the median.
 
-All need at least three clients, for the median of two says nothing.
+All need at least three clients, for the median of two says nothing; cosines need four, since one is left out.
 """
 
 from __future__ import annotations

@@ -119,8 +119,8 @@ class Chapter:
 class ChapterWidths:
     """What FedNAS+EDD sends by the chapter's count: every value at 16, at 8 and at 4 bits, so 28 bits.
 
-    Receivers need the 16 bits alone: the others are their first 8 and 4, rounded. The codec is for the comparison that
-    the chapter makes. With `Chapter` the same method sends 16 bits a value.
+    Receivers need the 16 bits alone: the others are the same, rounded to 8 and to 4. The codec is for the comparison
+    that the chapter makes. With `Chapter` the same method sends 16 bits a value.
     """
 
     number: ClassVar[int] = 4

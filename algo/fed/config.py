@@ -89,7 +89,10 @@ class MessagesConfig:
         3.0, "Longest update that counts whole, as a multiple of the median one, slice by slice; 0: no limit.", low=0
     )
     trim: int = setting(
-        0, "Highest and lowest values of each weight that are left out; 0: the mean, weighted by images.", low=0
+        0,
+        "How many of the highest and as many of the lowest values of each weight are left out; 0: none, and the mean "
+        "is weighted by images.",
+        low=0,
     )
     deadline_s: float = setting(
         600.0, "Seconds after which a round ends without the clients that have not replied.", above=0
@@ -105,8 +108,8 @@ class RoundsConfig:
     local_epochs: int = setting(1, "Epochs of every client in a round.", low=1)
     batch_size: int = setting(32, "Images per step.", low=2)
     learning_rate: float = setting(0.05, "Step size of the weights.", above=0)
-    momentum: float = setting(0.9, low=0, below=1)
-    weight_decay: float = setting(3e-4, low=0)
+    momentum: float = setting(0.9, "Momentum of SGD, 0 up to 1 exclusive.", low=0, below=1)
+    weight_decay: float = setting(3e-4, "Weight decay of SGD.", low=0)
     reach: float = setting(
         2.0, "About how far what decides between options can move in the whole search; it sets its step size.", above=0
     )

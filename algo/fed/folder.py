@@ -12,6 +12,10 @@ from algo.support.held_folder import CONFIG, INPUTS, HeldFolder, RunFolderError,
 from algo.support.user_files import check_object, parse_json, reading
 
 STATE, ROUNDS, SUMMARY = "state.pt", "rounds.jsonl", "summary.json"
+#: Folder with each client's own network, of clients in the process of the server.
+NETWORKS = "networks"
+#: Folder with the folders of clients that are processes of the same machine.
+CLIENTS = "clients"
 _ROUND: dict[str, Any] = {
     "round": int, "accuracy": float, "global_accuracy": float, "pulled_bytes": list[int], "pushed_bytes": list[int],
     "parts": dict[str, int], "held": list[float], "refused": dict[str, str], "seconds": float,
@@ -30,7 +34,7 @@ def is_federation(path: Path) -> bool:
 class FedFolder(HeldFolder):
     """The folder of a federated run."""
 
-    beginnings = (CONFIG, INPUTS, TABLE)
+    beginnings = (CONFIG, INPUTS, TABLE, "layout.json")
 
     @property
     def started(self) -> bool:

@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from algo.fed import own_network
 from algo.fed.client import Client, Part
 from algo.fed.config import FedConfig, PartitionConfig
 from algo.fed.federation import Federation, Round, client_of
-from algo.fed.folder import ROUNDS, STATE, SUMMARY, FedFolder
+from algo.fed.folder import NETWORKS, ROUNDS, STATE, SUMMARY, FedFolder
+from algo.fed.layout_file import LAYOUT, layout_json
 from algo.fed.partition import Share, partition
 from algo.fed.transport import InProcess, Transport
 from algo.nas.latency_table import LatencyTable
@@ -60,7 +62,13 @@ def run(
             client_of(config, number, *parts_of(dataset, share), table, kind=kind(number))
             for number, share in enumerate(shares_of(config, dataset))
         ]
-        return hosted(config, folder, table, InProcess(clients, [table] * len(clients)), dataset.name, on_round)
+
+        def keep(client: Client) -> None:
+            (folder.path / NETWORKS).mkdir(exist_ok=True)
+            content = own_network.file_of(config, table, client.learner, client.train[0])
+            folder.write(f"{NETWORKS}/{client.number}.pt", content)
+
+        return hosted(config, folder, table, InProcess(clients, [table] * len(clients), keep), dataset.name, on_round)
 
 
 def hosted(
@@ -85,6 +93,9 @@ def hosted(
         The summary.
     """
     federation = Federation(config, table, transport)
+    if not (folder.path / LAYOUT).exists():
+        content = layout_json(federation.server.learner, table.space)
+        folder.write(LAYOUT, json.dumps(content) + "\n")
     if folder.started:
         with reading(folder.path / STATE, "{} is damaged", "begin again with another --out", RunFolderError):
             federation.restore((folder.path / STATE).read_bytes())

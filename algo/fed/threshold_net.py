@@ -290,7 +290,7 @@ def layout_of(network: ThresholdNet) -> Layout:
     """The slices of a super-network, in the order of its parameters; thresholds are none of them.
 
     A block's slices are named by what needs them: ``e3`` and ``e6`` the halves of the channels, ``k3`` and ``k5`` the
-    middle and the rim of kernels, such as ``k5e6``; ``all`` is what no option leaves out.
+    middle and the rim of kernels, such as ``k5e6``; ``all`` is what every option uses that does not skip the block.
     """
     shapes = {name: tuple(value.shape) for name, value in network.named_parameters() if not name.endswith("thresholds")}
     found = []

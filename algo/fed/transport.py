@@ -34,10 +34,16 @@ class InProcess:
     Args:
         clients: all, by their numbers.
         tables: of each client's device.
+        on_finished: is given each client after its own training.
     """
 
-    def __init__(self, clients: Sequence[Client], tables: Sequence[LatencyTable]) -> None:
-        self.clients, self._tables = tuple(clients), tuple(tables)
+    def __init__(
+        self,
+        clients: Sequence[Client],
+        tables: Sequence[LatencyTable],
+        on_finished: Callable[[Client], None] = lambda client: None,
+    ) -> None:
+        self.clients, self._tables, self._on_finished = tuple(clients), tuple(tables), on_finished
 
     def exchange(self, messages: Mapping[int, bytes], on_reply: Callable[[int], None]) -> dict[int, bytes | str]:
         """See `Transport`."""
@@ -52,4 +58,8 @@ class InProcess:
 
     def finish(self) -> dict[int, dict[str, Any] | str]:
         """See `Transport`."""
-        return {client.number: client.finish(table) for client, table in zip(self.clients, self._tables, strict=True)}
+        found: dict[int, dict[str, Any] | str] = {}
+        for client, table in zip(self.clients, self._tables, strict=True):
+            found[client.number] = client.finish(table)
+            self._on_finished(client)
+        return found

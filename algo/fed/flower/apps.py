@@ -82,7 +82,9 @@ def _main(grid: Grid, context: Context) -> None:
             clients, deadline_s = config.partition.clients, config.messages.deadline_s
             transport = FlowerTransport(grid, clients, told(config, table), deadline_s, say)
             transport.wait(float(node_config(context.run_config, WAIT)))
-            hosted(config, folder, table, transport, "clients'")
+            # Clients of `rlu fed run` share a data set, which the run's folder knows.
+            data = config.partition.data if "data" in folder.inputs else "clients'"
+            hosted(config, folder, table, transport, data)
     except Exception as error:
         (path / FAILED).write_text(f"{type(error).__name__}: {error}\n")
         raise

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from algo.fed import own_network
 from algo.fed.client import Client, Part
 from algo.fed.config import DeviceConfig, FedConfig, PartitionConfig, preferences_of
 from algo.fed.federation import client_of
@@ -30,6 +31,8 @@ from algo.support.held_folder import CONFIG, DAMAGED, HeldFolder
 from algo.support.user_files import check_object, parse_json, reading
 
 TABLE, RUN = "table.json", "run.json"
+#: What the client's own network came to, and the network itself.
+SUMMARY, NETWORK = "summary.json", "network.pt"
 _STATES = "state-*.pt"
 
 
@@ -107,6 +110,9 @@ def greet(folder: DeviceFolder, content: bytes) -> dict[str, Any]:
         mine = LatencyTable.read(Path(own.device))
         mine.check_suits(table.space, table.image, table.classes)
     with folder:
+        for name in (SUMMARY, NETWORK):  # of a run before this one
+            if not folder.states():
+                (folder.path / name).unlink(missing_ok=True)
         folder.write(RUN, json.dumps(run.to_json()) + "\n")
         folder.write(TABLE, json.dumps(table.to_json()) + "\n")
         return {"index": own.index, "images": len(_parts(folder, dataset)[0][0])}
@@ -137,13 +143,16 @@ def answer(folder: DeviceFolder, blob: bytes) -> bytes:
 
 
 def finish(folder: DeviceFolder) -> dict[str, Any]:
-    """What `Client.finish` says of the client after its last round; nothing is kept of it."""
+    """What `Client.finish` says of the client after its last round; it is kept, and the network, too."""
     with folder, reproducible(folder.settings.threads, training_device()):
         client = _client(folder)
         for path in list(folder.states().values())[-1:]:
             with reading(path, *DAMAGED):
                 client.restore(torch.load(path, weights_only=True, map_location=training_device()))
-        return client.finish(folder.table)
+        found = client.finish(folder.table)
+        folder.write(NETWORK, own_network.file_of(folder.run, folder.table, client.learner, client.train[0]))
+        folder.write(SUMMARY, json.dumps(found, indent=1) + "\n")
+        return found
 
 
 def _client(folder: DeviceFolder) -> Client:

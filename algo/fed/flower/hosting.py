@@ -29,7 +29,7 @@ from algo.fed.flower.processes import (
     traffic_of,
     why_ended,
 )
-from algo.fed.folder import SUMMARY, FedFolder
+from algo.fed.folder import CLIENTS, SUMMARY, FedFolder
 from algo.fed.run import dataset_of, shares_of
 from algo.nas.run import table_in
 
@@ -176,7 +176,7 @@ def run_on_loopback(
                 index=number, data=config.partition.data, data_folder=config.partition.data_folder, share=True,
                 threads=config.threads,
             )  # fmt: skip
-            path = folder.path / "clients" / str(number)
+            path = folder.path / CLIENTS / str(number)
             if not folder.started and path.exists():
                 shutil.rmtree(path)
             device = DeviceFolder.open(path) if path.exists() else DeviceFolder.create(path, own.to_json())

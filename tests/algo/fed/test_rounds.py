@@ -36,13 +36,13 @@ def learner(method="faqs", seed=1):
     return METHODS[method](TABLE, Preference(0.6, 0.2, 0.2), MethodConfig())
 
 
-def client_of(number, method="faqs", codec="differences"):
+def client_of(number, method="faqs", codec="differences", own=None):
     generator = torch.Generator().manual_seed(number)
     images = torch.randn(60, 1, 16, 16, generator=generator)
     labels = torch.randint(0, 10, (60,), generator=generator)
     schedule = Schedule(Recipe(choice_rate=0.2))
     parts = (images[:40], labels[:40]), (images[40:], labels[40:])
-    return Client(number, learner(method), *parts, CODECS[codec](), schedule, 100 + number)
+    return Client(number, own or learner(method), *parts, CODECS[codec](), schedule, 100 + number)
 
 
 def federation(method="faqs", codec="differences", clients=3, **more):

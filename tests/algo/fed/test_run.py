@@ -2,23 +2,29 @@
 
 import html
 import json
+import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
+import torch
 
 from algo import cli
-from algo.fed.folder import ROUNDS, STATE, SUMMARY
+from algo.fed.folder import ROUNDS, STATE, SUMMARY, FedFolder
 from algo.nas.space import SPACES
 from tests.algo.nas.tables import made_up
 from tests.command_line import rlu
 from tests.places import ROOT
 
 pytest.importorskip("constriction", reason="needs the packages of rlu-cosim[fed]")
+
+from algo.fed.own_network import load
+from algo.fed.run import dataset_of, shares_of
 
 SETTINGS = {
     "data": "digits", "train-images": 300, "space": "tiny", "clients": 3, "rounds": 4, "warmup": 1, "lda": 0.5,
@@ -112,6 +118,59 @@ def test_bad_use_is_one_message_and_leaves_nothing(table, tmp_path, capsys, more
 def test_other_settings_are_refused_when_a_run_is_resumed(finished, capsys):
     code, _, message = rlu(capsys, "fed", "run", "--resume", "--out", finished, "--rounds", "9")
     assert code == 2 and "was begun with rounds 4, not 9" in message
+
+
+def test_every_client_has_its_network_in_a_file(finished):
+    """It predicts on the client's images as the tuned network does, which saw them in batches."""
+    folder = FedFolder.open(finished)
+    dataset = dataset_of(folder.settings.partition)
+    for one, share in zip(folder.summary["clients"], shares_of(folder.settings, dataset), strict=True):
+        network = load(finished / "networks" / f"{one['client']}.pt")
+        assert [None if own is None else list(own) for own in network.options()] == one["options"]
+        images, labels = torch.from_numpy(dataset.test_images[share.test]), dataset.test_labels[share.test]
+        logits = network(images)
+        alone = torch.cat([network(image[None]) for image in images[:5]])
+        assert torch.allclose(alone, logits[:5], atol=1e-4) and not network.training
+        accuracy = float((logits.argmax(1).numpy() == labels).mean())
+        assert accuracy == pytest.approx(one["tuned_accuracy"], abs=0.25)
+
+
+@pytest.mark.parametrize("content", [b"", b"what", "other"])
+def test_a_network_that_cannot_be_used_is_said(tmp_path, content):
+    path = tmp_path / "0.pt"
+    if content == "other":
+        torch.save({"format": "rlu fed network 0", "run": "{}", "table": "{}", "network": {}}, path)
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match="cannot be used"):
+        load(path)
+
+
+def test_the_layout_is_of_the_run(finished):
+    known = json.loads((finished / "layout.json").read_text())
+    assert known["blocks"] == 4 and len(known["digest"]) == 16 and len(known["options"]) == 12
+    assert sum(stop - start for cut in known["slices"] for start, stop in cut["places"]) == sum(
+        math.prod(shape) for shape in known["tensors"].values()
+    )
+
+
+def test_the_space_is_that_of_the_table(finished, table, tmp_path, capsys):
+    without = options(table)
+    place = without.index("--space")
+    del without[place : place + 2]
+    assert rlu(capsys, "fed", "run", *without, "--out", tmp_path / "run")[0] == 0
+    assert timeless(tmp_path / "run") == timeless(finished)
+
+
+@pytest.mark.parametrize(("begun", "now"), [("process", "flower"), ("flower", "process")])
+def test_a_run_goes_on_with_clients_of_the_same_kind(finished, tmp_path, capsys, begun, now):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / SUMMARY).unlink()
+    if begun == "flower":
+        (out / "clients").mkdir()
+    code, _, message = rlu(capsys, "fed", "run", "--resume", "--transport", now, "--out", out)
+    assert code == 2 and f"was begun with --transport {begun}, not {now}" in message
 
 
 def test_the_report_shows_bytes_and_every_network(finished, tmp_path, capsys):

@@ -8,6 +8,7 @@ import time
 
 import psutil
 import pytest
+import torch
 
 pytest.importorskip("flwr", reason="needs the packages of rlu-cosim[fed]")
 pytest.importorskip("constriction", reason="needs the packages of rlu-cosim[fed]")
@@ -15,6 +16,7 @@ pytest.importorskip("constriction", reason="needs the packages of rlu-cosim[fed]
 from algo import cli
 from algo.fed.flower.processes import free_port
 from algo.fed.folder import ROUNDS
+from algo.fed.own_network import load
 from algo.nas.space import SPACES
 from tests.algo.nas.tables import made_up
 from tests.command_line import rlu
@@ -81,6 +83,13 @@ def test_over_flower_a_run_is_the_same_to_the_last_bit_and_leaves_no_process(tab
     code, said, _ = rlu(capsys, "fed", "run", *options, "--transport", "flower", "--out", tmp_path / "there", "--json")
     assert code == 0 and timeless(tmp_path / "there") == timeless(tmp_path / "here")
     summary = json.loads(said)
+    kept = json.loads((tmp_path / "here" / "summary.json").read_text())
+    assert {**summary, "seconds": 0} == {**summary, **kept, "seconds": 0}
+    for number in range(2):
+        here, there = (
+            load(tmp_path / place) for place in (f"here/networks/{number}.pt", f"there/clients/{number}/network.pt")
+        )
+        assert all(torch.equal(own, there.state_dict()[name]) for name, own in here.state_dict().items())
     messages = 2 * 2 * 2
     # Flower's own count has the greeting and the last question besides, and what it adds to a message.
     assert summary["bytes"] + 300 * messages < summary["flower_bytes"] < summary["bytes"] + 60_000
@@ -116,7 +125,7 @@ class Deployment:
         return "\n".join(log.read_text() for log in self.logs.values() if log.exists())
 
 
-def test_server_and_clients_apart_with_tls(table, tmp_path, begin):
+def test_server_and_clients_apart_with_tls(table, tmp_path, begin, capsys):
     """To the end of a run; its figures are in the server's folder, and clients stay for the next one."""
     both = Deployment(tmp_path, table, begin, rounds_=2)
     server, clients = both.server(), [both.client(0), both.client(1)]
@@ -127,6 +136,15 @@ def test_server_and_clients_apart_with_tls(table, tmp_path, begin):
     )
     assert "MB passed the SuperLink, as Flower counts" in both.said()
     assert all(client.poll() is None for client in clients)
+    assert "with 2 clients updates are not fully compared with each other" in both.logs["server"].read_text()
+    for number in range(2):
+        own = json.loads((tmp_path / f"client{number}" / "summary.json").read_text())
+        assert own == summary["clients"][number]
+        load(tmp_path / f"client{number}" / "network.pt")
+        log = both.logs[str(number)].read_text()
+        assert "round 2 is done" in log and f"network is {tmp_path}/client{number}/network.pt" in log
+    code, _, message = rlu(capsys, "report", tmp_path / "client0")
+    assert code == 2 and "report the folder of rlu fed server" in message
     assert not flower_processes(both.out)
 
 
