@@ -111,6 +111,8 @@ def _server(
     **settings: Any,
 ) -> None:
     """Host a run for clients elsewhere; --device is a latency table, which says space, images and classes."""
+    if not 0 <= wait_s < float("inf"):
+        raise click.UsageError(f"--wait-s must be a number of seconds from 0, not {wait_s:g}")
     given = _space_of_table(given_of(context, settings))
     config = located(FedConfig.of(**given))
     from algo.fed.flower.hosting import Place, serve
@@ -167,8 +169,10 @@ def _client(
 
     own = DeviceConfig.of(**{**given, **_absolute(given)})
     host, _, port = server.rpartition(":")
-    if not host or not port.isdecimal():
-        raise click.UsageError(f"--server must be HOST:PORT, such as 192.168.0.2:9092, not {server!r}")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65_535:
+        raise click.UsageError(
+            f"--server must be HOST:PORT with a port in 1..65535, such as 192.168.0.2:9092, not {server!r}"
+        )
     secrets = None
     if certificates is not None:
         from algo.fed.flower.certificates import check_host, check_server, of_client
@@ -294,7 +298,14 @@ def _resumable(begin: Callable[[], dict[str, Any]], again: str, out: Path) -> di
 def _report(summary: dict[str, Any], out: Path, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"folder": str(out), **summary}))
-        return
+    else:
+        _show(summary, out)
+    if not summary["clients"]:
+        click.echo("rlu: no client has a network: none replied after the last round", err=True)
+        raise CheckFailed
+
+
+def _show(summary: dict[str, Any], out: Path) -> None:
     for one in summary["clients"]:
         words = " ".join("skip" if option is None else "k{}e{}/{}".format(*option) for option in one["options"])
         click.echo(

@@ -33,9 +33,13 @@ def report(runs: tuple[Path, ...], output: Path | None, as_json: bool) -> None:
     """
     from algo.fed.folder import is_federation
     from algo.nas.folder import is_search
-    from algo.support.held_folder import CONFIG, kind_of
+    from algo.support.held_folder import CONFIG, DAMAGED, kind_of
+    from algo.support.user_files import parse_json, reading
 
     for path in runs:
+        if (path / CONFIG).exists():
+            with reading(path / CONFIG, *DAMAGED):
+                parse_json((path / CONFIG).read_bytes())
         if (path / CONFIG).exists() and kind_of(path / CONFIG).startswith("rlu fed client"):
             raise ValueError(f"{path} is of a client, which knows no rounds: report the folder of rlu fed server")
         for what, is_one, report_one in (

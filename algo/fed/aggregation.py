@@ -15,15 +15,18 @@ which hold more slices are not longer. The server knows no image, so it can only
   others', so the mean of all rounds tells more than that of the last.
 * **Too many images.** A client that says it has more than `TOO_MANY` times as many images as the median one does not
   count, and neither does one that says another number than before.
+* **Longer than the weights.** An update that is more than `TOO_FAR` times as long as what the client had been sent
+  does not count, however few clients there are.
 * **Clipping.** In each slice an update is at most ``clip`` times as long as the median one of that slice.
 * **Trimmed mean.** With ``trim`` of k, the k highest and the k lowest values of each weight are left out, and clients
   count alike (Yin et al., ICML 2018). Slices that at most 2k clients hold take the median.
 
-All need at least three clients, for the median of two says nothing; cosines need four, since one is left out.
+All others need at least three clients, for the median of two says nothing; cosines need four, since one is left out.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -32,6 +35,7 @@ import numpy as np
 from algo.fed.slices import Floats, Layout, averaged
 
 TOO_LONG, STRONG, AGAINST, UNLIKE, TOO_MANY = 10.0, 2.2, -0.1, 0.9, 10.0
+TOO_FAR = 10.0
 #: Rounds that a client's mean strength is of, at most; and those that its means are of, at least.
 LAST, LEAST = 8, 3
 _FEWEST = 3
@@ -47,11 +51,13 @@ class Update:
         held: numbers of its slices.
         changes: of each of these, to what it had been sent.
         images: that it learned from.
+        weights: root mean square of what it had been sent.
     """
 
     held: tuple[int, ...]
     changes: tuple[Floats, ...]
     images: int
+    weights: float = math.inf
 
     @property
     def length(self) -> float:
@@ -70,15 +76,21 @@ def doubtful(
         agreements: by client, `cosines` of all its rounds so far, this one last.
         strong: by client, `strengths`, likewise; only the last `LAST` count.
     """
-    if len(updates) < _FEWEST:
-        return {}
     lengths = {client: own.length for client, own in updates.items()}
+    found = {
+        client: f"its update is {lengths[client] / own.weights:.3g} times as long as the weights"
+        for client, own in updates.items()
+        if lengths[client] > TOO_FAR * own.weights
+    }
+    if len(updates) < _FEWEST:
+        return found
     usual, images = float(np.median(list(lengths.values()))), float(np.median([one.images for one in updates.values()]))
     sizes = [float(np.sqrt(np.mean(np.square(known)))) for known in agreements.values() if len(known) >= LEAST]
     unlike = -UNLIKE * float(np.median(sizes)) if sizes else 0.0
-    found: dict[int, str] = {}
     for client, own in updates.items():
         known, lately = agreements.get(client, ()), strong.get(client, ())[-LAST:]
+        if client in found:
+            continue
         if own.images > TOO_MANY * images:
             found[client] = f"it says {own.images} images, and the median client {images:g}"
         elif usual > 0 and lengths[client] > TOO_LONG * usual:

@@ -16,17 +16,12 @@ from algo.fed.learners import Learner, Preference, Recipe, accuracy, learn
 from algo.fed.link import Link, arrays_of_file, check_fields, tensors_for_file
 from algo.fed.slices import Floats
 from algo.fed.threshold_net import tensors_of
-from algo.fed.wire import LOST, Message
+from algo.fed.wire import LAST_ROUND, LOST, Message, WireError
 from algo.nas.latency_table import LatencyTable
 from algo.nas.search import Diverged, check_finite
 from algo.nas.sizes import sizes_of
 
 Part = tuple[Tensor, Tensor]
-#: What `Client.finish` gives, for whoever reads it from elsewhere.
-FINISHED: dict[str, Any] = {
-    "client": int, "images": int, "preference": list[float], "accuracy": float, "tuned_accuracy": float,
-    "options": list[list[int] | None], "latency_ms": float, "size_bytes": int,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -92,6 +87,8 @@ class Client:
         blocks = len(self.learner.options())
         message = Message.unpack(blob, layout.digest, blocks, link.most_bytes())
         check_fields(message, client=self.number)
+        if message.round >= LAST_ROUND:
+            raise WireError(f"it is of round {message.round}, and the last is {LAST_ROUND - 1}")
         if link.codec.needs_reference and message.codec == link.codec.number and message.base != link.base:
             return self._reply(message, LOST, (None, None), b"")
         if link.codec.needs_reference and message.codec == link.key.number:
@@ -132,8 +129,8 @@ class Client:
             table: latencies of the client's device.
 
         Returns:
-            What `FINISHED` says: accuracies before and after this training, 0..1; the option of each block as
-            [kernel, expansion, bits], or None where it is skipped; latency in ms; bytes of all weights.
+            What `algo.fed.finished.FINISHED` says: accuracies before and after this training, 0..1; the option of
+            each block as [kernel, expansion, bits], or None where it is skipped; latency in ms; bytes of all weights.
         """
         learner, (images, _) = self.learner, self.train
         before = accuracy(learner.network, *self.test)

@@ -39,7 +39,9 @@ class PartitionConfig:
     train_images: int | None = setting(None, "Images to train on, of all clients together; default all.", low=20)
     test_images: int | None = setting(None, "Images to test with, of all clients together; default all.", low=20)
     clients: int = setting(8, "Clients.", low=1, high=65_536)
-    lda: float = setting(0.2, "Alpha of the Dirichlet partition: low values give each client few classes.", above=0)
+    lda: float = setting(
+        0.2, "Alpha of the Dirichlet partition: low values give each client few classes.", above=0, high=1e6
+    )
     least_images: int = setting(20, "Images that every client has to train on, at least.", low=2)
 
 
@@ -93,6 +95,7 @@ class MessagesConfig:
         "How many of the highest and as many of the lowest values of each weight are left out; 0: none, and the mean "
         "is weighted by images.",
         low=0,
+        high=65_536,
     )
     deadline_s: float = setting(
         600.0, "Seconds after which a round ends without the clients that have not replied.", above=0
@@ -105,15 +108,18 @@ class RoundsConfig:
 
     rounds: int = setting(60, "Rounds.", low=1, high=100_000)
     warmup: int = setting(10, "Rounds at the start in which only weights learn.", low=0)
-    local_epochs: int = setting(1, "Epochs of every client in a round.", low=1)
-    batch_size: int = setting(32, "Images per step.", low=2)
+    local_epochs: int = setting(1, "Epochs of every client in a round.", low=1, high=10_000)
+    batch_size: int = setting(32, "Images per step.", low=2, high=65_536)
     learning_rate: float = setting(0.05, "Step size of the weights.", above=0)
     momentum: float = setting(0.9, "Momentum of SGD, 0 up to 1 exclusive.", low=0, below=1)
     weight_decay: float = setting(3e-4, "Weight decay of SGD.", low=0)
     reach: float = setting(
-        2.0, "About how far what decides between options can move in the whole search; it sets its step size.", above=0
+        2.0,
+        "About how far what decides between options can move in the whole search; it sets its step size.",
+        above=0,
+        high=1e6,
     )
-    tuning_epochs: int = setting(5, "Epochs of each client's own network after the last round.", low=0)
+    tuning_epochs: int = setting(5, "Epochs of each client's own network after the last round.", low=0, high=10_000)
 
 
 @dataclass(frozen=True, kw_only=True)

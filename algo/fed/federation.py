@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from algo.fed.fresh import begin
 from algo.fed.learners import METHODS, Learner, Preference, Recipe
 from algo.fed.link import groups_of
 from algo.fed.server import Server
-from algo.fed.transport import InProcess, Transport
+from algo.fed.transport import InProcess, NotSent, Transport
 from algo.fed.wire import Message
 from algo.nas.latency_table import LatencyTable
 from algo.nets.train.device_choice import training_device
@@ -31,7 +32,8 @@ class Round:
         round: its number, from 1.
         accuracy: mean over the clients whose replies count, on their own test images, after their training, 0..1.
         global_accuracy: the same of what the server sent them, before their training.
-        pulled_bytes, pushed_bytes: by client: length of the message to it, and of its reply, if there is one.
+        pulled_bytes, pushed_bytes: by client: length of the message to it, if it was sent, and of its reply, if there
+            is one.
         parts: bytes of these by what they are: heads, scales (ranges, steps, frequencies), values; others are those of
             blobs that are no valid messages.
         held: share of the weights that the network of each client uses, by client; 0 if its reply does not
@@ -58,6 +60,13 @@ class Round:
     def to_json(self) -> dict[str, Any]:
         """As an object for JSON."""
         return asdict(self)
+
+
+def check_zip(content: bytes) -> None:
+    """Raise ValueError for a file of torch's with a wrong checksum, which torch does not look at."""
+    with zipfile.ZipFile(io.BytesIO(content)) as file:
+        if damaged := file.testzip():
+            raise ValueError(f"the checksum of {damaged} is wrong")
 
 
 def codec_of(config: FedConfig) -> Codec:
@@ -156,6 +165,7 @@ class Federation:
         messages = {client: server.message(client) for client in range(count)}
         replies = self.transport.exchange(messages, on_reply)
         counted, refused = server.take(replies)
+        sent = {client: own for client, own in messages.items() if not isinstance(replies.get(client), NotSent)}
         learner, held = server.learner, [0.0] * count
         whole = learner.layout.count(range(len(learner.layout.slices)))
         for client, message in counted.items():
@@ -163,9 +173,9 @@ class Federation:
         before, after = ([one.accuracies[place] or 0.0 for one in counted.values()] for place in (0, 1))
         record = Round(
             len(self.rounds) + 1, float(np.mean(after)) if after else 0.0, float(np.mean(before)) if before else 0.0,
-            [len(messages[client]) for client in range(count)],
+            [len(sent.get(client, b"")) for client in range(count)],
             [len(reply) if isinstance(reply := replies.get(client), bytes) else 0 for client in range(count)],
-            self._parts([*messages.values(), *(one for one in replies.values() if isinstance(one, bytes))]),
+            self._parts([*sent.values(), *(one for one in replies.values() if isinstance(one, bytes))]),
             held, refused, clock() - start,
         )  # fmt: skip
         self.rounds.append(record)
@@ -203,6 +213,7 @@ class Federation:
 
     def restore(self, state: bytes) -> None:
         """Go on from what `state` gave."""
+        check_zip(state)
         content = torch.load(io.BytesIO(state), weights_only=True, map_location=training_device())
         self.server.restore(content["server"])
         own = self.transport

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from algo.fed.config import KIND, FedConfig
+from algo.fed.finished import checked
 from algo.nas.folder import TABLE
 from algo.nas.latency_table import LatencyTable
 from algo.support.held_folder import CONFIG, INPUTS, HeldFolder, RunFolderError, kind_of
@@ -67,7 +68,10 @@ class FedFolder(HeldFolder):
         if not path.exists():
             return None
         with reading(path, "{} is damaged", self._again, RunFolderError):
-            return dict(check_object(parse_json(path.read_bytes()), _SUMMARY, "what it holds"))
+            found = dict(check_object(parse_json(path.read_bytes()), _SUMMARY, "what it holds"))
+            for one in found["clients"]:
+                checked(one, "a client")
+            return found
 
     @property
     def _again(self) -> str:

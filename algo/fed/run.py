@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from algo.fed import own_network
 from algo.fed.client import Client, Part
 from algo.fed.config import FedConfig, PartitionConfig
-from algo.fed.federation import Federation, Round, client_of
+from algo.fed.federation import Federation, Round, check_zip, client_of
 from algo.fed.folder import NETWORKS, ROUNDS, STATE, SUMMARY, FedFolder
 from algo.fed.layout_file import LAYOUT, layout_json
 from algo.fed.partition import Share, partition
@@ -54,6 +56,7 @@ def run(
     with folder, reproducible(config.threads, training_device()):
         done = folder.summary
         if done is not None:
+            mend_rounds(folder, done)
             return done
         dataset = dataset_of(config.partition)
         folder.check_input("data", f"data {config.partition.data}", dataset.digest(), say)
@@ -103,6 +106,24 @@ def hosted(
     return _finished(federation, folder, data)
 
 
+def mend_rounds(folder: FedFolder, summary: Mapping[str, Any]) -> None:
+    """Write the rounds of a finished run again, if their file is not whole."""
+    try:
+        whole = len(folder.rounds) == summary["rounds"]
+    except RunFolderError:
+        whole = False
+    path = folder.path / STATE
+    if not whole:
+        with folder, reading(path, "{} is damaged", "begin again with another --out", RunFolderError):
+            content = path.read_bytes()
+            check_zip(content)
+            _write_rounds(folder, torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")["rounds"])
+
+
+def _write_rounds(folder: FedFolder, rounds: Sequence[Mapping[str, Any]]) -> None:
+    folder.write(ROUNDS, "".join(json.dumps(one) + "\n" for one in rounds))
+
+
 def dataset_of(config: PartitionConfig) -> Dataset:
     """The images of a configuration; errors as of `load_dataset`."""
     return load_dataset(config.data, Path(config.data_folder) if config.data_folder else None)
@@ -130,6 +151,8 @@ def _rounds(federation: Federation, folder: FedFolder, on_round: Callable[[Round
     clients, wanted = federation.config.partition.clients, federation.config.rounds.rounds
     for record in federation.rounds:
         on_round(record)
+    if federation.rounds:  # a killed process may have kept the state alone
+        _write_rounds(folder, [one.to_json() for one in federation.rounds])
     with tqdm(total=wanted, initial=len(federation.rounds), unit="round", disable=None, file=sys.stderr) as bar:
         while not federation.finished:
             start = len(federation.rounds)
@@ -140,7 +163,7 @@ def _rounds(federation: Federation, folder: FedFolder, on_round: Callable[[Round
 
             record = federation.round(time.perf_counter, on_reply)
             folder.write(STATE, federation.state())
-            folder.write(ROUNDS, "".join(json.dumps(one.to_json()) + "\n" for one in federation.rounds))
+            _write_rounds(folder, [one.to_json() for one in federation.rounds])
             bar.set_postfix_str(
                 f"accuracy {record.accuracy:.3f}, {record.all_bytes / 1e3:.0f} kB, "
                 f"{clients - len(record.refused)} of {clients} clients",

@@ -148,7 +148,8 @@ class Server:
         values = link.decoded(message.codec, held, message.payload)
         before = [link.references[number] for number in held]
         changes = tuple(own - was for own, was in zip(values, before, strict=True))
-        return message, Update(tuple(held), changes, message.images), before
+        weights = Update((), tuple(before), 1).length
+        return message, Update(tuple(held), changes, message.images, weights), before
 
     def state(self) -> dict[str, Any]:
         """What the next round depends on, between two rounds."""

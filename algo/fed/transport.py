@@ -10,6 +10,10 @@ from algo.nas.latency_table import LatencyTable
 from algo.nas.search import Diverged
 
 
+class NotSent(str):
+    """Why a message was not sent: a reply that is none, and whose message does not count as traffic."""
+
+
 class Transport(Protocol):
     """Brings messages to clients, and their replies back."""
 
@@ -21,7 +25,7 @@ class Transport(Protocol):
             on_reply: is told how many replies have come.
 
         Returns:
-            By client: its reply, or why there is none.
+            By client: its reply, or why there is none; `NotSent` if the message was not sent, either.
         """
 
     def finish(self) -> dict[int, dict[str, Any] | str]:

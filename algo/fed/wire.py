@@ -14,6 +14,8 @@ MAGIC, VERSION = b"RLUF", 2
 SKIPPED = 255
 #: The codec of a client that cannot read what the server sent: it asks for a key frame.
 LOST = 0
+#: Rounds are below this, so that the base after them fits its field.
+LAST_ROUND = 2**32 - 1
 _HEAD = struct.Struct("<4sHBx8sIIHIHHH")
 _PARTS, _UNKNOWN = 10_000, 65_535
 _LENGTH, _CHECK = struct.Struct("<I"), struct.Struct("<I")

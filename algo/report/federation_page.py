@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from algo.fed.folder import FedFolder
+from algo.fed.folder import ROUNDS, FedFolder
 from algo.nas.latency_table import LatencyTable
 from algo.nas.space import Option
 from algo.report.html import environment, part
@@ -29,6 +29,11 @@ def federation_page(path: Path) -> str:
     config, summary, rounds = folder.settings, folder.summary, folder.rounds
     if summary is None:
         raise RunFolderError(f"{path} is not finished: rlu fed run --resume --out {path}")
+    if len(rounds) != summary["rounds"]:
+        raise RunFolderError(
+            f"{path} has {len(rounds)} of {summary['rounds']} rounds in {ROUNDS}: make it again with rlu fed run "
+            f"--resume --out {path}"
+        )
     table = folder.table
     templates = environment()
     return templates.get_template("federation.html").render(

@@ -90,7 +90,10 @@ def read_values(path: Path) -> Any:
 def parse_json(text: str | bytes) -> Any:
     """Values of a text in JSON, with or without a byte order mark; ValueError for damage and a key named twice."""
     decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text.removeprefix("\ufeff")
-    content = json.loads(decoded, object_pairs_hook=_once)
+    try:
+        content = json.loads(decoded, object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("its values are nested too deeply") from None
     if "\\u" in decoded:
         _plain(content)  # escapes can form half a character, which no file can hold
     return content

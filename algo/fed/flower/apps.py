@@ -80,7 +80,7 @@ def _main(grid: Grid, context: Context) -> None:
         with folder, reproducible(config.threads, training_device()):
             table = folder.table
             clients, deadline_s = config.partition.clients, config.messages.deadline_s
-            transport = FlowerTransport(grid, clients, told(config, table), deadline_s, say)
+            transport = FlowerTransport(grid, clients, told(config, table), deadline_s, table.space, say)
             transport.wait(float(node_config(context.run_config, WAIT)))
             # Clients of `rlu fed run` share a data set, which the run's folder knows.
             data = config.partition.data if "data" in folder.inputs else "clients'"

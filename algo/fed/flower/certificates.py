@@ -40,7 +40,7 @@ def make(folder: Path, hosts: Sequence[str], clients: int, days: int) -> list[Pa
         The files.
 
     Raises:
-        FlowerError: if one of the files is there already.
+        FlowerError: if one of the files is there already, or for a host that is none.
     """
     names = [_CA, _CA_KEY, _SERVER, _SERVER_KEY]
     names += [name for client in range(clients) for name in (f"client-{client}.key", f"client-{client}.pub")]
@@ -90,7 +90,12 @@ def of_server(folder: Path) -> tuple[Secrets, list[Path]]:
     keys = sorted(folder.glob("client-*.pub"))
     if not keys:
         raise FlowerError(f"{folder} has no client-*.pub: copy the clients' public keys there")
-    return Secrets(folder / _CA, folder / _SERVER, _there(folder / _SERVER_KEY)), keys
+    key = _there(folder / _SERVER_KEY)
+    with reading(key, "{} cannot be used", raises=FlowerError):
+        own = serialization.load_pem_private_key(key.read_bytes(), None).public_key()
+    if own != _certificate(folder / _SERVER).public_key():
+        raise FlowerError(f"{key} is not the key of {folder / _SERVER}: copy both from the same folder")
+    return Secrets(folder / _CA, folder / _SERVER, key), keys
 
 
 def of_client(folder: Path, index: int) -> Secrets:
@@ -164,7 +169,14 @@ def _alternative(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host)
+        try:
+            if not host or any(letter.isspace() for letter in host):
+                raise ValueError
+            return x509.DNSName(host.encode("ascii").decode())
+        except ValueError:
+            raise FlowerError(
+                f"--host must be the name or the address of a machine, in ASCII, such as server.example, not {host!r}"
+            ) from None
 
 
 def _signed(

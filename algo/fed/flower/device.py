@@ -19,7 +19,7 @@ import torch
 from algo.fed import own_network
 from algo.fed.client import Client, Part
 from algo.fed.config import DeviceConfig, FedConfig, PartitionConfig, preferences_of
-from algo.fed.federation import client_of
+from algo.fed.federation import check_zip, client_of
 from algo.fed.learners import Preference
 from algo.fed.run import dataset_of, parts_of, shares_of
 from algo.fed.wire import VERSION, Message
@@ -34,6 +34,8 @@ TABLE, RUN = "table.json", "run.json"
 #: What the client's own network came to, and the network itself.
 SUMMARY, NETWORK = "summary.json", "network.pt"
 _STATES = "state-*.pt"
+#: Bytes that a server tells a client at most, unpacked: many times those of the largest table.
+_MOST_TOLD = 2**25
 
 
 class Refused(ValueError):
@@ -68,7 +70,8 @@ class DeviceFolder(HeldFolder):
 
     def states(self) -> dict[int, Path]:
         """By the number of rounds that are done, files of what the next one depends on; rising."""
-        return {int(path.stem.removeprefix("state-")): path for path in sorted(self.path.glob(_STATES))}
+        paths = [path for path in sorted(self.path.glob(_STATES)) if path.stem.removeprefix("state-").isdecimal()]
+        return {int(path.stem.removeprefix("state-")): path for path in paths}
 
 
 def told(config: FedConfig, table: LatencyTable) -> bytes:
@@ -89,8 +92,12 @@ def greet(folder: DeviceFolder, content: bytes) -> dict[str, Any]:
     Raises:
         Refused: if client and server do not go together.
     """
+    unpacking = zlib.decompressobj()
+    text = unpacking.decompress(content, _MOST_TOLD)
+    if unpacking.unconsumed_tail:
+        raise Refused(f"the server tells more than {_MOST_TOLD:,} bytes")
     said = check_object(
-        parse_json(zlib.decompress(content)),
+        parse_json(text),
         {"version": str, "wire": int, "run": dict[str, Any], "table": dict[str, Any]},
         "what the server tells",
     )
@@ -131,7 +138,7 @@ def answer(folder: DeviceFolder, blob: bytes) -> bytes:
         known = [(done, path) for done, path in folder.states().items() if done <= round_]
         for _, path in known[-1:]:
             with reading(path, *DAMAGED):
-                client.restore(torch.load(path, weights_only=True, map_location=training_device()))
+                client.restore(_state(path))
         reply = client.answer(blob)
         buffer = io.BytesIO()
         torch.save(client.state(), buffer)
@@ -148,11 +155,16 @@ def finish(folder: DeviceFolder) -> dict[str, Any]:
         client = _client(folder)
         for path in list(folder.states().values())[-1:]:
             with reading(path, *DAMAGED):
-                client.restore(torch.load(path, weights_only=True, map_location=training_device()))
+                client.restore(_state(path))
         found = client.finish(folder.table)
         folder.write(NETWORK, own_network.file_of(folder.run, folder.table, client.learner, client.train[0]))
         folder.write(SUMMARY, json.dumps(found, indent=1) + "\n")
         return found
+
+
+def _state(path: Path) -> dict[str, Any]:
+    check_zip(path.read_bytes())
+    return dict(torch.load(path, weights_only=True, map_location=training_device()))
 
 
 def _client(folder: DeviceFolder) -> Client:

@@ -30,8 +30,10 @@ from algo.fed.flower.processes import (
     why_ended,
 )
 from algo.fed.folder import CLIENTS, SUMMARY, FedFolder
-from algo.fed.run import dataset_of, shares_of
+from algo.fed.run import dataset_of, mend_rounds, shares_of
 from algo.nas.run import table_in
+from algo.support.held_folder import RunFolderError
+from algo.support.user_files import check_object, parse_json, reading
 
 #: Seconds between two looks at a run.
 _LOOK_S = 0.5
@@ -89,8 +91,12 @@ def serve(
             folder.write(TRAFFIC, json.dumps({"flower_bytes": traffic}) + "\n")
     done = folder.summary
     assert done is not None, "_follow waits for it"
+    mend_rounds(folder, done)
     path = folder.path / TRAFFIC
-    return {**done, "flower_bytes": json.loads(path.read_text())["flower_bytes"] if path.exists() else 0}
+    if not path.exists():
+        return {**done, "flower_bytes": 0}
+    with reading(path, "{} is damaged", "remove it: it has nothing but Flower's count of bytes", RunFolderError):
+        return {**done, **check_object(parse_json(path.read_bytes()), {"flower_bytes": int}, "what it holds")}
 
 
 #: The file with Flower's count of bytes.

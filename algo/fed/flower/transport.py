@@ -8,13 +8,17 @@ from typing import Any, Protocol, cast
 
 from flwr.app import ConfigRecord, Message, RecordDict
 
-from algo.fed.client import FINISHED
+from algo.fed.finished import checked
+from algo.fed.transport import NotSent
+from algo.nas.space import Space
 from algo.support.user_files import check_object, parse_json
 
 #: The record of every message, and its fields: what is asked or answered, and why there is no answer.
 RECORD, CONTENT, ERROR, WHAT = "rlu", "content", "error", "what"
 #: What a query asks.
 GREET, FINISH = "greet", "finish"
+#: Letters of a client's reason that are kept.
+_LONGEST_REASON = 300
 #: Seconds between two looks for replies and for clients.
 _LOOK_S = 0.2
 #: Seconds that a client has for its own training after the last round, as a multiple of the deadline of a round.
@@ -41,11 +45,15 @@ class FlowerTransport:
         grid: Flower's.
         clients: how many.
         told: what every client is told first, see `algo.fed.flower.device.told`.
-        deadline_s: of a round.
+        deadline_s: of a round; one without any client waits for one until then.
+        space: whose networks the clients have.
         say: is told what a user should know.
     """
 
-    def __init__(self, grid: Grid, clients: int, told: bytes, deadline_s: float, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, grid: Grid, clients: int, told: bytes, deadline_s: float, space: Space, say: Callable[[str], None]
+    ) -> None:
+        self._space = space
         self._grid, self._clients, self._told, self._deadline_s, self._say = grid, clients, told, deadline_s, say
         self._nodes: dict[int, int] = {}  # by client
         self._known: set[int] = set()  # nodes that have been told, whatever they said
@@ -67,6 +75,9 @@ class FlowerTransport:
         self._round += 1
         until = time.monotonic() + self._deadline_s
         self._greet(self._deadline_s / 2)  # new nodes that say nothing must leave time for the others
+        while not self._nodes and time.monotonic() < until:
+            if not self._greet(max(0.0, until - time.monotonic())):
+                time.sleep(_LOOK_S)
         asked = {self._nodes[client]: blob for client, blob in messages.items() if client in self._nodes}
         by_node = self._ask("train", "", asked, until - time.monotonic(), on_reply)
         return {client: self._of(client, by_node) for client in messages}
@@ -79,14 +90,14 @@ class FlowerTransport:
         for client in range(self._clients):
             reply = self._of(client, by_node)
             try:
-                found[client] = reply if isinstance(reply, str) else finished_in(reply, client)
+                found[client] = reply if isinstance(reply, str) else finished_in(reply, client, self._space)
             except ValueError as error:
                 found[client] = f"its last reply does not count: {error}"
         return found
 
     def _of(self, client: int, by_node: Mapping[int, bytes | str]) -> bytes | str:
         if client not in self._nodes:
-            return "it is not connected"
+            return NotSent("it is not connected")
         return by_node.get(self._nodes[client], f"it did not reply within {self._deadline_s:g} s")
 
     def _greet(self, seconds: float) -> bool:
@@ -132,7 +143,9 @@ class FlowerTransport:
         ids = list(self._grid.push_messages(messages)) if messages else []
         waiting = {number: node for number, node in zip(ids, nodes, strict=False) if number is not None}
         found: dict[int, bytes | str] = {
-            node: "the SuperLink did not take the message to it" for node in nodes if node not in waiting.values()
+            node: NotSent("the SuperLink did not take the message to it")
+            for node in nodes
+            if node not in waiting.values()
         }
         until = time.monotonic() + seconds
         while waiting and time.monotonic() < until:
@@ -154,9 +167,9 @@ def index_in(reply: bytes, clients: int) -> int:
     return index
 
 
-def finished_in(reply: bytes, client: int) -> dict[str, Any]:
+def finished_in(reply: bytes, client: int, space: Space) -> dict[str, Any]:
     """What a client says of its own network, as `Client.finish` does; raises ValueError for anything else."""
-    found = dict(check_object(parse_json(reply), FINISHED, "its last reply"))
+    found = dict(checked(parse_json(reply), "its last reply", space.block_count, set(map(tuple, space.options))))
     if found["client"] != client:
         raise ValueError(f"it is of client {found['client']}, not {client}")
     return found
@@ -170,9 +183,14 @@ def _content(reply: Message) -> bytes | str:
     if not isinstance(record, ConfigRecord):
         return "its reply has no record of ours"
     if ERROR in record:
-        return str(record[ERROR])
+        return _one_line(str(record[ERROR]))
     content = record.get(CONTENT)
     return content if isinstance(content, bytes) else "its reply has no content"
+
+
+def _one_line(text: str) -> str:
+    """What a client says of an error, fit for a terminal and for a line of a file."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:_LONGEST_REASON]
 
 
 def node_config(values: Mapping[str, object], name: str) -> str:

@@ -10,6 +10,7 @@ from algo.fed.aggregation import (
     LAST,
     LEAST,
     STRONG,
+    TOO_FAR,
     TOO_LONG,
     TOO_MANY,
     UNLIKE,
@@ -89,6 +90,17 @@ def test_cosines_are_with_the_median_of_the_others_without_the_last_layer():
     values = {0: (1, 0), 1: (1, 0), 2: (1, 0), 3: (1, 0), 4: (0, 1), 5: (-1, 0), 6: (3, 4)}
     updates = {client: Update((0, 1), (np.float32(own), np.float32([-own[0], 5])), 1) for client, own in values.items()}
     assert cosines(layout, updates) == pytest.approx({**dict.fromkeys(range(4), 1.0), 4: 0.0, 5: -1.0, 6: 0.6})
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_what_is_far_longer_than_the_weights_is_named_however_few_there_are(count):
+    updates = {n: Update((2,), (np.full(10, 0.5, np.float32),), 100, 1.0) for n in range(count)}
+    for length, named in ((TOO_FAR, False), (1.01 * TOO_FAR, True)):
+        updates[0] = Update((2,), (np.full(10, length, np.float32),), 100, 1.0)
+        found = doubtful(updates, {}, {})
+        assert (0 in found) == (named or count == 5)  # five are also compared with each other
+        assert "times as long as the weights" in found.get(0, "") or not named
+        assert set(found) <= {0}
 
 
 def test_two_clients_cannot_be_compared():

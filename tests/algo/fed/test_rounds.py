@@ -15,7 +15,7 @@ from algo.fed.server import Server
 from algo.fed.slices import Layout, Slice
 from algo.fed.threshold_net import tensors_of
 from algo.fed.transport import InProcess
-from algo.fed.wire import LOST, Message
+from algo.fed.wire import LOST, Message, WireError
 from algo.nas.space import Space, Stage
 from tests.algo.nas.tables import made_up
 
@@ -208,6 +208,28 @@ def test_a_hostile_client_is_named(factor, said):
             assert set(refused) == {3} and said in refused[3] and set(counted) == {0, 1, 2, 4}
         else:
             assert refused == {}
+
+
+@pytest.mark.parametrize("codec", ["float32", "differences"])
+def test_one_of_two_cannot_make_the_weights_endless(codec):
+    server, clients = federation("fedavg", codec, clients=2)
+    for _ in range(3):
+        replies = {client.number: client.answer(server.message(client.number)) for client in clients}
+        client = clients[1]
+        message = Message.unpack(replies[1], server.learner.layout.digest, 2, 10**7)
+        held = server.learner.held(message.options)
+        huge = [np.full(len(own), 1e30, np.float32) for own in client.link.references]
+        payload = client.link.encoded(client.link.codec, held, huge)[0]
+        assert set(server.take({**replies, 1: replace(message, payload=payload).pack()})[1]) == {1}
+    assert max(np.abs(own).max() for own in server.values) < 10
+
+
+def test_a_round_that_has_no_next_one_is_refused():
+    server, clients = federation()
+    blob = server.message(0)
+    message = Message.unpack(blob, server.learner.layout.digest, 2, 10**7)
+    with pytest.raises(WireError, match="round 4294967295, and the last is 4294967294"):
+        clients[0].answer(replace(message, round=2**32 - 1).pack())
 
 
 def test_an_absurd_count_of_images_is_named():

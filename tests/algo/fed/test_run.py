@@ -107,6 +107,8 @@ def test_peers_run_on_the_same_path(finished, table, tmp_path, capsys, method, c
         ({"bits": "2,4,8"}, "the latency table is for another space of the name tiny"),
         ({"data": "nothing"}, "unknown data set 'nothing'"),
         ({"codec-bits": 0}, "codec_bits must be above 0"),
+        ({"batch-size": 10**22}, "batch_size must be"),
+        ({"reach": 1e300}, "reach must be"),
     ],
 )
 def test_bad_use_is_one_message_and_leaves_nothing(table, tmp_path, capsys, more, said):
@@ -144,6 +146,69 @@ def test_a_network_that_cannot_be_used_is_said(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ValueError, match="cannot be used"):
         load(path)
+
+
+@pytest.mark.parametrize("left", [None, "", "{}", 2])
+def test_rounds_that_are_lost_are_made_again_from_the_state(finished, tmp_path, capsys, left):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    if left is None:
+        (out / ROUNDS).unlink()
+    else:
+        lines = (out / ROUNDS).read_text().splitlines(keepends=True)
+        (out / ROUNDS).write_text("".join(lines[:left]) if isinstance(left, int) else left)
+    code, _, message = rlu(capsys, "report", out, "-o", tmp_path / "page.html")
+    assert code == 2 and f"rlu fed run --resume --out {out}" in message and "Traceback" not in message
+    assert rlu(capsys, "fed", "run", "--resume", "--out", out)[0] == 0
+    assert timeless(out) == timeless(finished)
+
+
+def test_killed_between_state_and_rounds_it_ends_with_all_rounds(finished, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / SUMMARY).unlink()
+    (out / ROUNDS).write_text("".join((out / ROUNDS).read_text().splitlines(keepends=True)[:-1]))
+    assert rlu(capsys, "fed", "run", "--resume", "--out", out)[0] == 0
+    assert timeless(out) == timeless(finished)
+
+
+def test_a_state_with_one_wrong_bit_is_refused(finished, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / SUMMARY).unlink()
+    content = bytearray((out / STATE).read_bytes())
+    content[len(content) // 2] ^= 1
+    (out / STATE).write_bytes(content)
+    code, _, message = rlu(capsys, "fed", "run", "--resume", "--out", out)
+    assert code == 2 and "state.pt is damaged" in message and "begin again with another --out" in message
+
+
+def test_a_summary_that_cannot_be_is_refused(finished, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    summary = json.loads((out / SUMMARY).read_text())
+    summary["clients"][0]["options"] = [[1]]
+    (out / SUMMARY).write_text(json.dumps(summary))
+    for words in (("report", out, "-o", tmp_path / "page.html"), ("fed", "run", "--resume", "--out", out)):
+        code, _, message = rlu(capsys, *words)
+        assert code == 2 and "summary.json is damaged: options of a client must be" in message
+
+
+def test_a_run_without_any_network_is_a_failure(finished, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    summary = json.loads((out / SUMMARY).read_text())
+    (out / SUMMARY).write_text(json.dumps(summary | {"clients": [], "missing": {"0": "it is not connected"}}))
+    code, _, message = rlu(capsys, "fed", "run", "--resume", "--out", out)
+    assert code == 1 and "no client has a network" in message
+
+
+def test_a_damaged_configuration_is_named_by_the_report(finished, tmp_path, capsys):
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    (out / "config.json").write_text("{")
+    code, _, message = rlu(capsys, "report", out, "-o", tmp_path / "page.html")
+    assert code == 2 and "config.json is damaged" in message
 
 
 def test_the_layout_is_of_the_run(finished):

@@ -54,6 +54,19 @@ def test_files_are_what_each_side_needs_and_keys_are_for_their_owner(folder):
         assert (folder / name).stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.parametrize("host", ["", "bad host", "h\u00f6st"])
+def test_a_host_that_is_none_is_said(tmp_path, host):
+    with pytest.raises(FlowerError, match=f"--host must be the name .*, not {host!r}"):
+        make(tmp_path, [host], 1, 1)
+
+
+def test_a_key_of_another_certificate_is_said(folder, tmp_path):
+    make(tmp_path / "other", [], 1, 1)
+    (tmp_path / "other" / "server.key").write_bytes((folder / "server.key").read_bytes())
+    with pytest.raises(FlowerError, match=r"server\.key is not the key of .*server\.crt: copy both"):
+        of_server(tmp_path / "other")
+
+
 def test_a_client_trusts_the_server_of_its_folder(folder, server):
     assert check_server(of_client(folder, 0), "127.0.0.1", server)
 

@@ -193,6 +193,8 @@ def test_whatever_stops_them_they_go_on(table, tmp_path, begin):
     [
         (["server", "--space", "tiny", "--port", "1"], "a server has no images, so give it a table"),
         (["client", "--server", "nowhere", "--data", "digits"], "--server must be HOST:PORT"),
+        (["client", "--server", "a:99999", "--data", "digits"], "with a port in 1..65535"),
+        (["server", "--space", "tiny", "--wait-s", "nan"], "--wait-s must be a number of seconds from 0, not nan"),
         (["client", "--server", "a:1", "--data", "digits", "--preference", "1/1/1"], "add up to 1"),
         (["client", "--server", "a:1", "--data", "nothing"], "unknown data set 'nothing'"),
         (["client", "--server", "a:1", "--data", "digits", "--certificates", "none"], "ca.crt is missing"),
