@@ -30,6 +30,8 @@ _ROWS = (1, 9, 64, 256)
 _BATCH = 1000
 _STARTS = 7
 _WIDTHS = (8, 16)
+#: Of messages that are coded: settings of ``--codec-bits``, and about the values of the space `tiny`.
+_CODER_BITS, _VALUES = (1.0, 1.5, 2.0, 4.0), 14_000
 _STEPS = 5  # of one training that is timed
 
 
@@ -60,6 +62,7 @@ def run(seconds: float) -> dict[str, Any]:
         steps = {str(w): _step_ratios(w, seconds) for w in _WIDTHS} if importlib.util.find_spec("torch") else {}
         bar.update()
         coder = _coder_rates(seconds) if importlib.util.find_spec("constriction") else {}
+        excess = {f"{bits:g}": _over_entropy(bits) for bits in _CODER_BITS} if coder else {}
         bar.update()
     return {
         "cycles": cycles,
@@ -68,6 +71,7 @@ def run(seconds: float) -> dict[str, Any]:
         "load_table_ms": load,
         "training_step": steps,
         "coder_values_per_s": coder,
+        "coder_bits_over_entropy": excess,
     }
 
 
@@ -96,6 +100,9 @@ def table(figures: dict[str, Any]) -> str:
             rows.append((f"the same in bfloat16, width {width}", f"{halved:.2f} of that in float32", ""))
     for way, rate in figures["coder_values_per_s"].items():
         rows.append((f"{way} differences of federated messages", f"{rate / 1e6:.1f} million values/s", ">= 5"))
+    for bits, ratio in figures["coder_bits_over_entropy"].items():
+        what = f"bytes of a message of {_VALUES:,} differences of {bits} bits"
+        rows.append((what, f"{ratio:.3f} of the entropy of its integers", "<= 1.21, or 1.05"))
     lines = ["| what | measured | goal |", "| --- | --- | --- |"]
     return "\n".join(lines + [f"| {a} | {b} | {c} |" for a, b, c in rows])
 
@@ -158,6 +165,19 @@ def _coder_rates(seconds: float) -> dict[str, float]:
         return count
 
     return {"encode": _rate(encode, seconds), "decode": _rate(decode, seconds)}
+
+
+def _over_entropy(bits: float) -> float:
+    """A payload's length over what the frequencies of its integers say is the least, all that goes with it included."""
+    import numpy as np
+
+    from algo.fed.codec import Differences
+
+    values = np.random.default_rng(1).laplace(0, 0.01, _VALUES).astype(np.float32)
+    payload = Differences(bits).encode([values], [0], [np.zeros(_VALUES, np.float32)])
+    frequencies = np.frombuffer(payload[3 : 3 + 2 * (2 * payload[0] + 1)], "<u2").astype(float)
+    shares = frequencies[frequencies > 0] / frequencies.sum()
+    return float(8 * len(payload) / (-_VALUES * np.sum(shares * np.log2(shares))))
 
 
 def _rate(job: Callable[[], int], seconds: float) -> float:

@@ -295,6 +295,7 @@ def test_bench_measures_what_was_asked_for():
     assert (
         set(figures["coder_values_per_s"]) == {"encode", "decode"} and min(figures["coder_values_per_s"].values()) > 0
     )
+    assert all(1 <= ratio < 1.05 for ratio in figures["coder_bits_over_entropy"].values())
     assert all(step["quantised_to_float"] > 0 for step in figures["training_step"].values())
 
 
