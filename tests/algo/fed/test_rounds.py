@@ -1,5 +1,6 @@
 """A round: both ends know the same, wrong replies do not count, and nothing is lost by stopping between rounds."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -8,15 +9,16 @@ import torch
 
 from algo.fed.client import Client, Schedule
 from algo.fed.codec import Chapter, ChapterWidths, Differences, Float32
-from algo.fed.config import MethodConfig
+from algo.fed.config import FedConfig, MethodConfig
+from algo.fed.federation import Federation
 from algo.fed.learners import METHODS, Preference, Recipe
 from algo.fed.link import groups_of
 from algo.fed.server import Server
 from algo.fed.slices import Layout, Slice
 from algo.fed.threshold_net import tensors_of
-from algo.fed.transport import InProcess
+from algo.fed.transport import InProcess, NotSent
 from algo.fed.wire import LOST, Message, WireError
-from algo.nas.space import Space, Stage
+from algo.nas.space import SPACES, Space, Stage
 from tests.algo.nas.tables import made_up
 
 pytest.importorskip("constriction", reason="needs the packages of rlu-cosim[fed]")
@@ -230,6 +232,21 @@ def test_a_round_that_has_no_next_one_is_refused():
     message = Message.unpack(blob, server.learner.layout.digest, 2, 10**7)
     with pytest.raises(WireError, match="round 4294967295, and the last is 4294967294"):
         clients[0].answer(replace(message, round=2**32 - 1).pack())
+
+
+class Nobody:
+    """A transport whose client 0 is not there, and whose client 1 does not reply."""
+
+    def exchange(self, messages, on_reply):
+        return {0: NotSent("it is not connected"), 1: "no reply"}
+
+
+def test_only_messages_that_were_sent_are_counted():
+    config = FedConfig.of(clients=2, space="tiny")
+    found = Federation(config, made_up(SPACES["tiny"]), Nobody()).round(time.monotonic)
+    assert found.pulled_bytes[0] == 0 < found.pulled_bytes[1] and found.pushed_bytes == [0, 0]
+    assert sum(found.parts.values()) == found.all_bytes == found.pulled_bytes[1]
+    assert found.refused == {0: "it is not connected", 1: "no reply"}
 
 
 def test_an_absurd_count_of_images_is_named():

@@ -25,6 +25,7 @@ pytest.importorskip("constriction", reason="needs the packages of rlu-cosim[fed]
 
 from algo.fed.own_network import load
 from algo.fed.run import dataset_of, shares_of
+from algo.nas.batch_norm import recalibrate
 
 SETTINGS = {
     "data": "digits", "train-images": 300, "space": "tiny", "clients": 3, "rounds": 4, "warmup": 1, "lda": 0.5,
@@ -135,6 +136,9 @@ def test_every_client_has_its_network_in_a_file(finished):
         assert torch.allclose(alone, logits[:5], atol=1e-4) and not network.training
         accuracy = float((logits.argmax(1).numpy() == labels).mean())
         assert accuracy == pytest.approx(one["tuned_accuracy"], abs=0.25)
+        kept = {name: value.clone() for name, value in network.named_buffers() if "running" in name}
+        recalibrate(network, [torch.from_numpy(dataset.train_images[share.train])])
+        assert all(torch.allclose(kept[name], dict(network.named_buffers())[name], atol=1e-3) for name in kept)
 
 
 @pytest.mark.parametrize("content", [b"", b"what", "other"])
