@@ -41,6 +41,10 @@ _LDA = {
         for method in ("faqs", "fedavg")
     },
 }
+#: Clients that train alone, by the run whose clients they are.
+_ALONE = {runs.ALONE: "LDA 0.2, alone, largest network"} | {
+    f"lda {lda:g}, alone": f"LDA {lda:g}, alone, largest network" for lda in (0.05, 1.0)
+}
 _TABLES = {"**The reductions**": _REDUCTIONS, "**The codec's parts**": _CODEC, "**The partition**": _LDA}
 _UNUSUAL = {
     "one silent": "one never replies",
@@ -53,7 +57,7 @@ _NAMES = tuple(dict.fromkeys([name for table in (*_TABLES.values(), _UNUSUAL) fo
 
 def configuration(settings: Settings) -> dict[str, Any]:
     """The runs."""
-    return runs.description(settings, *_NAMES)
+    return runs.description(settings, *_NAMES, *_ALONE)
 
 
 def compute(settings: Settings) -> dict[str, Any]:
@@ -63,6 +67,7 @@ def compute(settings: Settings) -> dict[str, Any]:
         "data": found[_FEDAVG][0].summary["data"],
         "clients": len(found[_FEDAVG][0].rounds[0]["held"]),
         "runs": {name: [one.curve() for one in finished] for name, finished in found.items()},
+        "alone": {name: runs.alone(settings, name) for name in _ALONE},
     }
 
 
@@ -102,7 +107,8 @@ def present(data: Mapping[str, Any]) -> Page:
                 "held, %",
                 "values, heads, % of the bytes",
             ),
-            [(text, *_cells(curves[name])) for name, text in table.items()],
+            [(text, *_cells(curves[name])) for name, text in table.items()]
+            + [(text, *_cells_alone(data["alone"][name])) for name, text in _ALONE.items() if table is _LDA],
         )
         for title, table in _TABLES.items()
     }
@@ -150,6 +156,14 @@ def _cells(found: list[Any]) -> tuple[str, ...]:
         _mean([100 * np.mean(one["held"]) for one in found], 0),
         f"{parts[0]:.1f}, {parts[1]:.1f}",
     )
+
+
+def _cells_alone(found: list[Any]) -> tuple[str, ...]:
+    accuracies = (
+        _mean([100 * runs.end(one) for one in found], 1),
+        _mean([100 * one["tuned_accuracy"] for one in found], 1),
+    )
+    return (*accuracies, "0", "", "")
 
 
 def _ratio(some: list[Any], others: list[Any]) -> str:

@@ -60,6 +60,7 @@ RUNS: dict[str, dict[str, Any]] = {
     **{
         f"lda {lda:g}, {method}": {"lda": lda, "method": method} for lda in (0.05, 1.0) for method in ("faqs", "fedavg")
     },
+    **{f"lda {lda:g}, alone": {"lda": lda, "method": "fedavg", "fixed": "largest"} for lda in (0.05, 1.0)},
     **{name: {} for name in ("one silent", "one hostile", "one hostile, once", "two hostile")},
 }
 
@@ -195,10 +196,10 @@ def made(settings: Settings, *names: str) -> dict[str, list[Finished]]:
     return found
 
 
-def alone(settings: Settings) -> list[dict[str, Any]]:
-    """The same clients without any messages, each with the largest network: curves as of `Finished.curve`."""
+def alone(settings: Settings, name: str = ALONE) -> list[dict[str, Any]]:
+    """The clients of a run without any messages, each with the largest network: curves as of `Finished.curve`."""
     table = str(table_of(settings))
-    cells = [FedRun(ALONE, seed, settings.scale, settings.data, table, "") for seed in seeds_of(settings)]
+    cells = [FedRun(name, seed, settings.scale, settings.data, table, "") for seed in seeds_of(settings)]
     found: list[dict[str, Any]] = run_cells(
         _alone, cells, folder=settings.out / "faqs" / "alone", jobs=settings.jobs, label="clients alone"
     )
