@@ -93,7 +93,7 @@ def parse_json(text: str | bytes) -> Any:
     try:
         content = json.loads(decoded, object_pairs_hook=_once)
     except RecursionError:
-        raise ValueError("its values are nested too deeply") from None
+        raise ValueError("it is nested too deeply") from None
     if "\\u" in decoded:
         _plain(content)  # escapes can form half a character, which no file can hold
     return content
