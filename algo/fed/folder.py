@@ -13,6 +13,8 @@ from algo.support.held_folder import CONFIG, INPUTS, HeldFolder, RunFolderError,
 from algo.support.user_files import check_object, parse_json, reading
 
 STATE, ROUNDS, SUMMARY = "state.pt", "rounds.jsonl", "summary.json"
+#: Names, shapes and slices of the tensors that travel; see `algo.fed.layout_file`.
+LAYOUT = "layout.json"
 #: Folder with each client's own network, of clients in the process of the server.
 NETWORKS = "networks"
 #: Folder with the folders of clients that are processes of the same machine.
@@ -35,7 +37,7 @@ def is_federation(path: Path) -> bool:
 class FedFolder(HeldFolder):
     """The folder of a federated run."""
 
-    beginnings = (CONFIG, INPUTS, TABLE, "layout.json")
+    beginnings = (CONFIG, INPUTS, TABLE, LAYOUT)
 
     @property
     def started(self) -> bool:

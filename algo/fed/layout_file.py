@@ -11,8 +11,6 @@ from algo.fed.slices import Places
 from algo.fed.wire import VERSION
 from algo.nas.space import Space
 
-LAYOUT = "layout.json"
-
 
 def layout_json(learner: Learner, space: Space) -> dict[str, Any]:
     """The content.

@@ -63,10 +63,8 @@ def load(path: Path | str) -> nn.Module:
         check_object(content, {"format": str, "run": str, "table": str}, "what it holds")
         if content["format"] != _FORMAT:
             raise ValueError(f"its format must be {_FORMAT!r}, not {content['format']!r}")
-        config, table = (
-            FedConfig.from_json(parse_json(content["run"])),
-            LatencyTable.from_json(parse_json(content["table"])),
-        )
+        config = FedConfig.from_json(parse_json(content["run"]))
+        table = LatencyTable.from_json(parse_json(content["table"]))
         network = learner_of(config, table, Preference()).network.cpu()
         network.load_state_dict(content["network"])
     return network.eval()

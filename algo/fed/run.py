@@ -18,8 +18,8 @@ from algo.fed import own_network
 from algo.fed.client import Client, Part
 from algo.fed.config import FedConfig, PartitionConfig
 from algo.fed.federation import Federation, Round, check_zip, client_of
-from algo.fed.folder import NETWORKS, ROUNDS, STATE, SUMMARY, FedFolder
-from algo.fed.layout_file import LAYOUT, layout_json
+from algo.fed.folder import LAYOUT, NETWORKS, ROUNDS, STATE, SUMMARY, FedFolder
+from algo.fed.layout_file import layout_json
 from algo.fed.partition import Share, partition
 from algo.fed.transport import InProcess, Transport
 from algo.nas.latency_table import LatencyTable

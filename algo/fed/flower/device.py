@@ -117,9 +117,6 @@ def greet(folder: DeviceFolder, content: bytes) -> dict[str, Any]:
         mine = LatencyTable.read(Path(own.device))
         mine.check_suits(table.space, table.image, table.classes)
     with folder:
-        for name in (SUMMARY, NETWORK):  # of a run before this one
-            if not folder.states():
-                (folder.path / name).unlink(missing_ok=True)
         folder.write(RUN, json.dumps(run.to_json()) + "\n")
         folder.write(TABLE, json.dumps(table.to_json()) + "\n")
         return {"index": own.index, "images": len(_parts(folder, dataset)[0][0])}
@@ -134,6 +131,8 @@ def answer(folder: DeviceFolder, blob: bytes) -> bytes:
     """
     with folder, reproducible(folder.settings.threads, training_device()):
         client = _client(folder)
+        for name in (SUMMARY, NETWORK):  # of a run before this one
+            (folder.path / name).unlink(missing_ok=True)
         round_ = Message.round_in(blob)
         known = [(done, path) for done, path in folder.states().items() if done <= round_]
         for _, path in known[-1:]:
