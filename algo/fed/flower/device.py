@@ -77,8 +77,12 @@ class DeviceFolder(HeldFolder):
 def told(config: FedConfig, table: LatencyTable) -> bytes:
     """What the server tells every client, once."""
     content = {
-        "version": version("rlu-cosim"), "wire": VERSION, "run": config.to_json(), "table": table.to_json(),
-    }  # fmt: skip
+        "version": version("rlu-cosim"),
+        "flower": version("flwr"),
+        "wire": VERSION,
+        "run": config.to_json(),
+        "table": table.to_json(),
+    }
     return zlib.compress(json.dumps(content).encode(), 9)
 
 
@@ -98,7 +102,7 @@ def greet(folder: DeviceFolder, content: bytes) -> dict[str, Any]:
         raise Refused(f"the server tells more than {_MOST_TOLD:,} bytes")
     said = check_object(
         parse_json(text),
-        {"version": str, "wire": int, "run": dict[str, Any], "table": dict[str, Any]},
+        {"version": str, "flower": str, "wire": int, "run": dict[str, Any], "table": dict[str, Any]},
         "what the server tells",
     )
     ours = version("rlu-cosim")
@@ -106,6 +110,10 @@ def greet(folder: DeviceFolder, content: bytes) -> dict[str, Any]:
         raise Refused(
             f"the server has rlu-cosim {said['version']} with wire format {said['wire']}, and the client {ours} with "
             f"{VERSION}: update the older one"
+        )
+    if said["flower"] != version("flwr"):
+        raise Refused(
+            f"the server has Flower {said['flower']}, and the client {version('flwr')}: install the same on both"
         )
     run, own = FedConfig.from_json(said["run"]), folder.settings
     table = LatencyTable.from_json(said["table"])
