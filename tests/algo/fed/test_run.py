@@ -52,6 +52,13 @@ def finished(table, tmp_path_factory):
     return out
 
 
+@pytest.fixture
+def out(finished, tmp_path):
+    """A copy of the finished run, to do harm to."""
+    shutil.copytree(finished, tmp_path / "run")
+    return tmp_path / "run"
+
+
 def timeless(out):
     """Summary and rounds without times."""
     summary = json.loads((out / SUMMARY).read_text())
@@ -153,9 +160,7 @@ def test_a_network_that_cannot_be_used_is_said(tmp_path, content):
 
 
 @pytest.mark.parametrize("left", [None, "", "{}", 2])
-def test_rounds_that_are_lost_are_made_again_from_the_state(finished, tmp_path, capsys, left):
-    out = tmp_path / "run"
-    shutil.copytree(finished, out)
+def test_rounds_that_are_lost_are_made_again_from_the_state(out, finished, tmp_path, capsys, left):
     if left is None:
         (out / ROUNDS).unlink()
     else:
@@ -167,18 +172,14 @@ def test_rounds_that_are_lost_are_made_again_from_the_state(finished, tmp_path, 
     assert timeless(out) == timeless(finished)
 
 
-def test_killed_between_state_and_rounds_it_ends_with_all_rounds(finished, tmp_path, capsys):
-    out = tmp_path / "run"
-    shutil.copytree(finished, out)
+def test_killed_between_state_and_rounds_it_ends_with_all_rounds(out, finished, capsys):
     (out / SUMMARY).unlink()
     (out / ROUNDS).write_text("".join((out / ROUNDS).read_text().splitlines(keepends=True)[:-1]))
     assert rlu(capsys, "fed", "run", "--resume", "--out", out)[0] == 0
     assert timeless(out) == timeless(finished)
 
 
-def test_a_state_with_one_wrong_bit_is_refused(finished, tmp_path, capsys):
-    out = tmp_path / "run"
-    shutil.copytree(finished, out)
+def test_a_state_with_one_wrong_bit_is_refused(out, capsys):
     (out / SUMMARY).unlink()
     content = bytearray((out / STATE).read_bytes())
     content[len(content) // 2] ^= 1
@@ -187,9 +188,7 @@ def test_a_state_with_one_wrong_bit_is_refused(finished, tmp_path, capsys):
     assert code == 2 and "state.pt is damaged" in message and "begin again with another --out" in message
 
 
-def test_a_summary_that_cannot_be_is_refused(finished, tmp_path, capsys):
-    out = tmp_path / "run"
-    shutil.copytree(finished, out)
+def test_a_summary_that_cannot_be_is_refused(out, tmp_path, capsys):
     summary = json.loads((out / SUMMARY).read_text())
     summary["clients"][0]["options"] = [[1]]
     (out / SUMMARY).write_text(json.dumps(summary))
@@ -198,18 +197,14 @@ def test_a_summary_that_cannot_be_is_refused(finished, tmp_path, capsys):
         assert code == 2 and "summary.json is damaged: options of a client must be" in message
 
 
-def test_a_run_without_any_network_is_a_failure(finished, tmp_path, capsys):
-    out = tmp_path / "run"
-    shutil.copytree(finished, out)
+def test_a_run_without_any_network_is_a_failure(out, capsys):
     summary = json.loads((out / SUMMARY).read_text())
     (out / SUMMARY).write_text(json.dumps(summary | {"clients": [], "missing": {"0": "it is not connected"}}))
     code, _, message = rlu(capsys, "fed", "run", "--resume", "--out", out)
     assert code == 1 and "no client has a network" in message
 
 
-def test_a_damaged_configuration_is_named_by_the_report(finished, tmp_path, capsys):
-    out = tmp_path / "run"
-    shutil.copytree(finished, out)
+def test_a_damaged_configuration_is_named_by_the_report(out, tmp_path, capsys):
     (out / "config.json").write_text("{")
     code, _, message = rlu(capsys, "report", out, "-o", tmp_path / "page.html")
     assert code == 2 and "config.json is damaged" in message
@@ -232,9 +227,7 @@ def test_the_space_is_that_of_the_table(finished, table, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("begun", "now"), [("process", "flower"), ("flower", "process")])
-def test_a_run_goes_on_with_clients_of_the_same_kind(finished, tmp_path, capsys, begun, now):
-    out = tmp_path / "run"
-    shutil.copytree(finished, out)
+def test_a_run_goes_on_with_clients_of_the_same_kind(out, capsys, begun, now):
     (out / SUMMARY).unlink()
     if begun == "flower":
         (out / "clients").mkdir()
