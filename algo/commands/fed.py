@@ -17,8 +17,6 @@ from algo.fed.config import DeviceConfig, FedConfig, PartitionConfig
 from algo.nas.config import located
 
 if TYPE_CHECKING:
-    import subprocess
-
     from algo.fed.flower.device import DeviceFolder
     from algo.fed.flower.processes import Secrets
     from algo.fed.folder import FedFolder
@@ -194,8 +192,8 @@ def _client(
         ends_at_once = 0
         while ends_at_once < _TRIES:
             begun = time.monotonic()
-            with connected(folder, server, secrets) as process:
-                _watch(folder, process)
+            with connected(folder, server, secrets) as runs:
+                _watch(folder, runs)
             ends_at_once = ends_at_once + 1 if time.monotonic() - begun < _PAUSE_S else 1
             time.sleep(_PAUSE_S if ends_at_once < _TRIES else 0)  # the server may be about to know its key
         click.echo(f"the client ended: {why_ended(log_of(folder))} (log: {log_of(folder)})", err=True)
@@ -262,13 +260,13 @@ def _check_transport(folder: FedFolder, transport: str) -> None:
         raise click.UsageError(f"{folder.path} was begun with --transport {begun}, not {now}: resume it with that")
 
 
-def _watch(folder: DeviceFolder, process: subprocess.Popen[bytes]) -> None:
-    """Say what a client does, until its SuperNode ends."""
+def _watch(folder: DeviceFolder, runs: Callable[[], bool]) -> None:
+    """Say what a client does, until its processes no longer run."""
     from algo.fed.flower.device import NETWORK, SUMMARY
 
     said = max(folder.states(), default=0)
     finished = (folder.path / SUMMARY).exists()
-    while process.poll() is None:
+    while runs():
         done = max(folder.states(), default=0)
         if done != said:
             _say(f"round {done} is done")

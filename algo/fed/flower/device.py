@@ -1,8 +1,8 @@
 """A client in a folder of its own: it takes one message at a time, and keeps what the next one depends on.
 
-Flower starts a process for every message. So all that a client knows is in its folder: what it was told of the run,
-and its state after each of the last two rounds. A server that was killed before it kept a round sends it again, and
-gets the same reply.
+Every message has a process of its own. So all that a client knows is in its folder: what it was told of the run, and
+its state after each of the last two rounds. A server that was killed before it kept a round sends it again, and gets
+the same reply.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zlib
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,15 @@ class DeviceFolder(HeldFolder):
         return {int(path.stem.removeprefix("state-")): path for path in paths}
 
 
+def load(folder: DeviceFolder) -> None:
+    """Load what every message needs, before this process forks: the images, and all that training imports.
+
+    Nothing is computed: PyTorch's backward pass cannot run before a fork and after it.
+    """
+    _dataset(_partition(folder.settings))
+    torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])  # imports much that `import torch` does not
+
+
 def told(config: FedConfig, table: LatencyTable) -> bytes:
     """What the server tells every client, once."""
     content = {
@@ -119,7 +129,7 @@ def greet(folder: DeviceFolder, content: bytes) -> dict[str, Any]:
     table = LatencyTable.from_json(said["table"])
     if own.index >= run.partition.clients:
         raise Refused(f"the run has {run.partition.clients} clients, from 0; there is no client {own.index}")
-    dataset = dataset_of(_partition(own))
+    dataset = _dataset(_partition(own))
     _check_suits(dataset, table)
     if own.device is not None:
         mine = LatencyTable.read(Path(own.device))
@@ -179,7 +189,7 @@ def _client(folder: DeviceFolder) -> Client:
         raise Refused(f"{folder.path} has not been told of a run")
     own, run = folder.settings, folder.run
     preference = Preference(*preferences_of(own.preference)[0]) if own.preference else None
-    return client_of(run, own.index, *_parts(folder, dataset_of(_partition(own))), folder.table, preference)
+    return client_of(run, own.index, *_parts(folder, _dataset(_partition(own))), folder.table, preference)
 
 
 def _parts(folder: DeviceFolder, dataset: Dataset) -> tuple[Part, Part]:
@@ -191,6 +201,11 @@ def _parts(folder: DeviceFolder, dataset: Dataset) -> tuple[Part, Part]:
         tensors(dataset.train_images, dataset.train_labels, device),
         tensors(dataset.test_images, dataset.test_labels, device),
     )
+
+
+@cache
+def _dataset(partition: PartitionConfig) -> Dataset:
+    return dataset_of(partition)
 
 
 def _partition(own: DeviceConfig) -> PartitionConfig:

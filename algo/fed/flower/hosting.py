@@ -23,6 +23,7 @@ from algo.fed.flower.processes import (
     FlowerError,
     Secrets,
     SuperLink,
+    executor,
     free_port,
     started,
     supernode,
@@ -147,16 +148,19 @@ def _ended(link: SuperLink, number: str) -> str | None:
 
 
 @contextlib.contextmanager
-def connected(folder: DeviceFolder, address: str, secrets: Secrets | None) -> Iterator[subprocess.Popen[bytes]]:
-    """A client's SuperNode, until the end of the block."""
-    home = folder.path / HOME
+def connected(folder: DeviceFolder, address: str, secrets: Secrets | None) -> Iterator[Callable[[], bool]]:
+    """A client's processes, until the end of the block; gives a function that says whether they still run."""
+    home, log, port = folder.path / HOME, log_of(folder), free_port()
     home.mkdir(parents=True, exist_ok=True)
-    with started(supernode(address, folder.path, secrets), log_of(folder), home) as process:
-        yield process
+    with (
+        started(supernode(address, port, folder.path, secrets), log, home) as node,
+        started(executor(port, folder.path), log, home) as worker,
+    ):
+        yield lambda: node.poll() is None and worker.poll() is None
 
 
 def log_of(folder: DeviceFolder) -> Path:
-    """The log of a client's SuperNode."""
+    """The log of a client's processes."""
     return folder.path / HOME / "supernode.log"
 
 

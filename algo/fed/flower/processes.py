@@ -30,6 +30,8 @@ _GRACE_S = 5.0
 #: Seconds that a SuperLink has to listen.
 _START_S = 60.0
 _CONNECTION = "own"
+#: This machine, for what is between its own processes.
+_OWN = "127.0.0.1"
 _PR_SET_PDEATHSIG = 1
 #: What Flower prints before the reason of its end.
 _EXIT = "Exit Code"
@@ -249,20 +251,26 @@ wait-s = {wait_s}
 """
 
 
-def supernode(address: str, folder: Path, secrets: Secrets | None) -> list[str | Path]:
+def supernode(address: str, port: int, folder: Path, secrets: Secrets | None) -> list[str | Path]:
     """The command of a client's SuperNode.
 
     Args:
         address: host and port of the SuperLink.
+        port: of this machine, where `executor` asks for messages.
         folder: of the client.
         secrets: of TLS and its node key; ``None`` for none, on this machine.
     """
-    command: list[str | Path] = ["flower-supernode", "--superlink", address, "--port", str(free_port())]
-    command += ["--node-config", f"folder={json.dumps(str(folder.resolve()))}"]
+    command: list[str | Path] = ["flower-supernode", "--superlink", address, "--isolation", "process"]
+    command += ["--host", _OWN, "--port", str(port), "--node-config", f"folder={json.dumps(str(folder.resolve()))}"]
     if secrets is None:
         return [*command, "--insecure"]
     assert secrets.node_key is not None
     return [*command, "--root-certificates", secrets.ca, "--auth-supernode-private-key", secrets.node_key]
+
+
+def executor(port: int, folder: Path) -> list[str | Path]:
+    """The command of what runs the messages of the SuperNode at a port of this machine, for the client in a folder."""
+    return [Path(sys.executable).name, "-m", "algo.fed.flower.executor", f"{_OWN}:{port}", folder.resolve()]
 
 
 def traffic_of(run: Mapping[str, Any]) -> int:

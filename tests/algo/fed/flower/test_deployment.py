@@ -178,6 +178,14 @@ def test_whatever_stops_them_they_go_on(table, tmp_path, begin):
     both.client(1)
     both.wait_for(lambda known: any(not one["refused"] for one in known[before:]))
 
+    # What runs a client's messages is killed: the client starts it again.
+    executors = [one for one in psutil.Process(clients[0].pid).children() if "executor" in " ".join(one.cmdline())]
+    assert len(executors) == 1
+    executors[0].kill()
+    before = len(rounds(both.out))
+    both.wait_for(lambda known: any(not one["refused"] for one in known[before + 1 :]))
+    assert clients[0].poll() is None
+
     # A server that is killed goes on from the last round that is done.
     server.kill()
     server.wait()
