@@ -8,11 +8,10 @@ which hold more slices are not longer. The server knows no image, so it can only
   median one, or the same of lengths per image if that is less: a client with more images takes more steps, and is
   between the two.
 * **Against all others.** Of each update the cosine with the coordinate-wise median of the others is taken, without the
-  last layer, which other classes pull elsewhere. A client does not count while the mean of all its rounds is below
-  `AGAINST`, and below -`UNLIKE` times what is usual: the median client's root mean square. Cosines of rounded updates
-  are smaller, so the second says more with few bits, and the first where clients have nothing in common. In single
-  rounds honest clients are below both, above all when little is left to learn. But their first rounds go with the
-  others', so the mean of all rounds tells more than that of the last.
+  last layer, which other classes pull elsewhere. Cosines of the federation's first `FIRST` rounds decide, for good: a
+  client does not count while their mean is more than `AGAINST` standard errors below 0, from `EARLIEST` of them on.
+  Later honest clients go against the others, too, above all those with many images: little is left to learn, and each
+  pulls to its own classes. So who comes later is not judged by its cosines.
 * **Too many images.** A client that says it has more than `TOO_MANY` times as many images as the median one does not
   count, and neither does one that says another number than before.
 * **Longer than the weights.** An update that is more than `TOO_FAR` times as long as what the client had been sent
@@ -34,10 +33,11 @@ import numpy as np
 
 from algo.fed.slices import Floats, Layout, averaged
 
-TOO_LONG, STRONG, AGAINST, UNLIKE, TOO_MANY = 10.0, 2.2, -0.1, 0.9, 10.0
-TOO_FAR = 10.0
-#: Rounds that a client's mean strength is of, at most; and those that its means are of, at least.
+TOO_LONG, STRONG, AGAINST, TOO_MANY, TOO_FAR = 10.0, 2.2, 3.0, 10.0, 10.0
+#: Rounds that a client's mean strength is of, at most and at least.
 LAST, LEAST = 8, 3
+#: Rounds of a federation whose cosines decide; and how many of these a client must have.
+FIRST, EARLIEST = 8, 4
 _FEWEST = 3
 #: The last layer of every network, by the beginning of its tensors' names.
 _CLASSIFIERS = ("last.", "classifier.")
@@ -73,8 +73,8 @@ def doubtful(
 
     Args:
         updates: of this round.
-        agreements: by client, `cosines` of all its rounds so far, this one last.
-        strong: by client, `strengths`, likewise; only the last `LAST` count.
+        agreements: by client, `cosines` of the first `FIRST` rounds of the federation, as far as it has them.
+        strong: by client, `strengths` of its rounds, this one last; only the last `LAST` count.
     """
     lengths = {client: own.length for client, own in updates.items()}
     found = {
@@ -85,8 +85,6 @@ def doubtful(
     if len(updates) < _FEWEST:
         return found
     usual, images = float(np.median(list(lengths.values()))), float(np.median([one.images for one in updates.values()]))
-    sizes = [float(np.sqrt(np.mean(np.square(known)))) for known in agreements.values() if len(known) >= LEAST]
-    unlike = -UNLIKE * float(np.median(sizes)) if sizes else 0.0
     for client, own in updates.items():
         known, lately = agreements.get(client, ()), strong.get(client, ())[-LAST:]
         if client in found:
@@ -95,14 +93,15 @@ def doubtful(
             found[client] = f"it says {own.images} images, and the median client {images:g}"
         elif usual > 0 and lengths[client] > TOO_LONG * usual:
             found[client] = f"its update is {lengths[client] / usual:.0f} times as long as the median one"
-        elif len(lately) >= LEAST and float(np.mean(lately)) > STRONG:
+        elif len(lately) >= LEAST and _mean(lately) > STRONG:
             found[client] = (
-                f"its updates of the last {len(lately)} rounds are {np.mean(lately):.1f} times as long as its images "
+                f"its updates of the last {len(lately)} rounds are {_mean(lately):.1f} times as long as its images "
                 "allow"
             )
-        elif len(known) >= LEAST and float(np.mean(known)) < min(AGAINST, unlike):
+        elif len(known) >= EARLIEST and _mean(known) < -AGAINST * _standard_error(known):
             found[client] = (
-                f"its updates of {len(known)} rounds go against the others' (mean cosine {np.mean(known):.2f})"
+                f"its updates go against the others' (mean cosine {_mean(known):.3f} in {len(known)} of the first "
+                f"{FIRST} rounds)"
             )
     return found
 
@@ -191,3 +190,12 @@ def aggregated(
 
 def _rms(values: Floats) -> float:
     return float(np.sqrt(np.mean(values.astype(np.float64) ** 2))) if len(values) else 0.0
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values))
+
+
+def _standard_error(values: Sequence[float]) -> float:
+    """Of the mean."""
+    return float(np.std(values, ddof=1)) / math.sqrt(len(values))

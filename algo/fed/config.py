@@ -15,7 +15,7 @@ from algo.support.settings import check_settings, from_flat, from_json, setting,
 #: What ``config.json`` says that it is of.
 KIND = "rlu fed run"
 #: The same with the version of its format.
-FORMAT = f"{KIND} 4"
+FORMAT = f"{KIND} 5"
 #: What ``config.json`` of a client's folder says.
 DEVICE_FORMAT = "rlu fed client 1"
 

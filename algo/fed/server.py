@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from algo.fed.aggregation import LAST, Update, aggregated, clipped, cosines, doubtful, strengths
+from algo.fed.aggregation import FIRST, LAST, Update, aggregated, clipped, cosines, doubtful, strengths
 from algo.fed.codec import Codec
 from algo.fed.learners import Learner
 from algo.fed.link import Link, arrays_of_file, check_fields, tensors_for_file
@@ -23,7 +23,7 @@ class _Known:
         link: its end.
         options: of the client's network, by its last reply.
         images: that the client says it has; ``None`` before its first reply.
-        agreements: `algo.fed.aggregation.cosines` of all its updates so far.
+        agreements: `algo.fed.aggregation.cosines` of its updates in the federation's first rounds.
         strengths: `algo.fed.aggregation.strengths` of those in the last rounds.
         sent: slices of this round and their values as the client decodes them.
     """
@@ -101,8 +101,9 @@ class Server:
                 counted[client], updates[client], sent[client] = self._read(client, known, reply)
             except ValueError as error:
                 refused[client] = str(error)
-        for client, cosine in cosines(layout, updates).items():
-            self._known[client].agreements.append(cosine)
+        if self.round < FIRST:
+            for client, cosine in cosines(layout, updates).items():
+                self._known[client].agreements.append(cosine)
         for client, strength in strengths(updates).items():
             self._known[client].strengths = [*self._known[client].strengths, strength][-LAST:]
         known_of = {client: self._known[client] for client in updates}

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from algo.fed import server as server_module
+from algo.fed.aggregation import EARLIEST, FIRST
 from algo.fed.client import Client, Schedule
 from algo.fed.codec import Chapter, ChapterWidths, Differences, Float32
 from algo.fed.config import FedConfig, MethodConfig
@@ -196,20 +198,32 @@ def changed(reply, server, factor):
 
 
 @pytest.mark.parametrize(
-    ("factor", "said"), [(1000, "times as long as the median one"), (-1, "rounds go against the others'")]
+    ("factor", "said"), [(1000, "times as long as the median one"), (-1, "its updates go against the others'")]
 )
 def test_a_hostile_client_is_named(factor, said):
     server, clients = federation("fedavg", "float32", clients=5)
     for client in clients:  # all learn the same, so all go the same way
         client.train = clients[0].train
-    for number in range(4):
+    for number in range(5):
         replies = {client.number: client.answer(server.message(client.number)) for client in clients}
         replies[3] = changed(replies[3], server, factor)
         counted, refused = server.take(replies)
-        if factor > 0 or number >= 2:
+        if factor > 0 or number >= EARLIEST - 1:
             assert set(refused) == {3} and said in refused[3] and set(counted) == {0, 1, 2, 4}
         else:
             assert refused == {}
+
+
+def test_directions_are_judged_by_the_first_rounds_alone(monkeypatch):
+    """Later, honest clients go against the others, too; who is named by then stays named."""
+    said = {0: 0.5, 1: 0.5, 2: 0.5, 3: -0.5}
+    monkeypatch.setattr(server_module, "cosines", lambda layout, updates: {client: said[client] for client in updates})
+    server, clients = federation("fedavg", "float32", clients=4)
+    for number in range(FIRST + EARLIEST + 1):
+        if number == FIRST:
+            said.update({0: -0.5, 3: 0.5})
+        _, refused = server.take({client.number: client.answer(server.message(client.number)) for client in clients})
+        assert set(refused) == ({3} if number >= EARLIEST - 1 else set())
 
 
 @pytest.mark.parametrize("codec", ["float32", "differences"])
