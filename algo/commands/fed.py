@@ -195,7 +195,9 @@ def _client(
             with connected(folder, server, secrets) as runs:
                 _watch(folder, runs)
             ends_at_once = ends_at_once + 1 if time.monotonic() - begun < _PAUSE_S else 1
-            time.sleep(_PAUSE_S if ends_at_once < _TRIES else 0)  # the server may be about to know its key
+            if ends_at_once < _TRIES:  # the server may be about to know its key
+                _say(f"the client ended: {why_ended(log_of(folder))}; it begins again in {_PAUSE_S:g} s")
+                time.sleep(_PAUSE_S)
         click.echo(f"the client ended: {why_ended(log_of(folder))} (log: {log_of(folder)})", err=True)
         raise CheckFailed
     except KeyboardInterrupt:

@@ -157,8 +157,11 @@ def test_a_key_that_the_server_does_not_know_is_refused(table, tmp_path, begin):
     both.server()
     both.client(0), both.client(1)
     both.wait_for(lambda known: len(known) >= 1)
-    assert both.client(2, "other").wait(timeout=LONGEST_S) == 1
-    assert "the server does not know the client's key" in both.said()
+    stranger = both.client(2, "other")
+    both.wait_for(lambda known: "the server does not know the client's key" in both.logs["2"].read_text())
+    assert stranger.poll() is None and "it begins again in 10 s" in both.logs["2"].read_text()
+    assert stranger.wait(timeout=LONGEST_S) == 1
+    assert both.logs["2"].read_text().count("the server does not know the client's key") == 4
 
 
 @pytest.mark.slow
