@@ -136,6 +136,8 @@ def present(data: Mapping[str, Any]) -> Page:
             f"{data['data']}, {data['clients']} clients, LDA 0.2 where nothing else is said.",
             "Accuracy is each client's on its own test images after its training in a round, the mean of the last five "
             "rounds.",
+            "No weight sharing and no bit sharing are the trainings of FedNAS+EDD and of all three reductions. Their "
+            "messages would say the same, so they are counted again, with 16 and 28 bits a value.",
             "Points lost are of the mean accuracy of the honest clients after their own training, in the last table. "
             "Behind its means are the values of each seed.",
             "Intervals are Student's t over the seeds, 95 %: with few seeds they are wide.",

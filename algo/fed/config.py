@@ -17,7 +17,7 @@ KIND = "rlu fed run"
 #: The same with the version of its format.
 FORMAT = f"{KIND} 5"
 #: What ``config.json`` of a client's folder says.
-DEVICE_FORMAT = "rlu fed client 1"
+DEVICE_FORMAT = "rlu fed client 2"
 
 _SPACE = SpaceConfig()
 Method = Literal["faqs", "fednas", "fedavg"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from algo.fed.codec import Chapter, Codec
 from algo.fed.slices import Floats, Layout
@@ -25,14 +25,15 @@ def groups_of(layout: Layout, held: Sequence[int]) -> list[int]:
     return found
 
 
-def tensors_for_file(values: Sequence[Floats]) -> list[Tensor]:
-    """Copies, for a file of torch's."""
-    return [torch.from_numpy(own.copy()) for own in values]
+def tensors_for_file(values: Sequence[Floats]) -> dict[str, Any]:
+    """Copies, for a file of torch's: one tensor, since each costs time, and where to cut it."""
+    return {"values": torch.from_numpy(np.concatenate(values)), "lengths": [len(own) for own in values]}
 
 
-def arrays_of_file(values: Sequence[Tensor]) -> list[Floats]:
+def arrays_of_file(content: Mapping[str, Any]) -> list[Floats]:
     """What `tensors_for_file` gave."""
-    return [own.cpu().numpy().copy() for own in values]
+    whole, ends = content["values"].cpu().numpy(), np.cumsum(content["lengths"])
+    return [own.copy() for own in np.split(whole, ends[:-1])]
 
 
 def check_fields(message: Message, **wanted: object) -> None:

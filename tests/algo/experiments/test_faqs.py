@@ -11,6 +11,7 @@ from algo.experiments import faqs_runs as runs
 from algo.experiments.base import Settings
 from algo.fed.config import FedConfig
 from algo.fed.federation import client_of
+from algo.fed.folder import FedFolder
 from algo.nas.space import SPACES
 from tests.algo.nas.tables import made_up
 
@@ -43,6 +44,22 @@ def test_counts_are_those_of_messages(settings):
             held = curve["held"][0] if name.startswith("faqs") else 1.0
             assert (1 + held) / 2 * values * 0.97 < curve["bytes"][0] < values * 1.2
             assert sum(curve["parts"].values()) == curve["bytes"][-1]
+
+
+@pytest.mark.parametrize("name", runs.RECOUNTED)
+def test_what_is_recounted_is_what_a_run_would_count(settings, name, tmp_path):
+    """To half a byte a message; everything else is the same."""
+    [found, _] = [one.curve() for one in runs.made(settings, name)[name]]
+    table = str(runs.table_of(settings))
+    cell = runs.FedRun(name, 1, settings.scale, settings.data, table, str(tmp_path / "run"))
+    runs._made(cell)
+    folder = FedFolder.open(tmp_path / "run")
+    made = runs.Finished(name, 1, folder.summary, folder.rounds).curve()
+    messages = 2 * len(folder.rounds[0]["held"]) * (1 + np.arange(len(folder.rounds)))
+    assert (np.abs(np.subtract(made["bytes"], found["bytes"])) <= messages / 2).all()
+    parts = {"bytes": 0, "parts": {}}
+    assert {**made, **parts} == {**found, **parts}
+    assert {**made["parts"], "values": 0} == {**found["parts"], "values": 0}
 
 
 def test_every_run_is_a_configuration_of_its_own():
