@@ -192,8 +192,8 @@ def _client(
         ends_at_once = 0
         while ends_at_once < _TRIES:
             begun = time.monotonic()
-            with connected(folder, server, secrets) as runs:
-                _watch(folder, runs)
+            with connected(folder, server, secrets) as running:
+                _watch(folder, running)
             ends_at_once = ends_at_once + 1 if time.monotonic() - begun < _PAUSE_S else 1
             if ends_at_once < _TRIES:  # the server may be about to know its key
                 _say(f"the client ended: {why_ended(log_of(folder))}; it begins again in {_PAUSE_S:g} s")
@@ -262,13 +262,13 @@ def _check_transport(folder: FedFolder, transport: str) -> None:
         raise click.UsageError(f"{folder.path} was begun with --transport {begun}, not {now}: resume it with that")
 
 
-def _watch(folder: DeviceFolder, runs: Callable[[], bool]) -> None:
+def _watch(folder: DeviceFolder, running: Callable[[], bool]) -> None:
     """Say what a client does, until its processes no longer run."""
     from algo.fed.flower.device import NETWORK, SUMMARY
 
     said = max(folder.states(), default=0)
     finished = (folder.path / SUMMARY).exists()
-    while runs():
+    while running():
         done = max(folder.states(), default=0)
         if done != said:
             _say(f"round {done} is done")

@@ -125,7 +125,7 @@ class Finished:
         }
 
     def recounted(self, name: str) -> Finished:
-        """What a run of `RECOUNTED` would be: the same, but for the bytes of values. Exact to half a byte a message."""
+        """What a run of `RECOUNTED` would be: the same, but for its parts' values. Exact to half a byte a message."""
         times = RECOUNTED[name][1]
         rounds = [
             {**one, "parts": {**one["parts"], "values": round(times * one["parts"]["values"])}} for one in self.rounds

@@ -78,7 +78,7 @@ class DeviceFolder(HeldFolder):
 def load(folder: DeviceFolder) -> None:
     """Load what every message needs, before this process forks: the images, and all that training imports.
 
-    Nothing is computed: PyTorch's backward pass cannot run before a fork and after it.
+    Nothing is trained: PyTorch may refuse a backward pass in a fork of a process that has run one.
     """
     _dataset(_partition(folder.settings))
     torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))])  # imports much that `import torch` does not
