@@ -9,8 +9,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -100,20 +101,23 @@ class SimDevice:
         with socket.socket(socket.AF_UNIX) as listener, (self._folder / "log").open("w") as log:
             listener.bind(str(self._folder / "socket"))
             listener.listen(1)
-            self._child = subprocess.Popen(
-                command,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C goes to the host, which then ends the simulation
-            )
+            child: subprocess.Popen[bytes] | None = None
             try:
+                with _signals_wait():
+                    child = self._child = subprocess.Popen(
+                        command,
+                        env=environment,
+                        stdout=log,
+                        stderr=log,
+                        stdin=subprocess.DEVNULL,
+                        start_new_session=True,  # Ctrl-C goes to the host, which then ends the simulation
+                    )
                 self._connection = self._accept(listener)
             except BaseException:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(self._child.pid, signal.SIGKILL)
-                self._child.wait()
+                if child is not None:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(child.pid, signal.SIGKILL)
+                    child.wait()
                 raise
 
     def _accept(self, listener: socket.socket) -> Connection[Any, Any]:
@@ -199,6 +203,28 @@ class SimDevice:
             os.killpg(self._child.pid, signal.SIGKILL)
         self._end()
         return DeviceError("\n".join([f"{what} (exit code {self._child.returncode}); its log ends with:", *said]))
+
+
+@contextlib.contextmanager
+def _signals_wait() -> Iterator[None]:
+    """Signals whose handlers may raise an exception wait for the end of the block.
+
+    An exception while `Popen` starts a process would leave one that nobody knows and nobody ends.
+    """
+    came: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():  # Python runs handlers in no other
+        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        handlers = {number: handler for number in signals if callable(handler := signal.getsignal(number))}
+    try:
+        for number in handlers:
+            signal.signal(number, lambda number, frame: came.append(number))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for first in came[:1]:
+            signal.raise_signal(first)
 
 
 def decode_probe(params: RLUParams, probe: int) -> list[Event]:

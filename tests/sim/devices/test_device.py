@@ -1,7 +1,12 @@
 """Both devices behind the same tests: register rules, sticky errors, and that they agree on everything."""
 
 import copy
+import os
 import random
+import signal
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
@@ -191,9 +196,6 @@ def test_a_write_or_a_window_read_while_busy_sets_a_flag_and_changes_nothing():
 
 
 def test_a_dying_simulator_is_reported_and_leaves_nothing_behind():
-    import os
-    import signal
-
     device = SimDevice(PARAMS)
     folder = device._folder
     os.killpg(device.process_id, signal.SIGKILL)
@@ -202,6 +204,34 @@ def test_a_dying_simulator_is_reported_and_leaves_nothing_behind():
     with pytest.raises(DeviceError, match="closed"):
         device.transact([Op(READ, 0)])
     assert not folder.exists()
+
+
+def test_a_signal_while_the_simulation_starts_leaves_neither_process_nor_folder(monkeypatch):
+    started = []
+
+    class Interrupted(subprocess.Popen):
+        """Gets Ctrl-C when the process is there, and before the caller has it."""
+
+        def __init__(self, command, **options):
+            super().__init__(command, **options)
+            if options.get("start_new_session"):
+                started.append((self.pid, Path(options["stdout"].name).parent))
+                signal.raise_signal(signal.SIGINT)
+
+    SimDevice(PARAMS).close()  # compiled, so that the next one only starts
+    monkeypatch.setattr(subprocess, "Popen", Interrupted)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            SimDevice(PARAMS)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    ((pid, folder),) = started
+    assert not folder.exists()
+    with pytest.raises(ProcessLookupError):
+        for _ in range(200):  # the dead of the group that are not its leader vanish a little later
+            os.killpg(pid, 0)
+            time.sleep(0.05)
 
 
 def test_the_shadow_notices_a_device_that_answers_otherwise():
