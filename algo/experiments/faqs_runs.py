@@ -191,17 +191,17 @@ def description(settings: Settings, *names: str) -> dict[str, Any]:
 
 def made(settings: Settings, *names: str) -> dict[str, list[Finished]]:
     """Runs by name, one a seed; unfinished ones are resumed, missing ones are made."""
-    table, own = table_of(settings), list(dict.fromkeys(RECOUNTED.get(name, (name,))[0] for name in names))
+    table, trained = table_of(settings), list(dict.fromkeys(RECOUNTED.get(name, (name,))[0] for name in names))
     cells = [
         FedRun(
             name, seed, settings.scale, settings.data, str(table),
             str((settings.out / "faqs" / f"{name.replace(', ', '-').replace(' ', '-')}-seed{seed}").resolve()),
         )
-        for name in own
+        for name in trained
         for seed in seeds_of(settings)
     ]  # fmt: skip
     run_cells(_made, cells, jobs=settings.jobs, label="federated runs")
-    found: dict[str, list[Finished]] = {name: [] for name in own}
+    found: dict[str, list[Finished]] = {name: [] for name in trained}
     for cell in cells:
         folder = FedFolder.open(Path(cell.folder))
         assert folder.summary is not None, "_made has finished it"
