@@ -3,7 +3,7 @@ VENV := .venv
 PYTHON ?= python3
 export RLU_CACHE_DIR := $(CURDIR)/.cache
 
-.PHONY: demo test test-slow lint docs experiments mutate coverage prove setup clean
+.PHONY: demo test test-slow lint docs experiments mutate coverage prove soc setup clean
 
 demo: setup
 	$(VENV)/bin/rlu tune --device sim --data digits --seed 1 --out runs/demo --resume
@@ -27,6 +27,11 @@ coverage: setup
 prove: setup
 	$(VENV)/bin/python -m tb.prove --deep
 
+soc: setup
+	$(VENV)/bin/rlu soc
+	$(VENV)/bin/rlu soc --cpu picorv32
+	$(VENV)/bin/rlu soc --board ulx3s-85f
+
 lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
@@ -44,7 +49,7 @@ $(VENV)/ready: pyproject.toml requirements.lock
 	@command -v g++ >/dev/null || { echo "a C++ compiler is not installed: apt-get install g++"; exit 1; }
 	@command -v perl >/dev/null || { echo "perl is not installed: apt-get install perl"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[train,search,export,zigzag,fed,ray,fpga,dev]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[train,search,export,zigzag,fed,ray,fpga,registers,soc,dev]'
 	@touch $@
 
 clean:

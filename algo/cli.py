@@ -63,6 +63,7 @@ EXTRAS = {
     **dict.fromkeys(("yaml", "zigzag"), "zigzag"),
     **dict.fromkeys(("constriction", "cryptography", "flwr", "psutil"), "fed"),
     **dict.fromkeys(("nextpnr", "serial", "amaranth_boards"), "fpga"),
+    **dict.fromkeys(("litex", "migen", "pythondata_cpu_vexriscv", "pythondata_cpu_picorv32"), "soc"),
     "pyglove": "dev",
     "ray": "ray",
 }

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rtl.spec.names import DEFAULT
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import ACTION_COUNT, POLICY, Q_TABLE, field_of
 from sim.devices.device import READ, WRITE, GoldenDevice, Op, address_of
@@ -123,7 +124,14 @@ def _plan(driver: Driver) -> None:
 
 
 def write(
-    params: RLUParams, bus: str, folder: Path, *, clock_mhz: float | None = None, technology: str = "generic"
+    params: RLUParams,
+    bus: str,
+    folder: Path,
+    *,
+    clock_mhz: float | None = None,
+    technology: str = "generic",
+    reset: str = "active-high",
+    name: str = DEFAULT,
 ) -> list[Path]:
     """Write the package into a folder, over an older one of ours; returns what was written.
 
@@ -131,20 +139,35 @@ def write(
 
     Raises:
         NotAPackage: if the folder holds anything other than a package of ours.
-        ValueError: for an unknown bus or technology, or an impossible clock.
+        ValueError: for an unknown bus, technology or reset, an impossible name or clock.
     """
     from rtl.flows.ip.package import files
 
     old = _manifest(folder)
-    content = files(params, bus, scenario(params), clock_mhz=clock_mhz, technology=technology)
+    content = files(params, bus, scenario(params), clock_mhz=clock_mhz, technology=technology, reset=reset, name=name)
     # First, so an interrupted write leaves a folder that is known as ours.
     content = {MANIFEST: _manifest_text({*content, *old}), **content}
-    for name, text in content.items():
-        write_atomically(folder / name, text)
-    for name in sorted(set(old) - set(content)):
-        (folder / name).unlink(missing_ok=True)
+    for path, text in content.items():
+        write_atomically(folder / path, text)
+    for path in sorted(set(old) - set(content)):
+        (folder / path).unlink(missing_ok=True)
     write_atomically(folder / MANIFEST, _manifest_text(set(content) - {MANIFEST}))
-    return [folder / name for name in content]
+    return [folder / path for path in content]
+
+
+def rivals(folder: Path) -> list[Path]:
+    """Folders beside a package that hold another unit under the same name.
+
+    FuseSoC takes only one of the cores of a name in a library, and Verilog only one of the modules.
+    """
+    units = [path for path in folder.glob("*.v")]
+    beside = (other for other in sorted(folder.resolve().parent.iterdir()) if other != folder.resolve())
+    return [
+        other
+        for other in beside
+        if (other / MANIFEST).is_file()
+        and any((other / unit.name).is_file() and (other / unit.name).read_text() != unit.read_text() for unit in units)
+    ]
 
 
 def _manifest_text(names: set[str]) -> str:

@@ -6,8 +6,16 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH
-from rtl.spec.params import DISCOUNT_FRAC, LFSR_TAPS, RLUParams
+from rtl.spec.buses import ACCESS_CYCLES, ADDRESS_WIDTH, ANSWER_CYCLES, DATA_WIDTH, EFFECT_CYCLES
+from rtl.spec.params import (
+    DISCOUNT_FRAC,
+    LFSR_TAPS,
+    RLUParams,
+    clear_cycles,
+    sample_cycles,
+    share_cycles,
+    update_cycles,
+)
 from rtl.spec.registers import (
     ACTION_COUNT,
     BY_NAME,
@@ -32,9 +40,8 @@ from sim.model.arithmetic import to_fixed
 _RESULTS = ("STATUS", "REWARD", "SHARE", "LFSR", "CYCLES", "EPISODES", "IRQ_STATUS", "PLAN")
 #: Registers that change while a command runs.
 _MOVING = ("LFSR", "CYCLES", "EPISODES", "PLAN")
-#: Number of accesses, of 2 cycles each, that end before any command does, except a clear of a few rows.
+#: Most accesses while a command runs.
 _WHILE_BUSY = 3
-_SHORT_CLEAR = 8
 
 
 def units(seed: int) -> tuple[RLUParams, ...]:
@@ -368,16 +375,27 @@ class _Stimulus:
         """A write that starts work, the wait for its end, and its cycles; sometimes accesses or a reset in between."""
         ops = [begin]
         command = begin.value if begin.address == address_of("COMMAND") else REWARD
-        longer = command & ~RECOMMEND  # which takes a cycle in other modes
-        short = longer == 0 or (longer == CLEAR and self.params.states < _SHORT_CLEAR)
-        if self._chance(0.2) and not short:
-            ops += [self._while_busy() for _ in range(self.rng.randint(1, _WHILE_BUSY))]
+        possible = self._accesses_while_busy(command)
+        if self._chance(0.2) and possible:
+            ops += [self._while_busy() for _ in range(self.rng.randint(1, possible))]
         # Work that has changed a memory cannot be dropped; reward and share come first, and take the longest.
         early = UPDATE if self.params.points else 0  # in planning mode it begins with storing
         dropped = command and not command & CLEAR and ((len(ops) == 1 and not command & early) or command & REWARD)
         if dropped and self._chance(0.03):
             return ops + self._reset()
         return [*ops, Op(WAIT), Op(READ, address_of("STATUS")), Op(READ, address_of("CYCLES"))]
+
+    def _accesses_while_busy(self, command: int) -> int:
+        """How many accesses are answered before a command ends, however short it is."""
+        update = update_cycles(1) if not self.params.points else 7  # a plan's missed measurement is only stored
+        shortest = {
+            CLEAR: clear_cycles(self.params),
+            REWARD: share_cycles(self.params),  # also of a write of REWARD or STATES
+            UPDATE: update,
+            SAMPLE: sample_cycles(1),
+        }
+        cycles = sum(count for bit, count in shortest.items() if command & bit)
+        return max(0, min(_WHILE_BUSY, (cycles - (ANSWER_CYCLES - EFFECT_CYCLES)) // ACCESS_CYCLES))
 
     def _while_busy(self) -> Op:
         """An access that a busy unit refuses, or a read of a register that keeps its value."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from algo.commands.common import CheckFailed, bus_option, json_option, parse_counts, unit_options
+
+if TYPE_CHECKING:
+    from rtl.flows.soc.system import System
 
 
 @click.command()
@@ -106,12 +110,23 @@ def lockstep(
     "--clock", type=float, metavar="MHZ", help="Clock in the package's constraints; default: what an ECP5 reaches."
 )
 @click.option(
-    "--technology", default="generic", show_default=True, help="generic, or ecp5 to use its carry cells (faster)."
+    "--technology",
+    default="generic",
+    show_default=True,
+    help="generic, ecp5 to use its carry cells (faster), or sram to make each memory an instance of one module.",
+)
+@click.option("--reset", default="active-high", show_default=True, help="active-high (rst), or active-low (rst_n).")
+@click.option(
+    "--name",
+    default="rlu",
+    show_default=True,
+    help="Prefix of modules, macros, C symbols and files; units of different parameters in a design need different "
+    "ones.",
 )
 @json_option
 def verilog(
-    output: Path | None, bus: str, clock: float | None, technology: str, as_json: bool, action_counts: str | None,
-    **settings: Any,
+    output: Path | None, bus: str, clock: float | None, technology: str, reset: str, name: str, as_json: bool,
+    action_counts: str | None, **settings: Any,
 ) -> None:  # fmt: skip
     """Write the unit as one self-contained Verilog file, or as an IP package."""
     from rtl.spec.buses import front_end
@@ -126,16 +141,24 @@ def verilog(
         raise ValueError("--clock is for the constraints of a package: name its folder with -o")
     if output is None:
         click.echo(
-            json.dumps(sidecar(params, bus)) if as_json else generated_verilog(params, bus, technology).read_text(),
+            json.dumps(sidecar(params, bus, reset=reset, name=name))
+            if as_json
+            else generated_verilog(params, bus, technology, reset=reset, name=name).read_text(),
             nl=as_json,
         )
         return
     if folder:
-        from sim.ip_package import write
+        from sim.ip_package import rivals, write
 
-        written = write(params, bus, output, clock_mhz=clock, technology=technology)
+        written = write(params, bus, output, clock_mhz=clock, technology=technology, reset=reset, name=name)
+        for other in rivals(output):
+            click.echo(
+                f"rlu: warning: {other} holds another unit under the name {name!r}; in one FuseSoC library or one "
+                "design only one of them is found: give one of them a --name",
+                err=True,
+            )
     else:
-        written = write_package(params, output, bus, technology)
+        written = write_package(params, output, bus, technology, reset=reset, name=name)
     if as_json:
         click.echo(json.dumps({"files": [str(path) for path in written], "parameters_sha256": params.digest}))
     else:
@@ -146,16 +169,43 @@ def verilog(
 @click.command()
 @unit_options
 @click.option(
-    "--format", "form", default="markdown", show_default=True, help="c, verilog, svd (CMSIS-SVD), markdown or json."
+    "--format",
+    "form",
+    default="markdown",
+    show_default=True,
+    help="c, verilog, svd (CMSIS-SVD), systemrdl, ipxact (IEEE 1685-2014, with the bus interface), uvm (register "
+    "model), html (a folder), markdown or json. uvm and html need the extra registers.",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="File; default: print.")
-def registers(form: str, output: Path | None, action_counts: str | None, **settings: Any) -> None:
-    """Write the unit's register map for C, Verilog, a debugger, or to read."""
+@bus_option("Of ipxact's bus interface and ports: ")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="File, or folder of html, which needs it; default: print."
+)
+def registers(form: str, bus: str, output: Path | None, action_counts: str | None, **settings: Any) -> None:
+    """Write the unit's register map for C, Verilog, UVM, a debugger, another tool, or to read."""
+    from rtl.spec.buses import front_end
     from rtl.spec.params import RLUParams
-    from rtl.spec.register_exports import exported
+    from rtl.spec.register_formats import COMPONENTS, FOLDERS, TEXTS, check_format
     from sim.files import write_atomically
 
-    text = exported(RLUParams(action_counts=parse_counts(action_counts), **settings), form)
+    check_format(form)
+    front_end(bus)  # refuses an unknown one
+    if bus != "none" and form not in COMPONENTS:
+        raise ValueError(f"--bus is for --format {', '.join(COMPONENTS)}: the registers of {form} are those of any bus")
+    params = RLUParams(action_counts=parse_counts(action_counts), **settings)
+    if form in FOLDERS:
+        if output is None or output.is_file():
+            raise ValueError(f"--format {form} writes a folder: name one with -o")
+        FOLDERS[form](params, output)
+        click.echo(f"wrote {output}")
+        return
+    if output is not None and output.is_dir():
+        raise ValueError(f"--format {form} writes a file, and {output} is a folder: name a file in it with -o")
+    if form in COMPONENTS:
+        from rtl.verilog import ports
+
+        text = COMPONENTS[form](params, bus, ports(params, bus))
+    else:
+        text = TEXTS[form](params)
     if output is None:
         click.echo(text, nl=False)
     else:
@@ -188,6 +238,7 @@ def synth(
     from rtl.flows.fpga.synth import complaint, design, measure, table
     from rtl.flows.fpga.synth_targets import target_named
     from rtl.spec.params import RLUParams
+    from rtl.verilog import ports
     from sim.files import cache_dir
 
     chosen = target_named(target)
@@ -203,8 +254,9 @@ def synth(
             bar.refresh()
 
         report = measure(
-            text, top, chosen, seeds=range(1, seeds + 1), mhz=freq, cache=cache_dir(), jobs=jobs, progress=progress
-        )
+            text, top, chosen, seeds=range(1, seeds + 1), ports=None if core or block else ports(params, bus),
+            mhz=freq, cache=cache_dir(), jobs=jobs, progress=progress,
+        )  # fmt: skip
     if as_json:
         click.echo(
             json.dumps(
@@ -260,6 +312,103 @@ def fpga(name: str, output: Path, baud: int | None, as_json: bool, **settings: i
     click.echo(f"serial port: {written.baud} baud, 8N1")
     click.echo(f"sha256: {written.sha256}")
     click.echo(f"wrote {written.path}{' (made before, from the cache)' if written.cached else ''}")
+
+
+@click.command()
+@click.option("--cpu", default="vexriscv", show_default=True, help="vexriscv or picorv32.")
+@unit_options
+@click.option(
+    "--board", "name", help="Make the bitstream of this board with an ECP5, such as ulx3s-85f; default: simulate."
+)
+@click.option("--clock", type=float, metavar="MHZ", help="Clock on a board; default 50.")
+@click.option("--compiler", help="A GCC for 32-bit RISC-V; default Debian's, riscv64-unknown-elf-gcc.")
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("build/soc"),
+              show_default=True, help="Folder for Verilog, firmware and bitstream.")  # fmt: skip
+@json_option
+def soc(
+    cpu: str, name: str | None, clock: float | None, compiler: str | None, output: Path, as_json: bool,
+    action_counts: str | None, **settings: Any,
+) -> None:  # fmt: skip
+    """Put the unit beside a RISC-V processor whose firmware searches with it, without a host.
+
+    The SoC is simulated, and every word that the firmware reads compared with the golden model; exit code 1 if one
+    differs. With --board it becomes a bitstream; exit code 1 if it does not fit or misses its clock.
+    """
+    from rtl.flows.soc.firmware import COMPILER, FirmwareFailed, compiled
+    from rtl.flows.soc.system import System, cpu_named
+    from rtl.spec.params import RLUParams
+
+    processor, params = cpu_named(cpu), RLUParams(action_counts=parse_counts(action_counts), **settings)
+
+    def say(doing: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(doing, err=True)
+
+    if name is None:
+        if clock is not None:
+            raise ValueError("--clock is for a bitstream: name its --board")
+        _simulate_soc(System.simulated(processor, params), output, compiler or COMPILER, as_json, say)
+        return
+
+    from rtl.flows.fpga.bitstream import BitstreamFailed
+    from rtl.flows.fpga.boards import board
+    from rtl.flows.soc.soc_bitstream import build, check_board
+    from sim.files import cache_dir, check_folder
+    from sim.simulators.build import generated_verilog
+
+    chosen = board(name)
+    check_board(chosen)
+    system = System(processor, params) if clock is None else System(processor, params, clock)
+    check_folder(output)
+    try:
+        firmware = compiled(system, output.absolute() / f"firmware-{cpu}", compiler or COMPILER)
+        unit = generated_verilog(params, "wishbone", "ecp5").read_text()
+        written = build(system, chosen, firmware, unit, output, cache=cache_dir(), say=say)
+    except (BitstreamFailed, FirmwareFailed) as error:
+        click.echo(f"rlu: {error}", err=True)
+        raise CheckFailed from None
+    if as_json:
+        click.echo(json.dumps({**written.to_json(), "cpu": cpu, "firmware_bytes": 4 * len(firmware)}))
+        return
+    click.echo(f"{cpu} and {params.states} states x {params.actions} actions on {written.board}")
+    click.echo(f"clock: {written.clock_mhz:g} MHz needed, {written.fmax_mhz:g} MHz possible")
+    click.echo(f"LUTs: {written.luts} of {written.luts_available}")
+    click.echo(f"serial port: {written.baud} baud, 8N1")
+    click.echo(f"sha256: {written.sha256}")
+    click.echo(f"wrote {written.path}{' (made before, from the cache)' if written.cached else ''}")
+
+
+def _simulate_soc(system: System, output: Path, compiler: str, as_json: bool, say: Callable[[str], None]) -> None:
+    """Simulate a SoC and tell the result. Raises CheckFailed if it is not that of the golden model."""
+    from rtl.flows.soc.firmware import FirmwareFailed
+    from sim.soc import run
+
+    folder = output / system.cpu.name
+    try:
+        report = run(system, folder, compiler=compiler, say=say)
+    except FirmwareFailed as error:
+        click.echo(f"rlu: {error}", err=True)
+        raise CheckFailed from None
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "identical": report.complaint is None, "complaint": report.complaint, "cpu": system.cpu.name,
+                    "policy": report.policy, "words": report.words, "interrupts": report.interrupts,
+                    "cycles": report.cycles, "firmware_bytes": report.firmware_bytes, "folder": str(folder),
+                }
+            )
+        )  # fmt: skip
+    else:
+        params = system.params
+        click.echo(f"{system.cpu.name} and {params.states} states x {params.actions} actions, simulated")
+        click.echo(f"firmware: {report.firmware_bytes} bytes, {report.cycles} clock cycles")
+        click.echo(f"policy: {' '.join(map(str, report.policy))}")
+        click.echo(f"{report.words} words read, {report.interrupts} interrupts")
+        click.echo("identical to the golden model" if report.complaint is None else f"WRONG: {report.complaint}")
+        click.echo(f"wrote {folder}")
+    if report.complaint is not None:
+        raise CheckFailed
 
 
 @click.command()

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from docs.programs.timing import DIAGRAMS
-from rtl.flows.fpga.measured import MEASURED, package_clock_mhz
-from rtl.spec.buses import BUSES
+from rtl.flows.fpga.measured import DATE, MEASURED, OTHERS, TARGET, TOOLS, Measurement, package_clock_mhz
+from rtl.spec.buses import FRONT_ENDS
 from rtl.spec.params import RLUParams, clear_cycles, reward_cycles, sample_cycles, share_cycles, update_cycles
 from rtl.spec.registers import markdown
 from sim.devices.device import GoldenDevice
@@ -107,19 +107,66 @@ def _placements() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for m in MEASURED:
-        seeds = ", ".join(f"{mhz:.1f}" for mhz in m.fmax_mhz)
-        area = f"{m.luts:,} | {m.flip_flops:,} | {m.block_rams}"
-        lines.append(f"| `{m.options}` | {m.states} x {m.actions} | {area} | {m.median_mhz:.1f} | {seeds} |")
+        if m.design.target == TARGET:
+            seeds = ", ".join(f"{mhz:.1f}" for mhz in m.fmax_mhz)
+            area = f"{m.luts:,} | {m.flip_flops:,} | {m.block_rams}"
+            size = f"{m.design.states} x {m.design.actions}"
+            lines.append(f"| `{m.design.options}` | {size} | {area} | {m.median_mhz:.1f} | {seeds} |")
     return "\n".join(lines) + "\n"
 
 
+def _clock(m: Measurement) -> str:
+    return f"{m.median_mhz:.1f}" if m.fmax_mhz else "-"
+
+
+def _found(**wanted: object) -> list[Measurement]:
+    """What was measured of designs with these attributes."""
+    return [m for m in MEASURED if all(getattr(m.design, name) == value for name, value in wanted.items())]
+
+
+def _front_ends() -> str:
+    """Front end by family: latency, and MHz and LUTs."""
+    units = (
+        ("ECP5: 256 x 16", {"target": TARGET, "technology": "ecp5", "states": 256}),
+        ("ECP5: planning, 16 x 16", {"target": TARGET, "technology": "ecp5", "points": 9}),
+        *((f"{target}: 16 x 4", {"target": target}) for target in OTHERS),
+    )
+    lines = [
+        f"| `--bus` | latency, cycles | cycles an access | {' | '.join(title for title, _ in units)} |",
+        "|---|---|---|" + "---|" * len(units),
+    ]
+    for one in FRONT_ENDS:
+        figures = []
+        for _, wanted in units:
+            found = _found(bus=one.name, **wanted)
+            figures += [f"{_clock(m)} MHz, {m.luts:,}" if m.fmax_mhz else f"{m.luts:,}" for m in found[:1]] or ["-"]
+        cycles = f"{one.latency_cycles} | {one.interval_cycles}"
+        lines.append(f"| `{one.name}` | {cycles} | {' | '.join(figures)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _clocks() -> str:
+    """The clocks of README.md: each bus, published and planning."""
+    lines = ["| `--bus` | published unit, 256 x 16 | planning unit, 16 x 16 |", "|---|---|---|"]
+    for one in FRONT_ENDS:
+        cells = []
+        for wanted in ({"states": 256}, {"points": 9}):
+            found = _found(bus=one.name, target=TARGET, technology="ecp5", **wanted)
+            cells.append(" ".join(f"{m.median_mhz:.1f} MHz, {m.luts:,} LUTs" for m in found) or "not measured")
+        lines.append(f"| `{one.name}` ({one.title}) | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _measured_when() -> str:
+    tools = ", ".join(f"{name} {version}" for name, version in sorted(TOOLS.items()))
+    return f"Measured on {DATE} with {tools}.\n"
+
+
 def _package_clocks() -> str:
-    lines = ["| options | plain Verilog | `--technology ecp5` |", "| --- | --- | --- |"]
-    for episodic in (False, True):
-        for bus in BUSES:
-            clocks = [package_clock_mhz(bus, technology, episodic=episodic) for technology in ("generic", "ecp5")]
-            options = f"--bus {bus}" + (" --episodes 512" if episodic else "")
-            lines.append(f"| `{options}` | {clocks[0]:g} MHz | {clocks[1]:g} MHz |")
+    lines = ["| unit | plain Verilog | `--technology ecp5` |", "| --- | --- | --- |"]
+    for kind, unit in (("published", "without episodes"), ("remembering", "with `--episodes`, also one that plans")):
+        clocks = [package_clock_mhz(technology, kind) for technology in ("generic", "ecp5")]
+        lines.append(f"| {unit} | {clocks[0]:g} MHz | {clocks[1]:g} MHz |")
     return "\n".join(lines) + "\n"
 
 
@@ -136,6 +183,9 @@ PARTS: dict[tuple[str, str], Callable[[], str]] = {
     ("table", "cycles"): _cycles,
     ("table", "placements"): _placements,
     ("table", "package-clocks"): _package_clocks,
+    ("table", "front-ends"): _front_ends,
+    ("table", "clocks"): _clocks,
+    ("text", "measured"): _measured_when,
     **{("timing", name): partial(_diagram, draw) for name, draw in DIAGRAMS.items()},
 }
 
@@ -147,7 +197,8 @@ def refreshed(text: str) -> str:
 
 def outdated() -> dict[Path, str]:
     """Pages whose generated parts are out of date, with the text that they should have."""
-    pages = ((page, page.read_text(encoding="utf-8")) for page in sorted(DOCS.rglob("*.md")))
+    names = [*sorted(DOCS.rglob("*.md")), DOCS.parent / "README.md"]
+    pages = ((page, page.read_text(encoding="utf-8")) for page in names)
     return {page: new for page, old in pages if (new := refreshed(old)) != old}
 
 

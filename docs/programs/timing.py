@@ -11,6 +11,7 @@ from docs.programs.waveform import Recorder, bit, hexadecimal, number
 from rtl.bus.apb import ApbRLU
 from rtl.bus.axi4lite import OKAY, SLVERR, AXI4LiteRLU
 from rtl.bus.wishbone import WishboneRLU
+from rtl.spec.buses import front_end
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import CLEAR, POLICY, Q_TABLE, REWARD, SAMPLE, UPDATE, field_of
 from rtl.unit.policy_store import PolicyStore
@@ -95,7 +96,6 @@ def _register_file() -> str:
         await unit.write_table(r, [[1, 2], [3, 4]])
         await r.cycle()
         await unit.access(r, address_of("ALPHA"), 0x1000, drawn=True)
-        await unit.access(r, address_of("ALPHA"), drawn=True)
         await unit.access(r, address_of("ALPHA"), 0x9000, drawn=True)
         await unit.access(r, Q_TABLE.address(1), drawn=True)
         await r.cycle()
@@ -500,9 +500,9 @@ def _axi4lite() -> str:
         await r.cycle()
         await r.cycle(*write_address)
         await r.cycle((unit.s_axi_awvalid, 0), *write_data, (unit.s_axi_arvalid, 1), (unit.s_axi_araddr, 0x0C))
-        await r.cycle((unit.s_axi_wvalid, 0), (unit.s_axi_arvalid, 0), times=4)
+        await r.cycle((unit.s_axi_wvalid, 0), (unit.s_axi_arvalid, 0), times=7)
         await r.cycle(*write_address, (unit.s_axi_wvalid, 1), (unit.s_axi_wdata, 0x9000), (unit.s_axi_bready, 1))
-        await r.cycle((unit.s_axi_awvalid, 0), (unit.s_axi_wvalid, 0), times=4)
+        await r.cycle((unit.s_axi_awvalid, 0), (unit.s_axi_wvalid, 0), times=9)
 
     return recorder.run(stimulus)
 
@@ -529,13 +529,13 @@ def _wishbone() -> str:
     async def stimulus(r: Recorder) -> None:
         r.set([(unit.wb_sel, 0xF)])
         await r.cycle()
-        await r.cycle((unit.wb_cyc, 1), (stb, 1), (we, 1), (address, alpha), (data, 0x1000), times=2)
-        await r.cycle((data, 0x9000), times=2)
+        cycles = front_end("wishbone").interval_cycles
+        await r.cycle((unit.wb_cyc, 1), (stb, 1), (we, 1), (address, alpha), (data, 0x9000), times=cycles)
         await r.cycle((stb, 0), (we, 0))
         # A pipelined master: the second request is shown before the first is answered.
         await r.cycle((stb, 1), (address, alpha))
-        await r.cycle((address, alpha + 1), times=2)
-        await r.cycle((stb, 0))
+        await r.cycle((address, alpha + 1), times=cycles)
+        await r.cycle((stb, 0), times=cycles - 1)
         await r.cycle((unit.wb_cyc, 0))
 
     return recorder.run(stimulus)
@@ -561,13 +561,11 @@ def _apb() -> str:
     async def stimulus(r: Recorder) -> None:
         r.set([(unit.s_apb_paddr, address_of("ALPHA")), (unit.s_apb_pstrb, 0xF)])
         await r.cycle()
-        await r.cycle((sel, 1), (write, 1), (unit.s_apb_pwdata, 0x1000))
-        await r.cycle((enable, 1))
-        await r.cycle((enable, 0), (unit.s_apb_pwdata, 0x9000))
-        await r.cycle((enable, 1))
-        await r.cycle((sel, 0), (enable, 0), (write, 0))
-        await r.cycle((sel, 1))
-        await r.cycle((enable, 1))
+        access_phase = front_end("apb").latency_cycles
+        await r.cycle((sel, 1), (write, 1), (unit.s_apb_pwdata, 0x9000))
+        await r.cycle((enable, 1), times=access_phase)
+        await r.cycle((enable, 0), (write, 0))
+        await r.cycle((enable, 1), times=access_phase)
         await r.cycle((sel, 0), (enable, 0))
 
     return recorder.run(stimulus)

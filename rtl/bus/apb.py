@@ -17,16 +17,15 @@ PORTS = members("apb")
 class ApbBridge(wiring.Component):
     """AMBA APB4 completer that is the master of a request/acknowledge bus.
 
-    The request goes to the unit in the setup phase. The unit's answer comes in the first cycle of the
-    access phase, so there are no wait states. An APB3 requester has no ``pstrb`` and no ``pprot``: tie ``s_apb_pstrb``
-    to ones.
+    The request goes to the unit in the setup phase. The unit's answer comes in the fourth cycle of the access phase,
+    after three wait states. An APB3 requester has no ``pstrb`` and no ``pprot``: tie ``s_apb_pstrb`` to ones.
 
     An access that the unit refuses ends with ``pslverr``. The unit writes only whole words: a write that strobes some
     bytes of a word reaches it at an odd address, which it refuses. A write without any strobe does not reach it and
-    ends without an error. ``pprot`` is ignored, and so is ``pstrb`` of a read.
+    ends without an error or a wait state. ``pprot`` is ignored, and so is ``pstrb`` of a read.
 
-    The answer comes from flip-flops: no output depends on an input of the same cycle. Latency 1 cycle from setup
-    phase to answer, throughput one access in 2 cycles.
+    No output depends on an input of the same cycle. Latency 4 cycles from setup phase to answer, throughput one access
+    in 5 cycles.
 
     Members
     -------

@@ -27,9 +27,9 @@ class AXI4LiteBridge(wiring.Component):
     some bytes of a word reaches it at an odd address, which it refuses. A write without any strobe does not reach it
     and is answered with OKAY. ``awprot`` and ``arprot`` are ignored.
 
-    Latency 3 cycles from the last request handshake to ``bvalid`` or ``rvalid`` (2 for a write of nothing); a write
-    waits at most one cycle more for a read, a read two for a write. Throughput one write and one read in 4 cycles
-    together, or one of either in 3.
+    Latency 6 cycles from the last request handshake to ``bvalid`` or ``rvalid`` (2 for a write of nothing); a write
+    waits at most 4 cycles more for a read, a read 5 for a write. Throughput one write and one read in 10 cycles
+    together, or one of either in 6.
 
     Members
     -------
@@ -76,17 +76,20 @@ class AXI4LiteBridge(wiring.Component):
         write = Signal()
         read = Signal()
         select_write = Signal()
+        serving = Signal()
         serving_write = Signal()
         m.d.comb += [
             write.eq(have_address & have_data & ~self.s_axi_bvalid),
             read.eq(have_read & ~self.s_axi_rvalid),
             select_write.eq(write & ~empty),
-            bus.req.eq((read | (write & ~empty)) & ~bus.ack),
+            bus.req.eq((read | (write & ~empty)) & ~serving),
             bus.we.eq(select_write),
             bus.addr.eq(Mux(select_write, write_address | partial, read_address)),
         ]
         with m.If(bus.req):
-            m.d.sync += serving_write.eq(select_write)
+            m.d.sync += [serving.eq(1), serving_write.eq(select_write)]
+        with m.Elif(bus.ack):
+            m.d.sync += serving.eq(0)
 
         # Answers are held until they are taken.
         with m.If(self.s_axi_bready):

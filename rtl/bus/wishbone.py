@@ -27,8 +27,9 @@ class WishboneBridge(wiring.Component):
     bytes of a word reaches it at an odd address, which it refuses. A write that selects no byte does not reach it and
     is acknowledged. A read returns the whole word, whatever it selects.
 
-    The answer comes in the cycle after the request, from flip-flops: no output depends on an input of the same
-    cycle. Latency 1 cycle, throughput one access in 2 cycles.
+    A master that ends its cycle before the answer gets none; the access is carried out all the same, and until then
+    ``wb_stall`` is high. No output depends on an input of the same cycle. Latency 4 cycles (1 for a write that selects
+    nothing), throughput one access in 5 cycles.
 
     Members
     -------
@@ -47,6 +48,8 @@ class WishboneBridge(wiring.Component):
         request = Signal()
         empty = Signal()
         skipped = Signal()
+        serving = Signal()
+        awaited = Signal()
         m.d.comb += [
             request.eq(self.wb_cyc & self.wb_stb & ~self.wb_stall),
             empty.eq(self.wb_we & ~self.wb_sel.any()),
@@ -54,13 +57,17 @@ class WishboneBridge(wiring.Component):
             bus.we.eq(self.wb_we),
             bus.addr.eq(Cat(self.wb_we & ~self.wb_sel.all(), 0, self.wb_adr)),
             bus.wdata.eq(self.wb_dat_w),
-            self.wb_ack.eq((bus.ack & ~bus.err) | skipped),
-            self.wb_err.eq(bus.ack & bus.err),
-            # The unit takes no request while it answers; a standard master waits for the answer anyway.
-            self.wb_stall.eq(bus.ack | skipped),
+            self.wb_ack.eq((bus.ack & awaited & ~bus.err) | skipped),
+            self.wb_err.eq(bus.ack & awaited & bus.err),
+            # The unit takes no request before it has answered; a standard master waits for the answer anyway.
+            self.wb_stall.eq(serving | skipped),
             self.wb_dat_r.eq(bus.rdata),
         ]
-        m.d.sync += skipped.eq(request & empty)
+        m.d.sync += [skipped.eq(request & empty), awaited.eq(self.wb_cyc & (bus.req | awaited))]
+        with m.If(bus.req):
+            m.d.sync += serving.eq(1)
+        with m.Elif(bus.ack):
+            m.d.sync += serving.eq(0)
         return m
 
 

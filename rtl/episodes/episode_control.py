@@ -54,9 +54,9 @@ class EpisodeControl(wiring.Component):
     explore : Out(1)
         There is nothing to vary: every row must explore.
     worker_row : In(row_width)
-        Row wanted by the updater or the sampler.
+        Row wanted by the sampler, or a cycle early by the updater.
     episode_action : Out(4)
-        The action of the row wanted a cycle ago, in the current episode.
+        The action of the row wanted two cycles ago, in the current episode.
     winner_reward, winner_share : Out(signed(q_width))
         That episode's reward and share.
     scanning, scoring : Out(1)
@@ -136,7 +136,6 @@ class EpisodeControl(wiring.Component):
 
         place = Signal(range(p.episodes))  # of the next episode
         word = Signal(range(max(2, p.policy_words)))
-        storing = Signal()
         replays = Signal(field_of("EPISODIC", "replays").width)
         candidate = Signal(field_of("EPISODIC", "candidates").width)
         attempt = Signal(range(ATTEMPTS))
@@ -168,7 +167,9 @@ class EpisodeControl(wiring.Component):
             self.episode_action.eq(memory.action),
         ]
 
-        picking, comparing = Signal(), Signal()
+        # In the states PICK, STORE and so on; registers, because they select what the memories read.
+        picking, storing, comparing, self_comparing = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += comparing.eq(self_comparing)
         m.d.comb += [
             memory.read_episode.eq(tournament.winner),
             memory.read_row.eq(self.worker_row),
@@ -185,6 +186,7 @@ class EpisodeControl(wiring.Component):
         with m.Elif(storing):
             m.d.comb += self.scan_row.eq(word << 3)
         m.d.comb += self.scanning.eq(comparing | storing | self.scoring)
+        is_better = later(m, best_total < score.total, 1)
 
         # A word of the policy arrives a cycle after its request, and is written.
         m.d.comb += [
@@ -214,18 +216,19 @@ class EpisodeControl(wiring.Component):
                     m.next = "VARY"
                 if p.points:
                     with m.Elif(self.planner.store):
+                        m.d.sync += storing.eq(1)
                         m.next = "STORE"
 
             # Update.
             with m.State("LEARN"), m.If(self.update_done):
+                m.d.sync += storing.eq(~self.replaying)
                 m.next = "STORE"
                 with m.If(self.replaying):
                     m.next = "REPLAY"
             with m.State("STORE"):
-                m.d.comb += storing.eq(1)
                 m.d.sync += word.eq(word + 1)
                 with m.If(word == p.policy_words - 1):
-                    m.d.sync += word.eq(0)
+                    m.d.sync += [word.eq(0), storing.eq(0)]
                     m.next = "STORED"
             with m.State("STORED"):
                 m.d.sync += [place.eq(place + 1), self.replaying.eq(1)]
@@ -242,24 +245,23 @@ class EpisodeControl(wiring.Component):
                     m.d.comb += self.done.eq(1)
                     m.next = "IDLE"
                 with m.Else():
-                    m.d.sync += replays.eq(replays - 1)
+                    m.d.sync += [replays.eq(replays - 1), picking.eq(1)]
                     m.d.comb += tournament.start.eq(1)
                     m.next = "PICK"
 
             # Both: draw stored episodes.
-            with m.State("PICK"):
-                m.d.comb += picking.eq(1)
-                with m.If(tournament.done):
-                    m.next = "DRAW"
-                    with m.If(self.replaying):
-                        m.next = "RELEARN"
+            with m.State("PICK"), m.If(tournament.done):
+                m.d.sync += picking.eq(0)
+                m.next = "DRAW"
+                with m.If(self.replaying):
+                    m.next = "RELEARN"
             with m.State("RELEARN"):
                 m.d.comb += self.update.eq(1)
                 m.next = "LEARN"
 
             # Sample.
             with m.State("VARY"):
-                m.d.sync += seed.eq(self.lfsr)
+                m.d.sync += [seed.eq(self.lfsr), picking.eq(~self.explore)]
                 m.next = "DRAW"
                 with m.If(~self.explore):
                     m.d.comb += tournament.start.eq(1)
@@ -274,28 +276,28 @@ class EpisodeControl(wiring.Component):
                     m.next = "NEW"
                 with m.Else():
                     m.d.comb += seen.start.eq(1)
+                    m.d.sync += self_comparing.eq(1)
                     m.next = "COMPARE"
-            with m.State("COMPARE"):
-                m.d.comb += comparing.eq(1)
-                with m.If(seen.done):
-                    m.d.sync += attempt.eq(attempt + 1)
-                    m.next = "NEW"
-                    with m.If(seen.seen & (attempt != ATTEMPTS - 1)):
-                        m.next = "VARY"
+            with m.State("COMPARE"), m.If(seen.done):
+                m.d.sync += [attempt.eq(attempt + 1), self_comparing.eq(0)]
+                m.next = "NEW"
+                with m.If(seen.seen & (attempt != ATTEMPTS - 1)):
+                    m.next = "VARY"
             with m.State("NEW"):
                 m.d.sync += attempt.eq(0)
                 with m.If(last_candidate & (candidate == 0)):
                     m.next = "END"
                 with m.Else():
                     m.d.comb += score.start.eq(1)
+                    m.d.sync += self.scoring.eq(1)
                     m.next = "SCORE"
-            with m.State("SCORE"):
-                m.d.comb += self.scoring.eq(1)
-                with m.If(score.done):
-                    m.next = "CHOOSE"
+            with m.State("SCORE"), m.If(score.done):
+                m.d.sync += self.scoring.eq(0)
+                m.next = "CHOOSE"
+            # The comparison was made a cycle ago: the sum is right since then.
             with m.State("CHOOSE"):
                 m.d.sync += [candidate.eq(candidate + 1), best_is_last.eq(0)]
-                with m.If((candidate == 0) | (best_total < score.total)):
+                with m.If((candidate == 0) | is_better):
                     m.d.sync += [best_total.eq(score.total), best_seed.eq(seed), best_is_last.eq(1)]
                 m.next = "VARY"
                 with m.If(last_candidate):
@@ -307,6 +309,7 @@ class EpisodeControl(wiring.Component):
                     m.d.comb += [self.lfsr_load.eq(1), self.lfsr_value.eq(best_seed)]
                     m.next = "AGAIN"
             with m.State("AGAIN"):
+                m.d.sync += picking.eq(~self.explore)
                 m.next = "DRAW"
                 with m.If(~self.explore):
                     m.d.comb += tournament.start.eq(1)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.hdl import Cat, Module, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.primitives.pipeline import later
 from rtl.spec.params import RLUParams
 
 
@@ -30,7 +31,7 @@ class EpisodeMemory(wiring.Component):
     word : Out(32)
         The policy word with the row given a cycle ago.
     action : Out(4)
-        That row's action.
+        The action of the row given two cycles ago: a memory's answer comes late, so it goes into a register first.
     reward, share : Out(signed(q_width))
         That episode's reward and share: the low bits of its two numbers.
     first, second : Out(16)
@@ -94,8 +95,7 @@ class EpisodeMemory(wiring.Component):
         read, write = policies.read_port(), policies.write_port()
         reward_read, reward_write = rewards.read_port(), rewards.write_port(granularity=1 if p.points else None)
         word_bits = (p.policy_words - 1).bit_length()
-        lane = Signal(3)
-        m.d.sync += lane.eq(self.read_row[:3])
+        lane = later(m, self.read_row[:3], 2)
         if p.points:
             write_numbers = [
                 reward_write.data.eq(Cat(self.write_first, self.write_second)),
@@ -114,7 +114,7 @@ class EpisodeMemory(wiring.Component):
         m.d.comb += [
             read.addr.eq(Cat(self.read_row[3 : 3 + word_bits], self.read_episode)),
             self.word.eq(read.data),
-            self.action.eq(read.data.word_select(lane, 4)),
+            self.action.eq(later(m, read.data, 1).word_select(lane, 4)),
             reward_read.addr.eq(self.read_episode),
             self.reward.eq(reward),
             self.share.eq(share),

@@ -29,7 +29,7 @@ class PlannerPort(Interface):
     word : In(32)
         The policy word with the row given a cycle ago.
     action : In(4)
-        That row's action.
+        The action of the row given two cycles ago.
     first, second : In(16)
         The episode's two numbers: in planning mode its accuracy and its part of the effects.
     write_episode : Out(range(episodes))

@@ -158,7 +158,7 @@ class ScoreScan(wiring.Component):
         with m.Elif(self.start):
             m.d.sync += running.eq(1)
         answered = later(m, running, 4)  # the row reader's latency
-        with m.If(self.start):
+        with m.If(later(m, self.start, 1)):
             m.d.sync += self.total.eq(0)
         with m.Elif(answered & self.legal):
             m.d.sync += self.total.eq(self.total + self.old)

@@ -40,7 +40,7 @@ class Tournament(wiring.Component):
     reward, share : In(signed(q_width))
         The memory's answer.
     done : Out(1)
-        High for one cycle; the winner below stays until the next start.
+        High for one cycle; the winner below is right from the next cycle until the next start.
     winner : Out(range(episodes))
         The best episode drawn.
     winner_reward, winner_share : Out(signed(q_width))
@@ -79,19 +79,21 @@ class Tournament(wiring.Component):
             m.d.sync += left.eq(left - 1)
 
         # The LFSR holds the number a cycle after the draw; its product comes a cycle later, then the memory's answer.
+        # That comes late in its cycle, so it goes into a register.
         m.d.sync += self.read_episode.eq(self.product >> p.lfsr_width)
-        valid = later(m, drawing, 4)
-        episode = later(m, self.read_episode, 1)
+        valid = later(m, drawing, 5)
+        episode = later(m, self.read_episode, 2)
+        reward, share = later(m, self.reward, 1), later(m, self.share, 1)
         first = Signal()
         with m.If(self.start):
             m.d.sync += first.eq(1)
         with m.Elif(valid):
             m.d.sync += first.eq(0)
-            with m.If(first | less(self.winner_reward, self.reward)):
+            with m.If(first | less(self.winner_reward, reward)):
                 m.d.sync += [
                     self.winner.eq(episode),
-                    self.winner_reward.eq(self.reward),
-                    self.winner_share.eq(self.share),
+                    self.winner_reward.eq(reward),
+                    self.winner_share.eq(share),
                 ]
         m.d.comb += self.done.eq(later(m, last, 5))
         return m

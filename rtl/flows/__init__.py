@@ -1,4 +1,4 @@
-"""The unit outside Amaranth: FPGA tools and the IP package.
+"""The unit outside Amaranth: FPGA tools, the IP package, and a SoC around it.
 
 May import: nothing of ours.
 """

@@ -134,7 +134,7 @@ class EffectLearner(wiring.Component):
             self.write_action.eq(visit.effect_action),
             self.write_value.eq(saturated(visit.effect + step, q)),
         ]
-        m.d.comb += self.part.eq(saturated(self.second.as_signed() + step, q))
+        m.d.sync += [self.part.eq(saturated(self.second.as_signed() + step, q)), self.part_en.eq(0)]
 
         with m.FSM():
             with m.State("IDLE"):
@@ -193,7 +193,8 @@ class EffectLearner(wiring.Component):
                 m.d.sync += step.eq(round_half_up(multiplier.product, p.coef_frac))
                 m.next = "MOVE"
             with m.State("MOVE"):
-                m.d.comb += [self.part_en.eq(1), self.walk.start.eq(1), self.walk.stored.eq(1)]
+                m.d.sync += self.part_en.eq(1)
+                m.d.comb += [self.walk.start.eq(1), self.walk.stored.eq(1)]
                 m.next = "MOVING"
             with m.State("MOVING"):
                 m.d.comb += moving.eq(1)

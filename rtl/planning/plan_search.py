@@ -143,12 +143,16 @@ class PlanSearch(wiring.Component):
         parent = Signal(range(p.episodes))
         judging = Signal()  # stored policies, to find the parent
         climb = Signal(field_of("PLANNING", "climbs").width)
+        last_climb = Signal.like(climb)
+        m.d.sync += last_climb.eq(at_least_one(self.planning, "PLANNING", "climbs") - 1)
         sweep = Signal(field_of("PLANNING", "sweeps").width)
         row, moved = self.try_row, Signal()
         here, chosen, last = Signal(ACTION_WIDTH), Signal(ACTION_WIDTH), Signal(ACTION_WIDTH)
         word = Signal(range(max(2, p.policy_words)))
         recommends = Signal()  # a register selects faster
-        restoring, keeping = Signal(), Signal()
+        # In the states of that name; registers, because they select what the memories read.
+        restoring = Signal()
+        keeping = Signal()
         better, last_action, last_word, last_episode = Signal(), Signal(), Signal(), Signal()
         last_row = Signal(p.row_width)
         m.d.comb += [
@@ -232,21 +236,23 @@ class PlanSearch(wiring.Component):
                 with m.If(~self.trying | less(current, self.worth)):
                     m.d.sync += [current.eq(self.worth), chosen.eq(self.try_action)]
                 m.next = "ON"
-                with m.If(better):
+                with m.If(better & recommends):
+                    m.d.sync += keeping.eq(1)
                     m.next = "KEEP"
-                    with m.If(~recommends):
-                        m.d.comb += self.compare_start.eq(1)
-                        m.next = "COMPARE"
-            with m.State("COMPARE"):
-                m.d.comb += self.compare.eq(1)
-                with m.If(self.compared):
-                    m.next = "KEEP"
-                    with m.If(self.seen):
-                        m.next = "ON"
+                with m.Elif(better):
+                    m.d.comb += self.compare_start.eq(1)
+                    m.d.sync += self.compare.eq(1)
+                    m.next = "COMPARE"
+            with m.State("COMPARE"), m.If(self.compared):
+                m.d.sync += [keeping.eq(1), self.compare.eq(0)]
+                m.next = "KEEP"
+                with m.If(self.seen):
+                    m.d.sync += keeping.eq(0)
+                    m.next = "ON"
             with m.State("KEEP"):
-                m.d.comb += keeping.eq(1)
                 m.d.sync += [best.eq(self.worth), have.eq(1), found.eq(1)]
                 with m.If(last_word):
+                    m.d.sync += keeping.eq(0)
                     m.next = "ON"
             with m.State("ON"):
                 m.next = "TRY"
@@ -262,14 +268,14 @@ class PlanSearch(wiring.Component):
                 m.next = "DRAW"
             with m.State("DRAW"):
                 m.d.comb += self.sample.eq(1)
+                m.d.sync += self.drawing.eq(1)
                 m.next = "DRAWN"
-            with m.State("DRAWN"):
-                m.d.comb += self.drawing.eq(1)
-                with m.If(self.sample_done):
-                    m.d.comb += self.walk.start.eq(1)
-                    m.next = "SUM"
-                    with m.If(self.explore):
-                        m.next = "FORESEE"
+            with m.State("DRAWN"), m.If(self.sample_done):
+                m.d.sync += self.drawing.eq(0)
+                m.d.comb += self.walk.start.eq(1)
+                m.next = "SUM"
+                with m.If(self.explore):
+                    m.next = "FORESEE"
             with m.State("ROW"):
                 m.next = "ROW READ"
             with m.State("ROW READ"):
@@ -297,19 +303,19 @@ class PlanSearch(wiring.Component):
                     m.next = "CLIMBED"
             with m.State("CLIMBED"):
                 m.d.sync += climb.eq(climb + 1)
-                with m.If(climb != at_least_one(self.planning, "PLANNING", "climbs") - 1):
+                with m.If(climb != last_climb):
                     m.next = "CLIMB"
                 with m.Elif(found | recommends):
+                    m.d.sync += restoring.eq(1)
                     m.next = "RESTORE"
                 with m.Else():
                     m.d.sync += self.explore.eq(1)
                     m.next = "DRAW"
 
             # The end: POLICY becomes the plan, and its accuracy is predicted.
-            with m.State("RESTORE"):
-                m.d.comb += restoring.eq(1)
-                with m.If(last_word):
-                    m.next = "RESTORE LAST"
+            with m.State("RESTORE"), m.If(last_word):
+                m.d.sync += restoring.eq(0)
+                m.next = "RESTORE LAST"
             with m.State("RESTORE LAST"):
                 m.next = "RESTORED"
             with m.State("RESTORED"):

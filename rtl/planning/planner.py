@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from rtl.episodes.planner_port import PlannerPort
 from rtl.planning.learner import EffectLearner
-from rtl.planning.memories import CostMemory, TrialMemory
+from rtl.planning.memories import COST, CostMemory, TrialMemory
 from rtl.planning.multiplier import Multiplier
 from rtl.planning.plan_search import PlanSearch
 from rtl.planning.policy_walk import PolicySums, PolicyWalk
@@ -29,7 +29,7 @@ class HostSignature(Interface):
     address : Out(MEMORY_ADDRESS)
         The memory and the word; one that the unit has.
     data : In(32)
-        The word addressed a cycle ago, while no command runs.
+        The word addressed two cycles ago, while no command runs.
     write : Out(1)
         Write ``write_data`` to it; while no command runs.
     write_data : Out(32)
@@ -182,7 +182,10 @@ class Planner(wiring.Component):
         # A memory's answer comes late in its cycle.
         first, second = later(m, memory.first, 1), later(m, memory.second, 1)
         lane = later(m, walk.early_row[:LANE_WIDTH], 2)
-        stored_action = later(m, memory.word, 1).word_select(lane, ACTION_WIDTH)
+        stored_word = later(m, memory.word, 1)
+        stored_action = stored_word.word_select(lane, ACTION_WIDTH)
+        cost = Signal(COST)
+        m.d.sync += cost.eq(costs.cost)
 
         # The policy, with the row that is being tried.
         answered_row = later(m, self.store_row, 1)
@@ -201,9 +204,9 @@ class Planner(wiring.Component):
             walk.old.eq(self.old),
             walk.legal.eq(self.legal),
             walk.trials.eq(trials.row),
-            walk.cost.eq(costs.cost),
+            walk.cost.eq(cost),
             self.reader_action.eq(walk.effect_action),
-            sums.start.eq(walk.order.start),
+            sums.start.eq(later(m, walk.order.start, 1)),
             sums.visit.eq(walk.visit),
             valuer.start.eq(search.value),
             valuer.sums.eq(sums.sums),
@@ -273,23 +276,23 @@ class Planner(wiring.Component):
         with m.If(search.foreseen):
             m.d.sync += self.predicted.eq(fraction(p, accuracy_of(p, sums.sums.effects)))
 
-        # The host's access: a read while nothing runs; a write a cycle late, because decoding takes one.
+        # The host's access: a read while nothing runs; a write a cycle late, because checking takes one.
         address = _Address(host.address)
         late = _Address(later(m, host.address, 1))
         write, word = later(m, host.write, 1), later(m, host.write_data, 1)
         of_memory = {memory.name: write & (late.memory == i) for i, memory in enumerate(MEMORIES)}
         answers = {
-            "costs": costs.cost,
-            "trials": trials.row[late.action],
-            "policies": memory.word,
-            "results": Cat(memory.first, memory.second),
+            "costs": cost,
+            "trials": later(m, trials.row[late.action], 1),
+            "policies": stored_word,
+            "results": Cat(first, second),
         }
         with m.Switch(late.memory):
             for i, one in enumerate(MEMORIES):
                 with m.Case(i):
                     m.d.comb += host.data.eq(answers[one.name])
         newest = Signal(p.stored_width)
-        # The write before was two cycles ago at least, so what is stored is known already.
+        # The write before was longer ago, so what is stored is known already.
         m.d.sync += [memory.newest.eq(newest), memory.grows.eq(memory.stored < newest)]
         m.d.comb += [
             memory.active.eq(~self.other_mode),
@@ -305,6 +308,9 @@ class Planner(wiring.Component):
             memory.write_first_en.eq(of_memory["results"]),
             newest.eq((address.result + 1)[: len(newest)]),
         ]
+        m.d.comb += self.read_row.eq(
+            Mux(search.drawing, self.sampler_row, Mux(walk.walking, walk.read_row, search.read_row))
+        )
         with m.If(self.planning):
             m.d.comb += [
                 memory.read_episode.eq(Mux(learning, learner.episode, search.episode)),
@@ -315,9 +321,6 @@ class Planner(wiring.Component):
                 costs.read_point.eq(walk.cost_point),
                 costs.read_row.eq(walk.cost_row),
                 costs.read_action.eq(walk.cost_action),
-                self.read_row.eq(
-                    Mux(search.drawing, self.sampler_row, Mux(walk.walking, walk.read_row, search.read_row))
-                ),
                 memory.write_episode.eq(learner.episode),
                 memory.write_second.eq(learner.part),
                 memory.write_second_en.eq(learner.part_en),

@@ -22,7 +22,8 @@ class WalkSignature(Interface):
     stored : Out(1)
         With ``start``: along the policy of the stored episode that is read, not along POLICY.
     done : In(1)
-        High for one cycle ``states + 6`` cycles after ``start``; the sums are right from then until the next start.
+        High for one cycle ``states + 6`` cycles after ``start``; the sums are right from then until the next start,
+        those of latency and energy from the next cycle on.
     """
 
     def __init__(self):
@@ -33,8 +34,8 @@ def visit_layout(params: RLUParams) -> data.StructLayout:
     """A row that a walk visits: its number and action, and what both add to a prediction.
 
     ``legal`` says whether the row has the ``action``; ``doubt``, ``latency`` and ``energy`` are 0 where nothing is
-    added. ``effect`` belongs to ``effect_action``, which in the last row is 0, for the constant; ``has_effect`` says
-    whether the row has that action.
+    added. ``latency`` and ``energy`` are those of the row visited a cycle ago. ``effect`` belongs to ``effect_action``,
+    which in the last row is 0, for the constant; ``has_effect`` says whether the row has that action.
     """
     return data.StructLayout(
         {
@@ -91,7 +92,7 @@ class PolicyWalk(wiring.Component):
     cost_point, cost_row, cost_action : Out
         Word wanted from the memory of costs.
     cost : In(COST)
-        Its answer a cycle later.
+        Its answer two cycles later, from a register.
     visit : Out(visit_layout(params))
         The row visited.
     """
@@ -160,7 +161,7 @@ class PolicyWalk(wiring.Component):
             trials.eq(Array(self.trials[i] for i in range(p.actions))[action]),
         ]
 
-        # Three cycles after it: its costs, and its doubt.
+        # Three cycles after it: its doubt.
         visit = self.visit
         of_last = later(m, asks_last, 3)
         doubt = Array(DOUBTS)[Mux(trials < len(DOUBTS), trials, len(DOUBTS) - 1)]
@@ -168,8 +169,12 @@ class PolicyWalk(wiring.Component):
             visit.legal.eq(legal),
             visit.trials.eq(trials),
             visit.doubt.eq(Mux(legal & ~of_last, doubt, 0)),
-            visit.latency.eq(Mux(known, self.cost.latency, 0)),
-            visit.energy.eq(Mux(known, self.cost.energy, 0)),
+        ]
+        # Four cycles after it: its costs.
+        has_costs = later(m, known, 1)
+        m.d.sync += [
+            visit.latency.eq(Mux(has_costs, self.cost.latency, 0)),
+            visit.energy.eq(Mux(has_costs, self.cost.energy, 0)),
         ]
         m.d.comb += [
             visit.valid.eq(later(m, asked, 4)),
@@ -198,7 +203,8 @@ def sums_layout(params: RLUParams) -> data.StructLayout:
 class PolicySums(wiring.Component):
     """Adds up what the rows of a walk add.
 
-    Latency 1 cycle from a row to the sums, throughput one row per cycle.
+    Latency 1 cycle from a row to the sums, 2 to those of latency and energy, whose values come a cycle after the rest
+    of their row; throughput one row per cycle.
 
     Parameters
     ----------
@@ -222,14 +228,17 @@ class PolicySums(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         visit, sums = self.visit, self.sums
+        visited = later(m, visit.valid, 1)
         with m.If(self.start):
             m.d.sync += sums.eq(0)
-        with m.Elif(visit.valid):
-            m.d.sync += [
-                sums.doubts.eq(sums.doubts + visit.doubt),
-                sums.latency.eq(sums.latency + visit.latency),
-                sums.energy.eq(sums.energy + visit.energy),
-            ]
-            with m.If(visit.has_effect):
+        with m.Else():
+            with m.If(visit.valid):
+                m.d.sync += sums.doubts.eq(sums.doubts + visit.doubt)
+            with m.If(visit.valid & visit.has_effect):
                 m.d.sync += sums.effects.eq(sums.effects + visit.effect)
+            with m.If(visited):
+                m.d.sync += [
+                    sums.latency.eq(sums.latency + visit.latency),
+                    sums.energy.eq(sums.energy + visit.energy),
+                ]
         return m

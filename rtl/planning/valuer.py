@@ -11,6 +11,7 @@ from rtl.planning.multiplier import ProductSignature
 from rtl.planning.policy_walk import sums_layout
 from rtl.primitives.fixed import less, saturated, shifted
 from rtl.primitives.interface import Interface
+from rtl.primitives.pipeline import later
 from rtl.spec.params import (
     DOUBT_FRAC,
     HOPES,
@@ -33,8 +34,10 @@ class ScoreSignature(Interface):
 
     Members
     -------
-    accuracy, latency, energy : Out(coef_width)
-        In place of the measurements, steady until ``scored``.
+    accuracy : Out(coef_width)
+        In place of the measurement, steady until ``scored``.
+    latency, energy : Out(16 + row_width)
+        The same; more than 1.0 counts as 1.0.
     start : Out(1)
         Compute the score.
     again : Out(1)
@@ -50,12 +53,12 @@ class ScoreSignature(Interface):
     """
 
     def __init__(self, params: RLUParams):
-        coef = Out(params.coef_width)
+        cost = Out(16 + params.row_width)
         super().__init__(
             {
-                "accuracy": coef,
-                "latency": coef,
-                "energy": coef,
+                "accuracy": Out(params.coef_width),
+                "latency": cost,
+                "energy": cost,
                 "start": Out(1),
                 "again": Out(1),
                 "scored": In(1),
@@ -99,7 +102,7 @@ class Valuer(wiring.Component):
     start : In(1)
         Begin; not to be given again before ``done``.
     sums : In(sums_layout(params))
-        Of the policy, with ``start``.
+        Of the policy, with ``start``; latency and energy from the next cycle until ``done``.
     measured : In(1)
         With ``start`` and a cycle later: believe ``measured_accuracy``, without doubt, in place of the prediction.
     measured_accuracy : In(coef_width)
@@ -117,7 +120,7 @@ class Valuer(wiring.Component):
     done : Out(1)
         High for one cycle.
     worth : Out(signed(worth_width(params)))
-        With ``done`` and until the next start.
+        With ``done``, if ``hopeful`` a cycle later, and until the next start.
     """
 
     def __init__(self, params: RLUParams):
@@ -158,24 +161,25 @@ class Valuer(wiring.Component):
                 with m.Case(i):
                     m.d.sync += added.eq(_times(doubt, quarters) >> 2)
         gained = Signal(signed(p.q_width + 1))
+        # What a further hope adds, a cycle after its score.
+        gained_then, hope_then, adding = later(m, gained, 1), later(m, hope, 1), Signal()
         weighed = Signal(signed(len(gained) + 2))
-        with m.Switch(hope):
+        with m.Switch(hope_then):
             for i, (_, weight) in enumerate(HOPES):
                 with m.Case(i):
-                    m.d.comb += weighed.eq(_times(gained, weight))
+                    m.d.comb += weighed.eq(_times(gained_then, weight))
+        m.d.sync += adding.eq(scoring & score.scored & (hope != 0) & ~score.low & ~gained[-1])
+        with m.If(adding):
+            m.d.sync += self.worth.eq(self.worth + weighed)
         low = (score.accuracy - p.coef_one - 1).as_signed()
         m.d.comb += gained.eq(score.score - self.known)
 
-        def at_most_one(value):
-            return Mux(value[p.coef_frac :].any(), p.coef_one, value[: p.coef_frac])
-
+        m.d.comb += [score.latency.eq(sums.latency), score.energy.eq(sums.energy)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [multiplier.coefficient.eq(self.doubt), multiplier.other.eq(sums.doubts)]
                 with m.If(self.start):
                     m.d.sync += [
-                        score.latency.eq(at_most_one(sums.latency)),
-                        score.energy.eq(at_most_one(sums.energy)),
                         accuracy.eq(Mux(self.measured, self.measured_accuracy, accuracy_of(p, sums.effects))),
                         hope.eq(0),
                     ]
@@ -219,11 +223,8 @@ class Valuer(wiring.Component):
                         m.d.sync += self.worth.eq(Mux(score.low, low, score.score))
                         with m.If(self.hopeful & ~score.low & less(Const(0, signed(len(gained))), gained)):
                             m.next = "AT"
-                    with m.Else():
-                        with m.If(~score.low & ~gained[-1]):
-                            m.d.sync += self.worth.eq(self.worth + weighed)
-                        with m.If(hope != len(HOPES) - 1):
-                            m.next = "AT"
+                    with m.Elif(hope != len(HOPES) - 1):
+                        m.next = "AT"
             with m.State("DONE"):
                 m.d.comb += self.done.eq(1)
                 m.next = "IDLE"

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from rtl.spec.names import DEFAULT
+
 #: Bits of a byte address and of a word, on the unit's own bus.
 ADDRESS_WIDTH = 14
 DATA_WIDTH = 32
+
+#: On the unit's own bus: cycles from taking an access to its effect, to its answer, and to the next access.
+EFFECT_CYCLES, ANSWER_CYCLES, ACCESS_CYCLES = 2, 4, 5
 
 
 class Port(NamedTuple):
@@ -39,6 +44,8 @@ class FrontEnd(NamedTuple):
             Amaranth.
         summary: what a package's README says about the bus, and about an access that is refused.
         ports: signals of the bus.
+        latency_cycles: from the request, or the last handshake of it, to the answer.
+        interval_cycles: from an access to the next, for a master that waits for nothing else.
     """
 
     name: str
@@ -46,11 +53,17 @@ class FrontEnd(NamedTuple):
     component: str
     summary: str
     ports: tuple[Port, ...]
+    latency_cycles: int
+    interval_cycles: int
 
     @property
     def top(self) -> str:
-        """Name of the Verilog module."""
-        return "rlu" if self is OWN else f"rlu_{self.name}"
+        """Name of the Verilog module, if no other prefix was asked for."""
+        return self.module(DEFAULT)
+
+    def module(self, prefix: str) -> str:
+        """Name of the Verilog module with a prefix."""
+        return prefix if self is OWN else f"{prefix}_{self.name}"
 
     @property
     def inputs(self) -> list[str]:
@@ -73,6 +86,8 @@ OWN = FrontEnd(
         Port("bus__err", "out", 1, "the access is done and was refused; it changed only an error flag"),
         Port("bus__rdata", "out", DATA_WIDTH, "word read, in the cycle of the answer"),
     ),
+    latency_cycles=ANSWER_CYCLES,
+    interval_cycles=ACCESS_CYCLES,
 )
 
 #: The standard ones. Their ports have the usual names.
@@ -108,6 +123,8 @@ STANDARD = (
             Port("s_axi_rdata", "out", DATA_WIDTH, "word read, in the cycle of the answer"),
             Port("s_axi_rresp", "out", 2, "read data: 0 OKAY, 2 SLVERR when the read was refused"),
         ),
+        latency_cycles=ANSWER_CYCLES + 2,
+        interval_cycles=ANSWER_CYCLES + 2,
     ),
     FrontEnd(
         name="wishbone",
@@ -127,6 +144,8 @@ STANDARD = (
             Port("wb_stall", "out", 1, "no further access is taken; leave it open with a classic master"),
             Port("wb_dat_r", "out", DATA_WIDTH, "word read (DAT_O of the slave), with ack"),
         ),
+        latency_cycles=ANSWER_CYCLES,
+        interval_cycles=ACCESS_CYCLES,
     ),
     FrontEnd(
         name="apb",
@@ -142,10 +161,17 @@ STANDARD = (
             Port("s_apb_pwdata", "in", DATA_WIDTH, "word to write"),
             Port("s_apb_pstrb", "in", DATA_WIDTH // 8, "write strobes: set all of them; with APB3 tie it to ones"),
             Port("s_apb_pprot", "in", 3, "protection, ignored"),
-            Port("s_apb_pready", "out", 1, "the access is done: always in the first cycle of the access phase"),
+            Port(
+                "s_apb_pready",
+                "out",
+                1,
+                "the access is done: in the fourth cycle of the access phase, or the first if nothing is strobed",
+            ),
             Port("s_apb_prdata", "out", DATA_WIDTH, "word read, with pready"),
             Port("s_apb_pslverr", "out", 1, "with pready: the access was refused and changed only an error flag"),
         ),
+        latency_cycles=ANSWER_CYCLES,
+        interval_cycles=ACCESS_CYCLES,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""The register description for other tools: constants for C and Verilog, CMSIS-SVD, and JSON.
+"""The register description as constants for C and Verilog, as CMSIS-SVD, and as plain data.
 
 Everything comes from the table in ``registers.py``, for one set of parameters.
 """
@@ -6,9 +6,8 @@ Everything comes from the table in ``registers.py``, for one set of parameters.
 from __future__ import annotations
 
 import dataclasses
-import json
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -24,7 +23,6 @@ from rtl.spec.registers import (
     Register,
     Window,
     field_of,
-    markdown,
 )
 
 _SVD_ACCESS = {
@@ -110,7 +108,7 @@ def c_header(params: RLUParams) -> str:
         # Limits are compared with signed values too; masks and offsets are not.
         return f"0x{constant.value:X}u" if constant.hexadecimal else str(constant.value)
 
-    lines = [f"/* {_title(params)} */", "#ifndef RLU_REGS_H", "#define RLU_REGS_H"]
+    lines = [f"/* {title(params)} */", "#ifndef RLU_REGS_H", "#define RLU_REGS_H"]
     for group in constants(params):
         lines.append("")
         for constant in group:
@@ -125,7 +123,7 @@ def verilog_header(params: RLUParams) -> str:
     def literal(constant: Constant) -> str:
         return f"32'h{constant.value & 0xFFFF_FFFF:X}" if constant.hexadecimal else f"({constant.value})"
 
-    lines = [f"// {_title(params)}", "`ifndef RLU_REGS_VH", "`define RLU_REGS_VH"]
+    lines = [f"// {title(params)}", "`ifndef RLU_REGS_VH", "`define RLU_REGS_VH"]
     for group in constants(params):
         lines.append("")
         for constant in group:
@@ -141,7 +139,7 @@ def svd(params: RLUParams, *, base: int = 0) -> str:
         device,
         name="RLU",
         version=f"{VERSION_VALUE >> 16}.{VERSION_VALUE & 0xFFFF}",
-        description=_title(params),
+        description=title(params),
         addressUnitBits=8,
         width=DATA_WIDTH,
         size=DATA_WIDTH,
@@ -172,14 +170,14 @@ def svd(params: RLUParams, *, base: int = 0) -> str:
         if has_range(register) and low >= 0:  # SVD knows no negative numbers
             span = ElementTree.SubElement(ElementTree.SubElement(element, "writeConstraint"), "range")
             _add(span, minimum=low, maximum=high)
-        _add_fields(element, [(f, register.access_of(f, params)) for f in _svd_fields(register, params)])
+        _add_fields(element, [(f, register.access_of(f, params)) for f in named_fields(register, params)])
     for window in WINDOWS:
         _add_window(registers, window, params)
     ElementTree.indent(device)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(device, encoding="unicode") + "\n"
 
 
-def _svd_fields(register: Register, params: RLUParams) -> tuple[Field, ...]:
+def named_fields(register: Register, params: RLUParams) -> tuple[Field, ...]:
     """The register's fields; a number gets one called ``value``, because some tools refuse a register without fields.
 
     Signed numbers are read and written sign-extended, so their field is the whole word.
@@ -231,23 +229,6 @@ def _field(field: Field, params: RLUParams) -> dict[str, Any]:
     }
 
 
-#: Every export, by its name on the command line.
-FORMATS: dict[str, Callable[[RLUParams], str]] = {
-    "c": c_header,
-    "verilog": verilog_header,
-    "svd": svd,
-    "markdown": markdown,
-    "json": lambda params: json.dumps(description(params), indent=2) + "\n",
-}
-
-
-def exported(params: RLUParams, form: str) -> str:
-    """The register map in one of `FORMATS`; ValueError for any other."""
-    if form not in FORMATS:
-        raise ValueError(f"the format must be one of {', '.join(FORMATS)}, not {form!r}")
-    return FORMATS[form](params)
-
-
 def _add_window(registers: ElementTree.Element, window: Window, params: RLUParams) -> None:
     """One array of registers, or of clusters if a row is more than a word."""
     parent, place = registers, window.offset
@@ -285,5 +266,6 @@ def _add(parent: ElementTree.Element, **texts: str | int) -> None:
         ElementTree.SubElement(parent, name).text = str(text)
 
 
-def _title(params: RLUParams) -> str:
+def title(params: RLUParams) -> str:
+    """What an export describes, in a line."""
     return f"Registers of the RL unit of rlu-cosim, {params.states} states x {params.actions} actions"

@@ -166,7 +166,7 @@ class RLUCore(wiring.Component):
                 episodes.states.eq(settings.states),
                 episodes.update_done.eq(updater.done),
                 episodes.sample_done.eq(sampler.done),
-                episodes.worker_row.eq(Mux(active[Job.SAMPLE], sampler.read_row, updater.read_row)),
+                episodes.worker_row.eq(Mux(active[Job.SAMPLE], sampler.read_row, updater.early_row)),
                 episodes.policy_word.eq(policy_word),
                 episodes.old.eq(reader.old),
                 episodes.legal.eq(reader.legal),
@@ -203,7 +203,6 @@ class RLUCore(wiring.Component):
                     m.d.comb += finished.eq(1)
                 start_update = start_update & ~planning
                 start_sample = Mux(planning, planner.sample, start_sample)
-                # The episode memory's answer comes late, so it is chosen last.
                 others = Mux(at_work, planner.reader_action, store.action)
                 policy_action = Mux(episodes.replaying, episodes.episode_action, others)
             # The LFSR's state times the number of episodes stored, in cycles in which the sampler does not multiply.
@@ -248,8 +247,17 @@ class RLUCore(wiring.Component):
             sampler.product.eq(reward.product),
         ]
 
+        # The bus writes memories a cycle late, because checking takes one. Nothing reads earlier than the next access.
+        bus_row = Signal.like(self.row)
+        bus_word = Signal.like(self.word)
+        bus_mask = Signal.like(self.q_write_mask)
+        even, odd = halves_of(bus_word)
+        m.d.sync += [bus_row.eq(self.row), bus_word.eq(self.word), bus_mask.eq(self.q_write_mask)]
+
         # The memories serve the block at work, or the bus if none is.
-        read_row = Mux(active[Job.SAMPLE], sampler.read_row, Mux(active[Job.UPDATE], updater.read_row, self.row))
+        # A job reads nothing in its first cycle, and the bus in the cycle after the last job: registers select faster.
+        sampling, updating = later(m, active[Job.SAMPLE], 1), later(m, active[Job.UPDATE], 1)
+        read_row = Mux(sampling, sampler.read_row, Mux(updating, updater.read_row, self.row))
         if p.points:
             read_row = Mux(at_work, planner.read_row, read_row)
         if p.episodes:
@@ -259,9 +267,9 @@ class RLUCore(wiring.Component):
         m.d.comb += [
             q_table.read_row.eq(read_row),
             store.read_row.eq(read_row),
-            self.q_row.eq(q_table.row),
-            self.policy_word.eq(store.word),
-            self.count.eq(store.count),
+            self.q_row.eq(reader.read),
+            self.policy_word.eq(later(m, store.word, 1)),
+            self.count.eq(later(m, store.last, 1) + 1),
             reader.row.eq(q_table.row),
             reader.action.eq(policy_action),
             reader.last.eq(store.last),
@@ -272,13 +280,13 @@ class RLUCore(wiring.Component):
             updater.maximum.eq(reader.maximum),
             sampler.count.eq(store.count),
             sampler.greedy.eq(reader.index),
-            store.write_row.eq(Mux(sampler.write_en, sampler.write_row, self.row)),
+            store.write_row.eq(Mux(sampler.write_en, sampler.write_row, bus_row)),
             store.write_action.eq(sampler.write_action),
             store.write_action_en.eq(sampler.write_en),
-            store.write_word.eq(self.word),
-            store.write_word_en.eq(self.policy_write),
-            store.write_count.eq(self.word),
-            store.write_count_en.eq(self.count_write),
+            store.write_word.eq(bus_word),
+            store.write_word_en.eq(later(m, self.policy_write, 1)),
+            store.write_count.eq(bus_word),
+            store.write_count_en.eq(later(m, self.count_write, 1)),
         ]
         if p.points:
             with m.If(planner.write_action_en | planner.write_word_en):
@@ -289,12 +297,6 @@ class RLUCore(wiring.Component):
                     store.write_word.eq(planner.write_word),
                     store.write_word_en.eq(planner.write_word_en),
                 ]
-        # The bus writes a cycle late, because decoding takes one. Nothing reads earlier than the next access.
-        bus_row = Signal.like(self.row)
-        bus_word = Signal.like(self.word)
-        bus_mask = Signal.like(self.q_write_mask)
-        even, odd = halves_of(bus_word)
-        m.d.sync += [bus_row.eq(self.row), bus_word.eq(self.word), bus_mask.eq(self.q_write_mask)]
         with m.If(clearing):
             m.d.comb += [q_table.write_row.eq(clear_row), q_table.write_mask.eq(~0)]
         with m.Elif(active[Job.UPDATE]):

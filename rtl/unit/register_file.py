@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -84,7 +87,7 @@ class CoreSignature(wiring.Signature):
     row : Out(row_width)
         Row of the window access, to read and to write.
     q_row, policy_word, count : In
-        Contents of the memories in the row given a cycle ago; only while not ``busy``.
+        Contents of the memories in the row given two cycles ago; only while not ``busy``.
     busy : In(1)
         A command is running: there are no strobes, and writes and window reads are refused.
     episodes_stored : In(stored_width)
@@ -144,7 +147,11 @@ class RegisterFile(wiring.Component):
 
     The master holds ``req`` with ``we``, ``addr`` and ``wdata`` until the cycle in which ``ack`` is high;
     ``rdata`` and ``err`` are valid in that cycle only. ``err`` means that the access changed only a
-    sticky error flag. Latency 1 cycle from ``req`` to ``ack``, throughput one access in 2 cycles.
+    sticky error flag. Latency 4 cycles from ``req`` to ``ack``, throughput one access in 5 cycles.
+
+    The access goes through stages, so that no path is long: inputs into registers, decoding, effect (two cycles after
+    ``req``), answers of the memories. What ``req`` and the others do after the first cycle does not matter. The access
+    is refused, and STATUS reads busy, if the unit was busy in the cycle before the effect.
 
     Parameters
     ----------
@@ -163,7 +170,7 @@ class RegisterFile(wiring.Component):
     irq : Out(1)
         Interrupt request, a level: an enabled bit of IRQ_STATUS is set and the unit is not busy. IRQ_STATUS.done
         is set in the cycle in which ``busy`` falls, IRQ_STATUS.error together with the flag of STATUS. ``irq``
-        follows a cycle later. A bit that is set and cleared in the same cycle stays set.
+        follows a cycle later.
     others
         `CoreSignature`.
     """
@@ -192,10 +199,13 @@ class RegisterFile(wiring.Component):
         m.d.comb += [self.values[name.lower()].eq(register) for name, register in registers.items()]
         flags = {f.name: Signal(name=f.name) for f in ERROR_FLAGS}
 
-        # An access is taken in the first cycle and acknowledged in the second.
-        access = Signal()
-        m.d.comb += [access.eq(bus.req & ~bus.ack), self.word.eq(bus.wdata)]
-        m.d.sync += [bus.ack.eq(access), bus.err.eq(0)]
+        # An access is taken if none is in progress, then decoded, then it has its effect, then the memories answer.
+        taken, decoding, access, answering = Signal(), Signal(), Signal(), Signal()
+        we, addr = Signal(), Signal(ADDRESS_WIDTH)
+        m.d.comb += taken.eq(bus.req & ~Cat(decoding, access, answering, bus.ack).any())
+        m.d.sync += [decoding.eq(taken), access.eq(decoding), answering.eq(access), bus.ack.eq(answering)]
+        with m.If(taken):
+            m.d.sync += [we.eq(bus.we), addr.eq(bus.addr), self.word.eq(bus.wdata)]
 
         # Pending interrupts: those from before, and one that comes in this cycle.
         kept = Signal(2)
@@ -215,15 +225,13 @@ class RegisterFile(wiring.Component):
         writable = Signal()
         legal = Signal()
         is_window = Signal()
-        word_address = bus.addr[2:]
-        register_value = Signal(DATA_WIDTH)
+        word_address = addr[2:]
         strobes = {r.name: Signal(name=f"write_{r.name.lower()}") for r in REGISTERS if r.access.writable}
         with m.Switch(word_address):
             for register in REGISTERS:
                 with m.Case(register.offset // 4):
                     m.d.comb += [
                         known.eq(1),
-                        register_value.eq(self._read_value(register, registers, flags, pending)),
                         writable.eq(register.access.writable),
                         legal.eq(self._in_range(register)),
                     ]
@@ -231,25 +239,26 @@ class RegisterFile(wiring.Component):
         in_policy, row_policy, _ = self._window(POLICY, word_address)
         in_counts, row_counts, _ = self._window(ACTION_COUNT, word_address)
         in_q, row_q, pair = self._window(Q_TABLE, word_address)
-        even, odd = halves_of(bus.wdata)
+        even, odd = halves_of(self.word)
+        row = Signal.like(self.row)
         m.d.comb += is_window.eq(in_policy | in_counts | in_q)
         with m.If(in_policy):
             m.d.comb += [
                 known.eq(row_policy < p.states),
                 legal.eq(1),
-                self.row.eq(row_policy),
+                row.eq(row_policy),
             ]
         with m.Elif(in_counts):
             m.d.comb += [
                 known.eq(row_counts < p.states),
-                legal.eq((bus.wdata >= 1) & (bus.wdata <= p.actions)),
-                self.row.eq(row_counts),
+                legal.eq((self.word >= 1) & (self.word <= p.actions)),
+                row.eq(row_counts),
             ]
         with m.Elif(in_q):
             m.d.comb += [
                 known.eq((row_q < p.states) & (pair < Q_TABLE.used_words(p))),
                 legal.eq(self._q_fits(even) & self._q_fits(odd)),
-                self.row.eq(row_q),
+                row.eq(row_q),
             ]
         with m.If(is_window):
             m.d.comb += writable.eq(1)
@@ -260,52 +269,68 @@ class RegisterFile(wiring.Component):
             memory_lacks = Signal()
             in_memory = Signal()
             m.d.comb += in_memory.eq(word_address == BY_NAME["MEMORY_DATA"].offset // 4)
-            # The address was written two cycles ago or before.
+            # The address was written by an access before.
             has = later(m, self._memory_has(m, self.memory.address), 1)
             with m.If(in_memory):
                 m.d.comb += [is_window.eq(1), memory_lacks.eq(~has)]
 
+        # What was decoded, for the cycle of the effect.
+        bad_address, bad_value, at_window, at_policy, at_counts, at_q, banks = (
+            later(m, value, 1)
+            for value in (
+                (addr[:2] != 0) | ~known | (we & ~writable),
+                we & ~legal,
+                is_window,
+                in_policy,
+                in_counts,
+                in_q,
+                Mux(in_q, Const(3, 16) << (pair << 1), 0)[: p.actions],
+            )
+        )
+        m.d.sync += self.row.eq(row)
+        selected = {r.name: later(m, word_address == r.offset // 4, 1) for r in REGISTERS}
+        values = (Mux(selected[r.name], self._read_value(r, registers, flags, pending, was_busy), 0) for r in REGISTERS)
+        register_value = reduce(or_, values)
+
         # The first error that applies to the access, which then changes nothing else.
-        wrong = Signal()
+        wrong, refused = Signal(), Signal()
         with m.If(access):
             m.d.comb += wrong.eq(1)
-            with m.If((bus.addr[:2] != 0) | ~known | (bus.we & ~writable)):
+            with m.If(bad_address):
                 m.d.sync += flags["error_address"].eq(1)
-            with m.Elif(self.busy & (bus.we | is_window)):
+            with m.Elif(was_busy & (we | at_window)):
                 m.d.sync += flags["error_busy"].eq(1)
-            with m.Elif(bus.we & ~legal):
+            with m.Elif(bad_value):
                 m.d.sync += flags["error_value"].eq(1)
             if p.points:
                 with m.Elif(memory_lacks):
                     m.d.sync += flags["error_address"].eq(1)
             with m.Else():
                 m.d.comb += wrong.eq(0)
-            m.d.sync += bus.err.eq(wrong)
+            m.d.sync += refused.eq(wrong)
+        m.d.sync += bus.err.eq(answering & refused)
         with m.If(self.bad_action):
             m.d.sync += flags["error_policy"].eq(1)
         m.d.comb += erring.eq(wrong | self.bad_action)
 
         write = Signal()
-        m.d.comb += write.eq(access & bus.we & ~wrong)
+        m.d.comb += write.eq(access & we & ~wrong)
         with m.If(write):
-            with m.Switch(word_address):
-                for register in REGISTERS:
-                    if register.name in strobes:
-                        with m.Case(register.offset // 4):
-                            m.d.comb += strobes[register.name].eq(1)
-                            if register.name in registers:
-                                m.d.sync += registers[register.name].eq(bus.wdata)
-            m.d.comb += [self.policy_write.eq(in_policy), self.count_write.eq(in_counts)]
-            with m.If(in_q):
-                m.d.comb += self.q_write_mask.eq(Const(3, 16) << (pair << 1))
+            for name, strobe in strobes.items():
+                with m.If(selected[name]):
+                    m.d.comb += strobe.eq(1)
+                    if name in registers:
+                        m.d.sync += registers[name].eq(self.word)
+            m.d.comb += [self.policy_write.eq(at_policy), self.count_write.eq(at_counts)]
+            m.d.comb += self.q_write_mask.eq(banks)
         with m.If(strobes["STATUS"]):
             for name, flag in flags.items():
-                with m.If(bus.wdata[field_of("STATUS", name).lsb]):
+                with m.If(self.word[field_of("STATUS", name).lsb]):
                     m.d.sync += flag.eq(0)
-        cleared = Mux(strobes["IRQ_STATUS"], bus.wdata[:2], 0)
+        cleared = Mux(strobes["IRQ_STATUS"], self.word[:2], 0)
         m.d.sync += kept.eq((kept & ~cleared) | ended << _DONE | erring << _ERROR)
         m.d.comb += [
-            self.command.eq(Mux(strobes["COMMAND"], bus.wdata[: len(self.command)], 0)),
+            self.command.eq(Mux(strobes["COMMAND"], self.word[: len(self.command)], 0)),
             self.states_written.eq(strobes["STATES"]),
             self.lfsr_load.eq(strobes["LFSR"]),
             self.reward_load.eq(strobes["REWARD"]),
@@ -313,50 +338,53 @@ class RegisterFile(wiring.Component):
         if p.points:
             self._memory_address(m, strobes)
 
-        # The answer: registers were read in the first cycle, memories answer in the second.
+        # The answer: registers are read in the cycle of the effect; memories answer two cycles later.
         answer = Signal(DATA_WIDTH)
+        from_register = Signal()
         from_policy = Signal()
         from_counts = Signal()
         from_q = Signal()
-        pair_read = Signal.like(pair)
-        readable = access & ~bus.we & ~wrong
-        m.d.sync += [
-            answer.eq(Mux(readable, register_value, 0)),
-            from_policy.eq(readable & in_policy),
-            from_counts.eq(readable & in_counts),
-            from_q.eq(readable & in_q),
-            pair_read.eq(pair),
-        ]
+        readable = Signal()
+        m.d.comb += readable.eq(~we & ~wrong)
+        with m.If(access):
+            m.d.sync += [
+                answer.eq(register_value),
+                from_register.eq(readable & ~at_window),
+                from_policy.eq(readable & at_policy),
+                from_counts.eq(readable & at_counts),
+                from_q.eq(readable & at_q),
+            ]
         halves = [sign_extended(self.q_row[i], Q_TABLE.entry_width) for i in range(p.actions)]
         if p.actions % 2:
             halves.append(Const(0, Q_TABLE.entry_width))
         q_word = Signal(DATA_WIDTH)
-        with m.Switch(pair_read):
+        with m.Switch(pair):
             for i in range(Q_TABLE.used_words(p)):
                 with m.Case(i):
                     m.d.comb += q_word.eq(Cat(halves[2 * i], halves[2 * i + 1]))
-        with m.If(from_policy):
-            m.d.comb += bus.rdata.eq(self.policy_word)
-        with m.Elif(from_counts):
-            m.d.comb += bus.rdata.eq(self.count)
-        with m.Elif(from_q):
-            m.d.comb += bus.rdata.eq(q_word)
-        with m.Else():
-            m.d.comb += bus.rdata.eq(answer)
+        sources = [
+            (from_register, answer),
+            (from_policy, self.policy_word),
+            (from_counts, self.count),
+            (from_q, q_word),
+        ]
         if p.points:
             from_memory = Signal()
-            m.d.sync += from_memory.eq(readable & in_memory)
-            with m.If(from_memory):
-                m.d.comb += bus.rdata.eq(self.memory.data)
+            with m.If(access):
+                m.d.sync += from_memory.eq(readable & in_memory)
+            sources.append((from_memory, self.memory.data))
+        m.d.comb += bus.rdata.eq(reduce(or_, (Mux(here, word, 0) for here, word in sources)))
         return m
 
     def _memory_address(self, m, strobes):
         """MEMORY_ADDRESS: written by the host; a write of MEMORY_DATA goes on to the next word."""
         address, word = self.memory.address, field_of("MEMORY_ADDRESS", "word")
-        m.d.comb += [self.memory.write.eq(strobes["MEMORY_DATA"]), self.memory.write_data.eq(self.bus.wdata)]
-        with m.If(strobes["MEMORY_ADDRESS"]):
-            m.d.sync += address.eq(self.bus.wdata)
-        with m.Elif(strobes["MEMORY_DATA"]):
+        # A cycle late: no access comes early enough to see that.
+        set_address, next_word = (later(m, strobes[name], 1) for name in ("MEMORY_ADDRESS", "MEMORY_DATA"))
+        m.d.comb += [self.memory.write.eq(strobes["MEMORY_DATA"]), self.memory.write_data.eq(self.word)]
+        with m.If(set_address):
+            m.d.sync += address.eq(self.word)
+        with m.Elif(next_word):
             m.d.sync += address[word.lsb : word.lsb + word.width].eq(address[word.lsb : word.lsb + word.width] + 1)
 
     def _memory_has(self, m, address):
@@ -390,16 +418,16 @@ class RegisterFile(wiring.Component):
         """Whether the word on the bus is a value that the register accepts."""
         low, high = register.limits(self.params)
         if register.number is None:
-            return (self.bus.wdata & ~Const(high, DATA_WIDTH)) == 0
-        word = self.bus.wdata.as_signed() if register.signed else self.bus.wdata
+            return (self.word & ~Const(high, DATA_WIDTH)) == 0
+        word = self.word.as_signed() if register.signed else self.word
         return (word >= low) & (word <= high)
 
-    def _read_value(self, register, registers, flags, pending):
+    def _read_value(self, register, registers, flags, pending, busy):
         """The word that a read of the register returns."""
         if register.name == "STATUS":
             status = Const(0, DATA_WIDTH)
             read_only = (f.name for f in register.fields if f.access is Access.RO and f.name != "busy")
-            bits = {name: getattr(self, name) for name in read_only} | flags | {"busy": self.busy}
+            bits = {name: getattr(self, name) for name in read_only} | flags | {"busy": busy}
             for name, bit in bits.items():
                 status = status | (bit << field_of("STATUS", name).lsb)
             return status
@@ -412,7 +440,7 @@ class RegisterFile(wiring.Component):
             return {
                 "PLAN": self.predicted | self.episode_place << place | register.reset_value(self.params),
                 "MEMORY_ADDRESS": self.memory.address,
-                "MEMORY_DATA": Const(0, DATA_WIDTH),  # memories answer a cycle later
+                "MEMORY_DATA": Const(0, DATA_WIDTH),  # memories answer later
             }[register.name]
         if register.external and register.name not in _PLANNER:
             value = getattr(self, register.name.lower())

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl.planning.valuer import ScoreSignature
 from rtl.primitives.fixed import round_half_even
+from rtl.primitives.pipeline import later
 from rtl.spec.params import RLUParams
+
+
+def at_most_one(params: RLUParams, value: Value) -> Value:
+    """A number of ``coef_frac`` fraction bits, limited to 1.0 (combinational)."""
+    return Mux(value[params.coef_frac :].any(), params.coef_one, value[: params.coef_frac])
 
 
 class RewardCalculator(wiring.Component):
@@ -109,6 +115,7 @@ class RewardCalculator(wiring.Component):
         p = self.params
         outlier = Signal()
         # Comparisons are written with `<`: each is one carry chain. `<=` needs an equality test too.
+        outlier_then = later(m, outlier, 1)  # what it depends on is steady
         m.d.comb += [
             self.accuracy_outlier.eq(~(self.accuracy_th < self.accuracy)),
             self.latency_outlier.eq(~(self.latency < self.latency_th)),
@@ -123,9 +130,10 @@ class RewardCalculator(wiring.Component):
             start = self.start | self.planned.start
             with m.If(start):
                 m.d.sync += planned.eq(self.planned.start)
-            accuracy, latency, energy = (
-                Mux(planned, getattr(self.planned, name), getattr(self, name))
-                for name in ("accuracy", "latency", "energy")
+            accuracy = Mux(planned, self.planned.accuracy, self.accuracy)
+            latency, energy = (
+                Mux(planned, at_most_one(p, getattr(self.planned, name)), getattr(self, name))
+                for name in ("latency", "energy")
             )
             m.d.comb += [
                 self.planned.low.eq(~(self.accuracy_th < self.planned.accuracy)),
@@ -148,6 +156,8 @@ class RewardCalculator(wiring.Component):
         term = Signal(p.coef_width)
         m.d.comb += self.product.eq(factor_a * factor_b)
         total = Signal(2 * p.coef_width + 2)
+        # A product is added to the total, or taken off it; the reward is there. Registers, because the sums take long.
+        adding, taking, rewarding = Signal(), Signal(), Signal()
         with m.Switch(step):
             for case, weight in ((latency_weight, self.weight_l), (energy_weight, self.weight_e)):
                 with m.Case(case):
@@ -190,10 +200,17 @@ class RewardCalculator(wiring.Component):
             (Mux(signing, magnitude, self.reward) ^ negative.replicate(p.q_width)) + (negative ^ up)
         )
 
+        with m.If(adding):
+            m.d.sync += total.eq(total + product)
+        if p.points:
+            with m.Elif(taking):
+                m.d.sync += total.eq(total - product)
+        with m.If(rewarding):
+            m.d.sync += self.reward.eq(Mux(outlier_then, 0, limited))
         with m.FSM():
             with m.State("IDLE"):
                 # A planner may ask again for the sum with another accuracy, so it is kept.
-                m.d.sync += [self.done.eq(0), total.eq(Mux(start, half, total) if p.points else half), step.eq(none)]
+                m.d.sync += [self.done.eq(0), step.eq(none)]
                 with m.If(start):
                     m.d.sync += step.eq(latency_term)
                     m.next = "FACTORS"
@@ -206,27 +223,30 @@ class RewardCalculator(wiring.Component):
                 with m.Elif(self.divide):
                     m.next = "MAGNITUDE"
             with m.State("FACTORS"):
+                with m.If(step == latency_term):
+                    m.d.sync += total.eq(half)
                 m.next = "PRODUCT"
             with m.State("PRODUCT"):
+                m.d.sync += adding.eq((step != latency_term) & (step != energy_term))
                 m.next = "SUM"
             with m.State("SUM"):
-                m.d.sync += step.eq(step + 1)
+                m.d.sync += [step.eq(step + 1), adding.eq(0)]
                 with m.If((step == latency_term) | (step == energy_term)):
                     m.d.sync += term.eq(Mux(rounded[p.coef_frac :].any(), p.coef_one, rounded))
-                with m.Else():
-                    m.d.sync += total.eq(total + product)
                 m.next = "FACTORS"
                 with m.If(step == accuracy_weight):
+                    m.d.sync += rewarding.eq(1)
                     m.next = "REWARD"
                     if p.points:
                         with m.If(planned):
+                            m.d.sync += [taking.eq(1), rewarding.eq(0)]
                             m.next = "SCORE"
             if p.points:
                 with m.State("SCORE"):
-                    m.d.sync += [self.planned.score.eq(limited), total.eq(total - product), self.planned.scored.eq(1)]
+                    m.d.sync += [self.planned.score.eq(limited), self.planned.scored.eq(1), taking.eq(0)]
                     m.next = "IDLE"
             with m.State("REWARD"):
-                m.d.sync += [self.reward.eq(Mux(outlier, 0, limited)), self.reward_valid.eq(1)]
+                m.d.sync += [rewarding.eq(0), self.reward_valid.eq(1)]
                 m.next = "MAGNITUDE"
             with m.State("MAGNITUDE"):
                 m.d.sync += [

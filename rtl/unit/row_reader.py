@@ -34,6 +34,8 @@ class RowReader(wiring.Component):
         The policy store's answer: the row's action in the policy and its highest action.
     others : In(1)
         Leave the policy's entry out of the maximum; constant while rows are read.
+    read : Out(ArrayLayout(signed(q_width), actions))
+        The Q-table's answer a cycle later.
     legal : Out(1)
         The action is one of the row's.
     old : Out(signed(q_width))
@@ -53,6 +55,7 @@ class RowReader(wiring.Component):
                 "action": In(4),
                 "last": In(4),
                 "others": In(1),
+                "read": Out(row),
                 "legal": Out(1),
                 "old": Out(signed(params.q_width)),
                 "maximum": Out(signed(params.q_width)),
@@ -63,7 +66,7 @@ class RowReader(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         p = self.params
-        row = Signal.like(self.row)
+        row = self.read
         action = Signal(4)
         last = Signal(4)
         m.d.sync += [row.eq(self.row), action.eq(self.action), last.eq(self.last)]

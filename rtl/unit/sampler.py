@@ -103,17 +103,18 @@ class PolicySampler(wiring.Component):
         # states: for none if epsilon is 0, for all if it is 1.0.
         explores = Signal()
         decision = Signal(width)
+        decided = later(m, decision, 1)
         half = 1 << (p.coef_frac - 1)
         if width < p.coef_frac:
             limit = Signal(width)
             m.d.sync += limit.eq(((self.epsilon << width) + half - self.epsilon) >> p.coef_frac)
-            m.d.comb += explores.eq(~(limit < decision))
+            m.d.comb += explores.eq(~(limit < decided))
         else:
             # limit is epsilon shifted, less one if epsilon is above a half; that one is appended as a last bit.
             above_half = Signal()
             m.d.sync += above_half.eq(half < self.epsilon)
             limit = Cat(~above_half, Const(0, width - p.coef_frac), self.epsilon)
-            m.d.comb += explores.eq(Cat(Const(0, 1), decision) < limit)
+            m.d.comb += explores.eq(Cat(Const(0, 1), decided) < limit)
 
         running = Signal()
         counter = Signal(p.row_width)
@@ -155,11 +156,11 @@ class PolicySampler(wiring.Component):
         m.d.sync += [explore.eq(explores), count.eq(self.count), random.eq(self.product >> width)]
         m.d.comb += [self.factor_a.eq(self.lfsr), self.factor_b.eq(count)]
         wait = row_reader.LATENCY - 1
-        known = self.greedy if not p.episodes else Mux(self.vary, later(m, self.parent, wait), self.greedy)
+        known = self.greedy if not p.episodes else Mux(self.vary, later(m, self.parent, wait - 1), self.greedy)
         m.d.comb += [
             self.write_en.eq(later(m, drawing, wait)),
             self.write_row.eq(later(m, row, wait)),
-            self.explored.eq(later(m, explore, wait - 1)),
+            self.explored.eq(later(m, explore, wait - 2)),
             self.write_action.eq(Mux(self.explored, later(m, random, wait - 3), known)),
             self.done.eq(later(m, running & last, wait + 1)),
         ]

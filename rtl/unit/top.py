@@ -6,6 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.primitives.pipeline import later
 from rtl.spec.buses import DATA_WIDTH
 from rtl.spec.params import RLUParams
 from rtl.unit.core import RLUCore, probe_layout
@@ -83,8 +84,10 @@ class RLU(wiring.Component):
             self.irq.eq(registers.irq),
             self.probe.eq(core.probe),
         ]
-        with m.If(core.busy):
+        # A cycle late, which no read sees: it finds the unit busy for as long.
+        was_busy, began = later(m, core.busy, 1), later(m, registers.command.any() | divide, 1)
+        with m.If(was_busy):
             m.d.sync += cycles.eq(cycles + 1)
-        with m.Elif(registers.command.any() | divide):
+        with m.Elif(began):
             m.d.sync += cycles.eq(0)
         return m

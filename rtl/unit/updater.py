@@ -52,6 +52,8 @@ class QTableUpdater(wiring.Component):
         The last row takes ``reward`` in place of ``share``.
     read_row : Out(row_width)
         Row wanted from the Q-table and the policy store.
+    early_row : Out(row_width)
+        The same a cycle earlier, with ``start`` for the first row.
     action, legal, old, maximum : In
         ``action`` is the policy store's answer for that row, the others are the row reader's. ``maximum`` leaves the
         action out.
@@ -75,6 +77,7 @@ class QTableUpdater(wiring.Component):
                 "reward": In(q),
                 "full_last_reward": In(1),
                 "read_row": Out(params.row_width),
+                "early_row": Out(params.row_width),
                 "action": In(4),
                 "legal": In(1),
                 "old": In(q),
@@ -97,13 +100,14 @@ class QTableUpdater(wiring.Component):
         is_last = Signal()
         is_first = Signal()
         begin = Signal()
+        m.d.comb += self.early_row.eq(Mux(running, counter, self.states) - 1)
         m.d.comb += [self.read_row.eq(counter), is_first.eq(counter == 0), begin.eq(self.start & ~running)]
         with m.If(running):
             m.d.sync += [counter.eq(counter - 1), is_last.eq(0)]
             with m.If(is_first):
                 m.d.sync += running.eq(0)
         with m.Elif(begin):
-            m.d.sync += [running.eq(1), counter.eq(self.states - 1), is_last.eq(1)]
+            m.d.sync += [running.eq(1), counter.eq(self.early_row), is_last.eq(1)]
 
         # One multiplier does alpha (reward - old) of each row; before the first row it does alpha gamma.
         primed_1 = Signal()
@@ -127,7 +131,10 @@ class QTableUpdater(wiring.Component):
         rounded = round_half_up(exact, shift) if shift > 0 else exact << -shift
         with m.If(primed_2):
             m.d.sync += discount.eq(Mux(rounded[frac], ~0, rounded))
-        discount_factor = Cat(discount, Const(0, 1)).as_signed()
+        # Each multiplier has its own copy, which can lie beside it. They are steady before the first row comes.
+        discount_factor, loop_factor = (
+            Cat(copy, Const(0, 1)).as_signed() for copy in (discount, later(m, discount, 1))
+        )
 
         # A row's new value without the next row's part, plus half a unit to round: a little less in odd rows.
         shift = GUARD - p.coef_frac
@@ -167,7 +174,7 @@ class QTableUpdater(wiring.Component):
         m.d.comb += [
             total.base.eq(base),
             total.choice.eq(use_new),
-            total.if_chosen.eq((unclipped * discount_factor) >> (frac - GUARD)),
+            total.if_chosen.eq((unclipped * loop_factor) >> (frac - GUARD)),
             total.otherwise.eq(Mux(valid & legal & above, largest_term, others_term)),
         ]
         m.d.sync += unclipped.eq(total.sum >> GUARD)

@@ -56,7 +56,7 @@ class Pins(NamedTuple):
 
     Attributes:
         busy: a command is running, which may be one that this access started.
-        irq: interrupt request, before the effect of this access.
+        irq: interrupt request, after the effect of this access.
         err: the access is refused.
     """
 
@@ -99,6 +99,7 @@ class GoldenDevice:
         self.model = GoldenModel(params, record=record)
         self.irq_status = 0
         self.pins: list[Pins] = []
+        self._short = False  # the work takes a single cycle
         self._record = record
         self._flags = 0
         self._cycles = 0
@@ -113,7 +114,6 @@ class GoldenDevice:
         check_ops(ops)
         answers = []
         for op in ops:
-            irq = self._record and self.irq
             self._refused = False
             if op.kind == READ:
                 answers.append(self.read(op.address))
@@ -124,7 +124,7 @@ class GoldenDevice:
             else:
                 self.reset()
             if self._record and op.kind in (READ, WRITE):
-                self.pins.append(Pins(int(self.busy), int(irq), int(self._refused)))
+                self.pins.append(Pins(int(self.busy and not self._short), int(self.irq), int(self._refused)))
         return answers
 
     def reset(self) -> None:
@@ -243,6 +243,8 @@ class GoldenDevice:
         elif register.name == "COMMAND":
             if value:
                 self._begin(partial(self._command, value))
+                # Without planning this takes one cycle, which is over when the write is answered.
+                self._short = value == RECOMMEND and not self.model.planning
         elif register is MEMORY_DATA:
             self._memory_write(value)
         else:
@@ -251,7 +253,7 @@ class GoldenDevice:
                 self._begin(self._divide)
 
     def _begin(self, work: Callable[[], None]) -> None:
-        self._work = work
+        self._work, self._short = work, False
         if not self._busy_until_wait:
             self._finish()
 

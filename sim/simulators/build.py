@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from rtl.spec.names import DEFAULT, checked_name
 from rtl.spec.params import RLUParams
 from sim.files import ToolMissing, cache_dir, is_plain, plain_path, scratch_folder, temporary_folder, write_atomically
 from sim.simulators import object_cache
@@ -36,6 +37,8 @@ _NEEDS = {
 _MAKE_FLAGS = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O2 OPT_GLOBAL=-O2"
 #: For simulations that spend their time in Python anyway: half the time to compile.
 _QUICK_MAKE_FLAGS = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0 OPT_GLOBAL=-O2"
+#: For a program that compiles longer than it runs.
+_PROGRAM_MAKE_FLAGS = "-- CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1"
 
 #: Settings for the user's other simulations, which must not reach ours. VERILATOR_BIN names another program.
 _NOT_OURS = re.compile(r"(VERILATOR|COCOTB|GPI|PYGPI)_|(MAKEFLAGS|MFLAGS|GNUMAKEFLAGS|MAKELEVEL|OBJCACHE|PYTHONHOME)$")
@@ -86,29 +89,48 @@ def tool_environment(simulator: Simulator) -> dict[str, str]:
     return environment
 
 
-def generated_verilog(params: RLUParams, bus: str = "none", technology: str = "generic") -> Path:
-    """Path of the unit's Verilog in the cache; generates it if it is not there."""
+def generated_verilog(
+    params: RLUParams,
+    bus: str = "none",
+    technology: str = "generic",
+    *,
+    reset: str = "active-high",
+    name: str = DEFAULT,
+) -> Path:
+    """Path of the unit's Verilog in the cache; generates it if it is not there. Arguments as `rtl.verilog.generate`."""
     from rtl.verilog import generate  # imports Amaranth, which not every command needs
 
-    folder = cache_dir() / "verilog" / f"{params.digest[:16]}-{bus}-{technology}-{source_digest()}"
+    form = f"{params.digest[:16]}-{bus}-{technology}-{reset}-{checked_name(name)}-{source_digest()}"
+    folder = cache_dir() / "verilog" / form
     path = folder / "rlu.v"
     if not path.exists():
         with _locked(folder):
             if not path.exists():
-                write_atomically(path, generate(params, bus, technology))
+                write_atomically(path, generate(params, bus, technology, reset=reset, name=name))
     return path
 
 
-def write_package(params: RLUParams, path: Path, bus: str = "none", technology: str = "generic") -> list[Path]:
-    """Write the Verilog, its JSON sidecar and the waiver file for Verilator's lint; returns their paths."""
+def write_package(
+    params: RLUParams,
+    path: Path,
+    bus: str = "none",
+    technology: str = "generic",
+    *,
+    reset: str = "active-high",
+    name: str = DEFAULT,
+) -> list[Path]:
+    """Write the Verilog, its JSON sidecar and the waiver file for Verilator's lint; returns their paths.
+
+    Arguments, and the ValueError for an impossible one, as `rtl.verilog.generate`.
+    """
     from rtl.verilog import sidecar, waivers
 
     if path.suffix not in (".v", ".sv"):
         raise ValueError(f"a Verilog file ends in .v or .sv, not {path.name!r}; a folder's name has no dot in it")
 
     texts = {
-        path: generated_verilog(params, bus, technology).read_text(),
-        path.with_suffix(".json"): json.dumps(sidecar(params, bus), indent=2) + "\n",
+        path: generated_verilog(params, bus, technology, reset=reset, name=name).read_text(),
+        path.with_suffix(".json"): json.dumps(sidecar(params, bus, reset=reset, name=name), indent=2) + "\n",
         path.with_suffix(".vlt"): waivers(path.name),
     }
     for target, text in texts.items():
@@ -163,6 +185,54 @@ def built(
                     _build(verilog.name, arguments, environment | _make_variables(flags))
                 stamp.touch()
     return folder
+
+
+def built_program(sources: Sequence[Path], main: Path, toplevel: str) -> Path:
+    """A program of Verilog and a main of one's own in C++, compiled by Verilator if it is not in the cache.
+
+    Args:
+        sources: Verilog files.
+        main: C++ with ``#include "Vtop.h"``, Verilator's class of the top, and a function ``main``.
+        toplevel: name of the top module.
+
+    Raises:
+        ToolMissing: if Verilator or a compiler is missing.
+        BuildFailed: if Verilator or the compiler does not accept a file.
+    """
+    environment = tool_environment("verilator")
+    texts = {f"{number}-{path.name}": path.read_bytes() for number, path in enumerate((*sources, main))}
+    key = hashlib.sha256(f"{_version('verilator', environment)}{toplevel}{_PROGRAM_MAKE_FLAGS}".encode())
+    for name, text in texts.items():
+        key.update(name.encode() + text)
+    folder = cache_dir() / "build" / f"{toplevel}-program-{key.hexdigest()[:16]}"
+    stamp = folder / "built"
+    if not stamp.exists():
+        with _locked(folder):
+            if not stamp.exists():
+                with _plain_folder(folder) as build:
+                    for name, text in texts.items():
+                        (build / name).write_bytes(text)
+                    command = [
+                        "verilator",
+                        "--cc",
+                        "--exe",
+                        "--build",
+                        "-Wno-fatal",
+                        "-Wno-lint",
+                        "-Wno-style",
+                        "-j",
+                        "2",
+                    ]
+                    command += ["--top-module", toplevel, "--prefix", "Vtop", "--Mdir", ".", "-o", "program", *texts]
+                    done = subprocess.run(
+                        command, cwd=build, env=environment | _make_variables(_PROGRAM_MAKE_FLAGS), capture_output=True,
+                        text=True, errors="replace", check=False,
+                    )  # fmt: skip
+                    if done.returncode:
+                        said = _first_error(done.stderr + done.stdout)
+                        raise BuildFailed(f"verilator did not make a program of {toplevel}:\n{said}")
+                stamp.touch()
+    return folder / "program"
 
 
 @contextlib.contextmanager

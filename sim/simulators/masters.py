@@ -97,24 +97,26 @@ class BusMaster(ABC):
 
 
 class OwnBusMaster(BusMaster):
-    """Master of the unit's own request/acknowledge bus: an access in 2 cycles."""
+    """Master of the unit's own request/acknowledge bus: an access in 5 cycles."""
 
     bus = "none"
 
     def __init__(self, dut: Any) -> None:
         super().__init__(dut)
-        self._two_cycles = Timer(4 * HALF_PERIOD_NS, "ns")
+        own = front_end(self.bus)
+        self._answer_after = Timer(2 * HALF_PERIOD_NS * own.latency_cycles, "ns")
+        self._next_answer_after = Timer(2 * HALF_PERIOD_NS * own.interval_cycles, "ns")
         self._ack, self._rdata = dut.bus__ack, dut.bus__rdata
         self._acknowledged = False
 
     async def access(self, address: int, value: int | None = None) -> int:
-        """Request, and the acknowledge right after it."""
+        """Request, and the acknowledge so many cycles after it."""
         if value is None:
             self._drive(bus__req=1, bus__we=0, bus__addr=address)
         else:
             self._drive(bus__req=1, bus__we=1, bus__addr=address, bus__wdata=value)
         # The acknowledge of the previous access is still high: the unit takes the next one a cycle later.
-        await (self._two_cycles if self._acknowledged else self._one_cycle)
+        await (self._next_answer_after if self._acknowledged else self._answer_after)
         if not self._ack.value:
             raise self._no_answer(address)
         self._acknowledged = True
@@ -127,7 +129,7 @@ class OwnBusMaster(BusMaster):
 
 
 class AXI4LiteMaster(BusMaster):
-    """Manager for an AXI4-Lite unit, always ready for an answer: an access in 3 cycles."""
+    """Manager for an AXI4-Lite unit, always ready for an answer: an access in 6 cycles."""
 
     bus = "axi4lite"
 
@@ -161,7 +163,7 @@ class AXI4LiteMaster(BusMaster):
 
 
 class WishboneMaster(BusMaster):
-    """Standard (not pipelined) master of a Wishbone unit: an access in 2 cycles."""
+    """Standard (not pipelined) master of a Wishbone unit: an access in 5 cycles."""
 
     bus = "wishbone"
 
@@ -195,7 +197,7 @@ class WishboneMaster(BusMaster):
 
 
 class ApbMaster(BusMaster):
-    """Requester of an APB unit: an access in 2 cycles, setup and access phase."""
+    """Requester of an APB unit: an access in 5 cycles, setup and access phase."""
 
     bus = "apb"
 

@@ -1,8 +1,8 @@
 """Bench of `rtl.bus.apb.ApbRLU`: the unit behind APB, driven by cocotbext-apb's requester.
 
-The golden device gives the result of every access. The monitor checks in every cycle: ``pready`` is high in the cycle
-after each setup phase, which is the first of the access phase, and in no other; ``pslverr`` only with it; no output
-follows an input within a cycle; ``busy`` and ``irq``. The same traffic comes from an APB4 requester and from an APB3
+The golden device gives the result of every access. The monitor checks in every cycle: ``pready`` is high four cycles
+after each setup phase, or one if it strobes nothing, and in no other; ``pslverr`` only with it; no output follows an
+input within a cycle; ``busy`` and ``irq``. The same traffic comes from an APB4 requester and from an APB3
 one, which has neither strobes nor protection.
 """
 
@@ -15,6 +15,7 @@ import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.apb import Apb3Bus, Apb4Bus, ApbHost, ApbProt  # type: ignore[import-untyped]
 
+from rtl.spec.buses import EFFECT_CYCLES, front_end
 from rtl.spec.registers import REGISTERS
 from sim.devices.device import address_of
 from tb.benches.front_end import (
@@ -33,6 +34,7 @@ from tb.kit.bus import STATUS, WORD_MASK, describe, random_address, random_word,
 SETUP = Setup()
 PARAMS = SETUP.params
 COVER = SETUP.cover
+BUS = front_end("apb")
 FULL = 0xF
 MODES = ("APB3", "APB4")
 
@@ -71,7 +73,7 @@ class Reply:
 class ApbBench(WrappedBench):
     """Requests by cocotbext-apb's requester; every answer is compared as it appears."""
 
-    delay = 1
+    delay = BUS.latency_cycles - EFFECT_CYCLES
     done, refused = False, True  # pslverr
 
     def __init__(self, dut: Any) -> None:
@@ -129,15 +131,21 @@ class ApbBench(WrappedBench):
     # The monitor.
 
     def forget(self) -> None:
-        self._asked: Sample | None = None  # the previous cycle, if it was a setup phase
+        self._asked: Sample | None = None  # the setup phase of the transfer in progress
+        self._since = 0  # cycles since it
 
     def observe(self, now: Sample, before: Sample | None) -> Access | None:
+        self._since += 1
         asked = self._asked
-        self._asked = now if now["s_apb_psel"] and not now["s_apb_penable"] else None
-        self.checker.equal("s_apb_pready", int(asked is not None), now["s_apb_pready"])
-        if self._asked and before is not None:
+        due = asked is not None and self._since == (1 if is_empty(asked) else BUS.latency_cycles)
+        self.checker.equal("s_apb_pready", int(due), now["s_apb_pready"])
+        if now["s_apb_psel"] and not now["s_apb_penable"]:
+            self._asked, self._since = now, 0
+        elif due:
+            self._asked = None
+        if self._asked is now and before is not None:
             COVER.hit("follows", f"{self._mode}, {'at once' if before['s_apb_psel'] else 'after a pause'}")
-        if asked is None:
+        if asked is None or not due:
             self.checker.equal("s_apb_pslverr without an answer", 0, now["s_apb_pslverr"])
             return None
         self.errors.append(bool(now["s_apb_pslverr"]))
@@ -160,6 +168,11 @@ class ApbBench(WrappedBench):
             data = f"0x{expected.data & expected.mask:08X}"
             self.checker.equal(f"word of {what}", data, f"0x{now['s_apb_prdata'] & expected.mask:08X}")
         self.answers.append((access, now["s_apb_prdata"]))
+
+
+def is_empty(setup: Sample) -> bool:
+    """Whether a transfer writes nothing."""
+    return bool(setup["s_apb_pwrite"] and not setup["s_apb_pstrb"])
 
 
 def random_transfers(count: int) -> list[Transfer]:

@@ -16,6 +16,7 @@ from cocotb.triggers import ClockCycles, Combine
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp  # type: ignore[import-untyped]
 
 from rtl.bus.axi4lite import OKAY, SLVERR
+from rtl.spec.buses import ACCESS_CYCLES, EFFECT_CYCLES, front_end
 from rtl.spec.registers import REGISTERS
 from sim.devices.device import address_of
 from tb.benches.front_end import (
@@ -36,7 +37,12 @@ PARAMS = SETUP.params
 COVER = SETUP.cover
 FULL = 0xF
 STROBES = range(16)
-LATENCY = {"write": range(3, 5), "read": range(3, 6)}  # cycles from the request to its answer
+BUS = front_end("axi4lite")
+#: Cycles from the request to its answer: a write may wait for a read that has just begun, a read for a whole write.
+LATENCY = {
+    "write": range(BUS.latency_cycles, BUS.latency_cycles + ACCESS_CYCLES),
+    "read": range(BUS.latency_cycles, BUS.latency_cycles + ACCESS_CYCLES + 1),
+}
 CHANNELS = ("aw", "w", "b", "ar", "r")
 PAYLOAD = {"aw": ("addr", "prot"), "w": ("data", "strb"), "b": ("resp",), "ar": ("addr", "prot"), "r": ("data", "resp")}
 
@@ -66,7 +72,7 @@ class Write(NamedTuple):
 class AxiBench(WrappedBench):
     """Requests by cocotbext-axi's master; every answer is compared as it appears."""
 
-    delay = 2
+    delay = BUS.latency_cycles - 1 - EFFECT_CYCLES  # the request is taken a cycle after its handshake
     done, refused = AxiResp.OKAY, AxiResp.SLVERR
 
     def __init__(self, dut: Any) -> None:
@@ -214,7 +220,9 @@ class AxiBench(WrappedBench):
         for what, channel, asked in (("write", "b", write), ("read", "r", read)):
             if asked is not None and not now[f"s_axi_{channel}valid"]:
                 cycles = self.cycle - max(asked, self._free[channel] - 1)
-                self.checker.equal(f"a {what} without an answer after {cycles} cycles", False, cycles >= 5)
+                self.checker.equal(
+                    f"a {what} without an answer after {cycles} cycles", False, cycles >= LATENCY[what][-1]
+                )
 
     def answered(self, access: Access, expected: Expected, now: Sample) -> None:
         response = SLVERR if expected.error else OKAY
@@ -291,6 +299,20 @@ async def either_order(dut: Any) -> None:
             bench.aw.pause = bench.w.pause = False
             await sent
             await bench.read(address)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
+async def one_waits_for_the_other(dut: Any) -> None:
+    """A read comes at each moment of a write, and a write at each moment of a read."""
+    bench = AxiBench(dut)
+    await bench.start()
+    await bench.set_up()
+    for lead in range(-BUS.latency_cycles - 2, BUS.latency_cycles + 3):
+        bench.aw.pause, bench.ar.pause = lead < 0, lead > 0
+        sent = cocotb.start_soon(bench.stream([Write(address_of("ALPHA"), 0x10)], [address_of("GAMMA")]))
+        await ClockCycles(bench.ports.clk, 1 + abs(lead))
+        bench.aw.pause = bench.ar.pause = False
+        await sent
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")

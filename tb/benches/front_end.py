@@ -77,8 +77,8 @@ class Follower:
         expected = None
         if access is not None:
             address, value = access
-            answer = self.model.access(address, value, busy)
-            expected = Expected(answer.error, answer.data or 0, self._certain(address, value, busy))
+            answer = self.model.access(address, value)
+            expected = Expected(answer.error, answer.data or 0, self._certain(address, value))
             if not answer.error and self.model.starts(address, value):
                 self._busy_from, self._busy_cycles = self._cycle + 1, self.device.read(address_of("CYCLES"))
         self._cycle += 1
@@ -86,8 +86,9 @@ class Follower:
             self.events[type(event)].append(event)
         return busy, irq, expected
 
-    def _certain(self, address: int, value: int | None, busy: bool) -> int:
+    def _certain(self, address: int, value: int | None) -> int:
         """Bits of the answer that are certain."""
+        busy = self.model.busy_seen
         if value is not None or (busy and region(address) in MOVING):
             return 0
         if busy and self.model.sticky & ERRORS["error_policy"]:
@@ -107,7 +108,7 @@ class WrappedBench(Testbench, ABC):
         answers: all answers so far, in order: the access, and the word read.
     """
 
-    delay: int  # cycles from an access of the unit to its answer on the bus
+    delay: int  # cycles from an access's effect in the unit to its answer on the bus
     done: Any  # how the master reports that an access was carried out
     refused: Any  # and that it was refused
 

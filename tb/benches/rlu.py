@@ -15,7 +15,8 @@ from typing import Any
 
 import cocotb
 
-from rtl.spec.params import UNKNOWN
+from rtl.spec.buses import ACCESS_CYCLES
+from rtl.spec.params import UNKNOWN, clear_cycles
 from rtl.spec.registers import (
     ACTION_COUNT,
     BY_NAME,
@@ -84,7 +85,13 @@ COVER.points(
     explored=[0, 1],
     raised=list(ERRORS),
     while_busy=["register read", "register write", "window read", "window write", "command", "no address"],
-    busy_with=["clear", "reward", "update", "sample", "share"],
+    busy_with=[
+        *(["clear"] if clear_cycles(PARAMS) >= ACCESS_CYCLES - 1 else []),  # else it is over before an access can come
+        "reward",
+        "update",
+        "sample",
+        "share",
+    ],
     read=[r.name for r in REGISTERS] + list(WINDOW_BY_NAME),
     write=[r.name for r in REGISTERS if r.access.writable] + list(WINDOW_BY_NAME),
     out_of_range=[r.name for r in REGISTERS if r.access.writable] + ["ACTION_COUNT"],
@@ -188,8 +195,8 @@ class RluBench(Testbench):
         """Whether the unit is busy in a cycle, according to the model."""
         return self._busy_from <= cycle < self._busy_from + self._busy_cycles
 
-    def _watch(self, taken: bool) -> None:
-        """In a settled cycle, check ``busy``, ``irq`` and probe port; the model carries out an access that is taken."""
+    def _watch(self, effect: bool) -> None:
+        """In a settled cycle, check ``busy``, ``irq`` and probe port; the model carries out an access at its effect."""
         busy = self.busy(self.cycle)
         self.checker.equal("busy", int(busy), self.monitor["busy"])
         irq = self.model.cycle(busy)
@@ -202,11 +209,11 @@ class RluBench(Testbench):
             self.checker.equal(KINDS[type(event)], waiting[0] if waiting else None, event)
             del waiting[0]
             self._note_event(event)
-        if taken:
+        if effect:
             assert self._pending is not None
             address, value = self._pending
-            self._was_busy = busy
-            self._expected_answer = self.model.access(address, value, busy)
+            self._was_busy = self.model.busy_seen
+            self._expected_answer = self.model.access(address, value)
             if not self._expected_answer.error and self.model.starts(address, value):
                 self._started(address, value or 0)
 

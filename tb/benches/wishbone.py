@@ -1,8 +1,9 @@
 """Bench of `rtl.bus.wishbone.WishboneRLU`: the unit behind Wishbone, driven by cocotbext-wishbone's master.
 
-The golden device gives the result of every access. The monitor checks in every cycle: a request is answered in the
-cycle after it was taken, by ``wb_ack`` or by ``wb_err``, and there are no other answers; ``wb_stall`` is high with the
-answer, so no request is taken then; no output follows an input within a cycle; ``busy`` and ``irq``. The same traffic
+The golden device gives the result of every access. The monitor checks in every cycle: a request is answered four
+cycles after it was taken (one if it selects nothing to write), by ``wb_ack`` or by ``wb_err``, and there are no other
+answers; ``wb_stall`` is high from the next cycle to the answer, so no request is taken then; a cycle that was ended
+gets no answer; no output follows an input within a cycle; ``busy`` and ``irq``. The same traffic
 comes from a standard master, which has no ``wb_stall``, and from a pipelined one, which does not wait for answers.
 """
 
@@ -15,6 +16,7 @@ import cocotb
 from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.wishbone.driver import WBOp, WBRes, WishboneMaster  # type: ignore[import-untyped]
 
+from rtl.spec.buses import EFFECT_CYCLES, front_end
 from rtl.spec.registers import REGISTERS
 from sim.devices.device import address_of
 from tb.benches.front_end import (
@@ -33,6 +35,7 @@ from tb.kit.bus import STATUS, WORD_MASK, describe, random_address, random_word,
 SETUP = Setup()
 PARAMS = SETUP.params
 COVER = SETUP.cover
+BUS = front_end("wishbone")
 FULL = 0xF
 ACK, ERR = 1, 2  # how the master reports an answer
 MODES = ("standard", "pipelined")
@@ -43,12 +46,13 @@ COVER.points(
     answer=["write ack", "write err", "read ack", "read err"],
     request=[
         "standard, held until the answer", "standard, next one at once",
-        "pipelined, next one in the cycle of the answer", "pipelined, gone before the answer",
+        "pipelined, next one before the answer", "pipelined, gone before the answer",
     ],
     cycle_kept=["between accesses", "dropped between accesses"],
     touched=places(),
     interrupt=["down when clearing it is done"],
-    reset=["in the cycle of a request", "in the cycle of an answer"],
+    ended=["before its answer", "in its last cycle before it", "and a new one waits"],
+    reset=["with a request", "in the cycle of an answer"],
 )  # fmt: skip
 
 
@@ -69,7 +73,7 @@ class PipelinedMaster(WishboneMaster):
 class WishboneBench(WrappedBench):
     """Requests by cocotbext-wishbone's master; every answer is compared as it appears."""
 
-    delay = 1
+    delay = BUS.latency_cycles - EFFECT_CYCLES
     done, refused = ACK, ERR
 
     def __init__(self, dut: Any) -> None:
@@ -114,35 +118,50 @@ class WishboneBench(WrappedBench):
     # The monitor.
 
     def forget(self) -> None:
-        self._taken: Sample | None = None  # the previous cycle, if a request was taken in it
+        self._taken: Sample | None = None  # the request in progress
+        self._since = 0  # cycles since it was taken
+        self._kept = False  # its bus cycle has not been ended
 
     def observe(self, now: Sample, before: Sample | None) -> Access | None:
         taken, answer = self._taken, now["wb_ack"] + now["wb_err"]
-        self.checker.equal("wb_ack and wb_err together", int(taken is not None), answer)
-        self.checker.equal("wb_stall", answer, now["wb_stall"])
+        self._since += 1
+        due = taken is not None and self._since == (1 if is_empty(taken) else BUS.latency_cycles)
+        self.checker.equal("wb_ack and wb_err together", int(due and self._kept), answer)
+        self.checker.equal("wb_stall", int(taken is not None), now["wb_stall"])
         request = now["wb_cyc"] and now["wb_stb"]
-        self._note(now, before, bool(request))
-        self._taken = now if request and not now["wb_stall"] else None
-        if taken is None:
+        self._note(now, before, bool(request), due)
+        kept, self._kept = self._kept, self._kept and bool(now["wb_cyc"])
+        if request and not now["wb_stall"]:
+            self._taken, self._since, self._kept = now, 0, True
+        elif due:
+            self._taken = None
+        if taken is None or not due:
             return None
+        self._answered = kept
         address, select = taken["wb_adr"] << 2, taken["wb_sel"]
         COVER.hit("select_write" if taken["wb_we"] else "select_read", select)
         if not taken["wb_we"]:
             return Access(address, None)
         if not select:
-            self.checker.equal("wb_ack of a write of nothing", 1, now["wb_ack"])
+            self.checker.equal("wb_err of a write of nothing", 0, now["wb_err"])
             return None
         return Access(address | (select != FULL), taken["wb_dat_w"])
 
-    def _note(self, now: Sample, before: Sample | None, request: bool) -> None:
+    def _note(self, now: Sample, before: Sample | None, request: bool, due: bool) -> None:
         if before is None:
             return
         answered_before = before["wb_ack"] or before["wb_err"]
         if self._taken is not None:
             held = "held until the answer" if request else "gone before the answer"
             if self._mode == "pipelined" and request:
-                held = "next one in the cycle of the answer"
-            COVER.hit("request", f"{self._mode}, {held}")
+                held = "next one before the answer"
+            if self._kept:
+                COVER.hit("request", f"{self._mode}, {held}")
+                if not now["wb_cyc"] and not due:
+                    last = not is_empty(self._taken) and self._since == BUS.latency_cycles - 1
+                    COVER.hit("ended", "in its last cycle before it" if last else "before its answer")
+            elif request:
+                COVER.hit("ended", "and a new one waits")
         elif answered_before and request:
             COVER.hit("request", f"{self._mode}, next one at once")
         if answered_before and not request:
@@ -150,6 +169,8 @@ class WishboneBench(WrappedBench):
 
     def answered(self, access: Access, expected: Expected, now: Sample) -> None:
         what, kind = describe(*access), "read" if access.value is None else "write"
+        if not self._answered:
+            return
         COVER.hit("touched", region(access.address))
         COVER.hit("answer", f"{kind} {'err' if expected.error else 'ack'}")
         self.checker.equal(f"wb_err of {what}", int(expected.error), now["wb_err"])
@@ -157,6 +178,11 @@ class WishboneBench(WrappedBench):
             data = f"0x{expected.data & expected.mask:08X}"
             self.checker.equal(f"word of {what}", data, f"0x{now['wb_dat_r'] & expected.mask:08X}")
         self.answers.append((access, now["wb_dat_r"]))
+
+
+def is_empty(request: Sample) -> bool:
+    """Whether an access writes nothing."""
+    return bool(request["wb_we"] and not request["wb_sel"])
 
 
 def random_operations(count: int) -> list[WBOp]:
@@ -242,6 +268,31 @@ async def not_selected(dut: Any) -> None:
 
 
 @cocotb.test(timeout_time=1, timeout_unit="ms")
+async def ended_cycle(dut: Any) -> None:
+    """A master ends its cycle before the answer, and begins the next: every access is made, none of these answered."""
+    bench = WishboneBench(dut)
+    await bench.start()
+    await bench.set_up()
+    clk = bench.ports.clk
+    for _ in range(40 * SETUP.effort):
+        address = random_address(PARAMS) & ~3
+        word = random_word(PARAMS, address)
+        bench.driver.set(
+            wb_cyc=1, wb_stb=1, wb_we=random.randint(0, 1), wb_adr=address // 4, wb_dat_w=word & WORD_MASK, wb_sel=FULL
+        )
+        await ClockCycles(clk, random.randint(1, BUS.latency_cycles))
+        bench.driver.set(wb_cyc=0, wb_stb=random.randint(0, 1))
+        await ClockCycles(clk, random.choice((1, 1, 2, 8)))
+        if random.random() < 0.5:
+            bench.driver.set(wb_stb=0)
+            await bench.read(address_of("ALPHA"))
+    bench.driver.set(wb_cyc=0, wb_stb=0)
+    await bench.idle()
+    for register in REGISTERS:
+        await bench.read(register.offset)
+
+
+@cocotb.test(timeout_time=1, timeout_unit="ms")
 async def interrupt(dut: Any) -> None:
     """A command raises ``irq``; it is low when the cycle of the write that clears it ends."""
     bench = WishboneBench(dut)
@@ -263,7 +314,7 @@ async def reset_in_mid_transaction(dut: Any, mode: str) -> None:
         traffic = cocotb.start_soon(bench.cycle_of(random_operations(20)))
         await ClockCycles(bench.ports.clk, random.randint(3, 20))
         answer = handles["wb_ack"].value or handles["wb_err"].value
-        COVER.hit("reset", "in the cycle of an answer" if answer else "in the cycle of a request")
+        COVER.hit("reset", "in the cycle of an answer" if answer else "with a request")
         traffic.cancel()
         bench.master.busy = False  # which ends the current cycle
         handles["wb_cyc"].value = handles["wb_stb"].value = 0

@@ -156,7 +156,7 @@ _BUGS = (
     ),
     PlantedBug(
         "an outlier is rewarded", "rtl.unit.reward",
-        "Mux(outlier, 0, ", "Mux(0, 0, ",
+        "Mux(outlier_then, 0, ", "Mux(0, 0, ",
         (bench("reward", "narrow"), lockstep("narrow", "reward", quick=True)),
     ),
     PlantedBug(
@@ -252,17 +252,27 @@ _BUGS = (
     # The register file.
     PlantedBug(
         "the acknowledgement lasts two cycles", "rtl.unit.register_file",
-        "bus.req & ~bus.ack", "bus.req",
+        "bus.ack.eq(answering)", "bus.ack.eq(answering | (bus.ack & bus.req))",
         (proof("bus-handshake", quick=True),),
     ),
     PlantedBug(
         "the error line stays high", "rtl.unit.register_file",
-        "bus.err.eq(0)", "bus.err.eq(bus.err)",
+        "bus.err.eq(answering & refused)", "bus.err.eq((answering & refused) | bus.err)",
         (bench("register_file", "single"), proof("bus-handshake")),
     ),
     PlantedBug(
+        "an access is taken while another is in progress", "rtl.unit.register_file",
+        "Cat(decoding, access, answering, bus.ack)", "Cat(access, answering, bus.ack)",
+        (proof("bus-handshake"),),
+    ),
+    PlantedBug(
+        "a register is written with the word that the bus has now", "rtl.unit.register_file",
+        "registers[name].eq(self.word)", "registers[name].eq(bus.wdata)",
+        (proof("register-accesses"),),
+    ),
+    PlantedBug(
         "a write while busy is accepted", "rtl.unit.register_file",
-        "self.busy & (bus.we | is_window)", "self.busy & is_window",
+        "was_busy & (we | at_window)", "was_busy & at_window",
         (
             bench("register_file", "narrow", quick=True), proof("register-accesses", quick=True),
             proof("busy-write", quick=True), lockstep("narrow", "register STATUS", quick=True),
@@ -275,18 +285,13 @@ _BUGS = (
     ),
     PlantedBug(
         "an address between two words counts as the lower one", "rtl.unit.register_file",
-        "(bus.addr[:2] != 0) | ~known", "~known",
+        "(addr[:2] != 0) | ~known", "~known",
         (bench("register_file", "single"), proof("register-accesses")),
     ),
     PlantedBug(
         "an error flag is cleared by any write to STATUS", "rtl.unit.register_file",
-        'bus.wdata[field_of("STATUS", name).lsb]', "1",
+        'self.word[field_of("STATUS", name).lsb]', "1",
         (bench("register_file", "single"), proof("sticky-flags", quick=True)),
-    ),
-    PlantedBug(
-        "the interrupt is lost if work ends while it is cleared", "rtl.unit.register_file",
-        "(kept & ~cleared) | ended << _DONE", "((kept | ended << _DONE) & ~cleared)",
-        (bench("register_file", "narrow"),),
     ),
     PlantedBug(
         "irq stays up while busy", "rtl.unit.register_file",
@@ -296,11 +301,11 @@ _BUGS = (
     PlantedBug(
         "a pending interrupt cannot be cleared", "rtl.unit.register_file",
         "(kept & ~cleared) |", "kept |",
-        (lockstep("narrow", "register IRQ_STATUS", quick=True),),
+        (lockstep("narrow", "output irq at access", quick=True),),
     ),
     PlantedBug(
         "a refused access is answered as any other", "rtl.unit.register_file",
-        "bus.err.eq(wrong)", "bus.err.eq(0)",
+        "refused.eq(wrong)", "refused.eq(0)",
         (lockstep("narrow", "output err at access", quick=True),),
     ),
     PlantedBug(
@@ -363,7 +368,7 @@ _BUGS = (
     ),
     PlantedBug(
         "the worst of a tournament wins", "rtl.episodes.tournament",
-        "less(self.winner_reward, self.reward)", "less(self.reward, self.winner_reward)",
+        "less(self.winner_reward, reward)", "less(reward, self.winner_reward)",
         (lockstep("episodic"),),
     ),
     PlantedBug(
@@ -411,6 +416,11 @@ _BUGS = (
         "costs of actions that a row does not have are added", "rtl.planning.policy_walk",
         "known.eq(~(last < action) & (self.cost_point < p.points))", "known.eq(self.cost_point < p.points)",
         (lockstep("planner"),),
+    ),
+    PlantedBug(
+        "the costs of the first row are left out", "rtl.planning.policy_walk",
+        "visited = later(m, visit.valid, 1)", "visited = later(m, visit.valid, 1) & visit.valid",
+        (bench("planning", "planner"), proof("planner-sums")),
     ),
     PlantedBug(
         "the sum of latencies wraps", "rtl.planning.policy_walk",
@@ -494,7 +504,7 @@ _BUGS = (
     ),
     PlantedBug(
         "MEMORY_ADDRESS does not go on after a write", "rtl.unit.register_file",
-        'with m.Elif(strobes["MEMORY_DATA"]):', "with m.Elif(0):",
+        "with m.Elif(next_word):", "with m.Elif(0):",
         (bench("planning", "planner"),),
     ),
     PlantedBug(
@@ -575,7 +585,7 @@ _BUGS = (
     ),
     PlantedBug(
         "a Wishbone error is acknowledged too", "rtl.bus.wishbone",
-        "(bus.ack & ~bus.err) | skipped", "bus.ack | skipped",
+        "(bus.ack & awaited & ~bus.err) | skipped", "(bus.ack & awaited) | skipped",
         (bench("wishbone", "narrow", quick=True), proof("wishbone")),
     ),
     PlantedBug(
@@ -595,18 +605,28 @@ _BUGS = (
     ),
     PlantedBug(
         "a Wishbone write of nothing is not answered", "rtl.bus.wishbone",
-        "(bus.ack & ~bus.err) | skipped", "bus.ack & ~bus.err",
+        "(bus.ack & awaited & ~bus.err) | skipped", "bus.ack & awaited & ~bus.err",
         (bench("wishbone", "narrow"),),
     ),
     PlantedBug(
         "the answer to a Wishbone write of nothing comes within the cycle", "rtl.bus.wishbone",
-        "(bus.ack & ~bus.err) | skipped", "(bus.ack & ~bus.err) | (request & empty)",
+        "(bus.ack & awaited & ~bus.err) | skipped", "(bus.ack & awaited & ~bus.err) | (request & empty)",
         (bench("wishbone", "narrow"),),
     ),
     PlantedBug(
         "a Wishbone write of nothing is answered without stall", "rtl.bus.wishbone",
-        "self.wb_stall.eq(bus.ack | skipped)", "self.wb_stall.eq(bus.ack)",
+        "self.wb_stall.eq(serving | skipped)", "self.wb_stall.eq(serving)",
         (bench("wishbone", "narrow"), proof("wishbone", quick=True)),
+    ),
+    PlantedBug(
+        "a Wishbone cycle that was ended is answered in the next one", "rtl.bus.wishbone",
+        "awaited.eq(self.wb_cyc & (bus.req | awaited))", "awaited.eq(1)",
+        (bench("wishbone", "narrow"), proof("wishbone")),
+    ),
+    PlantedBug(
+        "a Wishbone request is taken while another is served", "rtl.bus.wishbone",
+        "m.d.sync += serving.eq(1)", "m.d.sync += serving.eq(0)",
+        (bench("wishbone", "narrow"), proof("wishbone")),
     ),
     PlantedBug(
         "a Wishbone write of nothing to a refused address is an error", "rtl.bus.wishbone",

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from rtl.spec.buses import ADDRESS_WIDTH
+from rtl.spec.buses import ADDRESS_WIDTH, ANSWER_CYCLES, EFFECT_CYCLES
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import (
     ACTION_COUNT,
@@ -47,7 +47,7 @@ class BusModel:
         device: the golden device, which carries out the accesses.
         sticky: error flags that are set.
         interrupts: value of IRQ_STATUS in this cycle.
-        ended: work has ended in this cycle.
+        busy_seen: whether the unit was busy in the cycle before, which is what an access sees.
     """
 
     def __init__(self, params: RLUParams) -> None:
@@ -55,15 +55,15 @@ class BusModel:
         self.device = GoldenDevice(params, record=True)
         self.sticky = 0
         self.interrupts = 0
-        self.ended = False
+        self.busy_seen = False
         self._was_busy = False
         self._irq = False  # in the next cycle
 
     def cycle(self, busy: bool) -> bool:
-        """Begin a clock cycle, before the access that may be taken in it; returns whether ``irq`` is high."""
+        """Begin a clock cycle, before the access that may have its effect in it; returns whether ``irq`` is high."""
         irq = self._irq
-        self.ended = self._was_busy and not busy
-        if self.ended:
+        self.busy_seen = self._was_busy
+        if self._was_busy and not busy:
             self.interrupts |= INTERRUPTS["done"]
         self._irq = bool(self.interrupts & self.device.model.registers["IRQ_ENABLE"]) and not busy
         self._was_busy = busy
@@ -74,8 +74,9 @@ class BusModel:
         self.sticky |= ERRORS[flag]
         self.interrupts |= INTERRUPTS["error"]
 
-    def access(self, address: int, value: int | None, busy: bool) -> Answer:
+    def access(self, address: int, value: int | None) -> Answer:
         """Carry out an access, or refuse it; ``value`` is ``None`` for a read."""
+        busy = self.busy_seen
         if self._missing(address, value):
             return self._refuse("error_address")
         in_memory = self.params.points and address == MEMORY_DATA.offset
@@ -101,8 +102,6 @@ class BusModel:
             self.sticky &= ~value
         elif address == IRQ_STATUS:
             self.interrupts &= ~value
-            if self.ended:  # setting has priority over clearing
-                self.interrupts |= INTERRUPTS["done"]
         return Answer(False, None)
 
     def starts(self, address: int, value: int | None) -> bool:
@@ -134,14 +133,17 @@ class BusModel:
 class BusDriver:
     """Acts as the master, with random gaps, and checks the handshake in every cycle.
 
-    Checked: the acknowledge comes in the cycle after the access was taken, for that cycle only, and ``err``
-    only with it.
+    Checked: the acknowledge comes `ANSWER_CYCLES` after the access was taken, for one cycle only, and ``err`` only with
+    it.
+
+    Attributes:
+        stage: cycles since the access in progress was taken; ``None`` if there is none.
 
     Args:
         bench: the bench whose block has the bus.
         cover: its coverage, with a point ``gap``.
         each_cycle: called in every cycle, when the outputs have settled; the argument says whether an
-            access is taken in this cycle.
+            access has its effect in this cycle.
     """
 
     GAPS = ("none, next access shown early", "none", "one cycle", "longer")
@@ -150,7 +152,7 @@ class BusDriver:
         self._bench = bench
         self._cover = cover
         self._each_cycle = each_cycle
-        self._taken = False  # in the previous cycle
+        self.stage: int | None = None
         self._answer = (False, 0)
 
     async def access(self, address: int, value: int | None = None) -> Answer:
@@ -163,15 +165,18 @@ class BusDriver:
         for _ in range(gap):
             await self.idle()
         self._show(address, value)
-        await self._cycle(taken=True)
+        for self.stage in range(ANSWER_CYCLES):
+            await self._cycle()
         # The answer has come: the master may already show another access, which is not taken yet.
+        self.stage = ANSWER_CYCLES
         behaviour = random.choice(("hold", "let go", "early"))
         if behaviour == "let go":
             self._bench.driver.set(bus__req=0)
         elif behaviour == "early":
             self._show(random.getrandbits(ADDRESS_WIDTH), random.choice((None, random.getrandbits(32))))
             self._cover.hit("gap", "none, next access shown early")
-        await self._cycle(taken=False)
+        await self._cycle()
+        self.stage = None
         error, data = self._answer
         return Answer(error, data)
 
@@ -179,24 +184,23 @@ class BusDriver:
         """A cycle without a request, and with random values on the other lines."""
         self._show(random.getrandbits(ADDRESS_WIDTH), random.choice((None, random.getrandbits(32))))
         self._bench.driver.set(bus__req=0)
-        await self._cycle(taken=False)
+        await self._cycle()
 
     def _show(self, address: int, value: int | None) -> None:
         data = random.getrandbits(32) if value is None else value
         self._bench.driver.set(bus__req=1, bus__we=int(value is not None), bus__addr=address, bus__wdata=data)
 
-    async def _cycle(self, taken: bool) -> None:
+    async def _cycle(self) -> None:
         bench = self._bench
         await bench.settle()
         acknowledged = bench.monitor["bus__ack"]
-        bench.checker.equal("bus__ack", int(self._taken), acknowledged)
+        bench.checker.equal("bus__ack", int(self.stage == ANSWER_CYCLES), acknowledged)
         error = bench.monitor["bus__err"]
         if not acknowledged:
             bench.checker.equal("bus__err without acknowledge", 0, error)
         else:
             self._answer = (bool(error), bench.monitor["bus__rdata"])
-        self._each_cycle(taken)
-        self._taken = taken
+        self._each_cycle(self.stage == EFFECT_CYCLES)
         await bench.advance()
 
 

@@ -9,13 +9,19 @@ from amaranth.hdl import Cat, Mux, Signal, Value
 from rtl.bus.apb import ApbBridge
 from rtl.bus.axi4lite import OKAY, SLVERR, AXI4LiteBridge
 from rtl.bus.wishbone import WishboneBridge
-from tb.proofs.harness import Harness, Proof, induction, unbounded
+from rtl.spec.buses import ACCESS_CYCLES, ANSWER_CYCLES
+from tb.proofs.harness import Harness, Proof, taken, unbounded
 
 
-def _answer(h: Harness, bus: Any) -> None:
-    """Assume a unit that answers each request in the next cycle (the proof `bus-handshake`), with any values."""
-    h.assume(bus.ack == h.delayed(bus.req & ~bus.ack, 1))
+def _answer(h: Harness, bus: Any) -> Value:
+    """Assume a unit that answers each request in time (the proof `bus-handshake`), with any values.
+
+    Returns whether it takes an access in this cycle.
+    """
+    stages = taken(h, bus)
+    h.assume(bus.ack == stages[ANSWER_CYCLES])
     h.assume(bus.ack | ~bus.err)
+    return stages[0]
 
 
 class _Channel:
@@ -71,8 +77,8 @@ def axi4lite(h: Harness) -> None:
         data.served()
 
     # An answer comes if and only if the access is done.
-    write_done = h.delayed(wrote, 2) | h.delayed(skipped, 1)
-    read_done = h.delayed(read, 2)
+    write_done = h.delayed(wrote, ANSWER_CYCLES + 1) | h.delayed(skipped, 1)
+    read_done = h.delayed(read, ANSWER_CYCLES + 1)
     h.prove(dut.s_axi_bvalid == (write_done | h.delayed(dut.s_axi_bvalid & ~dut.s_axi_bready, 1)))
     h.prove(dut.s_axi_rvalid == (read_done | h.delayed(dut.s_axi_rvalid & ~dut.s_axi_rready, 1)))
     result = Mux(h.delayed(bus.err, 1), SLVERR, OKAY)
@@ -84,9 +90,12 @@ def axi4lite(h: Harness) -> None:
         h.prove((dut.s_axi_rresp == result) & (dut.s_axi_rdata == h.delayed(bus.rdata, 1)))
 
     # Waits are short: a write waits for at most one read, a read for at most one write.
-    for waits, patience in ((writes & ~dut.s_axi_bvalid, 2), (reads.waiting & ~dut.s_axi_rvalid, 3)):
-        waited = Signal(3)
-        with m.If(~waits | wrote & (patience == 2) | read & (patience == 3)):
+    for waits, begins, patience in (
+        (writes & ~dut.s_axi_bvalid, wrote, ACCESS_CYCLES),
+        (reads.waiting & ~dut.s_axi_rvalid, read, ACCESS_CYCLES + 1),
+    ):
+        waited = Signal(4)
+        with m.If(~waits | begins):
             m.d.sync += waited.eq(0)
         with m.Else():
             m.d.sync += waited.eq(waited + 1)
@@ -99,20 +108,26 @@ def wishbone(h: Harness) -> None:
     h.block("dut", dut)
     h.drive(dut)
     m, bus = h.m, dut.bus
-    _answer(h, bus)
+    takes = _answer(h, bus)
     request = dut.wb_cyc & dut.wb_stb & ~dut.wb_stall
     nothing = dut.wb_we & ~dut.wb_sel.any()
     h.prove(bus.req == (request & ~nothing))
+    h.prove(~bus.req | takes)
     with m.If(bus.req):
         h.prove((bus.we == dut.wb_we) & (bus.addr[2:] == dut.wb_adr) & (bus.wdata == dut.wb_dat_w))
         h.prove(bus.addr[:2] == (dut.wb_we & ~dut.wb_sel.all()))
     with m.If(h.after(1)):
         answer = dut.wb_ack | dut.wb_err
-        h.prove(answer == h.delayed(request, 1))
-        h.prove(~(dut.wb_ack & dut.wb_err) & (dut.wb_stall == answer))
-        h.prove(dut.wb_err == (h.delayed(bus.req, 1) & bus.err))
+        skipped = h.delayed(request & nothing, 1)
+        # The bus cycle has lasted since the request.
+        lasted = Cat(h.delayed(dut.wb_cyc, cycles) for cycles in range(1, ANSWER_CYCLES)).all()
+        done = h.delayed(bus.req, ANSWER_CYCLES)
+        pending = Cat(h.delayed(bus.req, cycles) for cycles in range(1, ANSWER_CYCLES)).any()
+        h.prove(answer == (skipped | (done & lasted)))
+        h.prove(~(dut.wb_ack & dut.wb_err) & (dut.wb_stall == (skipped | done | pending)))
+        h.prove(dut.wb_err == (done & lasted & bus.err))
         with m.If(dut.wb_ack):
-            h.prove(h.delayed(nothing, 1) | (dut.wb_dat_r == bus.rdata))
+            h.prove(skipped | (dut.wb_dat_r == bus.rdata))
 
 
 def apb(h: Harness) -> None:
@@ -121,7 +136,7 @@ def apb(h: Harness) -> None:
     h.block("dut", dut)
     h.drive(dut)
     m, bus = h.m, dut.bus
-    _answer(h, bus)
+    takes = _answer(h, bus)
     setup = dut.s_apb_psel & ~dut.s_apb_penable
     access = dut.s_apb_psel & dut.s_apb_penable
     nothing = dut.s_apb_pwrite & ~dut.s_apb_pstrb.any()
@@ -143,8 +158,10 @@ def apb(h: Harness) -> None:
     m.d.comb += kept.eq(~broken & (access == waiting))
     m.d.sync += broken.eq(~kept)
     with m.If(kept):
-        h.prove(dut.s_apb_pready == access)
-        h.prove(~access | h.delayed(setup, 1))
+        done = h.delayed(setup & ~nothing, ANSWER_CYCLES)
+        h.prove(dut.s_apb_pready == (done | h.delayed(setup & nothing, 1)))
+        h.prove(~dut.s_apb_pready | access)
+        h.prove(~bus.req | takes)
 
 
 #: A proof for each bus.
@@ -160,18 +177,18 @@ PROOFS = (
     ),
     Proof(
         "wishbone",
-        "Each request makes one access, as asked for, and is answered in the next cycle with ACK or ERR, never both; "
-        "there are no other accesses and answers.",
+        "Each request makes one access, as asked for, and is answered after four cycles (a write of nothing after one) "
+        "with ACK or ERR, never both, unless its bus cycle was ended; there are no other accesses and answers.",
         "the front end alone, any master, every address and word",
-        induction(1, 4),
+        unbounded(),
         wishbone,
     ),
     Proof(
         "apb",
-        "Each setup phase makes one access, as asked for, and is answered in the next cycle, which is the first of the "
-        "access phase, with the access's error and word; there are no other accesses and answers.",
+        "Each setup phase makes one access, as asked for, and is answered in the fourth cycle of the access phase (the "
+        "first for a write of nothing), with the access's error and word; there are no other accesses and answers.",
         "the front end alone, any requester, every address and word",
-        induction(2, 4),
+        unbounded(),
         apb,
     ),
 )

@@ -68,10 +68,10 @@ _PROOFS = (
     ),
     Proof(
         "bus-handshake",
-        "An acknowledgement comes once, in the cycle after the request, and never without a request; "
+        "An acknowledgement comes once, four cycles after the request, and never without a request; "
         "an error comes only with an acknowledgement.",
         "256 states x 16 actions",
-        induction(1, 4),
+        induction(6, 10),
         partial(register_file.handshake, params=FULL),
     ),
     Proof(
@@ -79,14 +79,14 @@ _PROOFS = (
         "Exactly the accesses that docs/integrate/registers.md refuses are refused, and these change no register; the "
         "others change only what they address; a register reads as it was written.",
         "256 states x 16 actions, every address and word",
-        induction(1, 4),
+        induction(8, 10),
         partial(register_file.accesses, params=FULL),
     ),
     Proof(
         "busy-write",
         "A write while busy raises no strobe, changes no register and is answered with an error.",
         "256 states x 16 actions, every address and word",
-        induction(1, 4),
+        induction(8, 10),
         partial(register_file.busy_write, params=FULL),
     ),
     Proof(
@@ -177,7 +177,7 @@ _PROOFS = (
         "Learner, search and valuer do not run for ever: in each cycle in which none of their helpers is waited for, "
         "less is left to do, from any state.",
         "16 rows x 4 actions, 64 episodes; every setting",
-        induction(1, 8),
+        induction(2, 8),
         partial(planning.ends, params=RLUParams(states=16, actions=4, episodes=64, points=9)),
     ),
     Proof(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from amaranth.asserts import AnyConst
 from amaranth.back import rtlil
-from amaranth.hdl import Assert, Assume, ClockDomain, Fragment, Module, ShapeLike, Signal, Value, ValueLike
+from amaranth.hdl import Assert, Assume, Cat, ClockDomain, Fragment, Module, ShapeLike, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+
+from rtl.spec.buses import ANSWER_CYCLES
 
 #: The only register that keeps its start value in the step of an induction.
 AGE = "proof_age"
@@ -98,6 +101,19 @@ class Harness:
     def rtlil(self) -> str:
         """The module as Yosys reads it; its name is ``top``."""
         return str(rtlil.convert(self.m, name="top", ports=self._inputs))
+
+
+def taken(h: Harness, bus: Any) -> list[Value]:
+    """Whether the unit took an access in this cycle, in the one before, and so on up to `ANSWER_CYCLES` ago.
+
+    It takes one if none is in progress (the proof `bus-handshake`).
+    """
+    begins = Signal(name="begins")
+    stages: list[Value] = [begins]
+    for _ in range(ANSWER_CYCLES):
+        stages.append(h.delayed(stages[-1], 1))
+    h.m.d.comb += begins.eq(bus.req & ~Cat(stages[1:]).any())
+    return stages
 
 
 def register(block: Fragment, name: str) -> Signal:

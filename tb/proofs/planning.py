@@ -39,15 +39,17 @@ def sums(h: Harness, params: RLUParams) -> None:
     m.d.comb += dut.start.eq(now == 0)
     h.assume(~visit.valid | ((now >= 1) & (now <= params.states)))
     h.assume(visit.doubt <= Mux(now == 1, 0, max(DOUBTS)))  # the last row, which comes first, has none
+    # Costs come a cycle after the rest of their row.
+    visited = h.delayed(visit.valid, 1)
     added = {
-        "effects": (signed(params.q_width), Mux(visit.has_effect, visit.effect, 0)),
-        "doubts": (len(visit.doubt), visit.doubt),
-        "latency": (16, visit.latency),
-        "energy": (16, visit.energy),
+        "effects": (signed(params.q_width), visit.valid, Mux(visit.has_effect, visit.effect, 0)),
+        "doubts": (len(visit.doubt), visit.valid, visit.doubt),
+        "latency": (16, visited, visit.latency),
+        "energy": (16, visited, visit.energy),
     }
-    for name, (shape, number) in added.items():
+    for name, (shape, comes, number) in added.items():
         exact = Signal(signed(len(Signal(shape)) + params.states), name=f"exact_{name}")
-        with m.If(visit.valid & ~dut.start):
+        with m.If(comes & ~dut.start):
             m.d.sync += exact.eq(exact + number)
         with m.If(now >= 1):
             h.prove(dut.sums[name] == exact)
@@ -275,6 +277,14 @@ def _search_ends(h: Harness, dut: PlanSearch, inside: Fragment, params: RLUParam
         "SWEPT": [2, climbs, 1, sweeps, 0], "CLIMBED": [2, climbs, 0],
         "RESTORE": [1, 3, words], "RESTORE LAST": [1, 2, 1], "RESTORED": [1, 2], "FORESEE": [1, 1],
     }  # fmt: skip
+    for flag, state in (
+        (register(inside, "restoring"), "RESTORE"),
+        (register(inside, "keeping"), "KEEP"),
+        (dut.drawing, "DRAWN"),
+    ):
+        h.prove(flag == (fsm.state == fsm.encoding[state]))
+    climbs_less_one = at_least_one(dut.planning, "PLANNING", "climbs") - 1
+    h.prove(~h.after(1) | (register(inside, "last_climb") == climbs_less_one[: len(climb)]))
     done = dut.walk.done
     waits = {"SUM": done, "FORESEE": done, "VALUE": dut.value_done, "COMPARE": dut.compared, "DRAWN": dut.sample_done}
     _falls(h, "search", fsm, left, waits)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from amaranth.hdl import Const, Mux, Signal, Value
 
+from rtl.spec.buses import ANSWER_CYCLES, EFFECT_CYCLES
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import ACTION_COUNT, BY_NAME, POLICY, Q_TABLE, REGISTERS, WINDOWS, Register, Window, field_of
 from rtl.unit.register_file import RegisterFile, stored
-from tb.proofs.harness import Harness
+from tb.proofs.harness import Harness, taken
+
+#: Cycles from an access's effect to its answer.
+_TO_ANSWER = ANSWER_CYCLES - EFFECT_CYCLES
 
 
 def _register_file(h: Harness, params: RLUParams) -> RegisterFile:
@@ -21,11 +23,10 @@ def _register_file(h: Harness, params: RLUParams) -> RegisterFile:
 
 
 def handshake(h: Harness, params: RLUParams) -> None:
-    """An acknowledgement comes once, in the cycle after a request, never without one; an error comes only with it."""
+    """An acknowledgement comes once, four cycles after a request, never without one; an error comes only with it."""
     bus = _register_file(h, params).bus
-    with h.m.If(h.after(1)):
-        h.prove(bus.ack == h.delayed(bus.req & ~bus.ack, 1))
-        h.prove(~bus.err | bus.ack)
+    h.prove(bus.ack == taken(h, bus)[ANSWER_CYCLES])
+    h.prove(~bus.err | bus.ack)
 
 
 def _is_q(half: Value, params: RLUParams) -> Value:
@@ -46,13 +47,21 @@ def _in_range(register: Register, word: Value, params: RLUParams) -> Value:
 
 
 class _Verdict:
-    """What docs/integrate/registers.md says about the access on the bus, from the table of registers and windows."""
+    """What docs/integrate/registers.md says about the access that has its effect in this cycle.
+
+    It comes from the table of registers and windows, and the bus as it was when the access was taken.
+    """
 
     def __init__(self, h: Harness, dut: RegisterFile, params: RLUParams) -> None:
-        bus, word = dut.bus, dut.bus.wdata
+        signals = (dut.bus.addr, dut.bus.wdata, dut.bus.we)
+        addr, word, we = (h.delayed(signal, EFFECT_CYCLES) for signal in signals)
+        self.addr, self.word, self.we = addr, word, we
+        stages = taken(h, dut.bus)
+        self.access = stages[EFFECT_CYCLES]
+        h.prove(dut.bus.ack == stages[ANSWER_CYCLES])
         exists, writable, in_range, window = (Signal(name=n) for n in ("exists", "writable", "in_range", "window"))
         for register in REGISTERS:
-            with h.m.If(bus.addr == register.offset):
+            with h.m.If(addr == register.offset):
                 h.m.d.comb += [
                     exists.eq(1),
                     writable.eq(register.access.writable),
@@ -65,16 +74,15 @@ class _Verdict:
         }
         self.inside: dict[str, Value] = {}
         for w in WINDOWS:
-            there = (bus.addr >= w.offset) & (bus.addr < w.offset + 4 * w.words(params)) & (bus.addr[:2] == 0)
+            there = (addr >= w.offset) & (addr < w.offset + 4 * w.words(params)) & (addr[:2] == 0)
             if w.words_per_row > 1:
-                there &= _word_of_row(bus.addr, w) < w.used_words(params)
+                there &= _word_of_row(addr, w) < w.used_words(params)
             self.inside[w.name] = there
             with h.m.If(there):
                 h.m.d.comb += [exists.eq(1), writable.eq(1), window.eq(1), in_range.eq(fits[w.name])]
-        self.access = bus.req & ~bus.ack
-        bad_address = ~exists | (bus.we & ~writable)
-        bad_time = dut.busy & (bus.we | window)
-        bad_value = bus.we & ~in_range
+        bad_address = ~exists | (we & ~writable)
+        bad_time = h.delayed(dut.busy, 1) & (we | window)
+        bad_value = we & ~in_range
         #: The flag that an access sets, by name; an allowed one sets none.
         self.flags = {
             "error_address": self.access & bad_address,
@@ -84,35 +92,36 @@ class _Verdict:
         allowed = Signal(name="allowed")
         h.m.d.comb += allowed.eq(self.access & ~bad_address & ~bad_time & ~bad_value)
         self.allowed = allowed
-        self.write = allowed & bus.we
+        self.write = allowed & we
 
-    def written(self, bus: Any, name: str) -> Value:
-        """The access on the bus writes the named register."""
-        return self.write & (bus.addr == BY_NAME[name].offset)
+    def written(self, name: str) -> Value:
+        """The access writes the named register."""
+        return self.write & (self.addr == BY_NAME[name].offset)
 
 
 def accesses(h: Harness, params: RLUParams) -> None:
     """Which accesses are refused, what the others change, and that nothing else changes a register."""
     dut = _register_file(h, params)
-    bus, word = dut.bus, dut.bus.wdata
+    bus = dut.bus
     verdict = _Verdict(h, dut, params)
-    with h.m.If(h.after(1)):
-        h.prove(bus.err == h.delayed(verdict.access & ~verdict.allowed, 1))
+    addr, word = verdict.addr, verdict.word
+    with h.m.If(h.after(ANSWER_CYCLES)):
+        h.prove(bus.err == h.delayed(verdict.access & ~verdict.allowed, _TO_ANSWER))
         h.prove(~bus.err | (bus.rdata == 0))
         for register in REGISTERS:
             if stored(register, params):
                 value = dut.values[register.name.lower()]
-                written = verdict.written(bus, register.name)
+                written = verdict.written(register.name)
                 h.prove(value == h.delayed(Mux(written, word[: len(value)], value), 1))
-                read = h.delayed(verdict.access & ~bus.we & (bus.addr == register.offset), 1)
-                h.prove(~read | (bus.rdata == h.delayed(value, 1)))
-    h.prove(dut.command == Mux(verdict.written(bus, "COMMAND"), word[:4], 0))
-    h.prove(dut.states_written == verdict.written(bus, "STATES"))
-    h.prove(dut.lfsr_load == verdict.written(bus, "LFSR"))
-    h.prove(dut.reward_load == verdict.written(bus, "REWARD"))
+                read = h.delayed(verdict.access & ~verdict.we & (addr == register.offset), _TO_ANSWER)
+                h.prove(~read | (bus.rdata == h.delayed(value, _TO_ANSWER)))
+    h.prove(dut.command == Mux(verdict.written("COMMAND"), word[:4], 0))
+    h.prove(dut.states_written == verdict.written("STATES"))
+    h.prove(dut.lfsr_load == verdict.written("LFSR"))
+    h.prove(dut.reward_load == verdict.written("REWARD"))
     h.prove(dut.policy_write == (verdict.write & verdict.inside["POLICY"]))
     h.prove(dut.count_write == (verdict.write & verdict.inside["ACTION_COUNT"]))
-    pair = Const(3, 16) << (_word_of_row(bus.addr, Q_TABLE) << 1)
+    pair = Const(3, 16) << (_word_of_row(addr, Q_TABLE) << 1)
     h.prove(dut.q_write_mask == Mux(verdict.write & verdict.inside["Q_TABLE"], pair[: params.actions], 0))
 
 
@@ -122,12 +131,12 @@ def sticky_flags(h: Harness, params: RLUParams) -> None:
     bus = dut.bus
     h.assume(~dut.bad_action | dut.busy)  # there are no updates while idle
     verdict = _Verdict(h, dut, params)
-    clear = verdict.written(bus, "STATUS")
-    read = h.delayed(verdict.access & ~bus.we & (bus.addr == BY_NAME["STATUS"].offset), 1)
+    clear = verdict.written("STATUS")
+    read = h.delayed(verdict.access & ~verdict.we & (verdict.addr == BY_NAME["STATUS"].offset), _TO_ANSWER)
     for name, sets in (verdict.flags | {"error_policy": dut.bad_action}).items():
         flag, bit = Signal(name=f"expected_{name}"), field_of("STATUS", name).lsb
-        h.m.d.sync += flag.eq((flag | sets) & ~(clear & bus.wdata[bit]))
-        h.prove(~read | (bus.rdata[bit] == h.delayed(flag, 1)))
+        h.m.d.sync += flag.eq((flag | sets) & ~(clear & verdict.word[bit]))
+        h.prove(~read | (bus.rdata[bit] == h.delayed(flag, _TO_ANSWER)))
 
 
 def busy_write(h: Harness, params: RLUParams) -> None:
@@ -138,10 +147,14 @@ def busy_write(h: Harness, params: RLUParams) -> None:
         dut.command, dut.states_written, dut.lfsr_load, dut.reward_load, dut.policy_write, dut.count_write,
         dut.q_write_mask,
     )  # fmt: skip
-    write = bus.req & ~bus.ack & bus.we & dut.busy
+    stages = taken(h, bus)
+    h.prove(bus.ack == stages[ANSWER_CYCLES])
+    write = stages[EFFECT_CYCLES] & h.delayed(bus.we, EFFECT_CYCLES) & h.delayed(dut.busy, 1)
     with h.m.If(write):
         for strobe in strobes:
             h.prove(strobe == 0)
     values = Value.cast(dut.values)
-    with h.m.If(h.after(1) & h.delayed(write, 1)):
-        h.prove(bus.ack & bus.err & (bus.rdata == 0) & (values == h.delayed(values, 1)))
+    with h.m.If(h.delayed(write, 1)):
+        h.prove(values == h.delayed(values, 1))
+    with h.m.If(h.delayed(write, _TO_ANSWER)):
+        h.prove(bus.ack & bus.err & (bus.rdata == 0))

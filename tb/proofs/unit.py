@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from amaranth.hdl import Cat, Const, Fragment, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Fragment, Mux, Signal
 
 from rtl.spec.params import RLUParams, clear_cycles, reward_cycles, sample_cycles, share_cycles, update_cycles
-from rtl.spec.registers import BY_NAME
 from rtl.unit.top import RLU
 from tb.proofs.harness import Harness, register
 
 
-def _taken(h: Harness, bus: Any, name: str) -> Value:
-    """A write of the named register, requested a cycle ago, is acknowledged without error."""
-    return bus.ack & ~bus.err & h.delayed(bus.we & (bus.addr == BY_NAME[name].offset), 1)
-
-
 def idle(h: Harness, params: RLUParams) -> None:
-    """``busy`` rises with the acknowledgement of a write that starts work, and falls after the documented cycles."""
+    """``busy`` rises in the cycle after a write that starts work, and falls after the documented cycles.
+
+    Which accesses write what is the proof `register-accesses`.
+    """
     dut = RLU(params)
     inside = Fragment.get(dut, None)
     h.m.submodules.dut = inside
     h.drive(dut)
-    bus = dut.bus
-    word = h.delayed(bus.wdata, 1)
+    core, registers = inside.find_subfragment("core"), inside.find_subfragment("registers").origins[0]
+    word, command = h.delayed(registers.word, 1), h.delayed(registers.command, 1)
 
     before = Signal(range(params.states + 1), init=params.states)
-    states = Mux(_taken(h, bus, "STATES"), word, before)
+    states = Mux(h.delayed(registers.states_written, 1), word, before)
     h.m.d.sync += before.eq(states)
     longest = sum(
         (
@@ -38,15 +33,15 @@ def idle(h: Harness, params: RLUParams) -> None:
         )
     )
     work, left = Signal(range(longest + 1)), Signal(range(longest + 1))
-    with h.m.If(_taken(h, bus, "COMMAND")):
+    with h.m.If(command.any()):
         jobs = (
             Const(clear_cycles(params)),
             Const(reward_cycles(params)),
             states + update_cycles(0),
             states + sample_cycles(0),
         )
-        h.m.d.comb += work.eq(sum(Mux(word[bit], cycles, 0) for bit, cycles in enumerate(jobs)))
-    with h.m.Elif(_taken(h, bus, "REWARD") | _taken(h, bus, "STATES")):
+        h.m.d.comb += work.eq(sum(Mux(command[bit], cycles, 0) for bit, cycles in enumerate(jobs)))
+    with h.m.Elif(h.delayed(registers.reward_load | registers.states_written, 1)):
         h.m.d.comb += work.eq(share_cycles(params))
     with h.m.If(work != 0):
         h.m.d.sync += left.eq(work - 1)
@@ -55,7 +50,6 @@ def idle(h: Harness, params: RLUParams) -> None:
     h.prove(dut.busy == ((work != 0) | (left != 0)))
 
     # Extra conditions for the induction: registers hold only possible values, and are at rest if the unit is.
-    core, registers = inside.find_subfragment("core"), inside.find_subfragment("registers").origins[0]
     h.prove((registers.values.states == states) & (states != 0) & (states <= params.states))
     sampler, updater = core.find_subfragment("sampler"), core.find_subfragment("updater")
     fsm = core.find_generated("reward", "fsm")

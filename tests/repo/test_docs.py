@@ -70,7 +70,7 @@ def test_generated_parts_are_up_to_date():
 
 
 def test_every_generated_part_has_its_place():
-    text = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    text = "".join(page.read_text(encoding="utf-8") for page in LINKED)
     for kind, name in generate.PARTS:
         assert f"<!-- {kind}:begin {name} -->" in text
 

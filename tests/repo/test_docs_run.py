@@ -210,6 +210,11 @@ def _run_c(block: Block, names: dict[str, object]) -> None:
     assert done.returncode == 0, f"{block.where}:\n{done.stderr}"
 
 
+def _run_verilog(block: Block, names: dict[str, object]) -> None:
+    """A file that a later command compiles; there is nothing to run in it by itself."""
+    assert block.file, f"{block.where}: Verilog is a file that a later command compiles: name it in a marker"
+
+
 def _parsed(parse: Callable[[str], object]) -> Callable[[Block, dict[str, object]], None]:
     def runner(block: Block, names: dict[str, object]) -> None:
         assert parse(block.text), block.where
@@ -222,6 +227,7 @@ RUNNERS: dict[str, Callable[[Block, dict[str, object]], None]] = {
     "console": _run_console,
     "python": _run_python,
     "c": _run_c,
+    "verilog": _run_verilog,
     "yaml": _parsed(yaml.safe_load),
     "json": _parsed(json.loads),
     "toml": _parsed(tomllib.loads),
@@ -351,6 +357,7 @@ PLANTED = {
     "a failing line before a good one": ("```sh\nfalse\ntrue\n```", "page.md:2 ends with 1"),
     "other output": ("```console\n$ echo one; false\ntwo\n```", "page.md:2: echo one; false prints something else"),
     "an example that gives something else": ("```python\n>>> 1 + 1\n3\n```", "line 2, in page.md:2"),
+    "Verilog that nothing compiles": ("```verilog\nmodule top; endmodule\n```", "page.md:2: Verilog is a file"),
     "C that does not compile": ("```c\nint one(void) { return two; }\n```", "two"),
     "YAML that is none": ("```yaml\na: [1\n```", "expected ',' or ']'"),
 }

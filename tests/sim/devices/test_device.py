@@ -16,6 +16,7 @@ from rtl.spec.registers import (
     BY_NAME,
     ERROR_FLAGS,
     REGISTERS,
+    REWARD,
     SAMPLE,
     UPDATE,
     WINDOWS,
@@ -263,7 +264,7 @@ def test_a_reset_keeps_the_memories_and_nothing_else(device):
 
 def test_a_golden_device_that_is_busy_until_a_wait_refuses_what_the_hardware_refuses():
     commands = [
-        Op(WRITE, address_of("COMMAND"), SAMPLE),
+        Op(WRITE, address_of("COMMAND"), REWARD | SAMPLE),
         Op(WRITE, address_of("ALPHA"), 5),
         Op(WRITE, address_of("ID"), 5),
         Op(READ, address_of("POLICY")),

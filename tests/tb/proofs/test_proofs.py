@@ -55,7 +55,9 @@ def test_a_bug_with_which_a_proof_cannot_be_stated_is_told(monkeypatch, capsys):
 def test_a_proof_that_fails_gives_exit_code_1(monkeypatch, capsys):
     """With a harmless change for a companion: it must be said that the proof cannot find it."""
     name = "bus-handshake"
-    harmless = PlantedBug("nothing is wrong", "rtl.unit.register_file", "bus.err.eq(0)", "bus.err.eq(0 )", ())
+    harmless = PlantedBug(
+        "nothing is wrong", "rtl.unit.register_file", "bus.ack.eq(answering)", "bus.ack.eq(answering )", ()
+    )
     monkeypatch.setattr(prove, "RESULTS", prove.RESULTS / "tests")
     monkeypatch.setattr(prove, "companions", lambda name: [harmless])
     assert prove.main([name]) == 1

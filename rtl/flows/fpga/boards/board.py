@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -18,7 +19,8 @@ class Board:
 
     Attributes:
         name: its name on the command line.
-        platform: ``module:Class`` of its Amaranth platform, which knows pins, polarities and the clock.
+        platform: ``module:Class`` of its Amaranth platform, which knows pins, polarities and the clock. Or a function
+            that makes the platform, where amaranth-boards has none, or one without a serial port.
         family: which tools make its bitstream.
         params: the unit that is put on it by default.
         uart: serial port of the platform.
@@ -28,7 +30,7 @@ class Board:
     """
 
     name: str
-    platform: str
+    platform: str | Callable[[], Any]
     family: Literal["ecp5", "ice40", "gowin"]
     params: RLUParams
     uart: Resource = ("uart", 0)
@@ -38,6 +40,8 @@ class Board:
 
     def make_platform(self) -> Any:
         """The board's Amaranth platform, for one build with the open toolchain."""
+        if callable(self.platform):
+            return self.platform()
         module, name = self.platform.split(":")
         made = getattr(importlib.import_module(module), name)
         return made(toolchain="Apicula") if self.family == "gowin" else made()

@@ -1,5 +1,8 @@
 // Lattice ECP5's carry cell, for simulation and lint only: two look-up tables of four inputs, each with a carry.
 // The tools for that family bring their own; leave this file out of synthesis.
+// Two units in one design each bring it.
+`ifndef CCU2C_MODEL
+`define CCU2C_MODEL
 module CCU2C #(
     parameter [15:0] INIT0 = 16'h0000,
     parameter [15:0] INIT1 = 16'h0000,
@@ -42,3 +45,4 @@ module CCU2C #(
   assign S1 = lut4_1 ^ (INJECT1_1 != "YES" && carry);
   assign COUT = lut4_1 ? carry : INJECT1_1 != "YES" && lut2_1;
 endmodule
+`endif

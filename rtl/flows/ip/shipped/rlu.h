@@ -1,7 +1,8 @@
-/* Driver of the RL unit: C11, no library, no heap. The unit's registers are in rlu_regs.h.
+/* Driver of the RL unit: C99 or later, or C++; no library, no heap. The unit's registers are in rlu_regs.h.
  *
  * Values are words in the unit's own formats; RLU_COEF and RLU_GAIN make them from constants at compile time.
- * Functions return RLU_OK, or a negative error after which the unit's error flags have been cleared.
+ * Functions return RLU_OK, or a negative error. After RLU_REFUSED the unit's error flags have been cleared; after
+ * RLU_TIMEOUT it is still at work, and refuses everything until it is done or reset.
  */
 #ifndef RLU_H
 #define RLU_H
@@ -18,11 +19,15 @@ extern "C" {
 #define RLU_COEF(x) ((uint32_t)((x) * (double)(1ul << RLU_PARAM_COEF_FRAC) + 0.5))
 #define RLU_GAIN(x) ((uint32_t)((x) * (double)(1ul << RLU_PARAM_GAIN_FRAC) + 0.5))
 
+#define RLU_COEF_ONE (UINT32_C(1) << RLU_PARAM_COEF_FRAC)
+
 enum {
     RLU_OK = 0,
     RLU_NO_UNIT = -1,   /* ID or major version is not that of an RL unit of this register map */
     RLU_OTHER_UNIT = -2, /* an RL unit, but of other parameters than rlu_regs.h */
-    RLU_REFUSED = -3    /* the unit refused an access: a value out of range, or an access while busy */
+    RLU_REFUSED = -3,   /* the unit refused an access: a value out of range, or an access while busy */
+    RLU_TIMEOUT = -4,   /* the unit was still busy when patience had run out */
+    RLU_DAMAGED = -5    /* a saved state is not what rlu_save wrote */
 };
 
 /* How to reach one unit. Offsets are those of rlu_regs.h, from the unit's base address. */
@@ -31,6 +36,7 @@ typedef struct {
     void (*write)(void *context, uint32_t offset, uint32_t word);
     void (*idle)(void *context); /* called over and over while the unit works (sleep, wait for irq); may be NULL */
     void *context;
+    uint32_t patience; /* how often a wait looks whether the unit is done before it gives up; 0: for ever */
 } rlu_unit;
 
 /* A task: what is searched, and how. Registers that are not here keep their values. */
@@ -46,6 +52,18 @@ int rlu_open(const rlu_unit *unit);
 
 /* Begin a task: write it, and clear the Q-table. */
 int rlu_configure(const rlu_unit *unit, const rlu_task *task);
+
+/* The reward, in coefficients; without these, it keeps what it was set to before. Weights: how much each measurement
+ * counts. */
+int rlu_set_weights(const rlu_unit *unit, uint32_t accuracy, uint32_t latency, uint32_t energy);
+
+/* Thresholds: the accuracy at or below which, and the latency and energy from which, a policy's reward is 0. */
+int rlu_set_thresholds(const rlu_unit *unit, uint32_t accuracy, uint32_t latency, uint32_t energy);
+
+/* Normalisation: latency and energy score 1 at low and 0 at high. RLU_REFUSED, and nothing is written, unless
+ * low < high <= RLU_COEF(1.0), and for a span so small that its gain, 1 / (high - low), is no gain. */
+int rlu_set_ranges(const rlu_unit *unit, uint32_t latency_low, uint32_t latency_high, uint32_t energy_low,
+                   uint32_t energy_high);
 
 /* Draw a new policy, one action per row; epsilon is a coefficient: the probability that a row explores. */
 int rlu_sample(const rlu_unit *unit, uint32_t epsilon, uint8_t *policy, uint32_t rows);
@@ -110,17 +128,32 @@ int rlu_write_memory(const rlu_unit *unit, uint32_t first, const uint32_t *words
  * 0. */
 void rlu_episodes(const rlu_unit *unit, uint32_t *stored, uint32_t *oldest);
 
-/* Write one register, and wait until the unit is done with it. */
-void rlu_put(const rlu_unit *unit, uint32_t offset, uint32_t word);
+/* Save a search, and go on with it later, in this unit or another one of the same parameters, after a reset or a
+ * power-up too. `state` has RLU_STATE_WORDS words, which belong to the caller. Saved are the settings, the random
+ * numbers, policy, action counts and Q-values, and of a unit that plans costs, trials and episodes; not interrupts, and
+ * not the accuracy that was predicted last. rlu_save refuses an episodic search (RLU_REFUSED), whose episodes cannot be
+ * read. rlu_restore: RLU_DAMAGED and RLU_OTHER_UNIT leave the unit as it is. */
+#define RLU_STATE_SETTINGS 30 /* words before the policy */
+#define RLU_STATE_WORDS \
+    (RLU_STATE_SETTINGS + RLU_POLICY_ENTRIES + RLU_ACTION_COUNT_ENTRIES + RLU_Q_TABLE_ENTRIES * RLU_Q_TABLE_WORDS + \
+     (RLU_PARAM_POINTS > 0 ? (RLU_PARAM_POINTS + 1) * RLU_PARAM_STATES * RLU_PARAM_ACTIONS + \
+                                 RLU_PARAM_EPISODES * (RLU_POLICY_ENTRIES + 1) \
+                           : 0) + \
+     1)
+int rlu_save(const rlu_unit *unit, uint32_t *state);
+int rlu_restore(const rlu_unit *unit, const uint32_t *state);
 
-/* Wait until the unit is idle. */
-void rlu_wait(const rlu_unit *unit);
+/* Write one register, and wait until the unit is done with it: RLU_OK or RLU_TIMEOUT. */
+int rlu_put(const rlu_unit *unit, uint32_t offset, uint32_t word);
+
+/* Wait until the unit is idle: RLU_OK or RLU_TIMEOUT. */
+int rlu_wait(const rlu_unit *unit);
 
 /* RLU_REFUSED if an error flag is set, which clears it, else RLU_OK. `flags`, if not NULL, gets the STATUS word. */
 int rlu_check(const rlu_unit *unit, uint32_t *flags);
 
 /* Which of the interrupts RLU_IRQ_ENABLE_DONE_MASK and RLU_IRQ_ENABLE_ERROR_MASK raise irq. */
-void rlu_enable_irq(const rlu_unit *unit, uint32_t mask);
+int rlu_enable_irq(const rlu_unit *unit, uint32_t mask);
 
 /* For the interrupt handler: clears the pending interrupts, which lowers irq, and returns them. 0 while the unit is
  * busy, which nothing is changed by: then irq was latched on its way here, new work has begun since, irq is low, and

@@ -10,6 +10,7 @@
 module rlu_tb;
   reg clk = 0;
   reg rst = 1;
+  wire rst_n = ~rst;  // for a unit whose reset is active low
   always #5 clk = ~clk;
 
   integer checks = 0;

