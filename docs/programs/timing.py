@@ -122,8 +122,9 @@ def _q_table() -> str:
         write = (table.write_row, 1), (table.write_even, 10), (table.write_odd, 20)
         await r.cycle()
         await r.cycle((table.write_mask, 3), *write)
-        await r.cycle((table.write_mask, 2), (table.write_row, 2), (table.write_odd, 30), (table.read_row, 1))
-        await r.cycle((table.write_mask, 0), (table.read_row, 2))
+        await r.cycle((table.write_mask, 2), (table.write_row, 2), (table.write_odd, 30))
+        await r.cycle((table.write_mask, 0), (table.read_row, 1))
+        await r.cycle((table.read_row, 2))
         await r.cycle((table.read_row, 0))
         await r.cycle(times=2)
 

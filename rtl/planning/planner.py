@@ -81,7 +81,7 @@ class Planner(wiring.Component):
     episodes : Out(PlannerPort(params))
         The episode memory.
     read_row : Out(row_width)
-        Row wanted from Q-table and policy store.
+        Row wanted from Q-table and policy store while not ``drawing``.
     store_row : In(row_width)
         Row that the policy store reads, which is another one while policies are compared.
     action, last, word : In
@@ -94,8 +94,9 @@ class Planner(wiring.Component):
         The row reader's answer.
     write_row, write_action, write_action_en, write_word, write_word_en : Out
         To the policy store.
-    sample, explore, still, sample_done, sampler_row
-        The sampler: start it, every row explores, no row explores; it is done, and the row that it wants.
+    sample, explore, still, drawing, sample_done, sampler_row
+        The sampler: start it, every row explores, no row explores, it is at work; it is done, and the row that it
+        wants, which Q-table and policy store must read then.
     score : Out(ScoreSignature(params))
         The reward calculator.
     effect_en, effect_row, effect_action, effect : Out
@@ -138,6 +139,7 @@ class Planner(wiring.Component):
                 "sample": Out(1),
                 "explore": Out(1),
                 "still": Out(1),
+                "drawing": Out(1),
                 "sample_done": In(1),
                 "sampler_row": In(row),
                 "score": Out(ScoreSignature(params)),
@@ -267,6 +269,7 @@ class Planner(wiring.Component):
             self.sample.eq(search.sample),
             self.explore.eq(search.explore),
             self.still.eq(search.still),
+            self.drawing.eq(search.drawing),
             self.write_row.eq(search.write_row),
             self.write_action.eq(search.write_action),
             self.write_action_en.eq(search.write_action_en),
@@ -308,9 +311,7 @@ class Planner(wiring.Component):
             memory.write_first_en.eq(of_memory["results"]),
             newest.eq((address.result + 1)[: len(newest)]),
         ]
-        m.d.comb += self.read_row.eq(
-            Mux(search.drawing, self.sampler_row, Mux(walk.walking, walk.read_row, search.read_row))
-        )
+        m.d.comb += self.read_row.eq(Mux(walk.walking, walk.read_row, search.read_row))
         with m.If(self.planning):
             m.d.comb += [
                 memory.read_episode.eq(Mux(learning, learner.episode, search.episode)),

@@ -12,6 +12,7 @@ from rtl.episodes.episode_control import EpisodeControl
 from rtl.planning.planner import Planner
 from rtl.primitives.fixed import signed_of
 from rtl.primitives.pipeline import later
+from rtl.primitives.select import first_of
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import field_of
 from rtl.unit.policy_store import PolicyStore
@@ -248,22 +249,26 @@ class RLUCore(wiring.Component):
         ]
 
         # The bus writes memories a cycle late, because checking takes one. Nothing reads earlier than the next access.
-        bus_row = Signal.like(self.row)
-        bus_word = Signal.like(self.word)
-        bus_mask = Signal.like(self.q_write_mask)
+        bus_row, bus_word = later(m, self.row, 1), later(m, self.word, 1)
+        bus_mask = later(m, self.q_write_mask, 1)
         even, odd = halves_of(bus_word)
-        m.d.sync += [bus_row.eq(self.row), bus_word.eq(self.word), bus_mask.eq(self.q_write_mask)]
 
         # The memories serve the block at work, or the bus if none is.
         # A job reads nothing in its first cycle, and the bus in the cycle after the last job: registers select faster.
         sampling, updating = later(m, active[Job.SAMPLE], 1), later(m, active[Job.UPDATE], 1)
-        read_row = Mux(sampling, sampler.read_row, Mux(updating, updater.read_row, self.row))
+        readers = [(sampling, sampler.read_row), (updating, updater.read_row)]
         if p.points:
-            read_row = Mux(at_work, planner.read_row, read_row)
+            drawing = at_work & planner.drawing
+            readers = [
+                (at_work & ~planner.drawing, planner.read_row),
+                (sampling | drawing, sampler.read_row),
+                *readers[1:],
+            ]
         if p.episodes:
-            read_row = Mux(episodes.scanning, episodes.scan_row, read_row)
-            if p.points:
-                m.d.comb += planner.store_row.eq(read_row)
+            readers.insert(0, (episodes.scanning, episodes.scan_row))
+        read_row = first_of(readers, self.row)
+        if p.points:
+            m.d.comb += planner.store_row.eq(read_row)
         m.d.comb += [
             q_table.read_row.eq(read_row),
             store.read_row.eq(read_row),

@@ -6,15 +6,17 @@ from amaranth.hdl import Module, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from rtl.primitives.pipeline import later
 from rtl.spec.params import RLUParams
 
 
 class QTable(wiring.Component):
     """Banked memory of ``states`` rows by ``actions`` Q-values (8 KB at full size).
 
-    A read takes 1 cycle, a write 1; both every cycle. A read in the cycle of a write to the same row may give
-    anything in hardware (in simulation, the old values), and the unit never uses it. Memory blocks differ
-    in this, and a defined value would cost a bypass for each bank.
+    A read takes 1 cycle, a write 2, because registers before the banks keep the way to them short; both every cycle.
+    A read in the cycle after a write to the same row was given may give anything in hardware (in simulation, the old
+    values), and the unit never uses it. Memory blocks differ in this, and a defined value would cost a bypass for each
+    bank.
 
     Parameters
     ----------
@@ -53,6 +55,10 @@ class QTable(wiring.Component):
         depth = 1 << self.params.row_width
         # Above 16 rows, a memory of look-up tables costs more than the rest of the unit.
         attributes = {"no_rw_check": 1, **({"ram_style": "block"} if depth > 16 else {})}
+        write_row, write_even, write_odd = (
+            later(m, given, 1) for given in (self.write_row, self.write_even, self.write_odd)
+        )
+        write_mask = later(m, self.write_mask, 1)
         for i in range(self.params.actions):
             bank = memory.Memory(shape=signed(self.params.q_width), depth=depth, init=[], attrs=attributes)
             m.submodules[f"bank_{i}"] = bank
@@ -60,8 +66,8 @@ class QTable(wiring.Component):
             m.d.comb += [
                 read.addr.eq(self.read_row),
                 self.row[i].eq(read.data),
-                write.addr.eq(self.write_row),
-                write.data.eq(self.write_odd if i % 2 else self.write_even),
-                write.en.eq(self.write_mask[i]),
+                write.addr.eq(write_row),
+                write.data.eq(write_odd if i % 2 else write_even),
+                write.en.eq(write_mask[i]),
             ]
         return m

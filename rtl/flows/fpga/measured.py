@@ -102,7 +102,7 @@ def _designs() -> tuple[Design, ...]:
     designs = [Design("core", "ecp5", 256, 16)]
     designs += [Design(bus, "ecp5", 256, 16) for bus in BUSES]
     # A unit that plans, and plain Verilog: behind the front end with the most logic.
-    designs += [Design(bus, "ecp5", 16, 16, episodes=64, points=9) for bus in ("none", "axi4lite")]
+    designs += [Design(bus, "ecp5", 16, 16, episodes=64, points=9) for bus in BUSES]
     designs += [Design("axi4lite", "generic", 256, 16), Design("axi4lite", "generic", 16, 16, episodes=64, points=9)]
     designs += [Design(bus, "generic", 16, 4, target=target) for target in OTHERS for bus in BUSES]
     return tuple(designs)

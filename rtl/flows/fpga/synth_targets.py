@@ -92,7 +92,7 @@ TARGETS: dict[str, Target] = {
                 "CABGA381",
                 "--out-of-context",
                 "--placer-heap-timingweight",
-                "25",
+                "50",
             ),
             luts={"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4},
             placed_luts="TRELLIS_COMB",
