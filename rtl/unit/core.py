@@ -256,17 +256,13 @@ class RLUCore(wiring.Component):
         # The memories serve the block at work, or the bus if none is.
         # A job reads nothing in its first cycle, and the bus in the cycle after the last job: registers select faster.
         sampling, updating = later(m, active[Job.SAMPLE], 1), later(m, active[Job.UPDATE], 1)
-        readers = [(sampling, sampler.read_row), (updating, updater.read_row)]
-        if p.points:
-            drawing = at_work & planner.drawing
-            readers = [
-                (at_work & ~planner.drawing, planner.read_row),
-                (sampling | drawing, sampler.read_row),
-                *readers[1:],
-            ]
+        readers = []
         if p.episodes:
-            readers.insert(0, (episodes.scanning, episodes.scan_row))
-        read_row = first_of(readers, self.row)
+            readers.append((episodes.scanning, episodes.scan_row))
+        if p.points:
+            readers.append((at_work & ~planner.drawing, planner.read_row))
+            sampling = sampling | at_work & planner.drawing
+        read_row = first_of([*readers, (sampling, sampler.read_row), (updating, updater.read_row)], self.row)
         if p.points:
             m.d.comb += planner.store_row.eq(read_row)
         m.d.comb += [
