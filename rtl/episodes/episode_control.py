@@ -60,8 +60,8 @@ class EpisodeControl(wiring.Component):
     winner_reward, winner_share : Out(signed(q_width))
         That episode's reward and share.
     scanning, scoring : Out(1)
-        The policy store must read ``scan_row``; with ``scoring`` the Q-table too.
-    scan_row : Out(row_width)
+        The policy store must read ``scan_row``; with ``scoring`` the Q-table must read ``score_row``, the same one.
+    scan_row, score_row : Out(row_width)
         See above.
     policy_word : In(32)
         The policy store's answer.
@@ -108,6 +108,7 @@ class EpisodeControl(wiring.Component):
                 "scanning": Out(1),
                 "scoring": Out(1),
                 "scan_row": Out(params.row_width),
+                "score_row": Out(params.row_width),
                 "policy_word": In(32),
                 "old": In(q),
                 "legal": In(1),
@@ -173,6 +174,7 @@ class EpisodeControl(wiring.Component):
         m.d.comb += [
             memory.read_episode.eq(tournament.winner),
             memory.read_row.eq(self.worker_row),
+            self.score_row.eq(score.read_row),
             self.scan_row.eq(score.read_row),
         ]
         with m.If(picking):

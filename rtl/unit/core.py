@@ -257,17 +257,19 @@ class RLUCore(wiring.Component):
         # A job reads nothing in its first cycle, and the bus in the cycle after the last job: registers select faster.
         sampling, updating = later(m, active[Job.SAMPLE], 1), later(m, active[Job.UPDATE], 1)
         readers = []
-        if p.episodes:
-            readers.append((episodes.scanning, episodes.scan_row))
         if p.points:
             readers.append((at_work & ~planner.drawing, planner.read_row))
             sampling = sampling | at_work & planner.drawing
-        read_row = first_of([*readers, (sampling, sampler.read_row), (updating, updater.read_row)], self.row)
+        readers += [(sampling, sampler.read_row), (updating, updater.read_row)]
+        read_row = store_row = first_of(readers, self.row)
+        if p.episodes:
+            read_row = first_of([(episodes.scoring, episodes.score_row), *readers], self.row)
+            store_row = first_of([(episodes.scanning, episodes.scan_row), *readers], self.row)
         if p.points:
-            m.d.comb += planner.store_row.eq(read_row)
+            m.d.comb += planner.store_row.eq(store_row)
         m.d.comb += [
             q_table.read_row.eq(read_row),
-            store.read_row.eq(read_row),
+            store.read_row.eq(store_row),
             self.q_row.eq(reader.read),
             self.policy_word.eq(later(m, store.word, 1)),
             self.count.eq(later(m, store.last, 1) + 1),
