@@ -18,6 +18,8 @@ from rtl.spec.params import RLUParams
 TARGET = "ecp5-85k"
 #: Other targets, on which the small unit is measured with one seed.
 OTHERS: tuple[str, ...] = ()
+#: Seeds of its placements.
+SEEDS = (1, 2, 3)
 FIGURES = Path(__file__).with_name("measured.json")
 
 #: What a unit can do, which bounds its clock: the published algorithm alone, or with a memory of episodes. The second
@@ -59,7 +61,7 @@ class Design(NamedTuple):
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of its placements."""
-        return (1, 2, 3) if self.target == TARGET else (1,)
+        return SEEDS if self.target == TARGET else (1,)
 
     @property
     def options(self) -> str:
@@ -131,6 +133,8 @@ def package_measurements(technology: str = "generic", kind: Kind = "published") 
 
 
 def package_clock_mhz(technology: str = "generic", kind: Kind = "published") -> float:
-    """The clock that a package's constraints require: what every placement reached, rounded down to 5 MHz."""
-    measured = package_measurements(technology, kind)
-    return 5.0 * math.floor(min(min(m.fmax_mhz) for m in measured) / 5)
+    """The clock that a package's constraints require: the lowest median of such designs, rounded down to 5 MHz.
+
+    At least two of the three placements of each reached it; a package's own flow tries the same seeds.
+    """
+    return 5.0 * math.floor(min(m.median_mhz for m in package_measurements(technology, kind)) / 5)

@@ -357,7 +357,7 @@ def _clock_text(params: RLUParams, technology: str, clock_mhz: float) -> str:
             for d in measured
         )
     )
-    known = f"a Lattice ECP5 of speed grade 6 met {met:g} MHz in every placement measured, of {sizes}"
+    known = f"a Lattice ECP5 of speed grade 6 met {met:g} MHz in most placements measured, of {sizes}"
     return f"{clock_mhz:g} MHz on `clk` ({known})"
 
 

@@ -276,7 +276,7 @@ def test_its_constraints_have_the_clock_that_was_asked_for(packages):
 )
 @pytest.mark.parametrize("technology", ["generic", "ecp5"])
 @pytest.mark.parametrize("bus", BUSES)
-def test_its_constraints_are_met_by_every_placement_measured_where_no_clock_is_asked_for(bus, technology, kind, more):
+def test_its_constraints_are_met_by_most_placements_measured_where_no_clock_is_asked_for(bus, technology, kind, more):
     made = files(replace(UNITS[bus], **more), bus, [], technology=technology)
     (mhz,) = re.findall(r'^FREQUENCY PORT "clk" (\S+) MHZ;$', made["constraints/rlu.lpf"], re.MULTILINE)
     measured = [
@@ -286,7 +286,8 @@ def test_its_constraints_are_met_by_every_placement_measured_where_no_clock_is_a
         and m.design.bus != "core"
     ]
     assert {m.design.states for m in measured} == ({256} if kind == "published" else {16})
-    assert 0 <= min(min(m.fmax_mhz) for m in measured) - float(mhz) < 10
+    assert all(2 * sum(reached >= float(mhz) for reached in m.fmax_mhz) > len(m.fmax_mhz) for m in measured)
+    assert min(sorted(m.fmax_mhz)[1] for m in measured) - float(mhz) < 5
     assert f"-period {1000 / float(mhz):.3f} " in made["constraints/rlu.sdc"]
     assert f"a clock of {mhz} MHz on `clk`" in made["README.md"]
 

@@ -57,11 +57,25 @@ def test_it_uses_the_measured_options_and_judges_the_clock(package, prefix, mhz,
     program(tools, f"{prefix}nextpnr-ecp5", NEXTPNR.format(mhz=mhz) if mhz else "touch synth/build/nextpnr.log")
     done, calls = run(package, f"{tools}:/usr/bin:/bin", "7")
     assert done.returncode == code, done.stdout + done.stderr
-    assert f"reached {mhz or 'no clock'} MHz, 50 MHz wanted" in done.stdout
+    assert f"seed 7 reached {mhz or 'no clock'} MHz, 50 MHz wanted" in done.stdout
     synthesis, place = calls.split(f"{prefix}nextpnr-ecp5 ")
     assert f"{TARGET.synthesis} {TARGET.unit_options}".strip() + " -top registered" in synthesis
     assert "read_verilog rlu_wishbone.v synth/around.v" in synthesis
     assert " ".join(TARGET.place_options) in place and "--seed 7 " in place and "--freq 50 " in place
+
+
+@pytest.mark.parametrize(
+    ("seeds", "met", "code", "tried"),
+    [("", 2, 0, "1 2"), ("", 9, 1, "1 2 3"), ("5 9 7", 9, 0, "5 9"), ("5 7", 9, 1, "5 7"), ("1", 1, 0, "1")],
+)
+def test_it_tries_seeds_until_one_reaches_the_clock(package, seeds, met, code, tried, tmp_path):
+    program(tmp_path / "tools", "yosys", "")
+    clocks = f"mhz=49.00\ncase \"$*\" in *'--seed {met} '*) mhz=51.00;; esac\n"
+    program(tmp_path / "tools", "nextpnr-ecp5", clocks + NEXTPNR.format(mhz="$mhz"))
+    done, calls = run(package, f"{tmp_path / 'tools'}:/usr/bin:/bin", *seeds.split())
+    assert done.returncode == code, done.stdout + done.stderr
+    assert re.findall(r"--seed (\d+) ", calls) == re.findall(r"^seed (\d+) reached", done.stdout, re.M) == tried.split()
+    assert calls.count("yosys -q") == 1
 
 
 def test_a_tool_of_the_system_comes_before_yowasps(package, tmp_path):
@@ -108,7 +122,7 @@ def test_it_reaches_what_rlu_synth_measures():
             ["sh", "ip/synth/ecp5.sh"], cwd=folder, env=environment, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
-        (mhz,) = re.findall(r"^reached (\S+) MHz, 60 MHz wanted", done.stdout, re.MULTILINE)
+        (mhz,) = re.findall(r"^seed 1 reached (\S+) MHz, 60 MHz wanted", done.stdout, re.MULTILINE)
         assert float(mhz) == pytest.approx(measured["fmax_mhz"], abs=0.01)
 
 
