@@ -83,8 +83,18 @@ _BUGS = (
     # The blocks of the unit.
     PlantedBug(
         "a bank is written with its neighbour's value", "rtl.unit.q_table",
-        "write_odd if i % 2 else self.write_even", "write_even if i % 2 else self.write_odd",
+        "write_odd if i % 2 else write_even", "write_even if i % 2 else write_odd",
         (bench("q_table", "narrow"),),
+    ),
+    PlantedBug(
+        "a write's mask comes before its row", "rtl.unit.q_table",
+        "write_mask = later(m, self.write_mask, 1)", "write_mask = self.write_mask",
+        (bench("q_table", "narrow"),),
+    ),
+    PlantedBug(
+        "the rows that two blocks read are mixed", "rtl.primitives.select",
+        "condition & ~above", "condition",
+        (bench("planning", "planner"),),
     ),
     PlantedBug(
         "the count is stored as it is", "rtl.unit.policy_store",
