@@ -45,4 +45,4 @@ def test_a_bin_never_met_fails(tmp_path: Path) -> None:
     """The coverage gate: without stimulus nothing is covered, and that is a failure."""
     outcome = bench_run.run(BENCHES["q_table"], "single", simulator=SIMULATOR, effort=0, out=tmp_path)
     assert not outcome.passed
-    assert "coverage of q_table: 0 of 16 bins, 0.0 %; never met: read=only, write=only" in outcome.text
+    assert "coverage of q_table: 0 of 17 bins, 0.0 %; never met: read=only, write=only" in outcome.text
