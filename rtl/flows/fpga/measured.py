@@ -17,7 +17,7 @@ from rtl.spec.params import RLUParams
 #: The target of the packages' clocks, see `rtl.flows.fpga.synth_targets`.
 TARGET = "ecp5-85k"
 #: Other targets, on which the small unit is measured with one seed.
-OTHERS: tuple[str, ...] = ()
+OTHERS = ("ice40-up5k", "gowin", "xilinx")
 #: Seeds of its placements.
 SEEDS = (1, 2, 3)
 FIGURES = Path(__file__).with_name("measured.json")
