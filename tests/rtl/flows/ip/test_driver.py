@@ -8,8 +8,9 @@ import pytest
 from rtl.flows.ip.package import files
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import REGISTERS
-from sim.devices.device import READ, WRITE, GoldenDevice, Op, address_of
+from sim.devices.device import GoldenDevice, address_of
 from sim.devices.objective import Objective
+from tests.piped_driver import PIPE, served
 from tests.places import ROOT
 from tests.require import require_command
 
@@ -171,33 +172,15 @@ def test_a_unit_that_stays_busy_gives_a_timeout_in_every_function_that_waits(dri
     assert waiting | others == set(re.findall(r"^\w+ (rlu_\w+)\(const rlu_unit", header, re.MULTILINE))
 
 
-PIPE = r"""
-/* A unit at the other end of a pipe: "r ADDRESS" and "w ADDRESS WORD" in hexadecimal, and "reset". */
-#include <stdio.h>
-
-#include "rlu.h"
-
-static uint32_t pipe_read(void *context, uint32_t offset)
-{
-    unsigned word;
-
-    (void)context;
-    printf("r %x\n", (unsigned)offset);
-    fflush(stdout);
-    return scanf("%x", &word) == 1 ? (uint32_t)word : 0;
-}
-
-static void pipe_write(void *context, uint32_t offset, uint32_t word)
-{
-    (void)context;
-    printf("w %x %x\n", (unsigned)offset, (unsigned)word);
-}
-
+HOST = (
+    PIPE
+    + r"""
 static const rlu_unit unit = {pipe_read, pipe_write, NULL, NULL, 100};
 """
+)
 
 OBJECTIVE = (
-    PIPE
+    HOST
     + r"""
 int main(void)
 {
@@ -223,28 +206,6 @@ int main(void)
 )
 
 
-def served(program, device, fresh=None):
-    """Run a C program with a device at the other end of its pipe; ``reset`` takes a fresh one. Returns what it said."""
-    said = []
-    with subprocess.Popen(
-        ["timeout", "60", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        for line in process.stdout:
-            kind, *words = line.split()
-            if kind == "r":
-                (word,) = device.transact([Op(READ, int(words[0], 16))])
-                process.stdin.write(f"{word:x}\n")
-                process.stdin.flush()
-            elif kind == "w":
-                device.transact([Op(WRITE, int(words[0], 16), int(words[1], 16))])
-            elif kind == "reset":
-                device = fresh
-            else:
-                said.append(line.strip())
-    assert process.returncode == 0
-    return said
-
-
 @pytest.mark.parametrize("unit", ["published", "small"])
 def test_weights_thresholds_and_normalisation_are_those_of_the_python_driver(drivers, unit):
     params, device = UNITS[unit], GoldenDevice(UNITS[unit])
@@ -260,7 +221,7 @@ def test_weights_thresholds_and_normalisation_are_those_of_the_python_driver(dri
 
 
 SAVE = (
-    PIPE
+    HOST
     + r"""
 #define ROWS (RLU_PARAM_STATES - 1)
 
@@ -390,7 +351,7 @@ def test_a_driver_that_restores_something_else_is_noticed(drivers, unit, old, ne
 
 
 OTHER = (
-    PIPE
+    HOST
     + r"""
 int main(void)
 {
@@ -415,7 +376,7 @@ def test_an_episodic_search_is_not_saved(drivers):
     assert said[-2:] == ["saved 0", "episodic -3"]
 
 
-FOREIGN = PIPE + "static uint32_t state[] = {WORDS};\n" + r"""
+FOREIGN = HOST + "static uint32_t state[] = {WORDS};\n" + r"""
 int main(void)
 {
     printf("foreign %d\n", rlu_restore(&unit, state));

@@ -28,6 +28,7 @@ from sim.ip_package import MANIFEST, NotAPackage, write
 from sim.simulators.build import tool_environment, write_package
 from sim.simulators.simulator import SimDevice
 from tb.bugs.catalogue import BUGS
+from tests.piped_driver import PIPE, served
 from tests.places import ROOT
 from tests.planted_bugs import broken_unit, caught_by
 from tests.require import require_command
@@ -321,34 +322,14 @@ def test_its_exports_are_those_of_its_unit(packages):
         assert f"#define RLU_PARAM_ACTIONS {UNITS[bus].actions}\n" in (folder / "rlu_regs.h").read_text()
 
 
-PIPE = r"""
-/* The driver's search against a unit at the other end of a pipe: "r ADDRESS" and "w ADDRESS WORD", in hexadecimal, and
-   "i" for a driver that sleeps until the unit is idle. */
-#include <stdio.h>
-
-#include "rlu.h"
-
+HOST = (
+    PIPE
+    + r"""
 int search(const rlu_unit *unit, uint8_t *policy);
 int planned_search(const rlu_unit *unit, uint8_t *policy, uint32_t *accuracy);
 void measure_action(uint32_t point, uint32_t row, uint32_t action, uint32_t *latency, uint32_t *energy);
 void measure_cost(const uint8_t *policy, uint32_t rows, uint32_t *latency, uint32_t *energy);
 uint32_t measure_accuracy(const uint8_t *policy, uint32_t rows);
-
-static uint32_t pipe_read(void *context, uint32_t offset)
-{
-    unsigned word;
-
-    (void)context;
-    printf("r %x\n", (unsigned)offset);
-    fflush(stdout);
-    return scanf("%x", &word) == 1 ? (uint32_t)word : 0;
-}
-
-static void pipe_write(void *context, uint32_t offset, uint32_t word)
-{
-    (void)context;
-    printf("w %x %x\n", (unsigned)offset, (unsigned)word);
-}
 
 static void pipe_idle(void *context)
 {
@@ -382,6 +363,7 @@ void measure_action(uint32_t point, uint32_t row, uint32_t action, uint32_t *lat
     *energy = RLU_COEF(0.03125) * (2 + (action ^ (row & 1))) - 64 * point;
 }
 """
+)
 
 SEARCH = r"""
 int main(void)
@@ -414,7 +396,7 @@ def c_search(packages, tmp_path_factory):
 
 def compiled(folder, program):
     """A program at a pipe with a package's driver and its example."""
-    (folder / "pipe.c").write_text(PIPE + program)
+    (folder / "pipe.c").write_text(HOST + program)
     sources = ["driver/rlu.c", "driver/example.c", "pipe.c"]
     gcc = require_command("gcc", "gcc")
     subprocess.run([gcc, *STRICT, "-I", ".", "-I", "driver", "-o", "search", *sources], cwd=folder, check=True)
@@ -468,26 +450,6 @@ def test_its_c_driver_leaves_a_working_unit_alone_when_an_interrupt_comes_late(p
     subprocess.run([compiler, *flags, "-c", "late.c"], cwd=folder, check=True)
     subprocess.run([compiler, "-o", "late", "late.o", "rlu.o"], cwd=folder, check=True)
     assert subprocess.run([folder / "late"], check=False).returncode == 0
-
-
-def served(program, device):
-    """Run a C program with a device at the other end of its pipe; returns what it printed beside the accesses."""
-    said = []
-    with subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            kind, *words = line.split()
-            if kind == "r":
-                (word,) = device.transact([Op(READ, int(words[0], 16))])
-                process.stdin.write(f"{word:x}\n")
-                process.stdin.flush()
-            elif kind == "w":
-                device.transact([Op(WRITE, int(words[0], 16), int(words[1], 16))])
-            elif kind == "i":
-                device.transact([Op(WAIT)])
-            else:
-                said.append(line.strip())
-    assert process.returncode == 0
-    return said
 
 
 #: The registers that the C example leaves alone.
