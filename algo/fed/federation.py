@@ -21,6 +21,7 @@ from algo.fed.server import Server
 from algo.fed.transport import InProcess, NotSent, Transport
 from algo.fed.wire import Message
 from algo.nas.latency_table import LatencyTable
+from algo.nets.saving import saved
 from algo.nets.train.device_choice import training_device
 
 
@@ -207,9 +208,7 @@ class Federation:
         own = self.transport
         clients = [client.state() for client in own.clients] if isinstance(own, InProcess) else []
         rounds = [one.to_json() for one in self.rounds]
-        buffer = io.BytesIO()
-        torch.save({"server": self.server.state(), "clients": clients, "rounds": rounds}, buffer)
-        return buffer.getvalue()
+        return saved({"server": self.server.state(), "clients": clients, "rounds": rounds})
 
     def restore(self, state: bytes) -> None:
         """Go on from what `state` gave."""

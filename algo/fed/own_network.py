@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from algo.fed.federation import learner_of
 from algo.fed.learners import Learner, Preference
 from algo.nas.batch_norm import batches, recalibrate
 from algo.nas.latency_table import LatencyTable
+from algo.nets.saving import saved
 from algo.support.user_files import check_object, parse_json, reading
 
 _FORMAT = "rlu fed network 1"
@@ -34,15 +34,13 @@ def file_of(config: FedConfig, table: LatencyTable, learner: Learner, images: Te
         images: float32 (N, channels, height, width), of the client.
     """
     recalibrate(learner.network, batches(images, _BATCH))
-    buffer = io.BytesIO()
     content = {
         "format": _FORMAT,
         "run": json.dumps(config.to_json()),
         "table": json.dumps(table.to_json()),
         "network": {name: value.cpu() for name, value in learner.network.state_dict().items()},
     }
-    torch.save(content, buffer)
-    return buffer.getvalue()
+    return saved(content)
 
 
 def load(path: Path | str) -> nn.Module:

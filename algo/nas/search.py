@@ -23,6 +23,7 @@ from algo.nas.config import AimConfig, LearningConfig
 from algo.nas.latency_table import Floats, LatencyTable
 from algo.nas.limits import Limits
 from algo.nas.supernet import SuperNet
+from algo.nets.saving import saved
 from algo.nets.train.augment import Change
 
 #: Images and labels.
@@ -187,17 +188,14 @@ class Search:
 
     def state(self) -> bytes:
         """Everything that the next epoch depends on, and the epochs so far."""
-        buffer = io.BytesIO()
-        torch.save(
+        return saved(
             {
                 "network": self.network.state_dict(),
                 "weights": self._weights.state_dict(),
                 "choices": self._choices.state_dict(),
                 "epochs": [epoch.to_json() for epoch in self.epochs],
-            },
-            buffer,
+            }
         )
-        return buffer.getvalue()
 
     def restore(self, state: bytes) -> None:
         """Go on from what `state` gave."""

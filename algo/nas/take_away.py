@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from algo.nets.quantisation import (
     quantised_layers,
     weight_levels,
 )
+from algo.nets.saving import saved
 from algo.support.user_files import check_object, parse_json, reading
 
 DESCRIPTION, WEIGHTS, MODULE = "network.json", "network.pt", "network.py"
@@ -130,10 +130,8 @@ def restored(folder: Path, table: LatencyTable) -> Network:
 
 def take_away(network: Network, table: LatencyTable) -> dict[str, bytes]:
     """Content of the three files, by name."""
-    buffer = io.BytesIO()
-    torch.save(states(network), buffer)
     return {
         DESCRIPTION: (json.dumps(described(network, table), indent=1) + "\n").encode(),
-        WEIGHTS: buffer.getvalue(),
+        WEIGHTS: saved(states(network)),
         MODULE: Path(plain_network.__file__).read_bytes(),
     }

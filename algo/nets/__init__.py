@@ -1,4 +1,4 @@
 """Networks and their quantisation.
 
-May import: sim.devices, algo.support, algo.space, algo.nets.models.
+May import: sim.signals, sim.devices, algo.support, algo.space, algo.nets.models.
 """

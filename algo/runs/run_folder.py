@@ -5,7 +5,6 @@ See docs/use/run-folder.md for the files and for why a resumed run ends in the s
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import zipfile
@@ -17,6 +16,7 @@ from algo.search.step import Step
 from algo.space.dimensions import DIMENSIONS
 from algo.support.held_folder import CONFIG, DAMAGED, INPUTS, HeldFolder, RunFolderError, put_aside
 from algo.support.user_files import check_object, check_type, parse_json, reading, shown
+from algo.support.zipped import zipped
 from sim.files import write_atomically
 
 TRACE, CHECKPOINT, CHIP_TABLE = "trace.jsonl", "checkpoint.zip", "chip.csv"
@@ -107,12 +107,8 @@ class RunFolder(HeldFolder):
 
     def save_checkpoint(self, unit: Mapping[str, object], evaluator: bytes) -> None:
         """Replace the checkpoint by one that continues after the last step, all of it or not at all."""
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w") as archive:
-            header = {"iterations": len(self.steps), "unit": unit}
-            archive.writestr("unit.json", json.dumps(header))
-            archive.writestr("evaluator.bin", evaluator)
-        write_atomically(self.path / CHECKPOINT, buffer.getvalue())
+        header = json.dumps({"iterations": len(self.steps), "unit": unit})
+        write_atomically(self.path / CHECKPOINT, zipped({"unit.json": header, "evaluator.bin": evaluator}))
 
     def load_checkpoint(self) -> tuple[dict[str, Any], bytes] | None:
         """State of unit and evaluator to resume from; ``None`` to begin at 0. The trace is cut to match.

@@ -1,4 +1,4 @@
 """What all of `algo` uses: settings, users' files, and work in cells.
 
-May import: sim.files.
+May import: sim.files, sim.signals.
 """

@@ -21,6 +21,7 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from algo.support.zipped import zipped
 from sim.files import write_atomically
 
 __all__ = ["cores", "kept_as", "run_cells"]
@@ -214,14 +215,12 @@ def _packed(key: str, result: Any) -> bytes:
     if isinstance(result, dict):
         arrays = {name: value for name, value in result.items() if isinstance(value, np.ndarray)}
         result = {name: value for name, value in result.items() if name not in arrays}
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file:  # what numpy.savez writes, and one member more; it has checksums
-        # The same result gives the same bytes: members carry no time of day.
-        file.writestr(zipfile.ZipInfo(_HEADER), json.dumps({"key": key, "result": result}))
-        for name, value in arrays.items():
-            with file.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
-                np.lib.format.write_array(member, value, allow_pickle=False)
-    return buffer.getvalue()
+    members: dict[str, bytes | str] = {_HEADER: json.dumps({"key": key, "result": result})}
+    for name, value in arrays.items():  # with them it is what numpy.savez writes, and one member more
+        member = io.BytesIO()
+        np.lib.format.write_array(member, value, allow_pickle=False)
+        members[f"{name}.npy"] = member.getvalue()
+    return zipped(members)
 
 
 def _unpacked(packed: bytes, key: str) -> tuple[Any]:

@@ -1,4 +1,4 @@
 """The RTL in a simulator: building, caching and serving it.
 
-May import: rtl.spec, rtl.unit, rtl.verilog, sim.files, sim.model, sim.devices.
+May import: rtl.spec, rtl.unit, rtl.verilog, sim.files, sim.signals, sim.model, sim.devices.
 """

@@ -9,9 +9,8 @@ import shutil
 import signal
 import socket
 import subprocess
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -22,6 +21,7 @@ from rtl.spec.params import RLUParams, longest_plan_cycles
 from sim.devices.device import DeviceError, Op, Pins, check_ops
 from sim.files import scratch_folder, temporary_folder
 from sim.model.golden import Action, Draw, Event, QWrite, RewardEvent
+from sim.signals import signals_wait
 from sim.simulators.build import Simulator, built, generated_verilog, simulation_child, tool_environment
 
 _START_SECONDS = 60.0
@@ -103,7 +103,7 @@ class SimDevice:
             listener.listen(1)
             child: subprocess.Popen[bytes] | None = None
             try:
-                with _signals_wait():
+                with signals_wait():  # a process that nobody knows would be left, and nobody would end it
                     child = self._child = subprocess.Popen(
                         command,
                         env=environment,
@@ -203,28 +203,6 @@ class SimDevice:
             os.killpg(self._child.pid, signal.SIGKILL)
         self._end()
         return DeviceError("\n".join([f"{what} (exit code {self._child.returncode}); its log ends with:", *said]))
-
-
-@contextlib.contextmanager
-def _signals_wait() -> Iterator[None]:
-    """Signals whose handlers may raise an exception wait for the end of the block.
-
-    An exception while `Popen` starts a process would leave one that nobody knows and nobody ends.
-    """
-    came: list[int] = []
-    handlers = {}
-    if threading.current_thread() is threading.main_thread():  # Python runs handlers in no other
-        signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        handlers = {number: handler for number in signals if callable(handler := signal.getsignal(number))}
-    try:
-        for number in handlers:
-            signal.signal(number, lambda number, frame: came.append(number))
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for first in came[:1]:
-            signal.raise_signal(first)
 
 
 def decode_probe(params: RLUParams, probe: int) -> list[Event]:

@@ -7,7 +7,6 @@ the same reply.
 
 from __future__ import annotations
 
-import io
 import json
 import zlib
 from functools import cache
@@ -26,6 +25,7 @@ from algo.fed.run import dataset_of, parts_of, shares_of
 from algo.fed.wire import VERSION, Message
 from algo.nas.latency_table import LatencyTable
 from algo.nets.data.datasets import Dataset
+from algo.nets.saving import saved
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.sgd import reproducible, tensors
 from algo.support.held_folder import CONFIG, DAMAGED, HeldFolder
@@ -157,9 +157,7 @@ def answer(folder: DeviceFolder, blob: bytes) -> bytes:
             with reading(path, *DAMAGED):
                 client.restore(_state(path))
         reply = client.answer(blob)
-        buffer = io.BytesIO()
-        torch.save(client.state(), buffer)
-        folder.write(f"state-{round_ + 1:06d}.pt", buffer.getvalue())
+        folder.write(f"state-{round_ + 1:06d}.pt", saved(client.state()))
         kept = {path for _, path in known[-1:]} | {folder.path / f"state-{round_ + 1:06d}.pt"}
         for path in set(folder.states().values()) - kept:
             path.unlink()

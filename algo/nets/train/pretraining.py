@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from algo.nets.data.datasets import Dataset
 from algo.nets.quantisation import quantise, weight_layers
 from algo.nets.registry import source_of
+from algo.nets.saving import saved
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.sgd import accuracy_of, check_precision, reproducible, suited_layout, tensors, train
 from algo.nets.training_config import RETRAINING_ONLY, TrainingConfig
@@ -145,9 +146,7 @@ def _pretraining_key(
 
 
 def _write_cached(path: Path, content: dict[str, object]) -> None:
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    payload = buffer.getvalue()
+    payload = saved(content)
     write_atomically(path, hashlib.sha256(payload).digest() + payload)
 
 

@@ -19,6 +19,7 @@ from torch import nn
 from algo.nets.data.datasets import LocalData
 from algo.nets.folding import fold_batch_norm
 from algo.nets.quantisation import apply, policy_of, quantise, quantised_layers
+from algo.nets.saving import saved
 from algo.nets.train.device_choice import training_device
 from algo.nets.train.pretraining import Pretrained, copied, digest_of, first_line
 from algo.nets.train.sgd import accuracy_of, check_precision, reproducible, tensors, train
@@ -163,9 +164,7 @@ class Retrainer:
     def state(self) -> bytes:
         """All that later accuracies depend on: the weights when carried, else the cache."""
         weights = copied(self._model.state_dict()) if self._mode == "carried" else None
-        buffer = io.BytesIO()
-        torch.save({"identity": self._identity, "weights": weights, "cache": self.cache}, buffer)
-        return buffer.getvalue()
+        return saved({"identity": self._identity, "weights": weights, "cache": self.cache})
 
     def restore(self, saved: bytes) -> None:
         """Resume from `state`, bit for bit.
