@@ -351,13 +351,11 @@ def soc(
         return
 
     from rtl.flows.fpga.bitstream import BitstreamFailed
-    from rtl.flows.fpga.boards import board
-    from rtl.flows.soc.soc_bitstream import build, check_board
+    from rtl.flows.soc.soc_bitstream import build, soc_board
     from sim.files import cache_dir, check_folder
     from sim.simulators.build import generated_verilog
 
-    chosen = board(name)
-    check_board(chosen)
+    chosen = soc_board(name)
     system = System(processor, params) if clock is None else System(processor, params, clock)
     check_folder(output)
     try:

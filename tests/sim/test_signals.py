@@ -5,12 +5,21 @@ from __future__ import annotations
 import signal
 import threading
 import zipfile
+from collections.abc import Iterator
 
 import pytest
 
 from algo.nets.saving import saved
 from algo.support.zipped import zipped
 from sim.signals import signals_wait
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt; a shell has its background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def interrupt() -> None:

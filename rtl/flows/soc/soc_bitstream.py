@@ -14,12 +14,20 @@ from rtl.flows.fpga.boards.board import Board
 from rtl.flows.fpga.synth_targets import OPTIONS
 from rtl.flows.soc.system import System
 
+_ABLE = ", ".join(name for name, one in BOARDS.items() if one.family == "ecp5")
 
-def check_board(board: Board) -> None:
-    """ValueError, with the boards that can, for one whose FPGA is no ECP5."""
+
+def soc_board(name: str) -> Board:
+    """The board of that name; ValueError, with the boards that can, for one that is unknown or has no ECP5."""
+    if name not in BOARDS:
+        raise ValueError(f"unknown board {name!r}: choose {_ABLE}")
+    _check(BOARDS[name])
+    return BOARDS[name]
+
+
+def _check(board: Board) -> None:
     if board.family != "ecp5":
-        able = ", ".join(name for name, one in BOARDS.items() if one.family == "ecp5")
-        raise ValueError(f"the SoC is for boards with a Lattice ECP5, not {board.name}: choose {able}")
+        raise ValueError(f"the SoC is for boards with a Lattice ECP5, not {board.name}: choose {_ABLE}")
 
 
 def build(
@@ -47,7 +55,7 @@ def build(
         ValueError: for a board without an ECP5.
         ModuleNotFoundError: without the extra ``soc``.
     """
-    check_board(board)
+    _check(board)
     check_folder(out)
     from rtl.flows.soc.litex_soc import TOP, on_board  # the extra soc
 

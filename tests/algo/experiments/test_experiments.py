@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -29,14 +28,11 @@ from algo.search.schedules import published_schedule, schedule_of
 from algo.space.layers import LayerShape
 from algo.space.policy import Policy
 from sim.files import LOCK, FolderLock
+from tests.algo.experiments.contract import check_contract, experiment
 from tests.places import ROOT
 
+FAQS = tuple(name for name in EXPERIMENTS if name.startswith("faqs"))  # these are in test_faqs.py
 SLOW = ("activations", "baselines", "better-unit", "resnet34")  # Optuna's seeds, and 37 layers
-
-
-def experiment(*arguments):
-    """Arguments of a quick experiment in this process's way of running: one core."""
-    return ["experiment", *map(str, arguments), "--quick", "--jobs", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -45,19 +41,11 @@ def out(tmp_path_factory):
     return tmp_path_factory.mktemp("experiments")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in EXPERIMENTS])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in EXPERIMENTS if n not in FAQS]
+)
 def test_sets_published_beside_ours(name, out, capsys):
-    main([*experiment(name, "--out", out), "--json"])
-    told = json.loads(capsys.readouterr().out)
-    assert told["experiment"] == name and told["computed"] and told["configuration"]["scale"] == "quick"
-    folder = Path(told["folder"])
-    assert json.loads((folder / DATA).read_text())["results"] == told["results"]
-    assert (folder / PLOT).read_bytes()[:4] == b"\x89PNG"
-    assert (folder / TABLE).read_text().startswith("|  | published | ours | used instead |")
-    before = (folder / PLOT).read_bytes()
-    main([*experiment(name, "--out", out), "--json"])
-    again = json.loads(capsys.readouterr().out)
-    assert not again["computed"] and again["results"] == told["results"] and (folder / PLOT).read_bytes() == before
+    check_contract(capsys, name, "--out", out)
 
 
 def test_without_a_name_or_with_an_unknown_one_says_which_there_are(capsys, tmp_path):

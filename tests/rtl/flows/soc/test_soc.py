@@ -144,7 +144,8 @@ def test_a_missed_clock_ends_with_the_figure_and_no_bitstream(tools, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_command_ends_with_1_where_the_clock_is_missed(tools, compiler, tmp_path, capsys):
+def test_the_command_ends_with_1_where_the_clock_is_missed(tools, compiler, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("RLU_CACHE_DIR", str(tmp_path / "cache"))  # what these tools make must not be taken for real
     tools.report(49.9, needed=50.0)
     size = ["--states", "9", "--actions", "3"]
     with pytest.raises(SystemExit) as exit_:
@@ -162,7 +163,7 @@ def test_the_command_ends_with_1_where_the_clock_is_missed(tools, compiler, tmp_
         (["--cpu", "z80"], "unknown processor 'z80': choose vexriscv, picorv32"),
         (["--clock", "25"], "--clock is for a bitstream: name its --board"),
         (["--board", "icebreaker"], "for boards with a Lattice ECP5, not icebreaker: choose ulx3s-85f, orangecrab-25f"),
-        (["--board", "de10"], "unknown board 'de10': choose ulx3s-85f"),
+        (["--board", "de10"], "unknown board 'de10': choose ulx3s-85f, orangecrab-25f\n"),
         (["--board", "ulx3s-85f", "--clock", "0"], "the SoC's clock must be 4..400 MHz, not 0"),
         (["--board", "ulx3s-85f", "--clock", "nan"], "the SoC's clock must be 4..400 MHz, not nan"),
         (["--states", "300"], "states must be a whole number in 1..256, not 300"),
