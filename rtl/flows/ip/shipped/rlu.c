@@ -57,13 +57,14 @@ static int set_all(const rlu_unit *unit, const setting *settings, uint32_t count
     return result != RLU_OK ? result : rlu_check(unit, NULL);
 }
 
-/* What an application must know of a unit beside CONFIG and FORMATS. */
-static int has_other_memories(const rlu_unit *unit)
+/* Whether a unit has the parameters of rlu_regs.h: a loop over another one would go too far. */
+static int same_parameters(const rlu_unit *unit)
 {
     uint32_t episodes = get(unit, RLU_EPISODES_OFFSET), plan = get(unit, RLU_PLAN_OFFSET);
 
-    return (episodes & RLU_EPISODES_CAPACITY_MASK) >> RLU_EPISODES_CAPACITY_SHIFT != RLU_PARAM_EPISODES ||
-           (plan & RLU_PLAN_POINTS_MASK) >> RLU_PLAN_POINTS_SHIFT != RLU_PARAM_POINTS;
+    return get(unit, RLU_CONFIG_OFFSET) == RLU_CONFIG_RESET && get(unit, RLU_FORMATS_OFFSET) == RLU_FORMATS_RESET &&
+           (episodes & RLU_EPISODES_CAPACITY_MASK) >> RLU_EPISODES_CAPACITY_SHIFT == RLU_PARAM_EPISODES &&
+           (plan & RLU_PLAN_POINTS_MASK) >> RLU_PLAN_POINTS_SHIFT == RLU_PARAM_POINTS;
 }
 
 static void read_policy(const rlu_unit *unit, uint8_t *policy, uint32_t rows)
@@ -110,8 +111,7 @@ int rlu_open(const rlu_unit *unit)
 {
     if (get(unit, RLU_ID_OFFSET) != RLU_ID_RESET || get(unit, RLU_VERSION_OFFSET) >> 16 != RLU_VERSION_RESET >> 16)
         return RLU_NO_UNIT;
-    if (get(unit, RLU_CONFIG_OFFSET) != RLU_CONFIG_RESET || get(unit, RLU_FORMATS_OFFSET) != RLU_FORMATS_RESET ||
-        has_other_memories(unit))
+    if (!same_parameters(unit))
         return RLU_OTHER_UNIT;
     if (rlu_wait(unit) != RLU_OK)
         return RLU_TIMEOUT;
@@ -125,9 +125,11 @@ int rlu_configure(const rlu_unit *unit, const rlu_task *task)
     const setting settings[] = {{RLU_STATES_OFFSET, task->rows}, {RLU_LFSR_OFFSET, task->seed},
                                 {RLU_ALPHA_OFFSET, task->alpha}, {RLU_GAMMA_OFFSET, task->gamma}};
     const setting clear = {RLU_COMMAND_OFFSET, RLU_COMMAND_CLEAR_MASK};
-    int result = put_all(unit, settings, COUNT_OF(settings));
+    int result;
 
-    if (result != RLU_OK)
+    if (task->rows > RLU_PARAM_STATES)
+        return RLU_REFUSED; /* the counts of further rows would go to other registers */
+    if ((result = put_all(unit, settings, COUNT_OF(settings))) != RLU_OK)
         return result;
     for (uint32_t row = 0; row < task->rows; row++)
         unit->write(unit->context, RLU_ACTION_COUNT_OFFSET + RLU_ACTION_COUNT_STRIDE * row,
@@ -194,6 +196,11 @@ int rlu_sample(const rlu_unit *unit, uint32_t epsilon, uint8_t *policy, uint32_t
 
 int rlu_write_policy(const rlu_unit *unit, const uint8_t *policy, uint32_t rows)
 {
+    if (rows > RLU_PARAM_STATES)
+        return RLU_REFUSED; /* further rows would go to other registers */
+    for (uint32_t row = 0; row < rows; row++)
+        if (policy[row] >= RLU_PARAM_ACTIONS)
+            return RLU_REFUSED; /* it would spill into the next row */
     for (uint32_t row = 0, word = 0; row < rows; row++) {
         word |= (uint32_t)policy[row] << RLU_POLICY_ROW1_SHIFT * (row % ROWS_PER_WORD);
         if (row % ROWS_PER_WORD == ROWS_PER_WORD - 1 || row == rows - 1) {
@@ -239,7 +246,7 @@ int32_t rlu_q_value(const rlu_unit *unit, uint32_t row, uint32_t action)
 int rlu_plans(const rlu_unit *unit, const rlu_planning *how)
 {
     /* 1 / (rows + ridge): after a step towards an episode, what is predicted of it is right. */
-    uint32_t sum = (get(unit, RLU_STATES_OFFSET) << RLU_PARAM_GAIN_FRAC) + how->ridge;
+    uint32_t sum = (get(unit, RLU_STATES_OFFSET) << RLU_PARAM_GAIN_FRAC) + (how->ridge & RLU_RIDGE_RIDGE_MASK);
     uint32_t alpha = ((UINT32_C(1) << (RLU_PARAM_COEF_FRAC + RLU_PARAM_GAIN_FRAC)) + sum / 2) / sum;
     const setting settings[] = {{RLU_MODE_OFFSET, RLU_MODE_PLANNING_MASK},
                                 {RLU_PLANNING_OFFSET, how->planning},
@@ -453,10 +460,13 @@ static int restore_plan(const rlu_unit *unit, const uint32_t *state)
 
 int rlu_save(const rlu_unit *unit, uint32_t *state)
 {
-    int result = rlu_wait(unit);
+    int result;
 
-    if (result != RLU_OK)
+    if (!same_parameters(unit))
+        return RLU_OTHER_UNIT;
+    if ((result = rlu_wait(unit)) != RLU_OK)
         return result;
+    (void)rlu_check(unit, NULL); /* flags that somebody else left behind */
     if (get(unit, RLU_MODE_OFFSET) & RLU_MODE_EPISODIC_MASK)
         return RLU_REFUSED; /* its episodes cannot be read */
     for (uint32_t i = 0; i < RLU_STATE_WORDS; i++)
@@ -479,17 +489,24 @@ int rlu_save(const rlu_unit *unit, uint32_t *state)
 
 int rlu_restore(const rlu_unit *unit, const uint32_t *state)
 {
-    const setting first = {RLU_STATES_OFFSET, state[ROWS]};
-    const setting then[] = {{RLU_COMMAND_OFFSET, RLU_COMMAND_CLEAR_MASK}, {RLU_REWARD_OFFSET, state[REWARD]}};
+    setting first = {RLU_STATES_OFFSET, 0};
+    setting then[] = {{RLU_COMMAND_OFFSET, RLU_COMMAND_CLEAR_MASK}, {RLU_REWARD_OFFSET, 0}};
     uint32_t own[MEMORIES + 1];
     int result;
 
-    if (state[MARK] != STATE_MARK || state[RLU_STATE_WORDS - 1] != checksum(state))
-        return RLU_DAMAGED;
+    /* Which unit first: the state of a smaller one is shorter. */
     identity(own);
+    if (state[MARK] != own[MARK])
+        return RLU_DAMAGED;
     for (uint32_t i = 0; i <= MEMORIES; i++)
         if (state[i] != own[i])
             return RLU_OTHER_UNIT;
+    if (state[RLU_STATE_WORDS - 1] != checksum(state))
+        return RLU_DAMAGED;
+    if (!same_parameters(unit))
+        return RLU_OTHER_UNIT;
+    first.word = state[ROWS];
+    then[1].word = state[REWARD];
     if ((result = rlu_wait(unit)) != RLU_OK)
         return result;
     (void)rlu_check(unit, NULL); /* flags that somebody else left behind */

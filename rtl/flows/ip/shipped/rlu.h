@@ -24,7 +24,7 @@ extern "C" {
 enum {
     RLU_OK = 0,
     RLU_NO_UNIT = -1,   /* ID or major version is not that of an RL unit of this register map */
-    RLU_OTHER_UNIT = -2, /* an RL unit, but of other parameters than rlu_regs.h */
+    RLU_OTHER_UNIT = -2, /* an RL unit, or a saved state, of other parameters than rlu_regs.h */
     RLU_REFUSED = -3,   /* the unit refused an access: a value out of range, or an access while busy */
     RLU_TIMEOUT = -4,   /* the unit was still busy when patience had run out */
     RLU_DAMAGED = -5    /* a saved state is not what rlu_save wrote */
@@ -50,7 +50,8 @@ typedef struct {
 /* Check that a unit of these parameters answers. */
 int rlu_open(const rlu_unit *unit);
 
-/* Begin a task: write it, and clear the Q-table. */
+/* Begin a task: write it, and clear the Q-table. RLU_REFUSED, and nothing is written, for more than RLU_PARAM_STATES
+ * rows. */
 int rlu_configure(const rlu_unit *unit, const rlu_task *task);
 
 /* The reward, in coefficients; without these, it keeps what it was set to before. Weights: how much each measurement
@@ -74,7 +75,8 @@ int rlu_is_outlier(const rlu_unit *unit, uint32_t latency, uint32_t energy);
 /* Hand over the accuracy, compute the reward and learn from it; the reward is in units of 2**-RLU_PARAM_Q_FRAC. */
 int rlu_learn(const rlu_unit *unit, uint32_t accuracy, int32_t *reward);
 
-/* Replace the policy by the application's own, for rlu_learn. */
+/* Replace the policy by the application's own, for rlu_learn. RLU_REFUSED, and nothing is written, for more than
+ * RLU_PARAM_STATES rows, and for an action that no row has. */
 int rlu_write_policy(const rlu_unit *unit, const uint8_t *policy, uint32_t rows);
 
 /* One Q-value, in the same units. */
@@ -102,7 +104,7 @@ int rlu_load_costs(const rlu_unit *unit, uint32_t point, uint32_t row, const uin
 int rlu_plan(const rlu_unit *unit, uint32_t varied, uint32_t doubt, uint8_t *policy, uint32_t rows);
 
 /* The policy that the unit believes to be best, the accuracy that it predicts, and how often the action of each row was
- * tried; `trials` may be NULL. What rlu_learn and rlu_plan go on from stays the same. */
+ * tried; `trials` may be NULL. What rlu_learn and rlu_plan go on from stays the same, except after RLU_TIMEOUT. */
 int rlu_recommend(const rlu_unit *unit, uint32_t varied, uint32_t doubt, uint8_t *policy, uint32_t rows,
                   uint32_t *accuracy, uint8_t *trials);
 
@@ -132,7 +134,7 @@ void rlu_episodes(const rlu_unit *unit, uint32_t *stored, uint32_t *oldest);
  * power-up too. `state` has RLU_STATE_WORDS words, which belong to the caller. Saved are the settings, the random
  * numbers, policy, action counts and Q-values, and of a unit that plans costs, trials and episodes; not interrupts, and
  * not the accuracy that was predicted last. rlu_save refuses an episodic search (RLU_REFUSED), whose episodes cannot be
- * read. rlu_restore: RLU_DAMAGED and RLU_OTHER_UNIT leave the unit as it is. */
+ * read. RLU_DAMAGED and RLU_OTHER_UNIT leave the unit, and what `state` points to, as they are. */
 #define RLU_STATE_SETTINGS 30 /* words before the policy */
 #define RLU_STATE_WORDS \
     (RLU_STATE_SETTINGS + RLU_POLICY_ENTRIES + RLU_ACTION_COUNT_ENTRIES + RLU_Q_TABLE_ENTRIES * RLU_Q_TABLE_WORDS + \

@@ -404,6 +404,70 @@ def test_the_state_of_another_unit_is_refused_and_nothing_is_written(drivers):
     assert device.read(address_of("STATES")) == before and device.read(address_of("STATUS")) & 0xF00 == 0
 
 
+@pytest.mark.parametrize(("saved", "into"), [("episodic", "published"), ("published", "episodic")])
+def test_the_state_of_a_unit_of_another_size_is_refused_by_its_first_words(drivers, saved, into):
+    """A shorter state ends before this unit's checksum, so nothing behind its first words may be looked at."""
+    said = served(built(drivers[saved], OTHER, "other"), GoldenDevice(UNITS[saved]))
+    first = [line.split()[1] for line in said if line.startswith("word")][:4]
+    program = FOREIGN.replace("WORDS", ", ".join(f"{word}u" for word in first))
+    assert served(built(drivers[into], program, "foreign"), GoldenDevice(UNITS[into])) == ["foreign -2"]
+
+
+ELSEWHERE = HOST + r"""
+int main(void)
+{
+    static uint32_t state[RLU_STATE_WORDS + 1];
+    int result;
+
+    for (uint32_t i = 0; i <= RLU_STATE_WORDS; i++)
+        state[i] = 0x5A5A;
+    result = rlu_save(&unit, state);
+    printf("%d", result);
+    for (uint32_t i = 0; i <= RLU_STATE_WORDS && result == RLU_OTHER_UNIT; i++)
+        if (state[i] != 0x5A5A)
+            printf(" %lu", (unsigned long)i);
+    printf("\n");
+    return 0;
+}
+"""  # fmt: skip
+
+
+def test_a_unit_of_another_size_is_not_saved_over_what_follows_the_state(drivers):
+    program = built(drivers["episodic"], ELSEWHERE, "elsewhere")
+    assert served(program, GoldenDevice(UNITS["published"])) == ["-2"]
+    assert served(program, GoldenDevice(UNITS["episodic"])) == ["0"]
+
+
+NEIGHBOURS = HOST + r"""
+int main(void)
+{
+    static uint8_t policy[RLU_PARAM_STATES + 1], counts[RLU_PARAM_STATES + 1];
+    const rlu_task task = {counts, RLU_PARAM_STATES + 1, 1, 0, 0};
+    static uint32_t state[RLU_STATE_WORDS];
+    int result = rlu_configure(&unit, &task);
+
+    printf("configure %d\n", result);
+    policy[0] = 0x13;
+    result = rlu_write_policy(&unit, policy, 2);
+    printf("policy %d\n", result);
+    policy[0] = 0;
+    result = rlu_write_policy(&unit, policy, RLU_PARAM_STATES + 1);
+    printf("policy %d\n", result);
+    printf("flags %d\n", rlu_check(&unit, NULL));
+    unit.write(unit.context, 0xFFC, 0); /* somebody else's mistake */
+    printf("saved %d\n", rlu_save(&unit, state));
+    return 0;
+}
+"""  # fmt: skip
+
+
+def test_what_would_reach_other_registers_is_refused_and_not_written(drivers):
+    device = GoldenDevice(UNITS["published"])
+    said = served(built(drivers["published"], NEIGHBOURS, "neighbours"), device)
+    assert said == ["configure -3", "policy -3", "policy -3", "flags 0", "saved 0"]
+    assert device.read(address_of("STATES")) == UNITS["published"].states
+
+
 def test_the_guide_names_what_the_driver_has():
     page = (ROOT / "docs" / "integrate" / "integration.md").read_text()
     header = (ROOT / "rtl" / "flows" / "ip" / "shipped" / "rlu.h").read_text()
