@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rtl.flows.ip.names import MANIFEST
 from rtl.spec.names import DEFAULT
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import ACTION_COUNT, POLICY, Q_TABLE, field_of
@@ -18,8 +19,8 @@ from sim.files import write_atomically
 if TYPE_CHECKING:
     from rtl.flows.ip.package import Phase, Step
 
-MANIFEST = "manifest.json"
 _GENERATOR = "rlu verilog of rlu-cosim"
+_HEADER = "_regs.h"  # behind the prefix
 
 
 class NotAPackage(ValueError):
@@ -156,18 +157,28 @@ def write(
 
 
 def rivals(folder: Path) -> list[Path]:
-    """Folders beside a package that hold another unit under the same name.
+    """Folders beside a package that hold another unit under the same prefix.
 
-    FuseSoC takes only one of the cores of a name in a library, and Verilog only one of the modules.
+    FuseSoC takes only one of the cores of a name in a library, Verilog only one of the modules and C only one of the
+    macros, whose prefix is in upper case. Units of the same parameters behind different buses share header and driver.
     """
-    units = [path for path in folder.glob("*.v")]
-    beside = (other for other in sorted(folder.resolve().parent.iterdir()) if other != folder.resolve())
+    own = folder.resolve()
     return [
         other
-        for other in beside
-        if (other / MANIFEST).is_file()
-        and any((other / unit.name).is_file() and (other / unit.name).read_text() != unit.read_text() for unit in units)
+        for other in sorted(own.parent.iterdir())
+        if other != own and (other / MANIFEST).is_file() and _same_prefix(own, other)
     ]
+
+
+def _same_prefix(one: Path, other: Path) -> bool:
+    """Whether names of two packages clash."""
+    (header,), others = one.glob(f"*{_HEADER}"), list(other.glob(f"*{_HEADER}"))
+    if header.name.casefold() not in [found.name.casefold() for found in others]:
+        return False
+    shared = [path.name for path in (header, *one.glob("*.v"))]
+    return not (other / header.name).is_file() or any(
+        (other / name).is_file() and (other / name).read_text() != (one / name).read_text() for name in shared
+    )
 
 
 def _manifest_text(names: set[str]) -> str:

@@ -34,13 +34,25 @@ xor_eq
 """
 _KEYWORDS = frozenset(_WORDS.split())
 
+#: Headers of C17, C++20 and POSIX, which a driver of that name would hide from the whole program; and families of
+#: POSIX whose functions, such as ``sem_open``, the driver's would be.
+_TAKEN = """
+assert complex ctype errno fenv float inttypes iso646 limits locale math setjmp signal stdalign stdarg stdatomic stdbool
+stddef stdint stdio stdlib stdnoreturn string tgmath threads time uchar wchar wctype
+aio cpio dirent dlfcn fcntl fmtmsg fnmatch ftw glob grp iconv langinfo libgen monetary mqueue ndbm net netdb nl_types
+poll pthread pwd regex sched search semaphore spawn strings stropts syslog tar termios trace ulimit unistd utime utmpx
+wordexp
+dbm mq sem shm
+"""
+_HEADERS = frozenset(_TAKEN.split())
+
 
 def checked_name(name: str) -> str:
     """The prefix, if Verilog, C and a file system take it.
 
     Raises:
         ValueError: for one that is no plain identifier or, in any case of letters, a reserved word of Verilog,
-            SystemVerilog, C or C++.
+            SystemVerilog, C or C++, or the name of a header of C.
     """
     # C and C++ keep names with two underscores in a row for themselves, and an underscore follows the prefix.
     if not re.fullmatch(r"[A-Za-z](_?[A-Za-z0-9])*", name) or len(name) > 64:
@@ -50,4 +62,7 @@ def checked_name(name: str) -> str:
         )
     if name.lower() in _KEYWORDS:
         raise ValueError(f"the name {name!r} is a reserved word of Verilog, SystemVerilog, C or C++: take another one")
+    if name.lower() in _HEADERS:
+        raise ValueError(f"the name {name!r} is that of a header or of functions of C, which the driver would hide: "
+                         "take another one")  # fmt: skip
     return name

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 
 from rtl.flows.fpga.measured import kind_of, package_clock_mhz, package_measurements
 from rtl.flows.fpga.registered_ports import around
-from rtl.flows.ip.names import renamed
+from rtl.flows.ip.names import check_apart, renamed
 from rtl.flows.ip.signal_map import bus_signal, gtkwave_save, port_docs, signal_map, table
 from rtl.flows.ip.synthesis import ecp5_script
 from rtl.spec.buses import ACCESS_CYCLES, STANDARD, FrontEnd, front_end
@@ -113,7 +113,7 @@ def files(
         renamed("waves/rlu.gtkw", name): gtkwave_save(signals, renamed(_BENCH, name), _INSTANCE),
         renamed("rlu.core", name): _core(front_end(bus), name, cells),
         "README.md": _readme(params, front_end(bus), technology, clock_mhz, reset=reset, name=name),
-        "component.xml": component_xml(params, bus, description["ports"], top=top),
+        "component.xml": renamed(component_xml(params, bus, description["ports"], top=top), name),
         "LICENSE": _shipped("LICENSE"),
     }
     # These are written for the prefix `rlu`.
@@ -138,6 +138,7 @@ def files(
         made["synth/ecp5.sh"] = ecp5_script(f"{top}.v", clock_mhz)
         made["synth/around.v"] = around(top, description["ports"])
     content = made | {renamed(path, name): renamed(text, name) for path, text in common.items()}
+    check_apart(name, [*made, *(renamed(path, name) for path in common)], content)
     unit_files = {f"{top}.v", f"{top}.vlt"}  # the same as `rlu verilog -o FILE.v` writes
     return {path: text if path in unit_files else _licensed(path, text) for path, text in sorted(content.items())}
 

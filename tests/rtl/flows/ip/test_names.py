@@ -3,15 +3,17 @@
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 
 from algo.cli import main
 from rtl.flows.ip.names import renamed
+from rtl.flows.ip.package import files
 from rtl.spec.params import RLUParams
 from rtl.verilog import generate
-from sim.ip_package import write
+from sim.ip_package import rivals, write
 from sim.simulators.build import tool_environment
 from tests.places import ROOT
 from tests.require import require_command
@@ -199,7 +201,11 @@ def test_nothing_keeps_the_old_prefix(name, bus, tmp_path):
     for path in sorted(path for path in tmp_path.rglob("*") if path.is_file()):
         assert not re.match(rf"(?!{own})rlu", path.name, re.IGNORECASE), path
         if path.name != "LICENSE":
-            old = re.findall(rf"(?<![\w.])(?!(?:{own})(?![a-z]))(?:rlu|RLU)(?:_\w+|\.(?!core\.)\w+)", path.read_text())
+            old = re.findall(
+                rf"(?<![\w.])(?!(?:{own})(?![a-z]))rlu(?:_\w+|\.(?!core\.)\w+)"
+                rf"|(?<!\w)(?!(?:{own})(?![a-z]))RLU(?:_\w+|(?=[<\"]))",
+                path.read_text(),
+            )
             assert not old, (path.name, old[:5])
 
 
@@ -234,6 +240,63 @@ def test_a_name_that_is_none_is_refused(name, said, output, tmp_path, monkeypatc
         main(["verilog", "--states", "4", "--actions", "3", "--name", name, *(["-o", output] if output else [])])
     assert exit_.value.code == 2 and said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "technology", "said"),
+    [
+        ("example", "generic", "a second file driver/example.c"),
+        ("manifest", "generic", "a second file manifest.json"),
+        ("Manifest", "generic", "a second file manifest.json"),
+        ("registered", "generic", "a second module registered"),
+        ("CCU2C", "ecp5", "a second module CCU2C"),
+        *((name, "generic", f"the name '{name}' is that of a header") for name in ("errno", "stdint", "sem", "StdIO")),
+    ],
+)
+def test_a_name_that_the_package_or_c_needs_is_refused(name, technology, said, tmp_path, capsys):
+    size = ["--states", "4", "--actions", "3", "--clock", "80"]
+    with pytest.raises(SystemExit) as exit_:
+        main(["verilog", *size, "--technology", technology, "--name", name, "-o", str(tmp_path / "ip")])
+    told = capsys.readouterr().err
+    assert exit_.value.code == 2 and said in told and told.endswith("take another one\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("technology", ["generic", "ecp5", "sram"])
+def test_the_name_of_any_file_or_module_of_a_package_gives_a_whole_package_or_none(technology):
+    """Whatever the package has: nothing is lost, and no two modules have one name."""
+    options = {"clock_mhz": 80.0, "technology": technology}
+    usual = files(RIGHT, "none", [], **options)
+    names = {Path(path).name.partition(".")[0] for path in usual}
+    names |= set(re.findall(r"^module (\w+)", "\n".join(usual.values()), re.MULTILINE))
+    refused = set()
+    for name in sorted(names - {"README", "rlu"}):
+        try:
+            made = files(RIGHT, "none", [], name=name, **options)
+        except ValueError:
+            refused.add(name)
+            continue
+        assert len(made) == len(usual), name
+        modules = re.findall(r"^module (\\\S+|\w+)", "\n".join(made.values()), re.MULTILINE)
+        assert len(set(modules)) == len(modules), name
+    own = {"generic": {"registered"}, "ecp5": {"registered", "CCU2C"}, "sram": set()}[technology]
+    assert refused == {"example"} | own
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "warned"),
+    [
+        (("u", "apb", LEFT), ("u", "wishbone", RIGHT), True),
+        (("u", "apb", LEFT), ("U", "apb", LEFT), True),
+        (("u", "apb", LEFT), ("u", "wishbone", LEFT), False),
+        (("u", "apb", LEFT), ("v", "apb", RIGHT), False),
+    ],
+    ids=["header", "case", "bus", "name"],
+)
+def test_whether_two_packages_share_names_is_known(one, two, warned, tmp_path):
+    for folder, (name, bus, params) in (("one", one), ("two", two)):
+        write(params, bus, tmp_path / folder, clock_mhz=80.0, name=name)
+    assert rivals(tmp_path / "two") == [tmp_path / "one"] * warned
 
 
 def test_a_single_file_gets_the_name_too(tmp_path):
