@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rtl.flows.ip.names import MANIFEST
+from rtl.flows.ip.package import MANIFEST, Phase, Step, files
 from rtl.spec.names import DEFAULT
 from rtl.spec.params import RLUParams
 from rtl.spec.registers import ACTION_COUNT, POLICY, Q_TABLE, field_of
@@ -15,9 +15,6 @@ from sim.devices.device import READ, WRITE, GoldenDevice, Op, address_of
 from sim.devices.driver import Driver
 from sim.devices.planning import Costs, Planning
 from sim.files import write_atomically
-
-if TYPE_CHECKING:
-    from rtl.flows.ip.package import Phase, Step
 
 _GENERATOR = "rlu verilog of rlu-cosim"
 _HEADER = "_regs.h"  # behind the prefix
@@ -35,8 +32,6 @@ class _Recorder:
         self.steps: list[Step] = []
 
     def transact(self, ops: Sequence[Op]) -> list[int]:
-        from rtl.flows.ip.package import Step
-
         answers = []
         for op in ops:
             words = self.device.transact([op])
@@ -54,8 +49,6 @@ class _Recorder:
 
     def phase(self, title: str, *, interrupt: bool = False) -> Phase:
         """The steps since the last call."""
-        from rtl.flows.ip.package import Phase
-
         steps, self.steps = self.steps, []
         return Phase(title, interrupt, steps)
 
@@ -142,8 +135,6 @@ def write(
         NotAPackage: if the folder holds anything other than a package of ours.
         ValueError: for an unknown bus, technology or reset, an impossible name or clock.
     """
-    from rtl.flows.ip.package import files
-
     old = _manifest(folder)
     content = files(params, bus, scenario(params), clock_mhz=clock_mhz, technology=technology, reset=reset, name=name)
     # First, so an interrupted write leaves a folder that is known as ours.

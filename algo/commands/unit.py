@@ -177,25 +177,34 @@ def verilog(
     "model), html (a folder), markdown or json. uvm and html need the extra registers.",
 )
 @bus_option("Of ipxact's bus interface and ports: ")
+@click.option("--reset", default="active-high", show_default=True, help="Of ipxact's ports: active-high or active-low.")
+@click.option("--name", default="rlu", show_default=True, help="Prefix of the names, as for rlu verilog.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="File, or folder of html, which needs it; default: print."
 )
-def registers(form: str, bus: str, output: Path | None, action_counts: str | None, **settings: Any) -> None:
+def registers(
+    form: str, bus: str, reset: str, name: str, output: Path | None, action_counts: str | None, **settings: Any
+) -> None:  # fmt: skip
     """Write the unit's register map for C, Verilog, UVM, a debugger, another tool, or to read."""
     from rtl.spec.buses import front_end
+    from rtl.spec.names import DEFAULT, checked_name
     from rtl.spec.params import RLUParams
-    from rtl.spec.register_formats import COMPONENTS, FOLDERS, TEXTS, check_format
+    from rtl.spec.register_formats import COMPONENTS, FOLDERS, FORMATS, NAMELESS, TEXTS, check_format
     from sim.files import write_atomically
 
     check_format(form)
     front_end(bus)  # refuses an unknown one
-    if bus != "none" and form not in COMPONENTS:
-        raise ValueError(f"--bus is for --format {', '.join(COMPONENTS)}: the registers of {form} are those of any bus")
+    for option, given in (("--bus", bus != "none"), ("--reset", reset != "active-high")):
+        if given and form not in COMPONENTS:
+            raise ValueError(f"{option} is for --format {', '.join(COMPONENTS)}: {form} has no ports")
+    if checked_name(name) != DEFAULT and form in NAMELESS:
+        named = ", ".join(one for one in FORMATS if one not in NAMELESS)
+        raise ValueError(f"--name is for --format {named}: nothing in {form} has the prefix of a unit")
     params = RLUParams(action_counts=parse_counts(action_counts), **settings)
     if form in FOLDERS:
         if output is None or output.is_file():
             raise ValueError(f"--format {form} writes a folder: name one with -o")
-        FOLDERS[form](params, output)
+        FOLDERS[form](params, output, name)
         click.echo(f"wrote {output}")
         return
     if output is not None and output.is_dir():
@@ -203,9 +212,9 @@ def registers(form: str, bus: str, output: Path | None, action_counts: str | Non
     if form in COMPONENTS:
         from rtl.verilog import ports
 
-        text = COMPONENTS[form](params, bus, ports(params, bus))
+        text = COMPONENTS[form](params, bus, ports(params, bus, reset=reset), name)
     else:
-        text = TEXTS[form](params)
+        text = TEXTS[form](params, name)
     if output is None:
         click.echo(text, nl=False)
     else:

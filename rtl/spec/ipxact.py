@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from rtl.spec.buses import ADDRESS_WIDTH, DATA_WIDTH, FrontEnd, front_end
+from rtl.spec.names import DEFAULT
 from rtl.spec.params import RLUParams
 from rtl.spec.register_exports import has_range, named_fields, title
 from rtl.spec.registers import REGISTERS, WINDOWS, Access, Field, Window
@@ -64,26 +65,27 @@ DEFINITIONS = {
 }  # fmt: skip
 
 
-def component_xml(params: RLUParams, bus: str, ports: Sequence[Mapping[str, Any]], *, top: str = "") -> str:
+def component_xml(params: RLUParams, bus: str, ports: Sequence[Mapping[str, Any]], name: str = DEFAULT) -> str:
     """The component's XML.
 
     Args:
         params: what the unit looks like.
         bus: one of `rtl.spec.buses`.
         ports: of the top module, as `rtl.verilog.ports` gives them.
-        top: name of the top module and the component; default: that of the bus's record. Its file is ``<top>.v``.
+        name: prefix of the names: of the top module, which is the component and whose file is ``<top>.v``, and of the
+            registers.
 
     Raises:
         ValueError: for an unknown bus.
     """
     record = front_end(bus)
-    top = top or record.top
+    top = record.module(name)
     ElementTree.register_namespace("ipxact", _SCHEMA)
     root = ElementTree.Element(_tag("component"))
     _add(root, vendor="rlu-cosim", library="ip", name=top, version=importlib.metadata.version("rlu-cosim"))
     if bus in DEFINITIONS:
         _bus_interface(_sub(root, "busInterfaces"), record, DEFINITIONS[bus], {port["name"] for port in ports})
-    _memory_map(_sub(root, "memoryMaps"), params)
+    _memory_map(_sub(root, "memoryMaps"), params, name)
     _model(_sub(root, "model"), top, ports)
     _file_set(_sub(root, "fileSets"), f"{top}.v")
     _add(root, description=f"Reinforcement-learning unit with {record.title}. {title(params)}.")
@@ -124,11 +126,11 @@ def _definition(parent: ElementTree.Element, tag: str, definition: Definition, n
     )  # fmt: skip
 
 
-def _memory_map(parent: ElementTree.Element, params: RLUParams) -> None:
+def _memory_map(parent: ElementTree.Element, params: RLUParams, name: str) -> None:
     memory_map = _sub(parent, "memoryMap")
     _add(memory_map, name=_MAP)
     block = _sub(memory_map, "addressBlock")
-    _add(block, name="RLU", description=title(params), baseAddress=_hex(0), range=_hex(1 << ADDRESS_WIDTH))
+    _add(block, name=name.upper(), description=title(params), baseAddress=_hex(0), range=_hex(1 << ADDRESS_WIDTH))
     _add(block, width=DATA_WIDTH, usage="register", access="read-write")
     for register in REGISTERS:
         element = _sub(block, "register")

@@ -10,44 +10,40 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from rtl.spec.names import DEFAULT
 from rtl.spec.params import RLUParams
 from rtl.spec.systemrdl import systemrdl
-
-#: Name of the SystemVerilog package.
-UVM_PACKAGE = "rlu_regs_pkg"
-#: Methods of ``uvm_reg`` that a field must not hide.
-_UVM_METHODS = ("update", "sample")
 
 
 class Missing(ValueError):
     """PeakRDL is not installed; the message says how to install it."""
 
 
-def uvm(params: RLUParams) -> str:
-    """A SystemVerilog package with a UVM register model: class ``rlu``, and one for each register.
+def uvm(params: RLUParams, name: str = DEFAULT) -> str:
+    """A SystemVerilog package ``rlu_regs_pkg`` with a UVM register model: class ``rlu``, and one for each register.
 
-    Fields that would hide a method of ``uvm_reg`` have an underscore behind their name.
+    ``name`` is another prefix than ``rlu``.
 
     Raises:
         Missing: if PeakRDL is not installed.
     """
     exporter = _loaded("peakrdl_uvm", "UVMExporter")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{UVM_PACKAGE}.sv"
-        exporter().export(_compiled(systemrdl(params, taken=_UVM_METHODS), Path(folder)), str(path))
+        path = Path(folder) / f"{name}_regs_pkg.sv"
+        exporter().export(_compiled(systemrdl(params, name), Path(folder)), str(path))
         return path.read_text(encoding="utf-8")
 
 
-def html(params: RLUParams, folder: Path) -> None:
-    """Write pages with a search into a folder; ``index.html`` is the first.
+def html(params: RLUParams, folder: Path, name: str = DEFAULT) -> None:
+    """Write pages with a search into a folder; ``index.html`` is the first, and ``name`` their title.
 
     Raises:
         Missing: if PeakRDL is not installed.
     """
     exporter = _loaded("peakrdl_html", "HTMLExporter")
     with tempfile.TemporaryDirectory() as source:
-        node = _compiled(systemrdl(params), Path(source))
-        exporter(generate_source_links=False).export(node, str(folder), title="RLU")
+        node = _compiled(systemrdl(params, name), Path(source))
+        exporter(generate_source_links=False).export(node, str(folder), title=name.upper())
 
 
 def _compiled(text: str, folder: Path) -> Any:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from rtl.spec.names import DEFAULT
 from rtl.spec.params import RLUParams
 from rtl.spec.register_exports import named_fields, title
 from rtl.spec.registers import REGISTERS, WINDOWS, Access, Field, Register, Window
 
-#: Name of the address map.
-ADDRESS_MAP = "rlu"
+#: Methods of UVM's ``uvm_reg``, which a field of that name would hide in the model that is made of this text.
+_UVM_METHODS = ("update", "sample")
 
 _SOFTWARE = {
     Access.RO: "sw = r;",
@@ -19,33 +20,34 @@ _SOFTWARE = {
 }
 
 
-def systemrdl(params: RLUParams, *, taken: Collection[str] = ()) -> str:
+def systemrdl(params: RLUParams, name: str = DEFAULT) -> str:
     """The register map of a unit, as text.
 
     A register that is a number has one field, ``value``. A window is an array of registers, or of register files if a
     row is more than a word; it has no reset value, because memories are not reset. The language knows neither signed
-    numbers nor ranges: the descriptions have them.
+    numbers nor ranges: the descriptions have them. A field that would hide a method of ``uvm_reg`` has an underscore
+    behind its name; its display name is without.
 
     Args:
         params: what the unit looks like.
-        taken: names that the reader of the text has a use for; a field of such a name gets an underscore behind it.
+        name: of the address map.
     """
     lines = [
         f"// {title(params)}",
-        f"addrmap {ADDRESS_MAP} {{",
-        '    name = "RLU";',
+        f"addrmap {name} {{",
+        f'    name = "{name.upper()}";',
         f'    desc = "{_text(title(params))}";',
         "    littleendian;",
         "    default regwidth = 32;",
     ]
     for register in REGISTERS:
-        lines += ["", *_indented(_register(register, params, taken))]
+        lines += ["", *_indented(_register(register, params))]
     for window in WINDOWS:
-        lines += ["", *_indented(_window(window, params, taken))]
+        lines += ["", *_indented(_window(window, params))]
     return "\n".join([*lines, "};", ""])
 
 
-def _register(register: Register, params: RLUParams, taken: Collection[str]) -> Iterator[str]:
+def _register(register: Register, params: RLUParams) -> Iterator[str]:
     doc = register.doc
     if register.access.writable and register.number is not None:
         low, high = register.limits(params)
@@ -59,14 +61,14 @@ def _register(register: Register, params: RLUParams, taken: Collection[str]) -> 
         # A number's reset value may be wider than the number: it is sign-extended.
         reset = register.reset_value(params) >> field.lsb & (field.mask >> field.lsb)
         hardware = _hardware(register, field, params)
-        yield from _indented(_field(field, access, hardware, taken, reset if register.access.readable else None))
+        yield from _indented(_field(field, access, hardware, reset if register.access.readable else None))
     yield f"}} {register.name} @ 0x{register.offset:X};"
 
 
-def _window(window: Window, params: RLUParams, taken: Collection[str]) -> Iterator[str]:
+def _window(window: Window, params: RLUParams) -> Iterator[str]:
     word = ["reg {" if window.words_per_row > 1 else f"reg {window.name}_reg {{", f'    desc = "{_text(window.doc)}";']
     for field in window.fields(params):
-        word += _indented(_field(field, window.access, "rw", taken, None))
+        word += _indented(_field(field, window.access, "rw", None))
     if window.words_per_row > 1:
         yield f"regfile {window.name}_row {{"
         yield f'    desc = "{_text(window.doc)}";'
@@ -76,12 +78,12 @@ def _window(window: Window, params: RLUParams, taken: Collection[str]) -> Iterat
     yield f"}} {window.name}[{window.strides(params)}] @ 0x{window.offset:X} += 0x{window.stride:X};"
 
 
-def _field(
-    field: Field, access: Access, hardware: str, taken: Collection[str], reset: int | None
-) -> Iterator[str]:  # fmt: skip
-    name = f"{field.name}_" if field.name in taken else field.name
+def _field(field: Field, access: Access, hardware: str, reset: int | None) -> Iterator[str]:
+    name, display = field.name, ""
+    if name in _UVM_METHODS:
+        name, display = f"{name}_", f'name = "{name}"; '
     after = "" if reset is None else f" = 0x{reset:X}"
-    yield f'field {{ {_SOFTWARE[access]} hw = {hardware}; desc = "{_text(field.text)}"; }}'
+    yield f'field {{ {display}{_SOFTWARE[access]} hw = {hardware}; desc = "{_text(field.text)}"; }}'
     yield f"    {name}[{field.lsb + field.width - 1}:{field.lsb}]{after};"
 
 

@@ -7,25 +7,28 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any, Literal, NamedTuple
 
 from rtl.flows.fpga.measured import kind_of, package_clock_mhz, package_measurements
 from rtl.flows.fpga.registered_ports import around
-from rtl.flows.ip.names import check_apart, renamed
 from rtl.flows.ip.signal_map import bus_signal, gtkwave_save, port_docs, signal_map, table
 from rtl.flows.ip.synthesis import ecp5_script
 from rtl.spec.buses import ACCESS_CYCLES, STANDARD, FrontEnd, front_end
 from rtl.spec.ipxact import component_xml
-from rtl.spec.names import DEFAULT
+from rtl.spec.names import DEFAULT, renamed
 from rtl.spec.params import RLUParams
 from rtl.spec.register_exports import c_header, svd, verilog_header
 from rtl.spec.registers import BY_NAME, REGISTERS, WINDOWS, field_of, markdown
 from rtl.spec.systemrdl import systemrdl
 from rtl.verilog import RESETS, component, generate, reset_port, sidecar, waivers
+
+#: The list of a package's files, in its folder.
+MANIFEST = "manifest.json"
 
 _SHIPPED = Path(__file__).parent / "shipped"
 _BENCH, _INSTANCE = "rlu_tb", "u_rlu"
@@ -113,15 +116,15 @@ def files(
         renamed("waves/rlu.gtkw", name): gtkwave_save(signals, renamed(_BENCH, name), _INSTANCE),
         renamed("rlu.core", name): _core(front_end(bus), name, cells),
         "README.md": _readme(params, front_end(bus), technology, clock_mhz, reset=reset, name=name),
-        "component.xml": renamed(component_xml(params, bus, description["ports"], top=top), name),
+        "component.xml": component_xml(params, bus, description["ports"], name),
         "LICENSE": _shipped("LICENSE"),
     }
+    made[f"{name}.rdl"] = systemrdl(params, name)
     # These are written for the prefix `rlu`.
     common = {
         "rlu_regs.vh": verilog_header(params),
         "rlu_regs.h": c_header(params),
         "rlu.svd": svd(params),
-        "rlu.rdl": systemrdl(params),
         "driver/rlu.h": _shipped("rlu.h"),
         "driver/rlu.c": _shipped("rlu.c"),
         "driver/example.c": _shipped("example.c"),
@@ -138,9 +141,22 @@ def files(
         made["synth/ecp5.sh"] = ecp5_script(f"{top}.v", clock_mhz)
         made["synth/around.v"] = around(top, description["ports"])
     content = made | {renamed(path, name): renamed(text, name) for path, text in common.items()}
-    check_apart(name, [*made, *(renamed(path, name) for path in common)], content)
+    _check_apart(name, [*made, *(renamed(path, name) for path in common)], content)
     unit_files = {f"{top}.v", f"{top}.vlt"}  # the same as `rlu verilog -o FILE.v` writes
     return {path: text if path in unit_files else _licensed(path, text) for path, text in sorted(content.items())}
+
+
+def _check_apart(name: str, paths: Iterable[str], texts: Mapping[str, str]) -> None:
+    """ValueError if two files have one path, which some file systems compare without case, or two modules one name."""
+    modules = [
+        module
+        for path, text in texts.items()
+        if path.endswith((".v", ".sv"))
+        for module in re.findall(r"^module\s+(\\\S+|\w+)", text, re.MULTILINE)
+    ]
+    for kind, found in (("file", [path.casefold() for path in (MANIFEST, *paths)]), ("module", modules)):
+        if twice := sorted({one for one in found if found.count(one) > 1}):
+            raise ValueError(f"the name {name!r} gives the package a second {kind} {twice[0]}: take another one")
 
 
 def _licensed(name: str, text: str) -> str:

@@ -399,6 +399,6 @@ def test_the_commands_of_the_driver_are_the_fields_of_the_register():
 
 @pytest.mark.parametrize("form", TEXTS)
 def test_every_export_has_every_register_and_window(form):
-    text = TEXTS[form](SMALL)
+    text = TEXTS[form](SMALL, "rlu")
     for place in (*REGISTERS, *WINDOWS):
         assert re.search(rf"(?<![A-Z]){place.name}(?![A-Z])", text), place.name

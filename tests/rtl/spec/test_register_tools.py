@@ -11,6 +11,7 @@ from systemrdl import RDLCompiler
 from systemrdl.node import RegNode
 
 from algo.cli import main
+from rtl.flows.ip.package import files
 from rtl.spec.buses import BUSES, STANDARD, front_end
 from rtl.spec.ipxact import DEFINITIONS, component_xml
 from rtl.spec.params import RLUParams
@@ -34,7 +35,7 @@ def words_of(top):
         if isinstance(node, RegNode):
             assert node.absolute_address not in found
             found[node.absolute_address] = {
-                f.inst_name: (
+                f.get_property("name"): (
                     f.lsb, f.width, f.get_property("sw").name,
                     f.get_property("onwrite") and f.get_property("onwrite").name, f.get_property("reset"),
                 )
@@ -348,12 +349,39 @@ def test_the_command_writes_the_component_of_a_bus(capsys):
         assert code == 0 and said.out == component(bus, RLUParams(states=5, actions=3))
 
 
+@pytest.mark.parametrize("form", [form for form in FORMATS if form not in ("html", "markdown", "json")])
+def test_the_command_gives_every_name_the_prefix_of_the_package(form, tmp_path, capsys):
+    """The package of the same name and reset has the same text."""
+    bus = ["--bus", "axi4lite", "--reset", "active-low"] if form == "ipxact" else []
+    code, said = run(["registers", *SIZE, "--format", form, "--name", "left", *bus], capsys)
+    assert code == 0 and not re.search(r"(?i)\brlu_|\brlu\b(?!-cosim)", said.out)
+    packed = files(RLUParams(states=5, actions=3), "axi4lite", [], clock_mhz=80.0, name="left", reset="active-low")
+    licence = re.compile(r".*SPDX-License-Identifier: Apache-2.0.*\n")
+    path = {"c": "left_regs.h", "verilog": "left_regs.vh", "svd": "left.svd", "systemrdl": "left.rdl",
+            "ipxact": "component.xml"}.get(form)  # fmt: skip
+    if path is not None:
+        assert licence.sub("", packed[path]) == said.out
+
+
+def test_two_uvm_models_share_a_testbench():
+    text = uvm(SMALL) + uvm(RLUParams(states=9, actions=4), "left")
+    assert complaints(text) == [] and "package left_regs_pkg;" in text and "class left extends uvm_reg_block;" in text
+    assert len(set(re.findall(r"^package (\w+);", text, re.MULTILINE))) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--format", "xls"], f"the format must be one of {', '.join(FORMATS)}, not 'xls'"),
         (["--format", "ipxact", "--bus", "spi"], f"bus must be one of {', '.join(BUSES)}, not 'spi'"),
-        (["--format", "svd", "--bus", "apb"], "--bus is for --format ipxact"),
+        (["--format", "svd", "--bus", "apb"], "--bus is for --format ipxact: svd has no ports"),
+        (["--format", "svd", "--reset", "active-low"], "--reset is for --format ipxact: svd has no ports"),
+        (["--format", "ipxact", "--reset", "low"], "no reset 'low'; there are: active-high, active-low"),
+        (
+            ["--format", "json", "--name", "left"],
+            "--name is for --format c, verilog, svd, systemrdl, uvm, ipxact, html",
+        ),
+        (["--format", "c", "--name", "int"], "the name 'int' is a reserved word"),
         (["--format", "html"], "--format html writes a folder: name one with -o"),
         (["--format", "html", "-o", "own.txt"], "--format html writes a folder: name one with -o"),
         (["--format", "c", "-o", "."], "--format c writes a file, and . is a folder"),

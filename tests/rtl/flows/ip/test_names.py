@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from algo.cli import main
-from rtl.flows.ip.names import renamed
 from rtl.flows.ip.package import files
+from rtl.spec.names import renamed
 from rtl.spec.params import RLUParams
 from rtl.verilog import generate
 from sim.ip_package import rivals, write
