@@ -53,17 +53,22 @@ def compiled(system: System, folder: Path, compiler: str = COMPILER) -> list[int
         ValueError: if the compiler does not know rv32im.
         FirmwareFailed: if it refuses the firmware, or the firmware is larger than the ROM.
     """
-    gcc, copy = _tool(compiler, compiler), _tool(compiler.removesuffix("gcc") + "objcopy", compiler)
+    gcc = _found(compiler)
     sources(system.params, folder)
     write_atomically(folder / "soc.h", header(system))
     write_atomically(folder / "link.ld", linker_script((_OURS / "link.ld.in").read_text()))
     target = (f"-march={system.cpu.march}", "-mabi=ilp32")
-    (folder / "empty.c").write_text("")
-    if _run([gcc, *target, "-c", "empty.c", "-o", "empty.o"], folder).returncode:
+    # A linked one, because a compiler may take the options and lack their library.
+    (folder / "empty.c").write_text("void _start(void) {}\n")
+    probe = _run([gcc, *target, "-nostdlib", "empty.c", "-o", "empty.elf", "-lgcc"], folder)
+    if probe.returncode:
         raise ValueError(
             f"{compiler} does not compile for {system.cpu.march}, ilp32: it must be a GCC for 32-bit RISC-V; "
             f"Debian's is {COMPILER}, of the package {PACKAGE}"
         )
+    copy = _run([gcc, "-print-prog-name=objcopy"], folder).stdout.strip()
+    if not Path(copy).is_absolute():  # it does not know of one
+        raise CompilerMissing(f"objcopy, which belongs to {compiler}, is not there: install its binutils")
     done = _run(
         [gcc, *target, *_STRICT, *_SMALL, "-ffreestanding", "-nostdlib", "-T", "link.ld", "-o", "firmware.elf",
          "start.S", "main.c", "port_soc.c", "rlu.c", "example.c", "-lgcc"],
@@ -96,14 +101,15 @@ def native(params: RLUParams, folder: Path) -> Path:
     return folder / "twin"
 
 
-def _tool(name: str, compiler: str) -> str:
-    found = shutil.which(name)
+def _found(compiler: str) -> str:
+    """Its absolute path, because it runs in another folder."""
+    found = shutil.which(compiler)
     if found is None:
         raise CompilerMissing(
-            f"{name}, which compiles the SoC's firmware, is not installed: apt-get install {PACKAGE}"
-            + ("" if compiler == COMPILER else f", or name another --compiler than {compiler}")
+            f"{compiler}, which compiles the SoC's firmware, is not installed: apt-get install {PACKAGE}"
+            + ("" if compiler == COMPILER else ", or name another --compiler")
         )
-    return found
+    return str(Path(found).absolute())
 
 
 def _run(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:

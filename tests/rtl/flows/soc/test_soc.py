@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import re
+import shutil
 import struct
 import sys
 
@@ -66,14 +67,31 @@ def test_a_firmware_that_does_not_compile_is_told(compiler, tmp_path, monkeypatc
         firmware.compiled(SYSTEM, tmp_path)
 
 
-def test_a_compiler_without_rv32im_is_refused(tmp_path, monkeypatch):
-    """As one for 64 bits only, or for this machine."""
-    for name, script in (("odd-gcc", "exit 1"), ("odd-objcopy", "exit 0")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
+@pytest.mark.parametrize(
+    "script",
+    ["exit 1", 'case "$*" in *-lgcc*) exit 1;; esac; exec riscv64-unknown-elf-gcc "$@"'],
+    ids=["options", "library"],
+)
+def test_a_compiler_without_rv32im_is_refused(script, compiler, tmp_path, monkeypatch):
+    """As one for 64 bits only, or for this machine; or one that has no library of it."""
+    (tmp_path / "odd-gcc").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "odd-gcc").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(ValueError, match=r"odd-gcc does not compile for rv32im_zicsr, ilp32: .* gcc-riscv64-unknown"):
         firmware.compiled(SYSTEM, tmp_path, "odd-gcc")
+
+
+@pytest.mark.parametrize("name", ["./my-compiler", "gcc-of-mine-12"])
+def test_a_compiler_of_any_name_is_taken(name, compiler, tmp_path, monkeypatch):
+    """Also by a path from where the command is called, which is not where it runs."""
+    (tmp_path / name).symlink_to(shutil.which(compiler))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert firmware.compiled(SYSTEM, tmp_path / "out", name) == firmware.compiled(SYSTEM, tmp_path / "usual")
+    (tmp_path / "without").write_text('#!/bin/sh\ncase "$1" in -print*) echo objcopy;; *) exit 0;; esac\n')
+    (tmp_path / "without").chmod(0o755)
+    with pytest.raises(firmware.CompilerMissing, match=r"objcopy, which belongs to \./without, is not there"):
+        firmware.compiled(SYSTEM, tmp_path / "out", "./without")
 
 
 def test_a_missing_compiler_is_named_with_its_package(tmp_path, monkeypatch):
