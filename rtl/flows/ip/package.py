@@ -91,8 +91,7 @@ def files(
         technology, reset, name: as for `rtl.verilog.generate`; the name is the prefix of everything in the package.
 
     Raises:
-        ValueError: for an unknown bus, technology or reset, an impossible name, or a frequency that is not above 0 and
-            finite.
+        ValueError: for an unknown bus, technology or reset, an impossible name, or a clock that is not 0.001..10000 MHz.
     """
     text = generate(params, bus, technology, reset=reset, name=name)
     description = sidecar(params, bus=bus, reset=reset, name=name)
@@ -100,8 +99,8 @@ def files(
         if not package_measurements(technology, kind_of(params)):
             raise ValueError(f"no clock was measured of such a unit in {technology} cells: give one with --clock MHZ")
         clock_mhz = package_clock_mhz(technology, kind_of(params))
-    if not 0.0 < clock_mhz < float("inf"):
-        raise ValueError(f"the clock must be above 0 MHz and finite, not {clock_mhz:g}")
+    if not 0.001 <= clock_mhz <= 10_000.0:  # files of constraints have a period in ns, with three decimals
+        raise ValueError(f"the clock must be 0.001..10000 MHz, not {clock_mhz:g}")
     top = description["module"]
     unit = component(params, bus)
     signals = signal_map(unit, top, text)
@@ -394,7 +393,8 @@ _CELLS_TEXT = {
 
 #: What a memory holds at power-up.
 _MEMORIES_TEXT = {
-    "others": "Memories start as zeros but are not reset, so begin each task with the clear command.",
+    "others": "At power-up ACTION_COUNT has the actions that the unit was made with, and the other memories have "
+    "zeros. None is reset, so begin each task by writing ACTION_COUNT of its rows and giving the clear command.",
     "sram": "Memories start with any contents, in SRAM macros: put a module `rlu_sram` around yours in the place of "
     "bench/rlu_sram.v, which says what it must do. After power-up write ACTION_COUNT of every row and give the clear "
     "command before anything else.",
