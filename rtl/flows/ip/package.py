@@ -91,7 +91,7 @@ def files(
         technology, reset, name: as for `rtl.verilog.generate`; the name is the prefix of everything in the package.
 
     Raises:
-        ValueError: for an unknown bus, technology or reset, an impossible name, or a clock that is not 0.001..10000 MHz.
+        ValueError: for an unknown bus, technology or reset, an impossible name, or a clock outside of 0.001..10000 MHz.
     """
     text = generate(params, bus, technology, reset=reset, name=name)
     description = sidecar(params, bus=bus, reset=reset, name=name)
