@@ -59,5 +59,6 @@ def _loaded(module: str, name: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except ImportError as error:
         raise Missing(
-            f"this format needs PeakRDL, and {error.name} is missing: pip install 'rlu-cosim[registers]'"
+            f"this format needs PeakRDL, and {error.name} is missing: pip install 'rlu-cosim[registers]' "
+            "(in a checkout: pip install -e '.[registers]')"
         ) from error

@@ -49,7 +49,14 @@ static int put_all(const rlu_unit *unit, const setting *settings, uint32_t count
     return result;
 }
 
-/* The same, and what the unit says to that. */
+/* What the driver refuses by itself, before it writes anything, ends as what the unit refuses. */
+static int refused(const rlu_unit *unit)
+{
+    (void)rlu_check(unit, NULL);
+    return RLU_REFUSED;
+}
+
+/* Write registers, and what the unit says to that. */
 static int set_all(const rlu_unit *unit, const setting *settings, uint32_t count)
 {
     int result = put_all(unit, settings, count);
@@ -127,8 +134,8 @@ int rlu_configure(const rlu_unit *unit, const rlu_task *task)
     const setting clear = {RLU_COMMAND_OFFSET, RLU_COMMAND_CLEAR_MASK};
     int result;
 
-    if (task->rows > RLU_PARAM_STATES)
-        return RLU_REFUSED; /* the counts of further rows would go to other registers */
+    if (task->rows == 0 || task->rows > RLU_PARAM_STATES)
+        return refused(unit); /* the counts of further rows would go to other registers */
     if ((result = put_all(unit, settings, COUNT_OF(settings))) != RLU_OK)
         return result;
     for (uint32_t row = 0; row < task->rows; row++)
@@ -172,7 +179,7 @@ int rlu_set_ranges(const rlu_unit *unit, uint32_t latency_low, uint32_t latency_
                                 {RLU_ENERGY_GAIN_OFFSET, gain_of(energy_low, energy_high)}};
 
     if (settings[1].word == 0 || settings[3].word == 0)
-        return RLU_REFUSED;
+        return refused(unit);
     return set_all(unit, settings, COUNT_OF(settings));
 }
 
@@ -197,10 +204,10 @@ int rlu_sample(const rlu_unit *unit, uint32_t epsilon, uint8_t *policy, uint32_t
 int rlu_write_policy(const rlu_unit *unit, const uint8_t *policy, uint32_t rows)
 {
     if (rows > RLU_PARAM_STATES)
-        return RLU_REFUSED; /* further rows would go to other registers */
+        return refused(unit); /* further rows would go to other registers */
     for (uint32_t row = 0; row < rows; row++)
         if (policy[row] >= RLU_PARAM_ACTIONS)
-            return RLU_REFUSED; /* it would spill into the next row */
+            return refused(unit); /* it would spill into the next row */
     for (uint32_t row = 0, word = 0; row < rows; row++) {
         word |= (uint32_t)policy[row] << RLU_POLICY_ROW1_SHIFT * (row % ROWS_PER_WORD);
         if (row % ROWS_PER_WORD == ROWS_PER_WORD - 1 || row == rows - 1) {
@@ -267,10 +274,10 @@ int rlu_load_costs(const rlu_unit *unit, uint32_t point, uint32_t row, const uin
 {
     /* Larger numbers would be those of other words. */
     if (!below(point, RLU_PARAM_POINTS) || !below(row, RLU_PARAM_STATES) || actions > RLU_PARAM_ACTIONS)
-        return RLU_REFUSED;
+        return refused(unit);
     for (uint32_t action = 0; action < actions; action++)
         if (latency[action] > RLU_LATENCY_MAX || energy[action] > RLU_ENERGY_MAX)
-            return RLU_REFUSED; /* one would spill into the other */
+            return refused(unit); /* one would spill into the other */
     unit->write(unit->context, RLU_MEMORY_ADDRESS_OFFSET, RLU_COST_WORD(point, row, 0));
     for (uint32_t action = 0; action < actions; action++)
         unit->write(unit->context, RLU_MEMORY_DATA_OFFSET, latency[action] | energy[action] << 16);
@@ -460,6 +467,7 @@ static int restore_plan(const rlu_unit *unit, const uint32_t *state)
 
 int rlu_save(const rlu_unit *unit, uint32_t *state)
 {
+    const uint32_t searches = RLU_MODE_EPISODIC_MASK | RLU_MODE_PLANNING_MASK;
     int result;
 
     if (!same_parameters(unit))
@@ -467,7 +475,7 @@ int rlu_save(const rlu_unit *unit, uint32_t *state)
     if ((result = rlu_wait(unit)) != RLU_OK)
         return result;
     (void)rlu_check(unit, NULL); /* flags that somebody else left behind */
-    if (get(unit, RLU_MODE_OFFSET) & RLU_MODE_EPISODIC_MASK)
+    if ((get(unit, RLU_MODE_OFFSET) & searches) == RLU_MODE_EPISODIC_MASK)
         return RLU_REFUSED; /* its episodes cannot be read */
     for (uint32_t i = 0; i < RLU_STATE_WORDS; i++)
         state[i] = 0;
@@ -483,8 +491,11 @@ int rlu_save(const rlu_unit *unit, uint32_t *state)
         read_words(unit, RLU_Q_TABLE_OFFSET + RLU_Q_TABLE_STRIDE * row, 4,
                    state + STATE_Q_TABLE + RLU_Q_TABLE_WORDS * row, RLU_Q_TABLE_WORDS);
     result = save_plan(unit, state);
-    state[RLU_STATE_WORDS - 1] = checksum(state);
-    return rlu_check(unit, NULL) == RLU_OK ? result : RLU_REFUSED;
+    if (rlu_check(unit, NULL) != RLU_OK)
+        result = RLU_REFUSED;
+    if (result == RLU_OK)
+        state[RLU_STATE_WORDS - 1] = checksum(state);
+    return result;
 }
 
 int rlu_restore(const rlu_unit *unit, const uint32_t *state)

@@ -2,7 +2,8 @@
  *
  * Values are words in the unit's own formats; RLU_COEF and RLU_GAIN make them from constants at compile time.
  * Functions return RLU_OK, or a negative error. After RLU_REFUSED the unit's error flags have been cleared; after
- * RLU_TIMEOUT it is still at work, and refuses everything until it is done or reset.
+ * RLU_TIMEOUT it is still at work, and refuses every write, and reads of windows, until it is done or reset. rlu_open,
+ * rlu_save and rlu_restore begin by clearing flags that somebody else left behind; all others report them.
  */
 #ifndef RLU_H
 #define RLU_H
@@ -50,8 +51,8 @@ typedef struct {
 /* Check that a unit of these parameters answers. */
 int rlu_open(const rlu_unit *unit);
 
-/* Begin a task: write it, and clear the Q-table. RLU_REFUSED, and nothing is written, for more than RLU_PARAM_STATES
- * rows. */
+/* Begin a task: write it, and clear the Q-table. RLU_REFUSED for a value out of range: if it is `rows`, nothing has been
+ * written, else all the rest has. */
 int rlu_configure(const rlu_unit *unit, const rlu_task *task);
 
 /* The reward, in coefficients; without these, it keeps what it was set to before. Weights: how much each measurement
@@ -72,11 +73,12 @@ int rlu_sample(const rlu_unit *unit, uint32_t epsilon, uint8_t *policy, uint32_t
 /* Hand over latency and energy, as fractions of full scale: 1 if a threshold is missed, else 0. */
 int rlu_is_outlier(const rlu_unit *unit, uint32_t latency, uint32_t energy);
 
-/* Hand over the accuracy, compute the reward and learn from it; the reward is in units of 2**-RLU_PARAM_Q_FRAC. */
+/* Hand over the accuracy, compute the reward and learn from it; the reward is in units of 2**-RLU_PARAM_Q_FRAC.
+ * RLU_REFUSED, too, if the policy has an action that its row has not. */
 int rlu_learn(const rlu_unit *unit, uint32_t accuracy, int32_t *reward);
 
 /* Replace the policy by the application's own, for rlu_learn. RLU_REFUSED, and nothing is written, for more than
- * RLU_PARAM_STATES rows, and for an action that no row has. */
+ * RLU_PARAM_STATES rows, and for an action of RLU_PARAM_ACTIONS or above. */
 int rlu_write_policy(const rlu_unit *unit, const uint8_t *policy, uint32_t rows);
 
 /* One Q-value, in the same units. */
@@ -121,8 +123,8 @@ int rlu_recommend(const rlu_unit *unit, uint32_t varied, uint32_t doubt, uint8_t
 #define RLU_RESULT_WORD(episode) (RLU_MEMORY_RESULTS | (uint32_t)(episode))
 
 /* Read or write some words of a memory, one after another. A written result makes its episode the newest: restore the
- * results last, from the oldest to the newest. If none of them was measured, but trials were counted, write any
- * accuracy as the first result before them: so the unit knows that its effects have begun. */
+ * results last, from the oldest to the newest. If trials were counted, but none of the results was measured, write any
+ * accuracy as the first result before them: without a measured result the unit begins its effects again. */
 int rlu_read_memory(const rlu_unit *unit, uint32_t first, uint32_t *words, uint32_t count);
 int rlu_write_memory(const rlu_unit *unit, uint32_t first, const uint32_t *words, uint32_t count);
 
@@ -134,7 +136,8 @@ void rlu_episodes(const rlu_unit *unit, uint32_t *stored, uint32_t *oldest);
  * power-up too. `state` has RLU_STATE_WORDS words, which belong to the caller. Saved are the settings, the random
  * numbers, policy, action counts and Q-values, and of a unit that plans costs, trials and episodes; not interrupts, and
  * not the accuracy that was predicted last. rlu_save refuses an episodic search (RLU_REFUSED), whose episodes cannot be
- * read. RLU_DAMAGED and RLU_OTHER_UNIT leave the unit, and what `state` points to, as they are. */
+ * read. RLU_OTHER_UNIT, if the unit or the state has other parameters, and RLU_DAMAGED leave the unit, and what `state`
+ * points to, as they are; after RLU_TIMEOUT or RLU_REFUSED rlu_restore has written a part. */
 #define RLU_STATE_SETTINGS 30 /* words before the policy */
 #define RLU_STATE_WORDS \
     (RLU_STATE_SETTINGS + RLU_POLICY_ENTRIES + RLU_ACTION_COUNT_ENTRIES + RLU_Q_TABLE_ENTRIES * RLU_Q_TABLE_WORDS + \
@@ -157,9 +160,8 @@ int rlu_check(const rlu_unit *unit, uint32_t *flags);
 /* Which of the interrupts RLU_IRQ_ENABLE_DONE_MASK and RLU_IRQ_ENABLE_ERROR_MASK raise irq. */
 int rlu_enable_irq(const rlu_unit *unit, uint32_t mask);
 
-/* For the interrupt handler: clears the pending interrupts, which lowers irq, and returns them. 0 while the unit is
- * busy, which nothing is changed by: then irq was latched on its way here, new work has begun since, irq is low, and
- * comes again when that work has ended. */
+/* For the interrupt handler: clears the pending interrupts, which lowers irq, and returns them. While the unit is busy it
+ * returns 0 and changes nothing: new work began before the handler ran, and irq rises again when that work ends. */
 uint32_t rlu_acknowledge_irq(const rlu_unit *unit);
 
 #ifdef __cplusplus

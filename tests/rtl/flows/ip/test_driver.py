@@ -364,6 +364,9 @@ int main(void)
     (void)rlu_put(&unit, RLU_MODE_OFFSET, RLU_MODE_EPISODIC_MASK);
     result = rlu_save(&unit, state);
     printf("episodic %d\n", result);
+    (void)rlu_put(&unit, RLU_MODE_OFFSET, RLU_MODE_EPISODIC_MASK | RLU_MODE_PLANNING_MASK);
+    result = rlu_save(&unit, state);
+    printf("both %d\n", result);
     return 0;
 }
 """
@@ -371,9 +374,11 @@ int main(void)
 
 
 def test_an_episodic_search_is_not_saved(drivers):
-    """Nobody can read its episodes."""
+    """Nobody can read its episodes. A unit that plans does not look at the mode's other bit."""
     said = served(built(drivers["episodic"], OTHER, "other"), GoldenDevice(UNITS["episodic"]))
-    assert said[-2:] == ["saved 0", "episodic -3"]
+    assert said[-3:] == ["saved 0", "episodic -3", "both -3"]
+    said = served(built(drivers["planning"], OTHER, "other"), GoldenDevice(UNITS["planning"]))
+    assert said[-3:] == ["saved 0", "episodic -3", "both 0"]
 
 
 FOREIGN = HOST + "static uint32_t state[] = {WORDS};\n" + r"""
@@ -447,6 +452,7 @@ int main(void)
     int result = rlu_configure(&unit, &task);
 
     printf("configure %d\n", result);
+    unit.write(unit.context, 0xFFC, 0); /* a mistake, whose flag the next refusal clears */
     policy[0] = 0x13;
     result = rlu_write_policy(&unit, policy, 2);
     printf("policy %d\n", result);
