@@ -396,6 +396,6 @@ _MEMORIES_TEXT = {
     "others": "At power-up ACTION_COUNT has the actions that the unit was made with, and the other memories have "
     "zeros. No memory is reset, so begin each task by writing ACTION_COUNT of its rows and giving the clear command.",
     "sram": "Memories start with any contents, in SRAM macros: put a module `rlu_sram` around yours in the place of "
-    "bench/rlu_sram.v, which says what it must do. After power-up write ACTION_COUNT of the rows of the task and give "
-    "the clear command before anything else.",
+    "bench/rlu_sram.v, which says what it must do. After power-up write ACTION_COUNT of every row and give the clear "
+    "command before anything else.",
 }
